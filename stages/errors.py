@@ -1,0 +1,29 @@
+"""What a user did wrong, said in one line: it names the thing, the rule, the value and what to do next."""
+
+import sys
+from collections.abc import Callable
+
+
+class UserError(Exception):
+    """A condition that the user can mend; its text is the whole message."""
+
+
+def run(main: Callable[[], None]) -> None:
+    """Run a command's `main` and turn what a user can cause into one line on stderr and a non-zero exit.
+
+    A bug in this program keeps its traceback: it is not the user's to mend.
+    """
+    try:
+        main()
+    except UserError as error:
+        sys.exit(f"error: {error}")
+    except OSError as error:  # a missing file, a full disk, a folder that may not be written
+        name = error.filename2 or error.filename  # the final name, where a rename failed
+        what = f"{name}: {error.strerror}" if name else str(error)
+        sys.exit(f"error: {what}; nothing was written under its final name, mend that and run the stage again")
+    except MemoryError as error:
+        detail = str(error) or "no memory left"
+        sys.exit(f"error: not enough memory ({detail}); lower train.replicas, train.hidden_size or the rows")
+    except KeyboardInterrupt:
+        print("interrupted: no file was left half-written", file=sys.stderr)
+        sys.exit(130)

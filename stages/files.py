@@ -1,0 +1,47 @@
+"""Files that appear whole or not at all, and the two text formats that DVC reads: JSON metrics and CSV plots."""
+
+import contextlib
+import csv
+import json
+import os
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+
+
+@contextlib.contextmanager
+def replacing(path: str | Path) -> Iterator[Path]:
+    """Give a temporary name beside `path`; when the block ends well the file takes its final name, else it goes."""
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f".{path.name}.partial")
+    try:
+        yield partial
+        os.replace(partial, path)
+    except BaseException:
+        partial.unlink(missing_ok=True)
+        raise
+
+
+def six_digits(value):
+    """`value` with every float rounded to six significant digits, which is more than any metric's n can carry.
+
+    It also hides the last bit of a library's logarithm, which differs between CPUs.
+    """
+    if isinstance(value, Mapping):
+        return {key: six_digits(item) for key, item in value.items()}
+    return float(f"{value:.6g}") if isinstance(value, float) else value
+
+
+def write_json(values: Mapping, path: str | Path) -> None:
+    """Write metrics as DVC reads them: nested objects of finite numbers, a key a line."""
+    text = json.dumps(values, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+    with replacing(path) as partial:
+        partial.write_text(text, encoding="utf-8", newline="\n")
+
+
+def write_csv(columns: Iterable[str], rows: Iterable[Iterable], path: str | Path) -> None:
+    """Write a small table for `dvc plots`, floats to six significant digits."""
+    with replacing(path) as partial, partial.open("w", encoding="utf-8", newline="") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(columns)
+        writer.writerows([six_digits(value) for value in row] for row in rows)

@@ -1,0 +1,320 @@
+"""The training kernel: forward, gradient and Adam for Linear-ReLU-Linear, compiled, with the same bits everywhere.
+
+What fixes the bits, whatever the CPU and the number of threads:
+
+- Only +, -, *, / and sqrt on float32, each rounded once (no fused or reordered operations); exp and log are our own.
+- Every sum runs in a written order: across a batch row after row within a shard, then shard after shard; across
+  features and hidden units in index order. Loops are vectorized across hidden units, where each lane is its own sum.
+- A batch is cut into shards by its number of rows alone. Threads share out shards, or whole networks; no bit of the
+  result knows how many there are. Four rows or features a pass is only how the same sums are spelled for the CPU.
+
+Weights of a network lie in one vector: W1 transposed (d, h), b1 (h), W2 (k, h), b2 (k). k = 1 is a binary target with
+sigmoid and cross-entropy, k > 2 several classes with softmax. `pack` and `unpack` translate to a PyTorch state_dict.
+"""
+
+import numpy as np
+from numba import prange
+
+from stages.arithmetic import exp, log
+from stages.compiled import compiled
+
+SHARD_ROWS = 256  # rows from which on cutting a batch pays for handing it to a second thread
+MAX_SHARDS = 64
+SCRATCH = 4096  # floats of hidden activations kept at a time (16 KiB: they stay in the first-level cache)
+BETA1, BETA2, EPSILON = 0.9, 0.999, 1e-8  # torch.optim.Adam's defaults
+
+LOSS, CORRECT = 0, 1
+ZERO = np.float32(0.0)
+
+
+# ---- weights in and out
+
+
+def pack(state: dict[str, np.ndarray]) -> np.ndarray:
+    """Weights of R networks as `net.0.weight` (R, h, d) and so on, to the kernel's vectors: float32 (R, p)."""
+    w1, b1 = state["net.0.weight"], state["net.0.bias"]
+    w2, b2 = state["net.2.weight"], state["net.2.bias"]
+    return np.concatenate([w.reshape(len(w), -1) for w in (w1.transpose(0, 2, 1), b1, w2, b2)], axis=1)
+
+
+def unpack(weights: np.ndarray, d: int, h: int, k: int) -> dict[str, np.ndarray]:
+    """The kernel's vectors (R, p), back to arrays that a PyTorch module takes as its state_dict."""
+    w1, b1, w2, b2 = np.split(weights, [d * h, d * h + h, d * h + h + k * h], axis=1)
+    arrays = {"net.0.weight": w1.reshape(-1, d, h).transpose(0, 2, 1), "net.0.bias": b1}
+    arrays |= {"net.2.weight": w2.reshape(-1, k, h), "net.2.bias": b2}
+    return {name: np.ascontiguousarray(array) for name, array in arrays.items()}
+
+
+@compiled
+def _views(weights, d, h, k):
+    w1 = weights[: d * h].reshape(d, h)
+    b1 = weights[d * h : d * h + h]
+    w2 = weights[d * h + h : d * h + h + k * h].reshape(k, h)
+    return w1, b1, w2, weights[d * h + h + k * h :]
+
+
+# ---- one tile of rows
+
+
+@compiled
+def _forward(x, weights, h, k, hidden, logits):
+    """hidden = relu(x W1 + b1), logits = hidden W2' + b2 for the rows of x, at most a tile of them."""
+    n, d = x.shape
+    w1, b1, w2, b2 = _views(weights, d, h, k)
+    for i in range(n):
+        for j in range(h):
+            hidden[i, j] = b1[j]
+        for f in range(0, d - 3, 4):
+            x0, x1, x2, x3 = x[i, f], x[i, f + 1], x[i, f + 2], x[i, f + 3]
+            for j in range(h):
+                total = hidden[i, j] + x0 * w1[f, j]
+                total = total + x1 * w1[f + 1, j]
+                total = total + x2 * w1[f + 2, j]
+                hidden[i, j] = total + x3 * w1[f + 3, j]
+        for f in range(d - d % 4, d):
+            for j in range(h):
+                hidden[i, j] += x[i, f] * w1[f, j]
+        for j in range(h):
+            if hidden[i, j] < ZERO:  # a nan is not below zero, so it goes on to the loss and is found there
+                hidden[i, j] = ZERO
+    for c in range(k):
+        for i in range(0, n - 3, 4):
+            z0 = z1 = z2 = z3 = b2[c]
+            for j in range(h):
+                z0 += hidden[i, j] * w2[c, j]
+                z1 += hidden[i + 1, j] * w2[c, j]
+                z2 += hidden[i + 2, j] * w2[c, j]
+                z3 += hidden[i + 3, j] * w2[c, j]
+            logits[i, c], logits[i + 1, c], logits[i + 2, c], logits[i + 3, c] = z0, z1, z2, z3
+        for i in range(n - n % 4, n):
+            z0 = b2[c]
+            for j in range(h):
+                z0 += hidden[i, j] * w2[c, j]
+            logits[i, c] = z0
+
+
+@compiled
+def _loss(logits, targets, batch_rows, sums):
+    """Add loss and right answers to `sums`, and turn the logits into the mean loss's gradient by them, in place.
+
+    That gradient is (probability - target) / batch_rows for sigmoid and softmax alike.
+    """
+    k = logits.shape[1]
+    for i in range(targets.size):
+        target = targets[i]
+        if k == 1:
+            z = np.float64(logits[i, 0])
+            small = exp(-abs(z))
+            probability = (1.0 if z >= 0.0 else small) / (1.0 + small)
+            sums[LOSS] += (max(z, 0.0) - z * target) + log(1.0 + small)
+            sums[CORRECT] += (z >= 0.0) == (target == 1)
+            logits[i, 0] = np.float32((probability - target) / batch_rows)
+        else:
+            best = 0
+            for c in range(1, k):
+                if logits[i, c] > logits[i, best]:
+                    best = c
+            top = np.float64(logits[i, best])
+            total = 0.0
+            for c in range(k):
+                total += exp(np.float64(logits[i, c]) - top)
+            sums[LOSS] += (top - np.float64(logits[i, target])) + log(total)
+            sums[CORRECT] += best == target
+            for c in range(k):
+                probability = exp(np.float64(logits[i, c]) - top) / total
+                logits[i, c] = np.float32((probability - (1.0 if c == target else 0.0)) / batch_rows)
+
+
+@compiled
+def _backward(x, weights, h, k, hidden, error, gradient):
+    """Add the tile's gradient to `gradient`; `error` is the loss's gradient by the logits, `hidden` is used up."""
+    n, d = x.shape
+    _, _, w2, _ = _views(weights, d, h, k)
+    gw1, gb1, gw2, gb2 = _views(gradient, d, h, k)
+    for i in range(n):
+        for c in range(k):
+            e = error[i, c]
+            gb2[c] += e
+            for j in range(h):
+                gw2[c, j] += e * hidden[i, j]
+        e = error[i, 0]
+        if k == 1:
+            for j in range(h):
+                hidden[i, j] = e * w2[0, j] if hidden[i, j] > ZERO else ZERO
+                gb1[j] += hidden[i, j]
+        else:
+            for j in range(h):
+                total = ZERO
+                if hidden[i, j] > ZERO:
+                    for c in range(k):
+                        total += error[i, c] * w2[c, j]
+                hidden[i, j] = total
+                gb1[j] += total
+    for i in range(0, n - 3, 4):
+        for f in range(d):
+            x0, x1, x2, x3 = x[i, f], x[i + 1, f], x[i + 2, f], x[i + 3, f]
+            for j in range(h):
+                total = gw1[f, j] + x0 * hidden[i, j]
+                total = total + x1 * hidden[i + 1, j]
+                total = total + x2 * hidden[i + 2, j]
+                gw1[f, j] = total + x3 * hidden[i + 3, j]
+    for i in range(n - n % 4, n):
+        for f in range(d):
+            for j in range(h):
+                gw1[f, j] += x[i, f] * hidden[i, j]
+
+
+# ---- one shard, one step, one epoch
+
+
+@compiled
+def _shard(x, y, rows, batch_rows, weights, h, k, gradient, sums):
+    """Gradient of the mean loss over a batch, the part of it that comes from this shard's rows, tile after tile."""
+    tile = max(4, SCRATCH // h // 4 * 4)
+    inputs = np.empty((tile, x.shape[1]), np.float32)
+    targets = np.empty(tile, np.int32)
+    hidden = np.empty((tile, h), np.float32)
+    logits = np.empty((tile, k), np.float32)
+    gradient[:] = ZERO
+    for start in range(0, rows.size, tile):
+        n = min(tile, rows.size - start)
+        for i in range(n):  # gathered first, so that the memory of many rows is awaited at once
+            targets[i] = y[rows[start + i]]
+            for f in range(x.shape[1]):
+                inputs[i, f] = x[rows[start + i], f]
+        _forward(inputs[:n], weights, h, k, hidden, logits)
+        _loss(logits, targets[:n], batch_rows, sums)
+        _backward(inputs[:n], weights, h, k, hidden, logits, gradient)
+
+
+@compiled
+def _adam(weights, gradients, first, second, powers, learning_rate):
+    """One step of torch.optim.Adam on the sum of the shards' gradients; the powers of beta are running products."""
+    powers[0] *= BETA1
+    powers[1] *= BETA2
+    step = np.float32(learning_rate / (1.0 - powers[0]))
+    scale = np.float32(np.sqrt(1.0 - powers[1]))
+    for s in range(1, gradients.shape[0]):
+        for i in range(weights.size):
+            gradients[0, i] += gradients[s, i]
+    for i in range(weights.size):
+        g = gradients[0, i]
+        first[i] += (g - first[i]) * np.float32(1.0 - BETA1)
+        second[i] = second[i] * np.float32(BETA2) + g * g * np.float32(1.0 - BETA2)
+        weights[i] -= step * (first[i] / (np.sqrt(second[i]) / scale + np.float32(EPSILON)))
+
+
+@compiled
+def shards_of(rows):
+    """How many shards a batch of so many rows is cut into: part of the definition of the bits."""
+    return min(max(rows // SHARD_ROWS, 1), MAX_SHARDS)
+
+
+def _epoch(x, y, order, batch_size, h, k, weights, first, second, powers, learning_rate, sums):
+    """Train one network for one epoch; adds total loss and right answers over the epoch to `sums` (2,)."""
+    most = shards_of(min(batch_size, order.size))
+    gradients = np.empty((most, weights.size), np.float32)
+    parts = np.empty((most, 2))
+    for start in range(0, order.size, batch_size):
+        batch = order[start : start + batch_size]
+        shards = shards_of(batch.size)
+        for s in prange(shards):
+            parts[s] = 0.0
+            rows = batch[batch.size * s // shards : batch.size * (s + 1) // shards]
+            _shard(x, y, rows, batch.size, weights, h, k, gradients[s], parts[s])
+        _adam(weights, gradients[:shards], first, second, powers, learning_rate)
+        for s in range(shards):
+            sums[LOSS] += parts[s, LOSS]
+            sums[CORRECT] += parts[s, CORRECT]
+
+
+_epoch_serial = compiled(_epoch)
+_epoch_by_shard = compiled(_epoch, parallel=True)
+
+
+def _epoch_by_network(x, y, orders, batch_size, h, k, weights, first, second, powers, learning_rate, sums):
+    for r in prange(len(weights)):
+        _epoch_serial(
+            x, y, orders[r], batch_size, h, k, weights[r], first[r], second[r], powers[r], learning_rate, sums[r]
+        )
+
+
+_epoch_by_network = compiled(_epoch_by_network, parallel=True)
+
+
+class Trainer:
+    """R networks and their Adam moments, trained in place an epoch at a time on the same rows.
+
+    x: float32 (n, d), C-contiguous; y: int32 (n,), classes from 0; weights by name, (R, ...) each.
+    """
+
+    def __init__(self, x: np.ndarray, y: np.ndarray, weights: dict[str, np.ndarray], batch_size: int, learning_rate: float):
+        _, h, d = weights["net.0.weight"].shape
+        self.sizes = d, h, weights["net.2.weight"].shape[1]
+        self.x, self.y, self.batch_size, self.learning_rate = x, y, min(batch_size, len(x)), learning_rate
+        self.packed = pack(weights)
+        moments = np.zeros_like(self.packed), np.zeros_like(self.packed)
+        self.state = self.packed, *moments, np.ones((len(self.packed), 2))  # and the powers of beta1 and beta2
+
+    def epoch(self, orders: np.ndarray) -> np.ndarray:
+        """One epoch of every network in its order of rows, int32 or int64 (R, n).
+
+        Returns mean loss and accuracy over the epoch, each row as it was when its batch came: float64 (R, 2).
+        """
+        sums = np.zeros((len(orders), 2))
+        _, h, k = self.sizes
+        if len(orders) > 1:
+            epoch, orders, state, out = _epoch_by_network, orders, self.state, sums
+        else:
+            epoch = _epoch_by_shard if shards_of(self.batch_size) > 1 else _epoch_serial
+            orders, state, out = orders[0], [array[0] for array in self.state], sums[0]
+        epoch(self.x, self.y, orders, self.batch_size, h, k, *state, self.learning_rate, out)
+        return sums / len(self.x)
+
+    @property
+    def weights(self) -> dict[str, np.ndarray]:
+        """The weights of all networks as arrays (R, ...), by their names in the state_dict."""
+        return unpack(self.packed, *self.sizes)
+
+
+# ---- scoring
+
+
+def _probabilities(x, weights, h, k, out):
+    for r in prange(len(weights)):
+        tile = max(4, SCRATCH // h // 4 * 4)
+        hidden = np.empty((tile, h), np.float32)
+        logits = np.empty((tile, k), np.float32)
+        for start in range(0, len(x), tile):
+            rows = x[start : start + tile]
+            _forward(rows, weights[r], h, k, hidden, logits)
+            for i in range(len(rows)):
+                _probability(logits[i], out[r, start + i])
+
+
+_probabilities = compiled(_probabilities, parallel=True)
+
+
+@compiled
+def _probability(logits, out):
+    """Sigmoid of the one logit, or softmax of several, in float64 and then rounded."""
+    if logits.size == 1:
+        z = np.float64(logits[0])
+        small = exp(-abs(z))
+        out[0] = np.float32((1.0 if z >= 0.0 else small) / (1.0 + small))
+        return
+    top = np.float64(np.max(logits))
+    total = 0.0
+    for c in range(logits.size):
+        total += exp(np.float64(logits[c]) - top)
+    for c in range(logits.size):
+        out[c] = np.float32(exp(np.float64(logits[c]) - top) / total)
+
+
+def probabilities(x: np.ndarray, weights: dict[str, np.ndarray]) -> np.ndarray:
+    """Probabilities that R networks give to n rows: float32 (R, n, k); k = 1 is the second of two classes."""
+    _, h, _ = weights["net.0.weight"].shape
+    r, k = weights["net.2.bias"].shape
+    out = np.empty((r, len(x), k), np.float32)
+    _probabilities(x, pack(weights), h, k, out)
+    return out

@@ -1,0 +1,102 @@
+"""The model file: weights of all networks, the encoding and the classes. It needs no torch and runs no code on load.
+
+A safetensors file with `net.0.weight` (R, h, d), `net.0.bias` (R, h), `net.2.weight` (R, k, h), `net.2.bias` (R, k),
+so that slice r is the state_dict of `stages.network.TwoLayerNet`; k is 1 for two classes. What is not a weight is one
+JSON text under one metadata key, because several keys come in an order that changes from run to run.
+"""
+
+import math
+from pathlib import Path
+
+import msgspec
+import numpy as np
+
+from stages import stream
+from stages.encoding import Encoding
+from stages.errors import UserError
+from stages.files import replacing
+
+METADATA_KEY = "plumbline"
+NAMES = ("net.0.weight", "net.0.bias", "net.2.weight", "net.2.bias")
+
+
+class Card(msgspec.Struct, frozen=True):
+    """What predicting and scoring need beside the weights."""
+
+    target: str
+    classes: list[bool | int | float | str]
+    train_counts: list[int]  # rows of each class in the training part, for the baseline
+    encoding: Encoding
+
+
+class Model(msgspec.Struct, frozen=True):
+    """Weights by name, the first axis the networks (in models/epochs.safetensors: network 0's epochs), and the card."""
+
+    weights: dict[str, np.ndarray]
+    card: Card
+
+    @property
+    def sizes(self) -> tuple[int, int, int]:
+        """(features, hidden units, outputs)."""
+        _, h, d = self.weights["net.0.weight"].shape
+        return d, h, self.weights["net.2.weight"].shape[1]
+
+
+def initial_weights(generators: list[np.random.Generator], d: int, h: int, k: int) -> dict[str, np.ndarray]:
+    """What `nn.Linear(d, h)` and then `nn.Linear(h, k)` draw from each generator: the arrays of `Model.weights`."""
+    weights = {"net.0.weight": (h, d), "net.0.bias": (h,), "net.2.weight": (k, h), "net.2.bias": (k,)}
+    return {name: np.stack(draws) for name, draws in zip(weights, zip(*(_draws(g, weights) for g in generators)))}
+
+
+def _draws(generator: np.random.Generator, shapes: dict[str, tuple[int, ...]]) -> list[np.ndarray]:
+    drawn = []
+    for name, shape in shapes.items():
+        if name.endswith("weight"):  # torch.nn.init.kaiming_uniform_ with a = sqrt(5), operation by operation
+            fan_in = shape[1]
+            bound = math.sqrt(3.0) * (math.sqrt(2.0 / (1.0 + math.sqrt(5.0) ** 2)) / math.sqrt(fan_in))
+        else:
+            bound = 1.0 / math.sqrt(fan_in)
+        u = stream.uniform(generator, math.prod(shape)).astype(np.float64)
+        drawn.append((u * (bound - -bound) + -bound).astype(np.float32).reshape(shape))
+    return drawn
+
+
+def outputs_for(classes: int) -> int:
+    """Logits of the network: one for two classes, else one a class."""
+    return 1 if classes == 2 else classes
+
+
+def save(model: Model, path: str | Path) -> None:
+    """Write the model, whole or not at all."""
+    from safetensors.numpy import save_file
+
+    with replacing(path) as partial:
+        save_file(model.weights, partial, {METADATA_KEY: msgspec.json.encode(model.card).decode()})
+
+
+def load(path: str | Path) -> Model:
+    """Read a model; a UserError says what is wrong with a file that is not one."""
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(path, framework="numpy") as file:
+            card = msgspec.json.decode((file.metadata() or {})[METADATA_KEY], type=Card)
+            weights = {name: file.get_tensor(name) for name in NAMES}
+    except FileNotFoundError:
+        raise UserError(f"{path} is not there; `dvc repro` trains it, `dvc checkout` brings it back") from None
+    except (SafetensorError, KeyError, msgspec.MsgspecError) as error:
+        raise UserError(f"{path} is not a model that train wrote ({error}); run `dvc repro`") from None
+    _check(weights, card, path)
+    return Model(weights, card)
+
+
+def _check(weights: dict[str, np.ndarray], card: Card, path) -> None:
+    d, k = len(card.encoding.columns), outputs_for(len(card.classes))
+    first = weights["net.0.weight"]
+    r, h = first.shape[:2] if first.ndim == 3 else (0, 0)
+    expected = {"net.0.weight": (r, h, d), "net.0.bias": (r, h), "net.2.weight": (r, k, h), "net.2.bias": (r, k)}
+    for name, array in weights.items():
+        if array.dtype != np.float32 or array.shape != expected[name] or not array.size:
+            raise UserError(f"{path}: {name} is {array.dtype} {array.shape}, not float32 {expected[name]}; run `dvc repro`")
+        if not np.isfinite(array).all():
+            raise UserError(f"{path}: {name} has values that are not finite; run `dvc repro`")

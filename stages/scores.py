@@ -1,0 +1,127 @@
+"""Metrics row by row, and how much of a figure is luck: of the test rows drawn, and of the seeds.
+
+Every metric is a mean of contributions phi, one a row, so that one formula gives every interval. For a mean of labels
+or losses phi is the row's own value. ROC AUC has DeLong's placements. Precision, recall and F1 are ratios of means;
+theirs is the ratio plus its influence function, whose mean is zero. Shapes: R networks, n rows, k classes.
+"""
+
+import numpy as np
+
+RANGES = {"log_loss": (0.0, np.inf), "brier": (0.0, 2.0)}  # every other metric lies between 0 and 1
+LOSSES = ("log_loss", "brier")  # lower is better; phi holds their negatives, so that more is better throughout
+NEAREST_TO_ONE = 2.0**-25  # a float32 of 1.0 stands for any probability this near to it
+SMALLEST = 2.0**-149  # and one of 0.0 for any below the smallest float32
+
+
+def by_class(probability: np.ndarray) -> np.ndarray:
+    """Probabilities as files hold them, (..., 1) for two classes, as one column a class: float64 (..., k)."""
+    probability = np.asarray(probability, np.float64)
+    if probability.shape[-1] > 1:
+        return probability
+    return np.concatenate([1.0 - probability, probability], axis=-1)
+
+
+def predicted(probability: np.ndarray) -> np.ndarray:
+    """The class of each row: the most probable; of two equally probable ones the second, as `p >= 0.5` has it."""
+    if probability.shape[-1] == 1:
+        return (probability[..., 0] >= 0.5).astype(np.int64)
+    return probability.argmax(axis=-1)
+
+
+def log_losses(probability: np.ndarray, target: np.ndarray) -> np.ndarray:
+    """Minus the logarithm of the probability given to the true class: (n, k or 1), (n,) -> (n,), always finite."""
+    if probability.shape[-1] == 1:
+        p = probability[:, 0].astype(np.float64)
+        true = np.where(target == 1, p, np.maximum(1.0 - p, NEAREST_TO_ONE))
+    else:
+        true = probability[np.arange(len(target)), target].astype(np.float64)
+    return -np.log(np.maximum(true, SMALLEST))
+
+
+def contributions(probability: np.ndarray, target: np.ndarray) -> dict[str, np.ndarray]:
+    """phi of every metric for one network: {metric: (n,)}, more is better, a metric that is not defined left out.
+
+    probability: float32 (n, 1) of the second class of two, or (n, k); target: class numbers (n,).
+    Brier score: the squared error of the second class of two, summed over classes of more (scikit-learn's).
+    ROC AUC: macro, one class versus the rest; not defined when a class has no row.
+    Precision, recall, F1: macro over classes, 0 where a class has no row to divide by (scikit-learn's zero_division=0).
+    """
+    p, answer = by_class(probability), predicted(probability)
+    n, k = p.shape
+    truth = np.arange(k) == target[:, None]  # (n, k)
+    phi = {"accuracy": (answer == target).astype(np.float64), "log_loss": -log_losses(probability, target)}
+    squared = (p - truth) ** 2
+    phi["brier"] = -(squared[:, 1] if k == 2 else squared.sum(axis=1))
+    if truth.any(axis=0).all():
+        areas = [auc_contributions(p[:, c], truth[:, c]) for c in ([1] if k == 2 else range(k))]
+        phi["roc_auc"] = np.mean(areas, axis=0)
+    chosen = np.arange(k) == answer[:, None]
+    hits = truth & chosen
+    for name, parts in {
+        "precision": (hits, chosen),
+        "recall": (hits, truth),
+        "f1": (2.0 * hits, truth.astype(np.float64) + chosen),
+    }.items():
+        phi[name] = np.mean([ratio_contributions(parts[0][:, c], parts[1][:, c]) for c in range(k)], axis=0)
+    return phi
+
+
+def auc_contributions(score: np.ndarray, positive: np.ndarray) -> np.ndarray:
+    """Row by row shares of the area under the ROC curve, (n,); their mean is the area.
+
+    DeLong, DeLong and Clarke-Pearson, Biometrics 44 (1988) 837: a positive row's placement V10 is the share of negatives
+    it ranks above (ties half), a negative row's V01 the share of positives above it. phi = AUC + (n / n1) (V10 - AUC)
+    for positives and AUC + (n / n0) (V01 - AUC) for negatives. Both kinds of row must occur.
+    """
+    ones, zeros = np.sort(score[positive]), np.sort(score[~positive])
+    below = _rank(zeros, score[positive])
+    above = 1.0 - _rank(ones, score[~positive])
+    area = below.mean()
+    phi = np.empty(len(score))
+    phi[positive] = area + len(score) / len(ones) * (below - area)
+    phi[~positive] = area + len(score) / len(zeros) * (above - area)
+    return phi
+
+
+def _rank(sorted_scores: np.ndarray, score: np.ndarray) -> np.ndarray:
+    """The share of `sorted_scores` below each score, ties half."""
+    ranks = np.searchsorted(sorted_scores, score, "left") + np.searchsorted(sorted_scores, score, "right")
+    return ranks / (2.0 * len(sorted_scores))
+
+
+def ratio_contributions(part: np.ndarray, whole: np.ndarray) -> np.ndarray:
+    """Row by row shares of sum(part) / sum(whole): the ratio plus its influence function, (n,); 0 where whole is."""
+    mean = whole.mean()
+    if mean == 0:
+        return np.zeros(len(part))
+    ratio = part.mean() / mean
+    return ratio + (part - ratio * whole) / mean
+
+
+def interval(phi: np.ndarray) -> tuple[float, float, float]:
+    """Mean of phi (R, n) and its about-95 % interval over both test rows and seeds: (mean, low, high).
+
+    V_row, the variance over rows of the mean over networks / n, and V_seed, that over networks of the mean over rows /
+    R, each count V_both, the residual mean square / (n R), once; V = max(V_row, V_seed, V_row + V_seed - V_both).
+    Student's t with V^2 / (V_row^2 / (n - 1) + V_seed^2 / (R - 1)) degrees of freedom (Satterthwaite). With one network
+    it is the interval over rows alone. This is the crossed readers-by-cases analysis of medical imaging, as in iMRMC.
+    """
+    from scipy.special import stdtrit
+
+    networks, n = phi.shape
+    mean = float(phi.mean())
+    if n < 2:  # one row says nothing of how rows differ
+        return mean, np.nan, np.nan
+    by_row, by_network = phi.mean(axis=0), phi.mean(axis=1)
+    v_row = by_row.var(ddof=1) / n
+    v_seed = v_both = 0.0
+    if networks > 1:
+        v_seed = by_network.var(ddof=1) / networks
+        residual = phi - by_row - by_network[:, None] + mean
+        v_both = (residual**2).sum() / ((n - 1) * (networks - 1)) / (n * networks)
+    v = max(v_row, v_seed, v_row + v_seed - v_both)
+    if v == 0.0:
+        return mean, mean, mean
+    freedom = v**2 / (v_row**2 / (n - 1) + (v_seed**2 / (networks - 1) if networks > 1 else 0.0))
+    half = float(stdtrit(freedom, 0.975) * np.sqrt(v))
+    return mean, mean - half, mean + half
