@@ -29,11 +29,12 @@ class SharedCache(UserWideCacheLocator):
         # The CPU is in the folder's name too, so that machines that share a home never race for one index file.
         code.update(llvmlite.binding.get_host_cpu_name().encode())
         code.update(llvmlite.binding.get_host_cpu_features().flatten().encode())
-        home = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")
+        home = Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser()
         self._stamp = code.hexdigest()
-        self._cache_path = os.path.join(home, "plumbline", self._stamp[:16])
+        self._cache_path = str(home / "plumbline" / self._stamp[:16])
 
     def get_source_stamp(self):
+        """What Numba compares to tell a fresh cache from a stale one."""
         return self._stamp
 
 

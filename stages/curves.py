@@ -39,7 +39,9 @@ def calibration(score: np.ndarray, truth: np.ndarray) -> list[tuple[float, float
     bins = np.minimum((score * BINS).astype(np.int64), BINS - 1)
     counts = np.bincount(bins, minlength=BINS)
     means = np.bincount(bins, score, BINS), np.bincount(bins, truth, BINS)
-    return [(float(means[0][b] / counts[b]), float(means[1][b] / counts[b]), int(counts[b])) for b in counts.nonzero()[0]]
+    return [
+        (float(means[0][b] / counts[b]), float(means[1][b] / counts[b]), int(counts[b])) for b in counts.nonzero()[0]
+    ]
 
 
 def confusion(predicted: np.ndarray, target: np.ndarray, k: int) -> np.ndarray:

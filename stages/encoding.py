@@ -43,11 +43,15 @@ def _numbers(column: pa.ChunkedArray, name: str) -> np.ndarray:
         raise UserError(f"column {name!r} holds {kind}, and a feature must be a number; encode it or leave it out")
     if column.null_count:
         row = pc.index(pc.is_null(column), True).as_py()
-        raise UserError(f"column {name!r} has {column.null_count} missing values (first in row {row}); fill or drop them")
+        raise UserError(
+            f"column {name!r} has {column.null_count} missing values (first in row {row}); fill or drop them"
+        )
     numbers = column.to_numpy()
     with np.errstate(over="ignore"):
         wrong = ~np.isfinite(numbers.astype(np.float32))
     if wrong.any():
         row = int(wrong.argmax())
-        raise UserError(f"column {name!r} is {numbers[row]} in row {row}; a feature must be a finite float32, rescale it")
+        raise UserError(
+            f"column {name!r} is {numbers[row]} in row {row}; a feature must be a finite float32, rescale it"
+        )
     return numbers

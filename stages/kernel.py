@@ -248,7 +248,9 @@ class Trainer:
     x: float32 (n, d), C-contiguous; y: int32 (n,), classes from 0; weights by name, (R, ...) each.
     """
 
-    def __init__(self, x: np.ndarray, y: np.ndarray, weights: dict[str, np.ndarray], batch_size: int, learning_rate: float):
+    def __init__(
+        self, x: np.ndarray, y: np.ndarray, weights: dict[str, np.ndarray], batch_size: int, learning_rate: float
+    ):
         _, h, d = weights["net.0.weight"].shape
         self.sizes = d, h, weights["net.2.weight"].shape[1]
         self.x, self.y, self.batch_size, self.learning_rate = x, y, min(batch_size, len(x)), learning_rate

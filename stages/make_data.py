@@ -40,7 +40,9 @@ def main() -> None:
 def generate(source: str, settings, generator) -> pa.Table:
     """The table that `make(settings, generator)` of a .py source returns."""
     if not Path(source).is_file():
-        raise UserError(f"make_data.source {source} is not there; it must be a file that defines make(params, generator)")
+        raise UserError(
+            f"make_data.source {source} is not there; it must be a file that defines make(params, generator)"
+        )
     spec = importlib.util.spec_from_file_location(Path(source).stem, source)
     module = importlib.util.module_from_spec(spec)
     try:
@@ -54,7 +56,9 @@ def generate(source: str, settings, generator) -> pa.Table:
         frames = traceback.extract_tb(error.__traceback__)
         lines = [frame.lineno for frame in frames if frame.filename == source] or [getattr(error, "lineno", None)]
         place = f"{source} line {lines[-1]}" if lines[-1] else source
-        raise UserError(f"{place}: {type(error).__name__}: {' '.join(str(error).split())}; mend the generator") from None
+        raise UserError(
+            f"{place}: {type(error).__name__}: {' '.join(str(error).split())}; mend the generator"
+        ) from None
     if not isinstance(made, pa.Table):
         import pandas as pd
 

@@ -97,6 +97,8 @@ def _check(weights: dict[str, np.ndarray], card: Card, path) -> None:
     expected = {"net.0.weight": (r, h, d), "net.0.bias": (r, h), "net.2.weight": (r, k, h), "net.2.bias": (r, k)}
     for name, array in weights.items():
         if array.dtype != np.float32 or array.shape != expected[name] or not array.size:
-            raise UserError(f"{path}: {name} is {array.dtype} {array.shape}, not float32 {expected[name]}; run `dvc repro`")
+            raise UserError(
+                f"{path}: {name} is {array.dtype} {array.shape}, not float32 {expected[name]}; run `dvc repro`"
+            )
         if not np.isfinite(array).all():
             raise UserError(f"{path}: {name} has values that are not finite; run `dvc repro`")

@@ -7,7 +7,6 @@ its tests hold it against this one. The module is also what a user takes home:
     module = load("models/model.safetensors")
 """
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -29,6 +28,7 @@ class TwoLayerNet(nn.Module):
         self.net = nn.Sequential(nn.Linear(features, hidden_size), nn.ReLU(), nn.Linear(hidden_size, outputs))
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Logits (n, outputs) of the rows x (n, features)."""
         return self.net(x)
 
 
@@ -49,7 +49,9 @@ def module_of(weights: dict[str, np.ndarray], replica: int) -> TwoLayerNet:
 class Trainer:
     """R modules, each with its own Adam, trained an epoch at a time; the interface of stages.kernel.Trainer."""
 
-    def __init__(self, x: np.ndarray, y: np.ndarray, weights: dict[str, np.ndarray], batch_size: int, learning_rate: float):
+    def __init__(
+        self, x: np.ndarray, y: np.ndarray, weights: dict[str, np.ndarray], batch_size: int, learning_rate: float
+    ):
         self.modules = [module_of(weights, r) for r in range(len(weights["net.0.bias"]))]
         self.optimizers = [torch.optim.Adam(module.parameters(), lr=learning_rate) for module in self.modules]
         self.x, self.y, self.batch_size = torch.from_numpy(x), torch.from_numpy(y), batch_size

@@ -27,6 +27,8 @@ class Section(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
 
 
 class MakeData(Section):
+    """The table; samples, features, noise and classes are the synthetic table's."""
+
     source: Name
     target: Name
     samples: Annotated[int, msgspec.Meta(ge=5)]
@@ -36,11 +38,15 @@ class MakeData(Section):
 
 
 class Split(Section):
+    """Shares of the rows; what is left is the test part."""
+
     train: Annotated[float, msgspec.Meta(gt=0, lt=1)]
     validation: Annotated[float, msgspec.Meta(ge=0, lt=1)]
 
 
 class Train(Section):
+    """The network and how it is trained."""
+
     hidden_size: Count
     learning_rate: Annotated[float, msgspec.Meta(gt=0)]
     batch_size: Count
@@ -50,10 +56,14 @@ class Train(Section):
 
 
 class Evaluate(Section):
+    """How rows are scored."""
+
     batch_size: Count
 
 
 class Params(Section):
+    """The whole file."""
+
     seed: Seed
     make_data: MakeData
     split: Split

@@ -47,7 +47,7 @@ def contributions(probability: np.ndarray, target: np.ndarray) -> dict[str, np.n
     Precision, recall, F1: macro over classes, 0 where a class has no row to divide by (scikit-learn's zero_division=0).
     """
     p, answer = by_class(probability), predicted(probability)
-    n, k = p.shape
+    k = p.shape[1]
     truth = np.arange(k) == target[:, None]  # (n, k)
     phi = {"accuracy": (answer == target).astype(np.float64), "log_loss": -log_losses(probability, target)}
     squared = (p - truth) ** 2
@@ -57,21 +57,18 @@ def contributions(probability: np.ndarray, target: np.ndarray) -> dict[str, np.n
         phi["roc_auc"] = np.mean(areas, axis=0)
     chosen = np.arange(k) == answer[:, None]
     hits = truth & chosen
-    for name, parts in {
-        "precision": (hits, chosen),
-        "recall": (hits, truth),
-        "f1": (2.0 * hits, truth.astype(np.float64) + chosen),
-    }.items():
-        phi[name] = np.mean([ratio_contributions(parts[0][:, c], parts[1][:, c]) for c in range(k)], axis=0)
+    ratios = {"precision": (hits, chosen), "recall": (hits, truth), "f1": (2.0 * hits, truth + 1.0 * chosen)}
+    for name, (part, whole) in ratios.items():
+        phi[name] = np.mean([ratio_contributions(part[:, c], whole[:, c]) for c in range(k)], axis=0)
     return phi
 
 
 def auc_contributions(score: np.ndarray, positive: np.ndarray) -> np.ndarray:
     """Row by row shares of the area under the ROC curve, (n,); their mean is the area.
 
-    DeLong, DeLong and Clarke-Pearson, Biometrics 44 (1988) 837: a positive row's placement V10 is the share of negatives
-    it ranks above (ties half), a negative row's V01 the share of positives above it. phi = AUC + (n / n1) (V10 - AUC)
-    for positives and AUC + (n / n0) (V01 - AUC) for negatives. Both kinds of row must occur.
+    DeLong, DeLong and Clarke-Pearson, Biometrics 44 (1988) 837: a positive row's placement V10 is the share of
+    negatives it ranks above (ties half), a negative row's V01 the share of positives above it.
+    phi = AUC + (n / n1) (V10 - AUC) for positives, AUC + (n / n0) (V01 - AUC) for negatives; both must occur.
     """
     ones, zeros = np.sort(score[positive]), np.sort(score[~positive])
     below = _rank(zeros, score[positive])

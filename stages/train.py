@@ -53,7 +53,7 @@ def main() -> None:
 
 
 def train(data, watch, weights, shuffles, settings, advance: Callable[[int, str | None], None]):
-    """Train all networks; returns their weights, network 0's weights after each epoch, and its history, a dict an epoch.
+    """Train all networks; returns their weights, network 0's weights after each epoch, and its history.
 
     data and watch: (x, y) of the training and validation part; weights: initial, by name (R, ...);
     shuffles: seeds (R, epochs); advance(networks, line) is called after every epoch of some networks.
@@ -71,7 +71,9 @@ def train(data, watch, weights, shuffles, settings, advance: Callable[[int, str 
             line = None
             if first == 0:
                 now = {name: array[:1] for name, array in trainer.weights.items()}
-                history.append({"epoch": epoch, "train_loss": float(figures[0, 0]), "train_accuracy": float(figures[0, 1])})
+                history.append(
+                    {"epoch": epoch, "train_loss": float(figures[0, 0]), "train_accuracy": float(figures[0, 1])}
+                )
                 history[-1] |= watched_figures(now, watch)
                 epochs.append(now)
                 line = said(history[-1], settings.epochs)
@@ -123,7 +125,11 @@ def said(row: dict, epochs: int) -> str | None:
     every = max(5, epochs // 20)
     if row["epoch"] != 1 and row["epoch"] % every:
         return None
-    parts = [f"{name.replace('_', ' ')} {value:.{3 if 'acc' in name else 4}f}" for name, value in row.items() if name != "epoch"]
+    parts = [
+        f"{name.replace('_', ' ')} {value:.{3 if 'acc' in name else 4}f}"
+        for name, value in row.items()
+        if name != "epoch"
+    ]
     return f"epoch {row['epoch']:>{len(str(epochs))}}: " + ", ".join(parts)
 
 

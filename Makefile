@@ -1,0 +1,28 @@
+# make: run the pipeline and print its figures.  make test: run the tests.  Both set up .venv first.
+PYTHON ?= python3
+# `python` and `dvc` are .venv's, also inside the stages.
+export PATH := $(CURDIR)/.venv/bin:$(PATH)
+
+.PHONY: all test pins
+all: .venv/installed
+	@dvc repro
+	@python -m stages.report
+
+test: .venv/installed
+	ruff check .
+	ruff format --check .
+	pytest
+
+.venv/installed: requirements.txt
+	@$(PYTHON) -c 'import sys; sys.version_info >= (3, 11) or sys.exit("Python 3.11 or newer is needed; make PYTHON=python3.12 takes another one")'
+	$(PYTHON) -m venv .venv
+	python -m pip install --quiet --disable-pip-version-check -r requirements.txt
+	touch $@
+
+# Renew the pins: the newest versions that go together, tried in an environment of their own.
+pins:
+	$(PYTHON) -m venv --clear .venv-pins
+	sed -n '/^dependencies = \[/,/^\]/s/^ *"\([^"]*\)".*/\1/p' pyproject.toml > .venv-pins/direct.txt
+	.venv-pins/bin/pip install --quiet --disable-pip-version-check -r .venv-pins/direct.txt
+	.venv-pins/bin/pip freeze | sed 's/+cpu$$//' | grep -v '^nvidia-\|^cuda-\|^triton==' > requirements.txt
+	rm -rf .venv-pins
