@@ -42,7 +42,7 @@ def unpack(weights: np.ndarray, d: int, h: int, k: int) -> dict[str, np.ndarray]
     w1, b1, w2, b2 = np.split(weights, [d * h, d * h + h, d * h + h + k * h], axis=1)
     arrays = {"net.0.weight": w1.reshape(-1, d, h).transpose(0, 2, 1), "net.0.bias": b1}
     arrays |= {"net.2.weight": w2.reshape(-1, k, h), "net.2.bias": b2}
-    return {name: np.ascontiguousarray(array) for name, array in arrays.items()}
+    return {name: array.copy() for name, array in arrays.items()}  # never views: training goes on in place
 
 
 @compiled

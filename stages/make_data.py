@@ -43,7 +43,7 @@ def generate(source: str, settings, generator) -> pa.Table:
         raise UserError(
             f"make_data.source {source} is not there; it must be a file that defines make(params, generator)"
         )
-    spec = importlib.util.spec_from_file_location(Path(source).stem, source)
+    spec = importlib.util.spec_from_file_location(Path(source).stem, Path(source).absolute())
     module = importlib.util.module_from_spec(spec)
     try:
         spec.loader.exec_module(module)
@@ -54,7 +54,9 @@ def generate(source: str, settings, generator) -> pa.Table:
         raise
     except Exception as error:  # whatever the user's code raises, said in one line that leads to it
         frames = traceback.extract_tb(error.__traceback__)
-        lines = [frame.lineno for frame in frames if frame.filename == source] or [getattr(error, "lineno", None)]
+        lines = [frame.lineno for frame in frames if Path(frame.filename) == Path(source).absolute()] or [
+            getattr(error, "lineno", None)
+        ]
         place = f"{source} line {lines[-1]}" if lines[-1] else source
         raise UserError(
             f"{place}: {type(error).__name__}: {' '.join(str(error).split())}; mend the generator"

@@ -56,8 +56,10 @@ def _draws(generator: np.random.Generator, shapes: dict[str, tuple[int, ...]]) -
             bound = math.sqrt(3.0) * (math.sqrt(2.0 / (1.0 + math.sqrt(5.0) ** 2)) / math.sqrt(fan_in))
         else:
             bound = 1.0 / math.sqrt(fan_in)
+        # u (b - -b) - b with b a float32, rounded once: the product and all but the last bits of the sum are exact.
+        bound = np.float64(np.float32(bound))
         u = stream.uniform(generator, math.prod(shape)).astype(np.float64)
-        drawn.append((u * (bound - -bound) + -bound).astype(np.float32).reshape(shape))
+        drawn.append((u * (2.0 * bound) - bound).astype(np.float32).reshape(shape))
     return drawn
 
 

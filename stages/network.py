@@ -14,6 +14,7 @@ import torch
 from torch import nn
 
 from stages import model as models
+from stages.errors import UserError
 
 
 class TwoLayerNet(nn.Module):
@@ -35,6 +36,9 @@ class TwoLayerNet(nn.Module):
 def load(path: str | Path, replica: int = 0) -> TwoLayerNet:
     """Network `replica` of a model file, ready to score: columns in the order of the file's encoding."""
     saved = models.load(path)
+    networks = len(saved.weights["net.0.bias"])
+    if not 0 <= replica < networks:
+        raise UserError(f"{path} holds {networks} networks, from 0 to {networks - 1}, not {replica}")
     return module_of(saved.weights, replica).eval()
 
 

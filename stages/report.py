@@ -27,10 +27,8 @@ def main() -> None:
     print(f"(always answering the training shares: {test['baseline']['accuracy']:.3f})")
     networks = test["replicas"]["accuracy"]
     if "low" in networks:
-        between = f"about 95 % between {networks['low']:.3f} and {networks['high']:.3f}"
-        print(
-            f"Mean test accuracy of {settings.train.replicas} networks {networks['mean']:.3f}, {between} ({test['rows']} rows)"
-        )
+        print(f"Mean test accuracy of {settings.train.replicas} networks {networks['mean']:.3f}", end=", ")
+        print(f"about 95 % between {networks['low']:.3f} and {networks['high']:.3f} ({test['rows']} rows)")
     print("\nNext: dvc metrics show | dvc plots show | dvc exp run -S train.hidden_size=64 | README.md")
 
 

@@ -33,9 +33,17 @@ class Facts(msgspec.Struct, frozen=True):
 def read_source(path: str | Path) -> pa.Table:
     """A user's table as it came, without metadata; UserError for what cannot be read as its name says."""
     path = Path(path)
-    if not path.is_file():
-        kind = "is a folder" if path.is_dir() else "is not there"
-        raise UserError(f"make_data.source {path} {kind}; it must be a file: {', '.join(SUFFIXES)} or .py")
+    problem = None
+    if path.is_dir():
+        problem = "is a folder"
+    elif not path.is_file():
+        problem = "is not there"
+    elif not path.name.lower().endswith(SUFFIXES):
+        problem = "is of no kind that is read here"
+    elif not path.stat().st_size:
+        problem = "is empty"
+    if problem:
+        raise UserError(f"make_data.source {path} {problem}; it must be a table ({', '.join(SUFFIXES)}) or a .py file")
     try:
         if path.name.endswith(".parquet"):
             table = pq.ParquetFile(path).read()

@@ -1,0 +1,97 @@
+"""A scratch copy of the project in which tests run the stages as a user would."""
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+# A stage's `python` is the one that runs the tests.
+ENVIRONMENT = {**os.environ, "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"}
+ENVIRONMENT.pop("PYTHONPATH", None)
+
+
+class Project:
+    """A copy of the project's files as they stand, with a git and a DVC of its own."""
+
+    def __init__(self, folder: Path):
+        self.folder = folder
+        for name in ("stages", ".dvc/plots", ".dvc/config", ".dvcignore", "dvc.yaml", "params.yaml", ".gitignore"):
+            source, target = ROOT / name, folder / name
+            target.parent.mkdir(parents=True, exist_ok=True)
+            copy = shutil.copytree if source.is_dir() else shutil.copy
+            copy(source, target)
+        self.run("git", "init", "-q", "-b", "main")
+        self.run("git", "config", "user.name", "test")
+        self.run("git", "config", "user.email", "test@example.org")
+        self.commit("start")
+
+    def run(self, *command: str, fails: bool = False, **environment: str) -> subprocess.CompletedProcess:
+        """Run a command in the copy; it must succeed, or fail if that is what is tested."""
+        done = subprocess.run(
+            command, cwd=self.folder, env=ENVIRONMENT | environment, capture_output=True, text=True, timeout=300
+        )
+        assert (done.returncode != 0) == fails, f"{command}: {done.returncode}\n{done.stdout}\n{done.stderr}"
+        return done
+
+    def stage(self, name: str, fails: bool = False, **environment: str) -> subprocess.CompletedProcess:
+        """Run one stage by hand."""
+        return self.run("python", "-m", f"stages.{name}", fails=fails, **environment)
+
+    def commit(self, message: str) -> None:
+        self.run("git", "add", "-A")
+        self.run("git", "commit", "-qm", message)
+
+    def set(self, **changes) -> None:
+        """Write parameters: section__name=value, or name=value for one that is in no section."""
+        from ruamel.yaml import YAML
+
+        yaml = YAML()
+        values = yaml.load(self.read("params.yaml"))
+        for name, value in changes.items():
+            *section, name = name.split("__")
+            (values[section[0]] if section else values)[name] = value
+        with self.path("params.yaml").open("w") as file:
+            yaml.dump(values, file)
+
+    def path(self, name: str) -> Path:
+        return self.folder / name
+
+    def read(self, name: str) -> str:
+        return self.path(name).read_text(encoding="utf-8")
+
+
+@pytest.fixture
+def project(tmp_path) -> Project:
+    """A copy in which nothing has run yet."""
+    return Project(tmp_path / "project")
+
+
+@pytest.fixture(scope="session")
+def default(tmp_path_factory) -> Project:
+    """A copy after `dvc repro` with the parameters as they are; tests only read it."""
+    project = Project(tmp_path_factory.mktemp("default") / "project")
+    project.repro = project.run("dvc", "repro").stdout
+    project.commit("reproduced")
+    return project
+
+
+@pytest.fixture(scope="session")
+def three_classes(tmp_path_factory) -> Project:
+    """A copy after `dvc repro` with three classes and a validation part; tests only read it."""
+    project = Project(tmp_path_factory.mktemp("three") / "project")
+    project.set(make_data__classes=3, split__train=0.7, split__validation=0.1, train__replicas=4)
+    project.run("dvc", "repro")
+    return project
+
+
+def assert_one_line(done: subprocess.CompletedProcess, *parts: str) -> None:
+    """A user's error: one line on stderr that has all these parts, and no traceback."""
+    lines = [line for line in done.stderr.splitlines() if not line.startswith("compiling ")]
+    assert len(lines) == 1, done.stderr
+    assert lines[0].startswith("error: ")
+    for part in parts:
+        assert part in lines[0], lines[0]

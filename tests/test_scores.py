@@ -1,0 +1,114 @@
+"""Metrics against scikit-learn, intervals against scipy and simulation, DeLong's variance against its definition."""
+
+import numpy as np
+import pytest
+import scipy.stats
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from sklearn import metrics
+
+from stages import scores
+
+
+def problem(n, k, seed, ties=False):
+    """Probabilities (n, k or 1) that know something of the target, and the target; every class occurs."""
+    rng = np.random.default_rng(seed)
+    classes = max(k, 2)
+    target = np.r_[np.arange(classes), rng.integers(0, classes, n - classes)]
+    logits = rng.normal(size=(n, k)) + 1.5 * (np.arange(k) == target[:, None] if k > 1 else target[:, None] - 0.5)
+    if ties:
+        logits = np.round(logits)
+    p = 1 / (1 + np.exp(-logits)) if k == 1 else np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
+    return p.astype(np.float32), target
+
+
+@settings(deadline=None, max_examples=60)
+@given(n=st.integers(8, 120), k=st.sampled_from([1, 3, 6]), seed=st.integers(0, 10**6), ties=st.booleans())
+def test_means_of_contributions_are_scikit_learns_metrics(n, k, seed, ties):
+    p, y = problem(n, k, seed, ties)
+    full, answer = scores.by_class(p), scores.predicted(p)
+    full /= full.sum(axis=1, keepdims=True)
+    macro = {"average": "macro", "zero_division": 0, "labels": np.arange(max(k, 2))}
+    expected = {
+        "accuracy": metrics.accuracy_score(y, answer),
+        "log_loss": -metrics.log_loss(y, full),
+        "brier": -(metrics.brier_score_loss(y, p[:, 0]) if k == 1 else metrics.brier_score_loss(y, full)),
+        "roc_auc": metrics.roc_auc_score(y, p[:, 0]) if k == 1 else metrics.roc_auc_score(y, full, multi_class="ovr"),
+        "precision": metrics.precision_score(y, answer, **macro),
+        "recall": metrics.recall_score(y, answer, **macro),
+        "f1": metrics.f1_score(y, answer, **macro),
+    }
+    phi = scores.contributions(p, y)
+    assert phi.keys() == expected.keys()
+    for name, values in phi.items():
+        assert values.shape == (n,)
+        assert values.mean() == pytest.approx(expected[name], rel=1e-6, abs=1e-9), name
+
+
+def test_a_metric_that_is_not_defined_is_left_out():
+    p, _ = problem(20, 1, 0)
+    assert "roc_auc" not in scores.contributions(p, np.zeros(20, int))
+    assert "roc_auc" in scores.contributions(p, np.arange(20) % 2)
+
+
+def test_log_loss_is_finite_at_0_and_1():
+    p = np.array([[0.0], [1.0], [0.0], [1.0]], np.float32)
+    losses = scores.log_losses(p, np.array([0, 1, 1, 0]))
+    np.testing.assert_allclose(losses, [0, 0, 149 * np.log(2), 25 * np.log(2)])
+
+
+def test_placements_give_delongs_variance():
+    """S10 / m + S01 / n of DeLong et al. 1988, equation 5, from the definition of the placements, pair by pair."""
+    p, y = problem(60, 1, 3, ties=True)
+    score, positive = p[:, 0], y == 1
+    psi = (score[positive][:, None] > score[~positive]) + 0.5 * (score[positive][:, None] == score[~positive])
+    m, n = psi.shape
+    delong = psi.mean(axis=1).var(ddof=1) / m + psi.mean(axis=0).var(ddof=1) / n
+    phi = scores.auc_contributions(score, positive)
+    # The contributions' sample variance counts each group with its divisor n - 1 for all rows, not m - 1 and n - 1.
+    ours = ((phi[positive] - psi.mean()) ** 2).sum() / (m + n) ** 2 * m / (m - 1)
+    ours += ((phi[~positive] - psi.mean()) ** 2).sum() / (m + n) ** 2 * n / (n - 1)
+    assert ours == pytest.approx(delong, rel=1e-12)
+    assert phi.var(ddof=1) / (m + n) == pytest.approx(delong, rel=0.05)
+
+
+def test_one_network_has_the_t_interval_over_rows():
+    phi = np.random.default_rng(1).normal(size=(1, 40))
+    expected = scipy.stats.ttest_1samp(phi[0], 0).confidence_interval(0.95)
+    mean, low, high = scores.interval(phi)
+    assert (low, high) == pytest.approx((expected.low, expected.high), rel=1e-12)
+    assert mean == pytest.approx(phi.mean())
+
+
+def test_two_way_components_are_those_of_the_analysis_of_variance():
+    """With crossed random effects the mean squares come from a two-way layout, here computed with explicit effects."""
+    rng = np.random.default_rng(2)
+    r, n = 6, 30
+    phi = rng.normal(size=(r, 1)) + rng.normal(size=(1, n)) + rng.normal(size=(r, n))
+    design = np.hstack([np.kron(np.eye(r), np.ones((n, 1))), np.kron(np.ones((r, 1)), np.eye(n))])
+    residual = phi.ravel() - design @ np.linalg.lstsq(design, phi.ravel(), rcond=None)[0]
+    ms_both = (residual**2).sum() / ((r - 1) * (n - 1))
+    ms_row = r * ((phi.mean(axis=0) - phi.mean()) ** 2).sum() / (n - 1)
+    ms_seed = n * ((phi.mean(axis=1) - phi.mean()) ** 2).sum() / (r - 1)
+    v = max(ms_row, ms_seed, ms_row + ms_seed - ms_both) / (r * n)
+    df = v**2 / ((ms_row / (r * n)) ** 2 / (n - 1) + (ms_seed / (r * n)) ** 2 / (r - 1))
+    mean, low, high = scores.interval(phi)
+    assert high - mean == pytest.approx(scipy.stats.t.ppf(0.975, df) * np.sqrt(v), rel=1e-9)
+    assert mean - low == pytest.approx(high - mean)
+
+
+def test_intervals_cover_about_as_often_as_they_say():
+    rng = np.random.default_rng(3)
+    covered = 0
+    for _ in range(600):
+        phi = 0.3 * rng.normal(size=(8, 1)) + rng.normal(size=(1, 50)) + rng.normal(size=(8, 50))
+        _, low, high = scores.interval(phi)
+        covered += low <= 0.0 <= high
+    assert 0.92 <= covered / 600 <= 0.99
+
+
+def test_equal_contributions_have_a_point_and_one_row_has_no_interval():
+    assert scores.interval(np.ones((4, 10))) == (1.0, 1.0, 1.0)
+    mean, low, high = scores.interval(np.array([[0.5], [0.7]]))
+    assert mean == pytest.approx(0.6)
+    assert np.isnan([low, high]).all()
