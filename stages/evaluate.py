@@ -27,7 +27,7 @@ def main() -> None:
             raise UserError(f"data/{part}.parquet and the model have different classes; run `dvc repro`")
         parts[part] = rows, encoding.encode(card.encoding, rows), table.targets(rows, facts)
     scored = {part: score(x, saved.weights, settings.evaluate.batch_size) for part, (_, x, _) in parts.items()}
-    table.write(predictions(parts, scored, card.target), "metrics/predictions.parquet")
+    table.write(predictions(parts, scored, card.target), "metrics/predictions.parquet", facts)
 
     _, x, target = parts["test"]
     epochs = model.load("models/epochs.safetensors").weights

@@ -5,6 +5,9 @@ or losses phi is the row's own value. ROC AUC has DeLong's placements. Precision
 theirs is the ratio plus its influence function, whose mean is zero. Shapes: R networks, n rows, k classes.
 """
 
+import math
+from typing import NamedTuple
+
 import numpy as np
 
 RANGES = {"log_loss": (0.0, np.inf), "brier": (0.0, 2.0)}  # every other metric lies between 0 and 1
@@ -95,30 +98,139 @@ def ratio_contributions(part: np.ndarray, whole: np.ndarray) -> np.ndarray:
     return ratio + (part - ratio * whole) / mean
 
 
-def interval(phi: np.ndarray) -> tuple[float, float, float]:
-    """Mean of phi (R, n) and its about-95 % interval over both test rows and seeds: (mean, low, high).
+class Estimate(NamedTuple):
+    """A mean of contributions (R, n) and the variances of that mean: by test rows, by seeds, and what both count."""
+
+    mean: float
+    v_row: float
+    v_seed: float
+    v_both: float
+    networks: int
+    n: int
+
+    @property
+    def variance(self) -> float:
+        """V = max(V_row, V_seed, V_row + V_seed - V_both)."""
+        return max(self.v_row, self.v_seed, self.v_row + self.v_seed - self.v_both)
+
+    @property
+    def freedom(self) -> float:
+        """Satterthwaite's degrees of freedom of V."""
+        by_seed = self.v_seed**2 / (self.networks - 1) if self.networks > 1 else 0.0
+        return self.variance**2 / (self.v_row**2 / (self.n - 1) + by_seed)
+
+    def interval(self, level: float = 0.95) -> tuple[float, float]:
+        """Student's t interval at `level`: (low, high); nan for a single row, which says nothing of how rows differ."""
+        from scipy.special import stdtrit
+
+        if self.n < 2:
+            return math.nan, math.nan
+        if self.variance == 0.0:
+            return self.mean, self.mean
+        half = float(stdtrit(self.freedom, 0.5 + level / 2)) * math.sqrt(self.variance)
+        return self.mean - half, self.mean + half
+
+    def p_value(self) -> float:
+        """Two-sided p of the mean being 0; nan for a single row."""
+        from scipy.special import stdtr
+
+        if self.n < 2:
+            return math.nan
+        if self.variance == 0.0:
+            return 1.0 if self.mean == 0.0 else 0.0
+        return 2.0 * float(stdtr(self.freedom, -abs(self.mean) / math.sqrt(self.variance)))
+
+
+def estimate(phi: np.ndarray) -> Estimate:
+    """Mean of phi (R, n) with its variance over both test rows and seeds.
 
     V_row, the variance over rows of the mean over networks / n, and V_seed, that over networks of the mean over rows /
-    R, each count V_both, the residual mean square / (n R), once; V = max(V_row, V_seed, V_row + V_seed - V_both).
-    Student's t with V^2 / (V_row^2 / (n - 1) + V_seed^2 / (R - 1)) degrees of freedom (Satterthwaite). With one network
-    it is the interval over rows alone. This is the crossed readers-by-cases analysis of medical imaging, as in iMRMC.
+    R, each count V_both, the residual mean square / (n R), once. With one network it is the variance over rows alone.
+    This is the crossed readers-by-cases analysis of medical imaging (random readers and cases), as in iMRMC.
     """
-    from scipy.special import stdtrit
-
     networks, n = phi.shape
     mean = float(phi.mean())
-    if n < 2:  # one row says nothing of how rows differ
-        return mean, np.nan, np.nan
     by_row, by_network = phi.mean(axis=0), phi.mean(axis=1)
-    v_row = by_row.var(ddof=1) / n
+    v_row = float(by_row.var(ddof=1)) / n if n > 1 else 0.0
     v_seed = v_both = 0.0
     if networks > 1:
-        v_seed = by_network.var(ddof=1) / networks
+        v_seed = float(by_network.var(ddof=1)) / networks
         residual = phi - by_row - by_network[:, None] + mean
-        v_both = (residual**2).sum() / ((n - 1) * (networks - 1)) / (n * networks)
-    v = max(v_row, v_seed, v_row + v_seed - v_both)
-    if v == 0.0:
-        return mean, mean, mean
-    freedom = v**2 / (v_row**2 / (n - 1) + (v_seed**2 / (networks - 1) if networks > 1 else 0.0))
-    half = float(stdtrit(freedom, 0.975) * np.sqrt(v))
-    return mean, mean - half, mean + half
+        if n > 1:
+            v_both = float((residual**2).sum()) / ((n - 1) * (networks - 1)) / (n * networks)
+    return Estimate(mean, v_row, v_seed, v_both, networks, n)
+
+
+def interval(phi: np.ndarray) -> tuple[float, float, float]:
+    """Mean of phi (R, n) and its about-95 % interval: (mean, low, high)."""
+    estimated = estimate(phi)
+    return estimated.mean, *estimated.interval()
+
+
+# ---- differences
+
+
+JUDGED = ("accuracy", "log_loss", "roc_auc", "brier")  # what a comparison judges, and corrects for
+
+
+class Difference(NamedTuple):
+    """How a metric differs between two revisions, in the sign that files have (a smaller log loss is negative).
+
+    `verdict` is better, worse, no evidence, identical, one network (luck cannot be told then), or not paired.
+    """
+
+    metric: str
+    base: float
+    other: float
+    difference: float
+    low: float
+    high: float
+    p: float
+    verdict: str
+    estimate: Estimate | None
+
+
+def compare(base: np.ndarray, other: np.ndarray, metric: str, comparisons: int) -> Difference:
+    """Judge `other` against `base` by their contributions (R, n) on the same rows, network r beside network r.
+
+    For m comparisons made at once the interval is at 1 - 0.05 / m and p is multiplied by m (Bonferroni); better or
+    worse is said when the interval leaves out 0. Which is right: see benchmarks/calibration.py.
+    """
+    delta = estimate(other - base)
+    low, high = delta.interval(1 - 0.05 / comparisons)
+    p = min(1.0, delta.p_value() * comparisons)
+    if not (other - base).any():
+        verdict = "identical"
+    elif delta.networks < 2:
+        verdict = "one network"
+    elif low > 0 or high < 0:
+        verdict = "better" if low > 0 else "worse"
+    else:
+        verdict = "no evidence"
+    return _signed(metric, float(base.mean()), float(other.mean()), delta.mean, low, high, p, verdict, delta)
+
+
+def compare_unpaired(base: np.ndarray, other: np.ndarray, metric: str, comparisons: int) -> Difference:
+    """The interval for revisions scored on different rows, (R, n) and (R', n'): variances add, and no verdict is given.
+
+    Degrees of freedom after Welch and Satterthwaite from those of both sides.
+    """
+    from scipy.special import stdtr, stdtrit
+
+    left, right = estimate(base), estimate(other)
+    v, mean = left.variance + right.variance, right.mean - left.mean
+    if min(left.n, right.n) < 2:
+        half = p = math.nan
+    elif v == 0.0:
+        half, p = 0.0, float(mean == 0.0)
+    else:
+        freedom = v**2 / sum(side.variance**2 / side.freedom for side in (left, right) if side.variance)
+        half = float(stdtrit(freedom, 1 - 0.025 / comparisons)) * math.sqrt(v)
+        p = min(1.0, 2.0 * float(stdtr(freedom, -abs(mean) / math.sqrt(v))) * comparisons)
+    return _signed(metric, left.mean, right.mean, mean, mean - half, mean + half, p, "not paired", None)
+
+
+def _signed(metric, base, other, difference, low, high, p, verdict, estimated) -> Difference:
+    if metric in LOSSES:
+        base, other, difference, low, high = (0.0 - value for value in (base, other, difference, high, low))
+    return Difference(metric, base, other, difference, low, high, p, verdict, estimated)

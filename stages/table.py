@@ -6,6 +6,7 @@ bytes then depend on pyarrow's version alone, and columns of random digits do no
 """
 
 from pathlib import Path
+from typing import BinaryIO
 
 import msgspec
 import numpy as np
@@ -57,16 +58,17 @@ def read_source(path: str | Path) -> pa.Table:
     return table.replace_schema_metadata(None)
 
 
-def read(path: str | Path) -> tuple[pa.Table, Facts]:
-    """A table that a stage wrote, and its facts."""
+def read(path: str | Path | BinaryIO, name: str | None = None) -> tuple[pa.Table, Facts]:
+    """A table that a stage wrote, and its facts; `name` is what messages call it, if not by its path."""
+    name = name or path
     try:
         table = pq.ParquetFile(path).read()
         facts = msgspec.json.decode(table.schema.metadata[METADATA_KEY], type=Facts)
     except FileNotFoundError:
-        raise UserError(f"{path} is not there; `dvc repro` makes it, `dvc checkout` brings it back") from None
+        raise UserError(f"{name} is not there; `dvc repro` makes it, `dvc checkout` brings it back") from None
     except (pa.ArrowException, OSError, KeyError, TypeError, msgspec.MsgspecError) as error:
         reason = " ".join(str(error).split())
-        raise UserError(f"{path} is not a table that a stage wrote ({reason}); run `dvc repro`") from None
+        raise UserError(f"{name} is not a table that a stage wrote ({reason}); run `dvc repro`") from None
     return table, facts
 
 

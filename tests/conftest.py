@@ -19,7 +19,16 @@ class Project:
 
     def __init__(self, folder: Path):
         self.folder = folder
-        for name in ("stages", ".dvc/plots", ".dvc/config", ".dvcignore", "dvc.yaml", "params.yaml", ".gitignore"):
+        for name in (
+            "stages",
+            ".github",
+            ".dvc/plots",
+            ".dvc/config",
+            ".dvcignore",
+            "dvc.yaml",
+            "params.yaml",
+            ".gitignore",
+        ):
             source, target = ROOT / name, folder / name
             target.parent.mkdir(parents=True, exist_ok=True)
             copy = shutil.copytree if source.is_dir() else shutil.copy
@@ -37,9 +46,21 @@ class Project:
         assert (done.returncode != 0) == fails, f"{command}: {done.returncode}\n{done.stdout}\n{done.stderr}"
         return done
 
-    def stage(self, name: str, fails: bool = False, **environment: str) -> subprocess.CompletedProcess:
-        """Run one stage by hand."""
-        return self.run("python", "-m", f"stages.{name}", fails=fails, **environment)
+    def stage(self, name: str, *arguments: str, fails: bool = False, **environment) -> subprocess.CompletedProcess:
+        """Run one stage or command by hand."""
+        return self.run("python", "-m", f"stages.{name}", *arguments, fails=fails, **environment)
+
+    def copy(self, folder: Path) -> "Project":
+        """Another copy, with all that has run here."""
+        other = object.__new__(Project)
+        other.folder = folder
+        shutil.copytree(self.folder, folder, symlinks=True)
+        return other
+
+    def restore(self) -> None:
+        """Everything as the current commit has it."""
+        self.run("git", "restore", ".")
+        self.run("dvc", "checkout", "-q", "--force")
 
     def commit(self, message: str) -> None:
         self.run("git", "add", "-A")

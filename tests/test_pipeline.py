@@ -92,10 +92,7 @@ def test_metrics_are_finite_numbers_in_objects(default, three_classes):
 @pytest.fixture(scope="module")
 def exercise(tmp_path_factory, default):
     """The notebook's exercise: three changes, one at a time, in a copy of the reproduced project."""
-    folder = tmp_path_factory.mktemp("exercise") / "project"
-    default.run("cp", "-r", str(default.folder), str(folder))
-    project = object.__new__(type(default))
-    project.folder = folder
+    project = default.copy(tmp_path_factory.mktemp("exercise") / "project")
     project.output = {}
     for change in ("train.hidden_size=64", "train.learning_rate=0.001", "train.epochs=40"):
         project.run("git", "restore", ".")  # an experiment leaves its change in the workspace

@@ -112,3 +112,69 @@ def test_equal_contributions_have_a_point_and_one_row_has_no_interval():
     mean, low, high = scores.interval(np.array([[0.5], [0.7]]))
     assert mean == pytest.approx(0.6)
     assert np.isnan([low, high]).all()
+
+
+def sides(networks=8, n=60, shift=0.0, seed=0):
+    """Contributions of two revisions on the same rows and seeds."""
+    rng = np.random.default_rng(seed)
+    base = rng.normal(size=(1, n)) + 0.2 * rng.normal(size=(networks, 1)) + 0.3 * rng.normal(size=(networks, n))
+    return base, base + shift + 0.1 * rng.normal(size=(networks, n)) + 0.1 * rng.normal(size=(1, n))
+
+
+def test_a_difference_of_one_network_is_scipys_paired_t_test():
+    base, other = sides(networks=1, shift=0.05)
+    expected = scipy.stats.ttest_rel(other[0], base[0])
+    d = scores.compare(base, other, "accuracy", comparisons=1)
+    assert d.p == pytest.approx(expected.pvalue, rel=1e-9)
+    assert (d.low, d.high) == pytest.approx(tuple(expected.confidence_interval(0.95)), rel=1e-9)
+    assert d.verdict == "one network"
+
+
+def test_unpaired_sides_of_one_network_are_scipys_welch_test():
+    base, other = sides(networks=1, shift=0.5)
+    other = other[:, :40]
+    expected = scipy.stats.ttest_ind(other[0], base[0], equal_var=False)
+    d = scores.compare_unpaired(base, other, "accuracy", comparisons=1)
+    assert d.p == pytest.approx(expected.pvalue, rel=1e-9)
+    assert (d.low, d.high) == pytest.approx(tuple(expected.confidence_interval(0.95)), rel=1e-9)
+    assert d.verdict == "not paired"
+
+
+def test_the_correction_is_bonferronis():
+    base, other = sides(shift=0.05)
+    one, four = (scores.compare(base, other, "accuracy", m) for m in (1, 4))
+    assert four.p == pytest.approx(min(1, 4 * one.p))
+    assert (four.low, four.high) == pytest.approx(one.estimate.interval(1 - 0.05 / 4))
+    assert four.low < one.low < one.high < four.high
+
+
+@pytest.mark.parametrize("shift, verdict", [(0.5, "better"), (-0.5, "worse"), (0.0, "no evidence")])
+def test_verdicts_and_the_signs_that_files_have(shift, verdict):
+    base, other = sides(shift=shift)
+    gain = scores.compare(base, other, "accuracy", 4)
+    loss = scores.compare(base, other, "log_loss", 4)
+    assert gain.verdict == loss.verdict == verdict
+    assert gain.low < gain.difference < gain.high
+    assert (loss.difference, loss.low, loss.high) == (-gain.difference, -gain.high, -gain.low)
+    assert loss.other - loss.base == pytest.approx(loss.difference)
+
+
+def test_no_difference_is_identical_and_one_row_is_no_evidence():
+    base, other = sides()
+    d = scores.compare(base, base.copy(), "brier", 4)
+    assert (d.verdict, d.p, d.low, d.high, str(d.difference)) == ("identical", 1.0, 0.0, 0.0, "0.0")
+    assert scores.compare(base[:, :1], other[:, :1], "accuracy", 4).verdict == "no evidence"
+
+
+def test_verdicts_of_no_change_are_rare_in_simulation():
+    """Both sides from one distribution, with rows, seeds and their crossing: called different in at most 5 %."""
+    rng = np.random.default_rng(5)
+    called = 0
+    for _ in range(800):
+        rows = rng.normal(size=(1, 60))
+        base, other = (
+            rows + 0.2 * rng.normal(size=(6, 1)) + 0.1 * rng.normal(size=(1, 60)) + 0.5 * rng.normal(size=(6, 60))
+            for _ in range(2)
+        )
+        called += scores.compare(base, other, "accuracy", 1).verdict != "no evidence"
+    assert called / 800 <= 0.065

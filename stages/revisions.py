@@ -1,0 +1,134 @@
+"""What a revision of the project holds, read through DVC: from git, the cache or a remote, never the workspace's files.
+
+A revision is what DVC takes for one: a branch, tag, commit or experiment; None is the workspace.
+"""
+
+import csv
+import hashlib
+import io
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import pyarrow as pa
+
+from stages import table
+from stages.errors import UserError
+from stages.model import outputs_for
+from stages.table import ROW, Facts
+
+PREDICTIONS = "metrics/predictions.parquet"
+CURVES = {"train": "metrics/history.csv", "test": "metrics/plots/test_epochs.csv"}
+
+
+class Scored(NamedTuple):
+    """The rows of one part, in the order of `_row`, and what every network says of them."""
+
+    row: np.ndarray  # (n,) int64
+    target: np.ndarray  # (n,) class numbers
+    probability: np.ndarray  # float32 (R, n, k)
+
+
+class Revision(NamedTuple):
+    """One side of a comparison."""
+
+    name: str
+    facts: Facts
+    parts: dict[str, Scored]  # validation (if it has rows) and test
+    lock: dict  # dvc.lock's stages
+    curves: dict[str, list[dict[str, float]]]  # a dict an epoch, for train and test
+    stale: bool  # the predictions are not those of dvc.lock
+
+
+def read(name: str | None) -> Revision:
+    """Read a revision; UserError says what is missing and which command brings it."""
+    files = Workspace() if name is None else Committed(name)
+    content = files.read(PREDICTIONS)
+    predictions, facts = table.read(io.BytesIO(content), f"{PREDICTIONS} of {files.name}")
+    lock = _lock(files)
+    recorded = {out["path"]: out["md5"] for stage in lock.values() for out in stage.get("outs", ())}
+    stale = name is None and hashlib.md5(content, usedforsecurity=False).hexdigest() != recorded.get(PREDICTIONS)
+    curves = {side: _numbers(files.read(path).decode()) for side, path in CURVES.items()}
+    return Revision(files.name, facts, _parts(predictions, facts), lock, curves, stale)
+
+
+def experiments(base: str) -> list[str]:
+    """Names of the experiments over a base revision, as `dvc exp list` has them."""
+    committed = Committed(base)
+    return sorted(name for named in committed.repo.experiments.ls(rev=committed.sha).values() for name, _ in named)
+
+
+class Workspace:
+    """Files as they lie in the folder."""
+
+    name = "workspace"
+
+    def read(self, path: str) -> bytes:
+        """A file's content."""
+        try:
+            return Path(path).read_bytes()
+        except FileNotFoundError:
+            raise UserError(
+                f"{path} is not in the workspace; run `dvc repro`, or `dvc checkout` if it has run"
+            ) from None
+
+
+class Committed:
+    """Files as a revision has them."""
+
+    def __init__(self, name: str):
+        # Here, not at the top: importing DVC takes most of a second.
+        from dvc.exceptions import DvcException
+        from dvc.fs import DVCFileSystem
+        from dvc.repo import Repo
+        from dvc.scm import RevError, SCMError, resolve_rev
+
+        self.name = name
+        try:
+            self.repo = Repo()
+            self.sha = resolve_rev(self.repo.scm, name)
+            self.files = DVCFileSystem(repo=self.repo.root_dir, rev=self.sha)
+        except RevError:
+            raise UserError(
+                f"{name!r} is no branch, tag, commit or experiment here; see `git branch`, `dvc exp list`"
+            ) from None
+        except (DvcException, SCMError) as error:
+            raise UserError(f"{name}: {' '.join(str(error).split())}") from None
+
+    def read(self, path: str) -> bytes:
+        """A file's content, from git, the cache or the remote."""
+        from dvc.exceptions import DvcException
+
+        try:
+            return self.files.read_bytes(f"/{path}")
+        except (OSError, DvcException) as error:
+            raise UserError(
+                f"{path} of {self.name} is neither in git, the cache nor a remote ({type(error).__name__}); "
+                f"run `dvc pull`, or check out {self.name} and run `dvc repro`"
+            ) from None
+
+
+def _lock(files) -> dict:
+    from ruamel.yaml import YAML
+
+    return (YAML(typ="safe").load(files.read("dvc.lock").decode()) or {}).get("stages", {})
+
+
+def _numbers(text: str) -> list[dict[str, float]]:
+    return [{name: float(value) for name, value in row.items()} for row in csv.DictReader(io.StringIO(text))]
+
+
+def _parts(predictions: pa.Table, facts: Facts) -> dict[str, Scored]:
+    k = outputs_for(len(facts.classes))
+    kind = predictions.column("part").to_numpy(zero_copy_only=False)
+    row = predictions.column(ROW).to_numpy()
+    target = table.targets(predictions.rename_columns({"target": facts.target}), facts)
+    flat = predictions.column("probability").combine_chunks().flatten().to_numpy()
+    probability = flat.reshape(len(row), -1, k).transpose(1, 0, 2)
+    parts = {}
+    for part in ("validation", "test"):
+        chosen = np.flatnonzero(kind == part)
+        chosen = chosen[np.argsort(row[chosen], kind="stable")]
+        if len(chosen):
+            parts[part] = Scored(row[chosen], target[chosen], probability[:, chosen])
+    return parts
