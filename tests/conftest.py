@@ -109,6 +109,25 @@ def three_classes(tmp_path_factory) -> Project:
     return project
 
 
+EXERCISE = {
+    "hidden-64": "train.hidden_size=64",
+    "rate-1e-3": "train.learning_rate=0.001",
+    "epochs-40": "train.epochs=40",
+}
+
+
+@pytest.fixture(scope="session")
+def exercise(tmp_path_factory, default) -> Project:
+    """The notebook's exercise in a copy of the reproduced project, as the README has it; tests only read it."""
+    project = default.copy(tmp_path_factory.mktemp("exercise") / "project")
+    project.output = {}
+    for name, change in EXERCISE.items():
+        project.output[name] = project.run("dvc", "exp", "run", "-n", name, "-S", change).stdout
+        project.run("git", "restore", ".")
+    project.run("dvc", "checkout", "-q")
+    return project
+
+
 def assert_one_line(done: subprocess.CompletedProcess, *parts: str) -> None:
     """A user's error: one line on stderr that has all these parts, and no traceback."""
     lines = [line for line in done.stderr.splitlines() if not line.startswith("compiling ")]

@@ -3,7 +3,6 @@
 import json
 
 import pandas as pd
-import pytest
 import yaml
 from conftest import ROOT, assert_one_line
 
@@ -89,17 +88,6 @@ def test_metrics_are_finite_numbers_in_objects(default, three_classes):
                 assert abs(value) < float("inf")
 
 
-@pytest.fixture(scope="module")
-def exercise(tmp_path_factory, default):
-    """The notebook's exercise: three changes, one at a time, in a copy of the reproduced project."""
-    project = default.copy(tmp_path_factory.mktemp("exercise") / "project")
-    project.output = {}
-    for change in ("train.hidden_size=64", "train.learning_rate=0.001", "train.epochs=40"):
-        project.run("git", "restore", ".")  # an experiment leaves its change in the workspace
-        project.output[change] = project.run("dvc", "exp", "run", "-S", change).stdout
-    return project
-
-
 def test_the_exercise_runs_train_and_evaluate_alone(exercise):
     for change, output in exercise.output.items():
         assert "stages.train" in output, change
@@ -114,12 +102,12 @@ def test_experiments_are_compared_side_by_side(exercise):
     trained = [e["revs"][0]["data"]["params"]["params.yaml"]["data"]["train"] for e in experiments]
     changed = {(t["hidden_size"], t["learning_rate"], t["epochs"]) for t in trained}
     assert changed == {(64, 0.01, 20), (32, 0.001, 20), (32, 0.01, 40)}
-    difference = exercise.run("dvc", "metrics", "diff", "HEAD", "--md").stdout
+    difference = exercise.run("dvc", "metrics", "diff", "HEAD", "hidden-64", "--md").stdout
     assert "replicas.accuracy.mean" in difference
 
 
 def test_plots_are_drawn(exercise, tmp_path):
-    exercise.run("dvc", "plots", "diff", "HEAD", "-o", str(tmp_path / "plots"))
+    exercise.run("dvc", "plots", "diff", "HEAD", "epochs-40", "-o", str(tmp_path / "plots"))
     page = (tmp_path / "plots" / "index.html").read_text()
     for title in (
         "Loss by epoch",
@@ -133,31 +121,30 @@ def test_plots_are_drawn(exercise, tmp_path):
     assert "test_loss" in page
 
 
-def test_a_wrong_parameter_under_dvc_and_the_way_back(exercise):
-    exercise.run("git", "restore", ".")
-    exercise.run("dvc", "checkout", "-q")
-    before = {name: exercise.path(name).read_bytes() for name in ("models/model.safetensors", "metrics/train.json")}
-    exercise.set(train__epochs=0)
-    failed = exercise.run("dvc", "repro", fails=True)
+def test_a_wrong_parameter_under_dvc_and_the_way_back(default, tmp_path):
+    project = default.copy(tmp_path / "project")
+    before = {name: project.path(name).read_bytes() for name in ("models/model.safetensors", "metrics/train.json")}
+    project.set(train__epochs=0)
+    failed = project.run("dvc", "repro", fails=True)
     assert "train.epochs must be an integer >= 1, not 0" in failed.stderr
     assert "Traceback" not in failed.stderr
-    exercise.run("git", "restore", "params.yaml", "metrics", "dvc.lock")
-    exercise.run("dvc", "checkout", "-q")
-    assert before == {name: exercise.path(name).read_bytes() for name in before}
-    assert "up to date" in exercise.run("dvc", "status").stdout
+    project.run("git", "restore", "params.yaml", "metrics", "dvc.lock")
+    project.run("dvc", "checkout", "-q")
+    assert before == {name: project.path(name).read_bytes() for name in before}
+    assert "up to date" in project.run("dvc", "status").stdout
 
 
-def test_a_temporary_run_gives_the_same_bits(exercise):
-    exercise.run("git", "restore", ".")
-    exercise.run("dvc", "exp", "run", "-S", "train.hidden_size=48")
+def test_a_temporary_run_gives_the_same_bits(default, tmp_path):
+    project = default.copy(tmp_path / "project")
+    project.run("dvc", "exp", "run", "-S", "train.hidden_size=48")
     names = ("models/model.safetensors", "metrics/predictions.parquet", "metrics/evaluate.json")
-    here = {name: exercise.path(name).read_bytes() for name in names}
-    exercise.run("git", "restore", ".")
-    exercise.run("rm", "-rf", ".dvc/cache/runs")  # or DVC would take the first run's results
-    output = exercise.run("dvc", "exp", "run", "--temp", "-n", "apart", "-S", "train.hidden_size=48").stdout
+    here = {name: project.path(name).read_bytes() for name in names}
+    project.run("git", "restore", ".")
+    project.run("rm", "-rf", ".dvc/cache/runs")  # or DVC would take the first run's results
+    output = project.run("dvc", "exp", "run", "--temp", "-n", "apart", "-S", "train.hidden_size=48").stdout
     assert "stages.train" in output
-    exercise.run("dvc", "exp", "apply", "apart")
-    assert here == {name: exercise.path(name).read_bytes() for name in names}
+    project.run("dvc", "exp", "apply", "apart")
+    assert here == {name: project.path(name).read_bytes() for name in names}
 
 
 def test_an_interrupted_stage_leaves_nothing_half_written(project):

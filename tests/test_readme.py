@@ -1,0 +1,52 @@
+"""What the README says, against what the commands print."""
+
+import re
+
+import pytest
+from conftest import EXERCISE, ROOT
+
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+BLOCKS = re.findall(r"^```\w*\n(.*?)^```", README, flags=re.DOTALL | re.MULTILINE)
+
+
+def test_the_report_is_what_make_prints(default):
+    assert default.stage("report").stdout.strip() in {block.strip() for block in BLOCKS}
+
+
+def test_the_ranking_and_the_comparison_are_what_compare_prints(exercise):
+    shown = {block.strip() for block in BLOCKS}
+    assert exercise.stage("compare", "--experiments").stdout.strip() in shown
+    compared = exercise.stage("compare", "HEAD", "rate-1e-3").stdout.strip()
+    assert f"$ python -m stages.compare HEAD rate-1e-3\n{compared}" in shown
+
+
+def test_the_experiments_table_is_what_dvc_shows(exercise):
+    command = ("dvc", "exp", "show", "--only-changed", "--hide-workspace", "--md")
+    shown = exercise.run(*command).stdout
+    cells = {frozenset(re.findall(r"(?<=\| )[\d.]+(?= )", line)) for line in shown.splitlines()}
+    rows = [line for line in README.splitlines() if line.startswith("| main  ") or re.match(r"\| [├└]", line)]
+    assert len(rows) == 4
+    for row in rows:
+        numbers = set(re.findall(r"(?<=\| )[\d.]+(?= )", row))
+        assert len(numbers) >= 5
+        assert any(numbers <= line for line in cells), row
+
+
+@pytest.mark.parametrize("name, change", EXERCISE.items())
+def test_the_exercise_is_the_one_tested(name, change):
+    assert f"dvc exp run -n {name} -S {change}" in README
+
+
+def test_commands_that_the_readme_names_are_there():
+    for module in set(re.findall(r"python -m stages\.(\w+)", README)) - {"NAME"}:
+        assert (ROOT / "stages" / f"{module}.py").exists(), module
+    for script in set(re.findall(r"python (benchmarks/\w+\.py)", README)) | set(
+        re.findall(r"(\.github/\S+\.\w+)", README)
+    ):
+        assert (ROOT / script.rstrip("`")).exists(), script
+
+
+def test_the_pytorch_example_runs(default):
+    (example,) = [block for block in BLOCKS if "from stages.network import load" in block]
+    printed = default.run("python", "-c", example + "print(table['probability'].iloc[0])").stdout
+    assert f"{float(printed):.4e}" == "2.3238e-05"
