@@ -102,8 +102,8 @@ def restore(state: Sequence[np.ndarray], kept: Sequence[np.ndarray]) -> None:
 def _sources() -> bytes:
     """SHA-256 of the project's modules in use, the stage's own among them."""
     here = Path(__file__).parent
-    paths = {Path(module.__file__) for module in sys.modules.values() if getattr(module, "__file__", None)}
+    files = {getattr(module, "__file__", None) or "" for module in list(sys.modules.values())}
     digest = hashlib.sha256()
-    for path in sorted(path for path in paths if path.parent == here):
+    for path in sorted(Path(file) for file in files if file.startswith(str(here))):
         digest.update(f"{path.name}\n".encode() + path.read_bytes())
     return digest.digest()
