@@ -26,15 +26,11 @@ class _Seal(msgspec.Struct):
 
 def write(path: str | Path, arrays: dict[str, np.ndarray], text: bytes) -> None:
     """Write arrays and a JSON text, whole or not at all."""
-    from safetensors import SafetensorError
-    from safetensors.numpy import save_file
+    from safetensors.numpy import save
 
     metadata = msgspec.json.encode(_Seal(_digest(arrays, text), msgspec.Raw(text))).decode()
     with replacing(path) as partial:
-        try:
-            save_file(arrays, partial, {METADATA_KEY: metadata})
-        except SafetensorError as error:  # its word for a full disk or a folder that may not be written
-            raise OSError(None, str(error), str(path)) from None
+        partial.write_bytes(save(arrays, {METADATA_KEY: metadata}))
 
 
 def read(path: str | Path, names: tuple[str, ...] | None = None) -> tuple[dict[str, np.ndarray], bytes]:
