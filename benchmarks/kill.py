@@ -45,13 +45,13 @@ def main() -> None:
 
 
 def kill_and_compare(copy: Path, whole: dict, kills: int, seconds: float, moments: random.Random) -> None:
-    """Runs that are killed up to ten times each before they may end."""
+    """Runs that are killed up to twenty times each before they may end."""
     done = same = runs = resumed = 0
     mended = Counter()
     while done < kills:
         run(["rm", "-rf", ".dvc/cache", "data", "models", "metrics", "dvc.lock"], copy)
-        for _ in range(min(10, kills - done)):
-            done += killed(copy, moments.uniform(0.5, 0.7 * seconds), alone=bool(done % 2))
+        for _ in range(min(20, kills - done)):
+            done += killed(copy, moments.uniform(0.5, 0.3 * seconds), alone=bool(done % 2))
             found = contents(copy)
             broken = [name for name in found if name in whole and found[name] != whole[name] and name != "dvc.lock"]
             assert not broken, f"half-written or wrong: {broken}"
