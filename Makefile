@@ -1,9 +1,10 @@
-# make: run the pipeline and print its figures.  make test: run the tests.  Both set up .venv first.
+# make: run the pipeline and print its figures.  make test: run the tests.  make verify: prove that the committed
+# revision reproduces its dvc.lock to the last bit.  All set up .venv first.
 PYTHON ?= python3
 # `python` and `dvc` are .venv's, also inside the stages.
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 
-.PHONY: all test pins
+.PHONY: all test verify pins
 all: .venv/installed
 	@dvc repro
 	@python -m stages.report
@@ -12,6 +13,9 @@ test: .venv/installed
 	ruff check .
 	ruff format --check .
 	pytest
+
+verify: .venv/installed
+	@python -m stages.verify
 
 .venv/installed: requirements.txt
 	@$(PYTHON) -c 'import sys; sys.version_info >= (3, 11) or sys.exit("Python 3.11 or newer is needed; make PYTHON=python3.12 takes another one")'

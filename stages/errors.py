@@ -18,8 +18,7 @@ def run(main: Callable[[], None]) -> None:
     except UserError as error:
         sys.exit(f"error: {error}")
     except OSError as error:  # a missing file, a full disk, a folder that may not be written
-        name = error.filename2 or error.filename  # the final name, where a rename failed
-        what = f"{name}: {error.strerror}" if name else str(error)
+        what = f"{error.filename}: {error.strerror}" if error.filename else str(error)
         sys.exit(f"error: {what}; nothing was written under its final name, mend that and run the stage again")
     except MemoryError as error:
         detail = str(error) or "no memory left"

@@ -2,7 +2,9 @@
 
 import contextlib
 import csv
+import errno
 import json
+import os
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
@@ -16,8 +18,11 @@ def replacing(path: str | Path) -> Iterator[Path]:
     try:
         yield partial
         partial.replace(path)
-    except BaseException:
-        partial.unlink(missing_ok=True)
+    except BaseException as error:
+        with contextlib.suppress(OSError):
+            partial.unlink()
+        if isinstance(error, OSError):  # a full disk comes without a name, or with the temporary one
+            raise OSError(error.errno, os.strerror(error.errno or errno.EIO), str(path)) from error
         raise
 
 

@@ -1,8 +1,8 @@
 """The model file: weights of all networks, the encoding and the classes. It needs no torch and runs no code on load.
 
-A safetensors file with `net.0.weight` (R, h, d), `net.0.bias` (R, h), `net.2.weight` (R, k, h), `net.2.bias` (R, k),
-so that slice r is the state_dict of `stages.network.TwoLayerNet`; k is 1 for two classes. What is not a weight is one
-JSON text under one metadata key, because several keys come in an order that changes from run to run.
+A sealed safetensors file (stages.sealed) with `net.0.weight` (R, h, d), `net.0.bias` (R, h), `net.2.weight` (R, k, h)
+and `net.2.bias` (R, k), so that slice r is the state_dict of `stages.network.TwoLayerNet`; k is 1 for two classes. What
+is not a weight is the file's text, the card.
 """
 
 import math
@@ -11,12 +11,10 @@ from pathlib import Path
 import msgspec
 import numpy as np
 
-from stages import stream
+from stages import sealed, stream
 from stages.encoding import Encoding
 from stages.errors import UserError
-from stages.files import replacing
 
-METADATA_KEY = "plumbline"
 NAMES = ("net.0.weight", "net.0.bias", "net.2.weight", "net.2.bias")
 
 
@@ -70,29 +68,26 @@ def outputs_for(classes: int) -> int:
 
 def save(model: Model, path: str | Path) -> None:
     """Write the model, whole or not at all."""
-    from safetensors.numpy import save_file
-
-    with replacing(path) as partial:
-        save_file(model.weights, partial, {METADATA_KEY: msgspec.json.encode(model.card).decode()})
+    sealed.write(path, model.weights, msgspec.json.encode(model.card))
 
 
 def load(path: str | Path) -> Model:
     """Read a model; a UserError says what is wrong with a file that is not one."""
-    from safetensors import SafetensorError, safe_open
-
     try:
-        with safe_open(path, framework="numpy") as file:
-            card = msgspec.json.decode((file.metadata() or {})[METADATA_KEY], type=Card)
-            weights = {name: file.get_tensor(name) for name in NAMES}
+        weights, text = sealed.read(path, NAMES)
+        card = msgspec.json.decode(text, type=Card)
     except FileNotFoundError:
         raise UserError(f"{path} is not there; `dvc repro` trains it, `dvc checkout` brings it back") from None
-    except (SafetensorError, KeyError, msgspec.MsgspecError) as error:
+    except (sealed.Refused, msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
         raise UserError(f"{path} is not a model that train wrote ({error}); run `dvc repro`") from None
     _check(weights, card, path)
     return Model(weights, card)
 
 
 def _check(weights: dict[str, np.ndarray], card: Card, path) -> None:
+    classes, counts = len(card.classes), card.train_counts
+    if classes < 2 or len(counts) != classes or min(counts) < 0 or not sum(counts):
+        raise UserError(f"{path} names {classes} classes and counts their rows as {counts[:10]}; run `dvc repro`")
     d, k = len(card.encoding.columns), outputs_for(len(card.classes))
     first = weights["net.0.weight"]
     r, h = first.shape[:2] if first.ndim == 3 else (0, 0)
@@ -102,5 +97,3 @@ def _check(weights: dict[str, np.ndarray], card: Card, path) -> None:
             raise UserError(
                 f"{path}: {name} is {array.dtype} {array.shape}, not float32 {expected[name]}; run `dvc repro`"
             )
-        if not np.isfinite(array).all():
-            raise UserError(f"{path}: {name} has values that are not finite; run `dvc repro`")

@@ -9,12 +9,13 @@ weights and then three numbers an epoch, so what becomes of one depends on no ot
 """
 
 import contextlib
+import platform
 import sys
 from collections.abc import Callable, Iterator
 
 import numpy as np
 
-from stages import encoding, files, kernel, model, params, scores, stream, table
+from stages import encoding, files, kernel, known_answer, model, params, scores, snapshot, stream, table
 from stages.errors import UserError, run
 
 SHUFFLED_ROWS = 2**25  # most row numbers of shuffled epochs held at once (128 MiB)
@@ -36,8 +37,18 @@ def main() -> None:
     parameters = sum(array[0].size for array in weights.values())
     print(f"{len(part)} rows, {sizes[0]} features, {parameters} parameters, {len(generators)} networks")
 
+    keeper, portable = None, True
+    if settings.train.engine == "compiled":
+        portable = known_answer.found(len(generators)) == known_answer.ANSWER
+        keeper = snapshot.Keeper(snapshot.PATH, settings.train, *data, *watch, *weights.values(), shuffles)
+    if not portable:
+        print(
+            f"this machine ({platform.machine()}, {platform.platform()}) fails the known answer: its numbers are not "
+            "those of other machines; the run goes on, and metrics/train.json says so",
+            file=sys.stderr,
+        )
     with progress(shuffles.size) as advance:
-        weights, epochs, history = train(data, watch, weights, shuffles, settings.train, advance)
+        weights, epochs, history = train(data, watch, weights, shuffles, settings.train, advance, keeper)
 
     counts = np.bincount(data[1], minlength=len(facts.classes)).tolist()
     card = model.Card(facts.target, facts.classes, counts, fitted)
@@ -49,22 +60,34 @@ def main() -> None:
     figures = files.six_digits(figures)
     if len(facts.classes) == 2:  # of the whole table and in float32, as the notebook's mean is
         figures["positive_rate"] = float(np.float32(facts.class_counts[1] / sum(facts.class_counts)))
+    if not portable:
+        figures["portable"] = False  # for stages.verify; a machine like any other leaves no word
     files.write_json(figures, "metrics/train.json")
+    if keeper:
+        keeper.drop()
 
 
-def train(data, watch, weights, shuffles, settings, advance: Callable[[int, str | None], None]):
+def train(data, watch, weights, shuffles, settings, advance: Callable[[int, str | None], None], keeper=None):
     """Train all networks; returns their weights, network 0's weights after each epoch, and its history.
 
     data and watch: (x, y) of the training and validation part; weights: initial, by name (R, ...);
-    shuffles: seeds (R, epochs); advance(networks, line) is called after every epoch of some networks.
+    shuffles: seeds (R, epochs); advance(networks, line) is called after every epoch of some networks; keeper: a
+    snapshot.Keeper of all this, or None.
     """
     # As many networks at a time as have their shuffled row numbers fit; with the default table that is all of them.
     together = max(SHUFFLED_ROWS // len(data[0]), 1)
-    trained, epochs, history = [], [], []
-    for first in range(0, len(shuffles), together):
+    done = keeper.find() if keeper else snapshot.Progress()
+    trained, epochs, history = done.trained, done.epochs, done.history
+    if done.epoch:
+        behind = done.first * settings.epochs + len(done.state[0]) * done.epoch
+        advance(behind, f"going on after epoch {done.epoch} of network {done.first}, from {keeper.path}")
+    for first in range(done.first, len(shuffles), together):
         group = slice(first, first + together)
         trainer = trainer_for(settings, data, {name: array[group] for name, array in weights.items()})
-        for epoch, seeds in enumerate(shuffles[group].T, start=1):
+        behind = done.epoch if first == done.first else 0
+        if behind:
+            snapshot.restore(trainer.state, done.state)
+        for epoch, seeds in enumerate(shuffles[group].T[behind:], start=behind + 1):
             orders = np.stack([stream.permutation(stream.seeded(seed), len(data[0])) for seed in seeds])
             figures = trainer.epoch(orders)
             check_finite(figures, epoch, first, settings.learning_rate)
@@ -78,6 +101,9 @@ def train(data, watch, weights, shuffles, settings, advance: Callable[[int, str 
                 epochs.append(now)
                 line = said(history[-1], settings.epochs)
             advance(len(seeds), line)
+            if keeper and keeper.due():
+                kept = [joined(trained)] if trained else []
+                keeper.keep(snapshot.Progress(first, epoch, list(trainer.state), kept, [joined(epochs)], history))
         trained.append(trainer.weights)
     return joined(trained), joined(epochs), history
 

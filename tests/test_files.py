@@ -1,7 +1,10 @@
 import json
 import math
+import shutil
+import subprocess
 
 import pytest
+from conftest import ENVIRONMENT, assert_one_line
 
 from stages import files
 
@@ -33,3 +36,52 @@ def test_csv_has_one_line_end_everywhere(tmp_path):
     path = tmp_path / "file.csv"
     files.write_csv(("a", "b, c"), [(1, 0.1234567), ("x\ny", 2.0)], path)
     assert path.read_bytes() == b'a,"b, c"\n1,0.123457\n"x\ny",2.0\n'
+
+
+@pytest.fixture(scope="module")
+def reproduced(default, tmp_path_factory):
+    return shutil.copytree(default.folder, tmp_path_factory.mktemp("files") / "project", symlinks=True)
+
+
+def in_shell(folder, command):
+    return subprocess.run(["bash", "-c", command], cwd=folder, env=ENVIRONMENT, capture_output=True, text=True)
+
+
+def everything(folder):
+    return {path: path.read_bytes() for top in ("data", "models", "metrics") for path in folder.glob(f"{top}/**/*.*")}
+
+
+@pytest.mark.parametrize(
+    "stage, first",
+    [
+        ("make_data", "data/dataset.parquet"),
+        ("split", "data/train.parquet"),
+        ("train", "models/model.safetensors"),
+        ("evaluate", "metrics/predictions.parquet"),
+    ],
+)
+def test_a_full_disk_is_one_line_and_leaves_every_file_as_it_was(reproduced, stage, first):
+    before = everything(reproduced)
+    done = in_shell(reproduced, f"ulimit -f 4; exec python -m stages.{stage}")  # no file may grow above 4 KiB
+    assert done.returncode == 1
+    assert_one_line(done, f"error: {first}: File too large", "run the stage again")
+    assert everything(reproduced) == before
+
+
+def test_a_folder_that_is_read_only_is_one_line(reproduced):
+    shutil.rmtree(reproduced / "models")
+    (reproduced / "models").symlink_to("/sys")  # where not even root may write
+    done = in_shell(reproduced, "exec python -m stages.train")
+    assert done.returncode == 1
+    assert_one_line(done, "models/model.safetensors: ", "denied", "run the stage again")
+
+
+def test_a_file_removed_under_a_running_stage_is_named(tmp_path):
+    path = tmp_path / "file.json"
+    with pytest.raises(OSError) as error, files.replacing(path) as partial:
+        partial.write_text("half")
+        partial.unlink()
+    assert error.value.filename == str(path)
+    with files.replacing(tmp_path / "a" / "b" / "file.json") as partial:
+        partial.write_text("whole")
+    assert (tmp_path / "a" / "b" / "file.json").read_text() == "whole"

@@ -1,0 +1,133 @@
+"""Run the pipeline on every kind of CPU at hand, native and emulated, and print every artefact's hash side by side.
+
+Native with 1, 2 and 4 threads; emulated by Debian's qemu-user (`apt-get install qemu-user`) as five x86-64 models from
+Nehalem (2008, no AVX) on, and as 64-bit ARM if a Python for it is at hand. Each machine compiles the kernel for itself.
+The four stages run as they are, in a folder of their own; x86-64 emulation takes minutes, most of it LLVM's.
+
+    python benchmarks/cpu_matrix.py [--arm FOLDER] [--only NAME,...] [--keep FOLDER]
+
+FOLDER of --arm has `root`, packages unpacked by `dpkg -x` (python3.11-minimal:arm64, libpython3.11-stdlib:arm64,
+libstdc++6:arm64 and what they depend on), and `site`, the ARM wheels of numpy, numba, llvmlite, pyarrow, msgspec,
+safetensors, ruamel.yaml, scipy and tqdm of requirements.txt, unzipped (`pip download --platform
+manylinux_2_28_aarch64 --only-binary=:all: --no-deps`). Results of machines in --keep are not computed again.
+"""
+
+import argparse
+import hashlib
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+ROOT = Path(__file__).parents[1]
+STAGES = ("make_data", "split", "train", "evaluate")
+NOTEBOOKS = {"train": {"replicas": 4}}  # four networks tell as much about bits as 32 do
+
+JOBS = {
+    "default": {},  # as params.yaml has it
+    "three classes": {"make_data": {"classes": 3}, "split": {"train": 0.7, "validation": 0.1}, **NOTEBOOKS},
+    "larger": {
+        "make_data": {"samples": 4000, "features": 50},
+        "train": {"hidden_size": 256, "batch_size": 1024, "epochs": 3, "replicas": 2},
+    },
+    # A mixed table with missing values goes here: a job with make_data.source, and its file in SOURCES.
+}
+SOURCES: dict[str, Path] = {}
+
+CPUS = ("Nehalem", "Haswell", "Skylake-Client", "EPYC", "EPYC-Milan")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--arm", type=Path)
+    parser.add_argument("--only", default="")
+    parser.add_argument("--keep", type=Path)
+    options = parser.parse_args()
+    kept = options.keep or Path(tempfile.mkdtemp(prefix="plumbline-cpu-"))
+    hashes: dict[str, dict[str, dict[str, str]]] = {job: {} for job in JOBS}
+    for name, (command, environment) in machines(options.arm).items():
+        if options.only and name not in options.only.split(","):
+            continue
+        for job, changes in JOBS.items():
+            result = kept / f"{job}, {name}.json".replace(" ", "_")
+            if not result.exists():
+                start = time.monotonic()
+                found = artefacts(command, environment, changes, kept / "cache")
+                print(f"{name}, {job}: {time.monotonic() - start:.0f} s", file=sys.stderr, flush=True)
+                result.parent.mkdir(parents=True, exist_ok=True)
+                result.write_text(json.dumps(found))
+            hashes[job][name] = json.loads(result.read_text())
+    differ = sum(table(job, machines_of) for job, machines_of in hashes.items())
+    print("every artefact has the same bytes on every machine" if not differ else f"{differ} artefacts differ")
+    sys.exit(bool(differ))
+
+
+def machines(arm: Path | None) -> dict[str, tuple[list[str], dict[str, str]]]:
+    """{name: (command that stands for `python`, environment)}."""
+    found = {f"{n} thread{'s' * (n > 1)}": ([sys.executable], {"NUMBA_NUM_THREADS": str(n)}) for n in (1, 2, 4)}
+    one = {"NUMBA_NUM_THREADS": "1"}
+    if shutil.which("qemu-x86_64"):
+        found |= {cpu: (["qemu-x86_64", "-cpu", cpu, sys.executable], one) for cpu in CPUS}
+    if arm:
+        root = arm.resolve() / "root"
+        command = ["qemu-aarch64", "-L", str(root), str(root / "usr/bin/python3.11")]
+        found["aarch64"] = command, one | {"PYTHONPATH": str(arm.resolve() / "site"), "PYTHONNOUSERSITE": "1"}
+    return found
+
+
+def artefacts(command: list[str], environment: dict[str, str], changes: dict, cache: Path) -> dict[str, str]:
+    """The hash of every file that the stages write; what a stage says where it fails."""
+    with tempfile.TemporaryDirectory(prefix="plumbline-cpu-") as folder:
+        copy = Path(folder)
+        shutil.copytree(ROOT / "stages", copy / "stages", ignore=shutil.ignore_patterns("__pycache__"))
+        for name, source in SOURCES.items():
+            shutil.copy(source, copy / name)
+        write_params(copy / "params.yaml", changes)
+        machine = {"PATH": os.environ["PATH"], "HOME": folder, "XDG_CACHE_HOME": str(cache), "LC_ALL": "C.UTF-8"}
+        for stage in STAGES:
+            done = subprocess.run(
+                [*command, "-m", f"stages.{stage}"], cwd=copy, env=machine | environment, capture_output=True, text=True
+            )
+            if done.returncode:
+                said = (done.stderr.strip().splitlines() or ["nothing"])[-1]
+                print(f"{' '.join(command)} -m stages.{stage} ended with {done.returncode}: {said}", file=sys.stderr)
+                break
+        files = (path for top in ("data", "models", "metrics") for path in sorted((copy / top).rglob("*.*")))
+        return {str(path.relative_to(copy)): hashlib.sha256(path.read_bytes()).hexdigest()[:8] for path in files}
+
+
+def write_params(path: Path, changes: dict) -> None:
+    from ruamel.yaml import YAML
+
+    yaml = YAML()
+    values = yaml.load((ROOT / "params.yaml").read_text(encoding="utf-8"))
+    for section, values_of in changes.items():
+        values[section].update(values_of)
+    with path.open("w", encoding="utf-8") as file:
+        yaml.dump(values, file)
+
+
+def table(job: str, hashes: dict[str, dict[str, str]]) -> int:
+    """Print a job's table, a column a machine; returns how many artefacts are not the same on all."""
+    files = sorted({file for found in hashes.values() for file in found})
+    width = max((len(name) for name in hashes), default=8) + 2
+    print(f"\n{job}\n{'':<36}" + "".join(f"{name:<{width}}" for name in hashes))
+    differ = 0
+    for file in files:
+        found = [hashes[name].get(file, "missing") for name in hashes]
+        differ += len(set(found)) > 1
+        print(
+            f"{file:<36}"
+            + "".join(f"{digest:<{width}}" for digest in found)
+            + ("  NOT THE SAME" * (len(set(found)) > 1))
+        )
+    print(flush=True)
+    return differ
+
+
+if __name__ == "__main__":
+    main()

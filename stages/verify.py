@@ -1,0 +1,313 @@
+"""Prove that the committed revision reproduces: run its pipeline in a scratch copy and compare with its dvc.lock.
+
+Reads HEAD, and the DVC cache for tables that DVC tracks; writes nothing but a scratch folder, which goes again. Prints
+a line for every file, and where one differs which stage went off first and by how much. Exits 1 on any difference.
+
+    python -m stages.verify
+"""
+
+import csv
+import hashlib
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+import numpy as np
+
+from stages.errors import UserError, run
+
+EXEMPT = ("train", "evaluate")  # the stages whose bits are the machine's own with train.engine: torch
+
+
+def main() -> None:
+    top, prefix = (git("rev-parse", option).strip() for option in ("--show-toplevel", "--show-prefix"))
+    head = git("rev-parse", "HEAD").strip()
+    changed = [line[3:] for line in git("status", "--porcelain").splitlines()]
+    print(f"verifying HEAD, {head[:10]}, in a scratch copy", flush=True)
+    if changed:
+        print(f"not what is uncommitted: {', '.join(changed[:5])}{', ...' if len(changed) > 5 else ''}", flush=True)
+    committed = lock_of(show(prefix + "dvc.lock"), "dvc.lock of HEAD")
+    exempt = EXEMPT if yaml(show(prefix + "params.yaml"))["train"]["engine"] == "torch" else ()
+
+    with tempfile.TemporaryDirectory(prefix="plumbline-verify-") as scratch:
+        copy = Path(scratch, "copy", prefix)
+        git("clone", "--quiet", "--no-checkout", top, Path(scratch, "copy"))
+        git("checkout", "--quiet", "--detach", head, at=Path(scratch, "copy"))
+        fetch_sources(copy, Path(scratch))
+        reproduce(copy)
+        made = lock_of((copy / "dvc.lock").read_bytes(), "the dvc.lock that the scratch copy wrote")
+        rows = compare(committed, made, prefix)
+        lines = [f"{stage:<10} {file:<34} {verdict}" for stage, file, verdict in shown(rows, exempt)]
+        print("\n" + "\n".join(lines), flush=True)
+        wrong = [row for row in rows if row[2] != "same" and row[0] not in exempt]
+        notes = list(explanations(rows, copy, prefix, committed, made))
+    print("".join(f"\n{note}" for note in notes))
+    if exempt:
+        print("train.engine is torch: the bits of train and evaluate are this machine's and are not held to dvc.lock")
+    if wrong:
+        raise UserError(
+            f"{len(wrong)} of {len(rows)} lines above are not as dvc.lock of {head[:10]} has them; run `dvc repro`, "
+            "see what `git diff` shows, and commit it if it is meant"
+        )
+    print(f"{sum(row[2] == 'same' for row in rows)} of {len(rows)} files have the bits of dvc.lock")
+
+
+# ---- the scratch copy
+
+
+def fetch_sources(copy: Path, scratch: Path) -> None:
+    """Bring in the files that DVC tracks and no stage makes: from the user's cache, else from the user's remote.
+
+    The copy's own cache is empty, so that every stage runs. The user's cache has a remote's layout and serves as one.
+    """
+    dvc("cache", "dir", "--local", str(scratch / "cache"), at=copy)
+    tracked = [str(path.relative_to(copy)) for path in copy.rglob("*.dvc") if path.is_file()]
+    if not tracked:
+        return
+    cache = dvc("cache", "dir").strip()
+    dvc("remote", "add", "--local", "verify", cache, at=copy)
+    try:
+        dvc("pull", "--quiet", "--remote", "verify", *tracked, at=copy)
+    except UserError:
+        dvc("fetch", "--quiet", *tracked)
+        dvc("pull", "--quiet", "--remote", "verify", *tracked, at=copy)
+
+
+def reproduce(copy: Path) -> None:
+    """Run every stage of the copy, whatever its dvc.lock says is up to date."""
+    command = ["dvc", "repro", "--force", "--no-run-cache"]
+    process = subprocess.run(command, cwd=copy, env=environment(), stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+    if process.returncode:
+        lines = process.stdout.decode(errors="replace").strip().splitlines()
+        reason = next((line for line in lines if line.startswith("error: ")), lines[-1] if lines else "it said nothing")
+        raise UserError(f"HEAD's pipeline does not run in a scratch copy: {reason.removeprefix('error: ')[:300]}")
+
+
+def environment() -> dict[str, str]:
+    """The user's, but a stage's `python` and the `dvc` are those that run this."""
+    here = Path(sys.executable).parent
+    return {**os.environ, "PATH": f"{here}{os.pathsep}{os.environ.get('PATH', '')}"}
+
+
+def git(*arguments, at: Path | None = None) -> str:
+    return output_of(["git", *map(str, arguments)], at).decode(errors="replace")
+
+
+def dvc(*arguments: str, at: Path | None = None) -> str:
+    return output_of(["dvc", *arguments], at).decode(errors="replace")
+
+
+def show(path: str) -> bytes:
+    """A file of HEAD, by its path from the top."""
+    return output_of(["git", "show", f"HEAD:{path}"], None)
+
+
+def output_of(command: list[str], at: Path | None) -> bytes:
+    try:
+        return subprocess.run(command, cwd=at, env=environment(), capture_output=True, check=True).stdout
+    except FileNotFoundError:
+        raise UserError(f"{command[0]} is not installed, and verify needs it") from None
+    except subprocess.CalledProcessError as error:
+        reason = (error.stderr.decode(errors="replace").strip().splitlines() or ["it gave no reason"])[-1]
+        raise UserError(f"`{' '.join(command[:3])}` failed: {reason}; commit dvc.lock and run this inside it") from None
+
+
+# ---- the comparison
+
+
+def yaml(text: bytes):
+    from ruamel.yaml import YAML
+
+    return YAML(typ="safe", pure=True).load(text)
+
+
+def lock_of(text: bytes, name: str) -> dict[str, dict]:
+    """{stage: {"cmd", "params", "deps": {path: md5}, "outs": {path: md5}}} of a dvc.lock, as DVC would read it."""
+    from ruamel.yaml.error import YAMLError
+
+    stages = {}
+    try:
+        for name_of_stage, entry in yaml(text)["stages"].items():
+            files = {kind: {item["path"]: item["md5"] for item in entry.get(kind, [])} for kind in ("deps", "outs")}
+            stages[name_of_stage] = {"cmd": entry["cmd"], "params": entry.get("params", {}), **files}
+    except (YAMLError, KeyError, TypeError, AttributeError) as error:
+        reason = " ".join(str(error).split())[:200]
+        raise UserError(f"{name} is no lock that DVC wrote ({reason}); run `dvc repro` and commit it") from None
+    return stages
+
+
+def compare(committed: dict, made: dict, prefix: str) -> list[tuple[str, str, str]]:
+    """(stage, file or field, verdict) in the order in which stages run; a verdict of "same" or what is wrong."""
+    rows = []
+    for stage in in_order(made | committed):
+        if stage not in committed or stage not in made:
+            rows.append((stage, "dvc.lock", "stage is not in it" if stage in made else "stage is not in dvc.yaml"))
+            continue
+        old, new = committed[stage], made[stage]
+        for field in ("cmd", "params"):
+            if old[field] != new[field]:
+                rows.append((stage, field, "dvc.lock is stale: HEAD has another"))
+        produced = {path for other in made.values() for path in other["outs"]}
+        for path in sorted(old["deps"].keys() | new["deps"].keys()):
+            if path not in produced and old["deps"].get(path) != new["deps"].get(path):
+                rows.append((stage, path, "dvc.lock is stale: HEAD has another"))
+            elif path in produced and old["deps"].get(path) != committed_out(committed, path):
+                rows.append((stage, path, "dvc.lock contradicts itself"))
+        for path in old["outs"].keys() | new["outs"].keys():
+            verdict = "same" if old["outs"].get(path) == new["outs"].get(path) else "DIFFERS"
+            if verdict == "same" and (text := in_git(prefix + path)) is not None and md5(text) != new["outs"][path]:
+                verdict = "DIFFERS in git, not in dvc.lock"
+            rows.append((stage, path, verdict))
+    order = list(dict.fromkeys(row[0] for row in rows))
+    return sorted(rows, key=lambda row: (order.index(row[0]), row[2] == "same", row[1]))
+
+
+def in_order(stages: dict) -> list[str]:
+    """Stages so that each comes after those whose files it reads."""
+    maker = {path: name for name, stage in stages.items() for path in stage["outs"]}
+    order, waiting = [], list(stages)
+    while waiting:
+        ready = [name for name in waiting if not {maker.get(path) for path in stages[name]["deps"]} & {*waiting}]
+        order += ready or waiting  # a forged lock may go in circles
+        waiting = [name for name in waiting if name not in order]
+    return order
+
+
+def committed_out(committed: dict, path: str) -> str | None:
+    return next((stage["outs"][path] for stage in committed.values() if path in stage["outs"]), None)
+
+
+def in_git(path: str) -> bytes | None:
+    """HEAD's version of a file, where git keeps it."""
+    done = subprocess.run(["git", "show", f"HEAD:{path}"], capture_output=True)
+    return done.stdout if done.returncode == 0 else None
+
+
+def md5(text: bytes) -> str:
+    return hashlib.md5(text, usedforsecurity=False).hexdigest()
+
+
+def shown(rows: list, exempt: tuple) -> list[tuple[str, str, str]]:
+    """The table: a heading and the rows, with what is exempt marked."""
+    marked = [(s, f, "exempt, differs" if s in exempt and verdict != "same" else verdict) for s, f, verdict in rows]
+    return [("stage", "file", "same or not"), *marked]
+
+
+# ---- by how much
+
+
+def explanations(rows: list, copy: Path, prefix: str, committed: dict, made: dict):
+    """Lines on the first stage that went off, on every file that differs, and on a machine that cannot do it."""
+    differing = [(stage, path) for stage, path, verdict in rows if verdict.startswith("DIFFERS")]
+    if differing:
+        first = differing[0][0]
+        same = all(verdict == "same" for stage, _, verdict in rows if stage != first and before(rows, stage, first))
+        yield f"{first} is the first stage that went off{'; all before it is the same' if same else ''}"
+    with tempfile.TemporaryDirectory(prefix="plumbline-verify-") as folder:
+        for stage, path in differing:
+            old = Path(folder, Path(path).name)
+            if not bring_back(path, committed[stage]["outs"].get(path), prefix, old):
+                yield f"{path}: the committed version is not at hand (`dvc pull` brings it)"
+            elif not (copy / path).is_file():
+                yield f"{path}: HEAD's pipeline does not make it"
+            else:
+                yield f"{path}: {difference(old, copy / path)}"
+    for name, text in (("committed", in_git(prefix + "metrics/train.json")), ("new", read(copy, "metrics/train.json"))):
+        if text and b'"portable": false' in text:
+            yield f"the {name} result was made on a machine that fails the known answer; its bits are that machine's"
+
+
+def before(rows: list, stage: str, other: str) -> bool:
+    order = list(dict.fromkeys(row[0] for row in rows))
+    return order.index(stage) < order.index(other)
+
+
+def read(copy: Path, path: str) -> bytes | None:
+    return (copy / path).read_bytes() if (copy / path).is_file() else None
+
+
+def bring_back(path: str, digest: str | None, prefix: str, target: Path) -> bool:
+    """Put the committed version of a file under `target`, from git or from the DVC cache, if one of them has it."""
+    text = in_git(prefix + path)
+    if text is None and digest:
+        cached = Path(dvc("cache", "dir").strip(), "files", "md5", digest[:2], digest[2:])
+        text = cached.read_bytes() if cached.is_file() else None
+    if text is not None:
+        target.write_bytes(text)
+    return text is not None
+
+
+def difference(old: Path, new: Path) -> str:
+    """How far apart two versions of a file are, in its own terms."""
+    try:
+        columns = {".parquet": parquet, ".safetensors": parameters, ".csv": cells, ".json": figures}[new.suffix]
+        a, b = columns(old), columns(new)
+    except Exception as error:  # whatever a forged file makes its reader say; that it differs is known already
+        return f"one of them cannot be read ({' '.join(str(error).split())[:100]})"
+    unit = {".parquet": "column", ".csv": "column", ".safetensors": "array", ".json": "figure"}[new.suffix]
+    said = [f"{unit} {name} is only in {'dvc.lock' if name in a else 'the new one'}" for name in sorted({*a} ^ {*b})]
+    for name in (name for name in a if name in b):
+        x, y = a[name], b[name]
+        if x.shape != y.shape:
+            said.append(f"{unit} {name} has shape {x.shape}, now {y.shape}")
+            continue
+        if not x.size:
+            continue
+        numbers = x.dtype.kind in "fiub" and y.dtype.kind in "fiub"
+        apart = (x != y) & ~((x != x) & (y != y))
+        if apart.any():
+            rows = int(apart.reshape(len(x), -1).any(axis=1).sum())
+            by = f" by at most {np.nanmax(np.abs(x.astype(float) - y.astype(float))):.3g}" if numbers else ""
+            said.append(f"{unit} {name} differs in {int(apart.sum())} of {x.size} values, {rows} of {len(x)} rows{by}")
+    return "; ".join(said) if said else "the contents are the same, the bytes are not (metadata or another writer)"
+
+
+def parquet(path: Path) -> dict[str, np.ndarray]:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    table = pq.ParquetFile(path).read()
+    columns = {}
+    for name in table.column_names:
+        column, kind = table.column(name).combine_chunks(), table.schema.field(name).type
+        values = column.flatten() if pa.types.is_fixed_size_list(kind) else column
+        array = values.to_numpy(zero_copy_only=False)
+        columns[name] = array.reshape(len(table), -1) if pa.types.is_fixed_size_list(kind) else array
+    return columns
+
+
+def parameters(path: Path) -> dict[str, np.ndarray]:
+    from safetensors.numpy import load_file
+
+    return load_file(path)
+
+
+def cells(path: Path) -> dict[str, np.ndarray]:
+    with path.open(newline="", encoding="utf-8") as file:
+        head, *rows = csv.reader(file)
+    return {name: as_numbers([row[i] for row in rows]) for i, name in enumerate(head)}
+
+
+def figures(path: Path) -> dict[str, np.ndarray]:
+    def flat(values: dict, prefix: str = ""):
+        for name, value in values.items():
+            if isinstance(value, dict):
+                yield from flat(value, f"{prefix}{name}.")
+            else:
+                yield prefix + name, as_numbers([value])
+
+    return dict(flat(json.loads(path.read_text(encoding="utf-8"))))
+
+
+def as_numbers(values: list) -> np.ndarray:
+    try:
+        return np.array(values, dtype=float)
+    except ValueError:
+        return np.array(values, dtype=object)
+
+
+if __name__ == "__main__":
+    run(main)

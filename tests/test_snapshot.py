@@ -1,0 +1,260 @@
+"""A training that is killed goes on with the same bits; a snapshot of anything else, or a damaged one, is not used."""
+
+import os
+import pickle
+import random
+import signal
+import subprocess
+import time
+
+import numpy as np
+import pytest
+from conftest import ENVIRONMENT
+from hypothesis import given
+from hypothesis import settings as hypothesis_settings
+from hypothesis import strategies as st
+from test_train import NONE, problem, settings, silent
+
+from stages import sealed, snapshot, train
+from stages.errors import UserError
+
+
+class Killed(BaseException):
+    pass
+
+
+class Seen:
+    """What `advance` was told."""
+
+    def __init__(self):
+        self.networks, self.lines = [], []
+
+    def advance(self, networks, line):
+        self.networks.append(networks)
+        self.lines.append(line)
+
+
+def killed_after(epochs):
+    """An `advance` that stands for a kill: it lets so many epochs of a group pass."""
+    left = [epochs]
+
+    def advance(networks, line):
+        left[0] -= 1
+        if left[0] < 0:
+            raise Killed
+
+    return advance
+
+
+def keeper_for(path, data, weights, shuffles, parameters):
+    return snapshot.Keeper(path, parameters, *data, *weights.values(), shuffles)
+
+
+@pytest.fixture
+def every_epoch(monkeypatch):
+    monkeypatch.setattr(snapshot, "EVERY", 0.0)
+    monkeypatch.setattr(snapshot, "SHARE", 1e9)
+
+
+def assert_same(ours, theirs):
+    assert ours[2] == theirs[2]
+    for a, b in zip(ours[:2], theirs[:2]):
+        for name in b:
+            np.testing.assert_array_equal(a[name].view(np.uint32), b[name].view(np.uint32))
+
+
+@pytest.mark.parametrize("together", [1, 180, 10_000])
+def test_stopped_after_any_epoch_it_ends_with_the_same_bits(tmp_path, monkeypatch, every_epoch, together):
+    monkeypatch.setattr(train, "SHUFFLED_ROWS", together)  # networks of 90 rows: one by one, two by two, all at once
+    data, weights, shuffles = problem()
+    whole = train.train(data, data, weights, shuffles, settings(), silent)
+    groups = {1: 4, 180: 2, 10_000: 1}[together]
+    for stop in range(1, 3 * groups):
+        path = tmp_path / f"{stop}.safetensors"
+        with pytest.raises(Killed):
+            keeper = keeper_for(path, data, weights, shuffles, settings())
+            train.train(data, data, weights, shuffles, settings(), killed_after(stop), keeper)
+        keeper, seen = keeper_for(path, data, weights, shuffles, settings()), Seen()
+        again = train.train(data, data, weights, shuffles, settings(), seen.advance, keeper)
+        assert_same(again, whole)
+        assert sum(seen.networks) == shuffles.size
+        assert "going on after epoch" in seen.lines[0]
+        assert len(seen.lines) - 1 == 3 * groups - stop  # nothing was done twice
+        keeper.drop()
+        assert not path.exists()
+
+
+def test_a_snapshot_of_another_training_is_not_used(tmp_path, every_epoch, monkeypatch):
+    data, weights, shuffles = problem()
+    path = tmp_path / "resume.safetensors"
+    with pytest.raises(Killed):
+        train.train(
+            data,
+            NONE,
+            weights,
+            shuffles,
+            settings(),
+            killed_after(2),
+            keeper_for(path, data, weights, shuffles, settings()),
+        )
+    others = {
+        "parameters": (data, weights, shuffles, settings(learning_rate=0.02)),
+        "a feature": ((data[0] + np.float32(1e-6), data[1]), weights, shuffles, settings()),
+        "a label": ((data[0], 1 - data[1]), weights, shuffles, settings()),
+        "weights": (data, {name: array * np.float32(2) for name, array in weights.items()}, shuffles, settings()),
+        "order": (data, weights, shuffles + np.uint64(1), settings()),
+    }
+    assert keeper_for(path, data, weights, shuffles, settings()).find().epoch == 2
+    for name, given_ in others.items():
+        assert keeper_for(path, *given_).find() == snapshot.Progress(), name
+    monkeypatch.setattr(snapshot, "_sources", lambda: b"other code")
+    assert keeper_for(path, data, weights, shuffles, settings()).find() == snapshot.Progress()
+
+
+def test_the_key_holds_the_code_in_use(tmp_path, monkeypatch):
+    before = snapshot._sources()
+    for name in ("snapshot.py", "kernel.py", "train.py"):
+        (tmp_path / name).write_text("")
+    used = {
+        f"stages.{name}": type("Module", (), {"__file__": str(tmp_path / f"{name}.py")}) for name in ("kernel", "train")
+    }
+    monkeypatch.setattr(snapshot, "__file__", str(tmp_path / "snapshot.py"))
+    for name, module in used.items():
+        monkeypatch.setitem(snapshot.sys.modules, name, module)
+    hashes = [before, snapshot._sources()]
+    for name in ("kernel.py", "train.py"):
+        (tmp_path / name).write_text("# changed")
+        hashes.append(snapshot._sources())
+    assert len(set(hashes)) == 4
+
+
+@pytest.fixture(scope="module")
+def kept(tmp_path_factory):
+    """The bytes of a snapshot and what makes its keeper."""
+    path = tmp_path_factory.mktemp("kept") / "resume.safetensors"
+    data, weights, shuffles = problem(n=20, h=3, replicas=2)
+    keeper = keeper_for(path, data, weights, shuffles, settings())
+    state = [np.arange(6, dtype=np.float32).reshape(2, 3)]
+    keeper.keep(snapshot.Progress(first=0, epoch=1, state=state, history=[{"epoch": 1, "train_loss": 0.1}]))
+    return path.read_bytes(), (data, weights, shuffles, settings())
+
+
+@pytest.mark.parametrize("content", [b"", b"junk", pickle.dumps({"epoch": 3}), b"\xff" * 64])
+def test_what_is_no_snapshot_is_said_and_not_used(tmp_path, capsys, kept, content):
+    path = tmp_path / "resume.safetensors"
+    path.write_bytes(content)
+    assert keeper_for(path, *kept[1]).find() == snapshot.Progress()
+    assert "resume.safetensors is not a snapshot" in capsys.readouterr().err
+
+
+@hypothesis_settings(deadline=None, max_examples=100)
+@given(st.data())
+def test_a_cut_or_altered_snapshot_is_not_used(tmp_path_factory, kept, data):
+    content, given_ = kept
+    path = tmp_path_factory.getbasetemp() / "altered.safetensors"
+    place = data.draw(st.integers(0, len(content) - 1))
+    if data.draw(st.booleans()):
+        altered = content[:place]
+    else:
+        altered = content[:place] + bytes([content[place] ^ data.draw(st.integers(1, 255))]) + content[place + 1 :]
+    path.write_bytes(altered)
+    found = keeper_for(path, *given_).find()
+    if found != snapshot.Progress():  # the altered byte said the same, as another space between two words does
+        path.write_bytes(content)
+        assert repr(found) == repr(keeper_for(path, *given_).find())
+
+
+def test_a_snapshot_that_does_not_fit_is_refused():
+    with pytest.raises(UserError, match=r"resume\.safetensors does not fit"):
+        snapshot.restore([np.zeros((2, 3))], [np.zeros((2, 4))])
+
+
+def test_a_snapshot_is_due_by_time_and_by_cost(tmp_path, monkeypatch):
+    now = [100.0]
+    monkeypatch.setattr(time, "monotonic", lambda: now[0])
+    keeper = snapshot.Keeper(tmp_path / "a", settings())
+
+    def slow_write(path, arrays, text):
+        now[0] += 0.3
+
+    monkeypatch.setattr(sealed, "write", slow_write)
+    assert [now.__setitem__(0, t) or keeper.due() for t in (104.9, 105.0)] == [False, True]
+    keeper.keep(snapshot.Progress())  # it took 0.3 s, and is 2 % of 15 s
+    assert [now.__setitem__(0, t) or keeper.due() for t in (119.0, 121.0)] == [False, True]
+
+
+OUTS = ("models/model.safetensors", "models/epochs.safetensors", "metrics/history.csv", "metrics/train.json")
+
+
+@pytest.fixture(scope="module")
+def long_training(tmp_path_factory):
+    """A copy whose training takes a second or two and keeps snapshots all along, and its bits when left alone."""
+    from conftest import Project
+
+    project = Project(tmp_path_factory.mktemp("long") / "project")
+    code = project.read("stages/snapshot.py")
+    assert "EVERY = 5.0" in code and "SHARE = 0.02" in code
+    project.path("stages/snapshot.py").write_text(
+        code.replace("EVERY = 5.0", "EVERY = 0.05").replace("SHARE = 0.02", "SHARE = 0.5")
+    )
+    project.set(train__epochs=700, train__replicas=2)
+    project.run("dvc", "repro", "-q")
+    project.commit("left alone")
+    whole = {name: project.path(name).read_bytes() for name in (*OUTS, "dvc.lock")}
+    return project, whole
+
+
+def killed(project, command, seconds):
+    """Start a command in a process group of its own and kill all of it; False if it ended before."""
+    process = subprocess.Popen(
+        command,
+        cwd=project.folder,
+        env=ENVIRONMENT,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+    )
+    try:
+        process.wait(seconds)
+        return False
+    except subprocess.TimeoutExpired:
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+        return True
+
+
+def test_training_killed_at_sixteen_random_moments(long_training):
+    project, whole = long_training
+    moments, went_on = random.Random(4), 0
+    for _ in range(16):
+        for name in OUTS:
+            project.path(name).unlink(missing_ok=True)  # as DVC does before it runs a stage
+        killed(project, ["python", "-m", "stages.train"], moments.uniform(0.5, 1.5))
+        for name in OUTS:
+            assert not project.path(name).exists() or project.path(name).read_bytes() == whole[name], name
+        went_on += project.path(snapshot.PATH).exists()
+    assert went_on > 3
+    done = project.stage("train")
+    assert {name: project.path(name).read_bytes() for name in OUTS} == {name: whole[name] for name in OUTS}
+    assert "going on after epoch" in done.stdout or not went_on
+    assert not project.path(snapshot.PATH).exists()
+
+
+def test_repro_killed_at_four_random_moments(long_training):
+    project, whole = long_training
+    project.run("git", "restore", ".")
+    for name in ("data/dataset.parquet", "models/model.safetensors"):
+        project.path(name).unlink(missing_ok=True)
+    project.run("rm", "-rf", ".dvc/cache", ".dvc/tmp")
+    moments = random.Random(6)
+    for _ in range(4):
+        killed(project, ["dvc", "repro", "--force"], moments.uniform(0.8, 4.0))
+    project.run("dvc", "repro", "-q")
+    for name, content in whole.items():
+        assert project.path(name).read_bytes() == content, name
+    assert project.run("git", "status", "--porcelain").stdout == ""
+    for name in ("models/model.safetensors", "data/train.parquet"):  # and what is cached comes back
+        project.path(name).unlink()
+    project.run("dvc", "checkout", "-q")
+    assert project.path("models/model.safetensors").read_bytes() == whole["models/model.safetensors"]
+    assert "up to date" in project.run("dvc", "status").stdout

@@ -1,0 +1,173 @@
+"""verify against revisions that reproduce, that are forged, that are stale, and that cannot reproduce."""
+
+import shutil
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+import yaml
+from conftest import Project, assert_one_line
+from safetensors.numpy import save_file
+
+from stages import verify
+
+
+def copy_of(project, folder):
+    copy = object.__new__(Project)
+    copy.folder = shutil.copytree(project.folder, folder / "project", symlinks=True)
+    return copy
+
+
+def edit_lock(project, change):
+    lock = yaml.safe_load(project.read("dvc.lock"))
+    change(lock["stages"])
+    project.path("dvc.lock").write_text(yaml.safe_dump(lock, sort_keys=False))
+
+
+def verdicts(done):
+    """{(stage, file): verdict} of the printed table."""
+    lines = [line.split(maxsplit=2) for line in done.stdout.split("\n\n")[1].splitlines()]
+    return {(stage, file): verdict for stage, file, verdict in lines[1:]}
+
+
+def test_a_committed_revision_reproduces_and_head_is_what_counts(default, tmp_path):
+    project = copy_of(default, tmp_path)
+    project.set(train__epochs=3)  # uncommitted
+    done = project.stage("verify")
+    table = verdicts(done)
+    outs = {(name, out["path"]) for name, stage in lock_of(project).items() for out in stage["outs"]}
+    assert set(table) == outs
+    assert set(table.values()) == {"same"}
+    assert f"{len(outs)} of {len(outs)} files have the bits of dvc.lock" in done.stdout
+    assert "not what is uncommitted: params.yaml" in done.stdout
+    assert default.run("git", "rev-parse", "HEAD").stdout[:10] in done.stdout
+
+
+def lock_of(project):
+    return yaml.safe_load(project.read("dvc.lock"))["stages"]
+
+
+def test_a_forged_lock_and_forged_metrics_are_found(default, tmp_path):
+    project = copy_of(default, tmp_path)
+
+    def forge(stages):
+        for out in stages["train"]["outs"]:
+            if out["path"] == "models/model.safetensors":
+                out["md5"] = "0" * 32
+        stages["split"]["deps"][1]["md5"] = "1" * 32
+        stages["train"]["params"]["params.yaml"]["train"]["epochs"] = 21
+
+    edit_lock(project, forge)
+    project.path("metrics/evaluate.json").write_text(project.read("metrics/evaluate.json").replace("0.9", "0.99", 1))
+    project.commit("forged")
+    done = project.stage("verify", fails=True)
+    table = verdicts(done)
+    code = lock_of(project)["split"]["deps"][1]["path"]
+    assert {key: verdict for key, verdict in table.items() if verdict != "same"} == {
+        ("split", code): "dvc.lock is stale: HEAD has another",
+        ("train", "params"): "dvc.lock is stale: HEAD has another",
+        ("train", "models/model.safetensors"): "DIFFERS",
+        ("evaluate", "models/model.safetensors"): "dvc.lock contradicts itself",
+        ("evaluate", "metrics/evaluate.json"): "DIFFERS in git, not in dvc.lock",
+    }
+    assert "train is the first stage that went off" in done.stdout
+    assert "models/model.safetensors: the committed version is not at hand" in done.stdout
+    assert "metrics/evaluate.json: figure accuracy differs in 1 of 1 values" in done.stdout
+    assert_one_line(done, "5 of", "dvc repro")
+
+
+def test_changed_code_without_a_new_lock_is_found_and_measured(default, tmp_path):
+    project = copy_of(default, tmp_path)
+    code = project.read("stages/model.py")
+    assert "bound = 1.0 / " in code
+    project.path("stages/model.py").write_text(code.replace("bound = 1.0 / ", "bound = 0.5 / "))
+    project.commit("other initial weights")
+    done = project.stage("verify", fails=True)
+    assert verdicts(done)["train", "stages/model.py"].startswith("dvc.lock is stale")
+    assert verdicts(done)["split", "data/train.parquet"] == "same"
+    assert "train is the first stage that went off; all before it is the same" in done.stdout
+    assert "array net.0.weight differs in" in done.stdout
+    assert "metrics/predictions.parquet: column probability differs in" in done.stdout
+    assert "fails the known answer" in done.stdout  # train asked it
+
+
+def test_a_table_that_dvc_tracks_and_the_torch_engine(project):
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(60, 2))
+    lines = [f"{a:.6f},{b:.6f},{'yes' if a > b else 'no'}" for a, b in x]
+    project.path("rows.csv").write_text("a,b,answer\n" + "\n".join(lines) + "\n")
+    project.run("dvc", "add", "-q", "rows.csv")
+    project.set(make_data__source="rows.csv", make_data__target="answer")
+    project.set(train__engine="torch", train__epochs=2, train__replicas=1)
+    project.run("dvc", "repro", "-q")
+    forge = {"models/model.safetensors": "0" * 32}
+
+    def forged(stages):
+        for entry in stages["train"]["outs"] + stages["evaluate"]["deps"]:
+            entry["md5"] = forge.get(entry["path"], entry["md5"])
+
+    edit_lock(project, forged)  # as if the committed run had been another machine's
+    project.commit("with a table of the user's")
+    project.path("rows.csv").unlink()
+    done = project.stage("verify")
+    assert verdicts(done)["train", "models/model.safetensors"] == "exempt, differs"
+    assert verdicts(done)["make_data", "data/dataset.parquet"] == "same"
+    assert "train.engine is torch" in done.stdout
+
+
+def test_what_cannot_be_verified_is_one_line(project):
+    assert_one_line(project.stage("verify", fails=True), "dvc.lock", "commit")
+    project.path("dvc.lock").write_text("stages: [1, 2]\n")
+    project.commit("nonsense")
+    assert_one_line(project.stage("verify", fails=True), "dvc.lock of HEAD", "dvc repro")
+    shutil.rmtree(project.path(".git"))
+    assert_one_line(project.stage("verify", fails=True, GIT_CEILING_DIRECTORIES=str(project.folder.parent)), "git")
+
+
+def test_stages_come_in_the_order_of_their_files():
+    stages = {
+        "c": {"deps": {"b": ""}, "outs": {"c": ""}},
+        "a": {"deps": {}, "outs": {"a": ""}},
+        "b": {"deps": {"a": ""}, "outs": {"b": ""}},
+    }
+    assert verify.in_order(stages) == ["a", "b", "c"]
+    stages["a"]["deps"]["c"] = ""  # a forged circle ends too
+    assert sorted(verify.in_order(stages)) == ["a", "b", "c"]
+
+
+def write_parquet(path, a, b):
+    lists = pa.FixedSizeListArray.from_arrays(pa.array(np.array(b, np.float32)), 2)
+    pq.write_table(pa.table({"a": a, "b": lists}), path)
+
+
+@pytest.mark.parametrize(
+    "change, said",
+    [
+        (([1, 2, 3], [0, 0, 0, 0, 0, 0]), "the contents are the same"),
+        (([1, 5, 3], [0, 0, 0, 0, 0, 0]), "column a differs in 1 of 3 values, 1 of 3 rows by at most 3"),
+        (([1, 2, 3], [0, 0, 1, 2, 0, 0.5]), "column b differs in 3 of 6 values, 2 of 3 rows by at most 2"),
+        (([1, 2], [0, 0, 0, 0]), "column a has shape (3,), now (2,)"),
+    ],
+)
+def test_tables_are_compared_by_rows_and_columns(tmp_path, change, said):
+    write_parquet(tmp_path / "old.parquet", [1, 2, 3], [0] * 6)
+    write_parquet(tmp_path / "new.parquet", *change)
+    assert said in verify.difference(tmp_path / "old.parquet", tmp_path / "new.parquet")
+
+
+def test_parameters_figures_and_texts_are_compared(tmp_path):
+    for name, value in (("old", 1.0), ("new", 1.5)):
+        save_file({"w": np.array([[0, value]], np.float32)}, tmp_path / f"{name}.safetensors")
+        (tmp_path / f"{name}.json").write_text(f'{{"a": {{"b": {value}}}, "{name}": 1}}')
+        (tmp_path / f"{name}.csv").write_text(f"x,y\n1,{name}\n")
+        (tmp_path / f"{name}.parquet").write_text("junk")
+    said = {kind: verify.difference(tmp_path / f"old.{kind}", tmp_path / f"new.{kind}") for kind in KINDS}
+    assert said["safetensors"] == "array w differs in 1 of 2 values, 1 of 1 rows by at most 0.5"
+    assert "figure a.b differs in 1 of 1 values, 1 of 1 rows by at most 0.5" in said["json"]
+    assert "figure new is only in the new one" in said["json"]
+    assert said["csv"] == "column y differs in 1 of 1 values, 1 of 1 rows"
+    assert "cannot be read" in said["parquet"]
+
+
+KINDS = ("safetensors", "json", "csv", "parquet")
