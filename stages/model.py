@@ -93,7 +93,7 @@ def load(path: str | Path) -> Model:
 
 
 def _check(weights: dict[str, np.ndarray], card: Card, path) -> None:
-    d, k = len(card.encoding.columns), outputs_for(len(card.classes))
+    d, k = card.encoding.width, outputs_for(len(card.classes))
     first = weights["net.0.weight"]
     r, h = first.shape[:2] if first.ndim == 3 else (0, 0)
     expected = {"net.0.weight": (r, h, d), "net.0.bias": (r, h), "net.2.weight": (r, k, h), "net.2.bias": (r, k)}
