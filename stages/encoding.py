@@ -22,7 +22,9 @@ from stages.table import MISSING, ROW, Facts
 MOST_CATEGORIES = 100  # inputs that one column of text may take; the rest share one
 FEWEST_ROWS = 4  # a category of fewer training rows is pooled with those never seen, which so have been trained
 EXACT = 2**53  # up to here float64 tells integers apart
-CLIP = 3.0  # interquartile ranges at which clipping has set in: about 4 standard deviations of a normal column
+IQR_OF_NORMAL = 1.349  # an interquartile range is so many standard deviations of a normal column
+CLIP = 6.0  # standard deviations that no value gets past
+SMALLEST = float(np.finfo(np.float64).tiny)
 LARGEST = float(np.finfo(np.float64).max)
 SECONDS = {"s": 1.0, "ms": 1e3, "us": 1e6, "ns": 1e9}
 
@@ -240,7 +242,7 @@ def _why_left_out(column: pa.ChunkedArray) -> str | None:
             return "it is empty"
         if len(present) == len(values) and (present == present[0]).all():
             return f"it is {column[0].as_py()} in every training row"
-        if pa.types.is_integer(column.type) and _is_numbering(present):
+        if pa.types.is_integer(column.type) and _is_numbering(column.drop_null()):
             return "an identifier: whole numbers, different on every row"
         return None
     texts = texts_of(column)
@@ -256,14 +258,15 @@ def _why_left_out(column: pa.ChunkedArray) -> str | None:
     return None
 
 
-def _is_numbering(values: np.ndarray) -> bool:
+def _is_numbering(column: pa.ChunkedArray) -> bool:
     """Whether whole numbers are someone's numbers for the rows: n draws out of their range would hardly all differ.
 
     The chance is about exp(-n^2 / (2 range)) (the birthday problem); below exp(-10) it is no chance. Past 2^53, where
     a measure would be a float, different on every row is enough.
     """
-    n, span = len(values), values.max() - values.min() + 1
-    return len(np.unique(values)) == n and (n * n > 20 * span or bool(np.abs(values).max() > EXACT))
+    n, ends = len(column), pc.min_max(column).as_py()
+    likely_to_repeat = n * n > 20 * (ends["max"] - ends["min"] + 1)
+    return pc.count_distinct(column).as_py() == n and (likely_to_repeat or max(map(abs, ends.values())) > EXACT)
 
 
 def _number(column: pa.ChunkedArray, name: str, setting: str) -> Number:
@@ -277,9 +280,10 @@ def _number(column: pa.ChunkedArray, name: str, setting: str) -> Number:
     if not len(finite):
         finite = np.zeros(1)
     low, centre, high = (quantile(finite, share) for share in (0.25, 0.5, 0.75))
-    # Most rows equal: half the range, as if it were uniform; RealMLP's rule (arXiv 2407.04491).
+    # Where most rows are equal it is half the range, as in RealMLP (arXiv 2407.04491), as the smooth clip is.
     with np.errstate(over="ignore"):
-        scale = min(high - low or finite[-1] / 2 - finite[0] / 2 or 1.0, LARGEST)
+        spread = min(high - low or finite[-1] / 2 - finite[0] / 2 or 1.0, LARGEST)
+        scale = max(spread / IQR_OF_NORMAL, SMALLEST)
     return Number(name, kind, float(finite[0]), float(finite[-1]), centre, float(scale), bool(missing.any()))
 
 

@@ -59,10 +59,8 @@ def read_source(path: str | Path, texts: Iterable[str] = ()) -> pa.Table:
     if problem:
         raise UserError(f"{path} {problem}; a table is a file ({', '.join(SUFFIXES)}), or a .py file that makes one")
     try:
-        if path.name.lower().endswith(".parquet"):
-            table = pq.ParquetFile(path).read()
-        else:
-            table = _read_csv(path, texts)
+        parquet = path.suffix.lower() == ".parquet"
+        table = pq.ParquetFile(path).read() if parquet else _read_csv(path, texts)
     except (pa.ArrowException, OSError, EOFError, zlib.error) as error:
         reason = " ".join(str(error).split())
         raise UserError(f"{path} cannot be read as its name says: {reason}; save it anew") from None

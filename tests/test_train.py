@@ -10,10 +10,14 @@ from stages.params import Train
 
 def settings(**changes):
     values = {
+        "encoding": "raw",
         "hidden_size": 8,
         "learning_rate": 0.01,
+        "schedule": "constant",
+        "weight_decay": 0.0,
         "batch_size": 32,
         "epochs": 3,
+        "patience": 0,
         "replicas": 4,
         "engine": "compiled",
     }
@@ -64,8 +68,8 @@ def test_a_loss_that_is_not_finite_names_epoch_network_and_learning_rate(project
     assert_one_line(
         project.stage("train", fails=True), "epoch 1 of network 0", "train.learning_rate is 1e+30", "lower it"
     )
-    with pytest.raises(UserError, match="epoch 7 of network 12;"):
-        train.check_finite(np.array([[0.1, 1], [0.1, 1], [np.inf, 0.5]]), 7, 10, 0.5)
+    with pytest.raises(UserError, match="epoch 7 of network 14;"):
+        train.check_finite(np.array([[0.1, 1], [0.1, 1], [np.inf, 0.5]]), 7, np.array([10, 12, 14]), 0.5)
 
 
 def test_the_torch_engine_prints_the_same_figures(project, default):
