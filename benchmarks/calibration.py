@@ -17,7 +17,7 @@ import numpy as np
 ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT))  # a script outside the package, run from anywhere
 
-from stages import kernel, model, scores, stream, synthetic, train  # noqa: E402
+from stages import kernel, model, scores, stream, synthetic, training  # noqa: E402
 from stages.params import MakeData, Train  # noqa: E402
 
 MOST_NETWORKS = 32
@@ -85,7 +85,7 @@ def trained(data, classes: int, changes: dict, seed: int) -> dict[str, np.ndarra
     weights = model.initial_weights(generators, 10, settings.hidden_size, model.outputs_for(classes))
     shuffles = np.stack([stream.shuffle_seeds(generator, settings.epochs) for generator in generators])
     nothing = data[0][:0], data[1][:0]
-    return train.train(data, nothing, weights, shuffles, settings, lambda networks, line: None)[0]
+    return training.train(data, nothing, weights, shuffles, settings, lambda networks, line: None)[0]
 
 
 def contributions(weights, x, y) -> dict[str, np.ndarray]:

@@ -1,4 +1,15 @@
-"""Columns to numbers: fitted on training rows only, and saved with the model so that it can meet new rows."""
+"""Columns to numbers: fitted on training rows only, and saved with the model so that it can meet new rows.
+
+`raw` leaves numbers as they are, as the notebook does, and encodes what is no number. `robust` is for real tables:
+every number is centred on its median, divided by its interquartile range and clipped smoothly, so that neither an odd
+scale nor a heavy tail reaches the network; what is missing becomes the median and is marked in an input of its own.
+Under both, text becomes one input a category. Columns that can teach nothing are left out, with the reason.
+
+What is fitted are order statistics and counts, and encoding is +, -, *, / and sqrt on float64: the same bits on every
+machine.
+"""
+
+from collections import Counter
 
 import msgspec
 import numpy as np
@@ -6,52 +17,361 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from stages.errors import UserError
-from stages.table import ROW
+from stages.table import MISSING, ROW, Facts
+
+MOST_CATEGORIES = 100  # inputs that one column of text may take; the rest share one
+FEWEST_ROWS = 4  # a category of fewer training rows is pooled with those never seen, which so have been trained
+EXACT = 2**53  # up to here float64 tells integers apart
+IQR_OF_NORMAL = 1.349  # an interquartile range is so many standard deviations of a normal column
+CLIP = 6.0  # standard deviations that no value gets past
+SMALLEST = float(np.finfo(np.float64).tiny)
+LARGEST = float(np.finfo(np.float64).max)
+SECONDS = {"s": 1.0, "ms": 1e3, "us": 1e6, "ns": 1e9}
+
+
+class Number(msgspec.Struct, frozen=True, tag="number"):
+    """A column of numbers, or of times as seconds: one input, and one that marks missing rows where some were."""
+
+    name: str
+    kind: str  # number, instant, time of day or duration: what a new table's column must be
+    low: float  # the range of the training rows, so that values outside it can be counted
+    high: float
+    centre: float
+    scale: float  # 0 leaves the number as it is
+    marks_missing: bool
+
+    @property
+    def width(self) -> int:
+        """Inputs of the network."""
+        return 1 + self.marks_missing
+
+
+class Category(msgspec.Struct, frozen=True, tag="category"):
+    """A column of text: one input a category, 1 where the row has it."""
+
+    name: str
+    values: list[str]
+    pools_others: bool  # whether rare ones were pooled; if none was, an unseen one has no input at all
+    marks_missing: bool
+
+    @property
+    def width(self) -> int:
+        """Inputs of the network."""
+        return len(self.values) + self.pools_others + self.marks_missing
+
+
+class LeftOut(msgspec.Struct, frozen=True):
+    """A column that is no feature, and why."""
+
+    name: str
+    why: str
 
 
 class Encoding(msgspec.Struct, frozen=True):
-    """Raw: each column's numbers as they are, as float32, in this order."""
+    """How a table's columns become the network's inputs, in this order."""
 
-    columns: list[str]
+    columns: list[Number | Category]
+    left_out: list[LeftOut] = []
+
+    @property
+    def width(self) -> int:
+        """Inputs of the network."""
+        return sum(column.width for column in self.columns)
 
 
 def check(table: pa.Table, target: str) -> None:
-    """Refuse a column that is not made of finite numbers, by its name, first row and what to do."""
+    """Refuse a column that no encoding can take, by its name, first row and what to do."""
     for name in table.column_names:
-        if name != target:
-            _numbers(table.column(name), name)
+        if name == target:
+            continue
+        column = table.column(name)
+        if kind_of(column.type) is None:
+            raise UserError(
+                f"column {name!r} holds {column.type}, and a feature must be a number, text, date or time; "
+                f"flatten it or leave it out (make_data.drop)"
+            )
+        if kind_of(column.type) == "category":
+            _check_text(column, name)
+        elif pa.types.is_integer(column.type):
+            _check_integers(column, name)
 
 
-def fit(table: pa.Table, target: str) -> Encoding:
-    """The encoding of a training part."""
-    return Encoding([name for name in table.column_names if name not in (target, ROW)])
+def fit(table: pa.Table, facts: Facts, setting: str) -> Encoding:
+    """The encoding of a training part; UserError when no column is left, or raw cannot take one."""
+    columns, left_out = [], []
+    for name in table.column_names:
+        if name in (facts.target, ROW):
+            continue
+        column = table.column(name)
+        why = "the split goes by it" if name in facts.split_by else _why_left_out(column)
+        if why:
+            left_out.append(LeftOut(name, why))
+        elif kind_of(column.type) == "category":
+            columns.append(_category(column, name))
+        else:
+            columns.append(_number(column, name, setting))
+    if not columns:
+        reasons = "; ".join(f"{left.name}: {left.why}" for left in left_out[:10])
+        raise UserError(f"no column is left to learn from ({reasons}); add one that differs between rows")
+    return Encoding(columns, left_out)
 
 
 def encode(encoding: Encoding, table: pa.Table) -> np.ndarray:
     """The columns that the encoding knows, in its order: float32 (n, d)."""
-    x = np.empty((len(table), len(encoding.columns)), np.float32)
-    for f, name in enumerate(encoding.columns):
-        if name not in table.column_names:
-            raise UserError(f"column {name!r} is missing, and the model was trained with it; add it to the table")
-        x[:, f] = _numbers(table.column(name), name)
+    x = np.zeros((len(table), encoding.width), np.float32)
+    start = 0
+    for column in encoding.columns:
+        inputs = x[:, start : start + column.width]
+        start += column.width
+        if isinstance(column, Number):
+            _encode_number(column, numbers_of(column, table), inputs)
+        else:
+            codes = codes_of(column, table)
+            rows = np.flatnonzero(codes < column.width)
+            inputs[rows, codes[rows]] = 1.0
     return x
 
 
-def _numbers(column: pa.ChunkedArray, name: str) -> np.ndarray:
-    kind = column.type
-    if not (pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_boolean(kind)):
-        raise UserError(f"column {name!r} holds {kind}, and a feature must be a number; encode it or leave it out")
-    if column.null_count:
-        row = pc.index(pc.is_null(column), True).as_py()
+def unseen(encoding: Encoding, table: pa.Table) -> list[str]:
+    """What a table has that the training rows had not: one line a column, with the count."""
+    lines = []
+    for column in encoding.columns:
+        if isinstance(column, Number):
+            values = numbers_of(column, table)
+            outside = int(((values < column.low) | (values > column.high)).sum())
+            if outside:
+                lines.append(f"{column.name}: {outside} outside the training rows' {column.low:g} to {column.high:g}")
+            missing = int(np.isnan(values).sum())
+        else:
+            texts = texts_of(table.column(column.name))
+            known = set(column.values)
+            others = Counter(text for text in texts if text is not None and text not in known)
+            if others:
+                examples = ", ".join(repr(text) for text, _ in others.most_common(3))
+                rare = "rare or " if column.pools_others else ""
+                lines.append(f"{column.name}: {others.total()} {rare}never seen in training ({examples})")
+            missing = sum(text is None for text in texts)
+        if missing and not column.marks_missing:
+            lines.append(f"{column.name}: {missing} missing, and none was in training")
+    return lines
+
+
+# ---- kinds of columns
+
+
+def kind_of(kind: pa.DataType) -> str | None:
+    """number, instant, time of day, duration or category; None for what cannot be encoded, category for no values."""
+    types = pa.types
+    if types.is_integer(kind) or types.is_floating(kind) or types.is_boolean(kind) or types.is_decimal(kind):
+        return "number"
+    if types.is_date(kind) or types.is_timestamp(kind):
+        return "instant"
+    if types.is_time(kind):
+        return "time of day"
+    if types.is_duration(kind):
+        return "duration"
+    if types.is_dictionary(kind):
+        return "category" if kind_of(kind.value_type) else None
+    text = types.is_string(kind) or types.is_large_string(kind) or types.is_string_view(kind) or types.is_null(kind)
+    return "category" if text else None
+
+
+def texts_of(column: pa.ChunkedArray) -> list[str | None]:
+    """A column as text, None where it is missing or blank."""
+    if pa.types.is_dictionary(column.type):
+        column = column.cast(column.type.value_type)
+    texts = column.cast(pa.string()).to_pylist()
+    return [None if text is None or text.strip() in MISSING else text for text in texts]
+
+
+def numbers_of(column: Number, table: pa.Table) -> np.ndarray:
+    """A new table's column as float64 (n,), nan where it is missing; UserError when it is not of the kind fitted."""
+    values = _column(column.name, table)
+    if pa.types.is_null(values.type):
+        return np.full(len(values), np.nan)
+    if kind_of(values.type) != column.kind:
+        example = ""
+        if kind_of(values.type) == "category":
+            texts = texts_of(values)
+            row = next((i for i, text in enumerate(texts) if text is not None and not _is_number(text)), 0)
+            example = f" ({texts[row]!r} in row {row})"
         raise UserError(
-            f"column {name!r} has {column.null_count} missing values (first in row {row}); fill or drop them"
+            f"column {column.name!r} holds {values.type}{example}, and the model was trained on a {column.kind} there; "
+            f"mend the column, or train anew"
         )
-    numbers = column.to_numpy()
+    return _floats(values)
+
+
+def codes_of(column: Category, table: pa.Table) -> np.ndarray:
+    """The input that each row of a new table switches on: int64 (n,), `width` for none."""
+    codes = {value: i for i, value in enumerate(column.values)}
+    other = len(codes) if column.pools_others else column.width
+    missing = column.width - 1 if column.marks_missing else column.width
+    texts = texts_of(_column(column.name, table))
+    return np.array([missing if text is None else codes.get(text, other) for text in texts], np.int64)
+
+
+def _column(name: str, table: pa.Table) -> pa.ChunkedArray:
+    if name not in table.column_names:
+        raise UserError(f"column {name!r} is missing, and the model was trained with it; add it to the table")
+    return table.column(name)
+
+
+def _floats(column: pa.ChunkedArray) -> np.ndarray:
+    """Numbers, or times as seconds (dates and timestamps since 1970, UTC where there is a zone), nan for missing."""
+    kind, per_second = column.type, 1.0
+    if pa.types.is_date(kind):
+        column = column.cast(pa.timestamp("s"))
+    elif not pa.types.is_boolean(kind):
+        per_second = SECONDS.get(getattr(kind, "unit", None), 1.0)
+    if kind_of(kind) != "number":
+        bits = 32 if pa.types.is_time32(kind) else 64
+        column = column.cast(pa.int32() if bits == 32 else pa.int64())
+    return column.cast(pa.float64(), safe=False).to_numpy(zero_copy_only=False).astype(np.float64) / per_second
+
+
+# ---- fitting
+
+
+def _why_left_out(column: pa.ChunkedArray) -> str | None:
+    """The reason why a training part's column can teach nothing, if there is one."""
+    if kind_of(column.type) != "category":
+        values = _floats(column)
+        present = values[~np.isnan(values)]
+        if not len(present):
+            return "it is empty"
+        if len(present) == len(values) and (present == present[0]).all():
+            return f"it is {column[0].as_py()} in every training row"
+        if pa.types.is_integer(column.type) and _is_numbering(column.drop_null()):
+            return "an identifier: whole numbers, different on every row"
+        return None
+    texts = texts_of(column)
+    counts = Counter(text for text in texts if text is not None)
+    if not counts:
+        return "it is empty"
+    if len(counts) == 1 and counts.total() == len(texts):
+        return f"it is {texts[0]!r} in every training row"
+    if len(counts) > max(counts.total() / 2, 10):
+        words = sum(len(text.split()) for text in counts) / len(counts)
+        thing = "free text" if words >= 3 else "an identifier"
+        return f"{thing}: {len(counts)} different values in {counts.total()} rows"
+    return None
+
+
+def _is_numbering(column: pa.ChunkedArray) -> bool:
+    """Whether whole numbers are someone's numbers for the rows: n draws out of their range would hardly all differ.
+
+    The chance is about exp(-n^2 / (2 range)) (the birthday problem); below exp(-10) it is no chance. Past 2^53, where
+    a measure would be a float, different on every row is enough.
+    """
+    n, ends = len(column), pc.min_max(column).as_py()
+    likely_to_repeat = n * n > 20 * (ends["max"] - ends["min"] + 1)
+    return pc.count_distinct(column).as_py() == n and (likely_to_repeat or max(map(abs, ends.values())) > EXACT)
+
+
+def _number(column: pa.ChunkedArray, name: str, setting: str) -> Number:
+    kind = kind_of(column.type)
+    values = _floats(column)
+    missing = np.isnan(values)
+    finite = np.sort(values[np.isfinite(values)])
+    if setting == "raw" and kind == "number":
+        _check_raw(values, column, name)
+        return Number(name, kind, float(finite[0]), float(finite[-1]), 0.0, 0.0, False)
+    if not len(finite):
+        finite = np.zeros(1)
+    low, centre, high = (quantile(finite, share) for share in (0.25, 0.5, 0.75))
+    # Where most rows are equal it is half the range, as in RealMLP (arXiv 2407.04491), as the smooth clip is.
     with np.errstate(over="ignore"):
-        wrong = ~np.isfinite(numbers.astype(np.float32))
+        spread = min(high - low or finite[-1] / 2 - finite[0] / 2 or 1.0, LARGEST)
+        scale = max(spread / IQR_OF_NORMAL, SMALLEST)
+    return Number(name, kind, float(finite[0]), float(finite[-1]), centre, float(scale), bool(missing.any()))
+
+
+def quantile(ordered: np.ndarray, share: float) -> float:
+    """The value below which a share of the ordered ones lies, between two neighbours in proportion."""
+    place = share * (len(ordered) - 1)
+    i = int(place)
+    a, b = ordered[i], ordered[min(i + 1, len(ordered) - 1)]
+    return float(a * (1.0 - (place - i)) + b * (place - i))
+
+
+def _category(column: pa.ChunkedArray, name: str) -> Category:
+    texts = texts_of(column)
+    counts = Counter(text for text in texts if text is not None)
+    frequent = sorted(counts, key=lambda text: (-counts[text], text))[:MOST_CATEGORIES]
+    values = sorted(text for text in frequent if counts[text] >= FEWEST_ROWS)
+    return Category(name, values, len(values) < len(counts), None in texts)
+
+
+def _encode_number(column: Number, values: np.ndarray, inputs: np.ndarray) -> None:
+    missing = np.isnan(values)
+    if column.marks_missing:
+        inputs[:, 1] = missing
+    if column.scale == 0.0:
+        _check_finite_float32(values, column.name)
+        inputs[:, 0] = values
+        return
+    with np.errstate(over="ignore", invalid="ignore"):
+        z = (np.where(missing, column.centre, values) - column.centre) / column.scale
+    z = np.clip(z, -1e9, 1e9)  # so that its square is finite; the smooth clip has long arrived at its bound
+    inputs[:, 0] = z / np.sqrt(1.0 + (z / CLIP) * (z / CLIP))
+
+
+# ---- what is refused
+
+
+def _check_text(column: pa.ChunkedArray, name: str) -> None:
+    """Refuse numbers with a few text cells among them: as text they would be an identifier, and silently lost."""
+    texts = [(row, text) for row, text in enumerate(texts_of(column)) if text is not None]
+    words = [(row, text) for row, text in texts if not _is_number(text)]
+    numbers = {text for _, text in texts} - {text for _, text in words}
+    few = len(words) <= len(texts) / 20 or len({text for _, text in words}) <= 3
+    if words and len(words) < len(texts) / 2 and len(numbers) > 20 and few:
+        cells = ", ".join(f"{text!r} in row {row}" for row, text in words[:5])
+        raise UserError(
+            f"column {name!r} holds numbers and {len(words)} cells of text ({cells}{', ...' if words[5:] else ''}); "
+            f"mend or empty those cells, or leave the column out (make_data.drop)"
+        )
+
+
+def _check_integers(column: pa.ChunkedArray, name: str) -> None:
+    """Refuse a measure that float64 cannot hold; an identifier may be of any size, it is left out later."""
+    values = column.drop_null().to_numpy()
+    past = (values > EXACT) | (values < -EXACT)
+    if past.any() and len(np.unique(values)) < len(values):
+        value = int(values[past.argmax()])
+        row = pc.index(column, pa.scalar(value, column.type)).as_py()
+        raise UserError(
+            f"column {name!r} is {value} in row {row}, past 2^53, where numbers are no longer exact; "
+            f"leave it out (make_data.drop) if it is an identifier, else write it in larger units"
+        )
+
+
+def _check_raw(values: np.ndarray, column: pa.ChunkedArray, name: str) -> None:
+    if column.null_count or np.isnan(values).any():
+        row = int(np.isnan(values).argmax())
+        raise UserError(
+            f"column {name!r} has {np.isnan(values).sum()} missing values in the training part (first in its row "
+            f"{row}), and train.encoding raw takes numbers as they are; set train.encoding to robust, or fill them"
+        )
+    _check_finite_float32(values, name)
+
+
+def _check_finite_float32(values: np.ndarray, name: str) -> None:
+    with np.errstate(over="ignore"):
+        wrong = ~np.isfinite(values.astype(np.float32))
     if wrong.any():
         row = int(wrong.argmax())
+        value = "missing" if np.isnan(values[row]) else f"{values[row]:g}"
         raise UserError(
-            f"column {name!r} is {numbers[row]} in row {row}; a feature must be a finite float32, rescale it"
+            f"column {name!r} is {value} in row {row}, and under train.encoding raw a number must be a finite float32; "
+            f"train with train.encoding robust, or mend the column"
         )
-    return numbers
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True

@@ -62,7 +62,8 @@ def predictions(parts: dict, scored: dict[str, np.ndarray], target: str) -> pa.T
 
 
 def metrics(probability: np.ndarray, target: np.ndarray, train_counts: list[int]) -> dict:
-    """Figures of network 0, of always answering the training shares, and of all networks with their intervals.
+    """Figures of network 0, of always answering the training shares, and of all networks: of their mean probability
+    (the ensemble), and the mean of their figures with its interval (replicas).
 
     probability: float32 (R, n, k); target: class numbers (n,). A metric that is not defined is left out.
     """
@@ -75,14 +76,17 @@ def metrics(probability: np.ndarray, target: np.ndarray, train_counts: list[int]
         bounds = scores.RANGES.get(name, (0.0, 1.0))
         named = zip(("mean", "low", "high"), figures)
         replicas[name] = {end: float(np.clip(value, *bounds)) for end, value in named if math.isfinite(value)}
-    network_0 = {name: abs(float(values.mean())) for name, values in phi[0].items()}
+    network_0, ensemble = (
+        {name: abs(float(values.mean())) for name, values in each.items()}
+        for each in (phi[0], scores.contributions(scores.ensemble(probability), target))
+    )
     shares = np.array(train_counts) / sum(train_counts)
     always = np.tile(shares[1:] if len(shares) == 2 else shares, (len(target), 1))
     baseline = {
         "accuracy": float((scores.predicted(always) == target).mean()),
         "log_loss": float(scores.log_losses(always, target).mean()),
     }
-    return network_0 | {"rows": len(target), "baseline": baseline, "replicas": replicas}
+    return network_0 | {"rows": len(target), "baseline": baseline, "ensemble": ensemble, "replicas": replicas}
 
 
 def write_plots(by_epoch: np.ndarray, probability: np.ndarray, target: np.ndarray, classes: list) -> None:

@@ -188,12 +188,16 @@ def _shard(x, y, rows, batch_rows, weights, h, k, gradient, sums):
 
 
 @compiled
-def _adam(weights, gradients, first, second, powers, learning_rate):
-    """One step of torch.optim.Adam on the sum of the shards' gradients; the powers of beta are running products."""
+def _adam(weights, gradients, first, second, powers, learning_rate, weight_decay):
+    """One step of torch.optim.AdamW on the sum of the shards' gradients; the powers of beta are running products.
+
+    A weight decay of 0 multiplies by exactly 1: that is torch.optim.Adam, to the bit.
+    """
     powers[0] *= BETA1
     powers[1] *= BETA2
     step = np.float32(learning_rate / (1.0 - powers[0]))
     scale = np.float32(np.sqrt(1.0 - powers[1]))
+    keep = np.float32(1.0 - learning_rate * weight_decay)
     for s in range(1, gradients.shape[0]):
         for i in range(weights.size):
             gradients[0, i] += gradients[s, i]
@@ -201,7 +205,7 @@ def _adam(weights, gradients, first, second, powers, learning_rate):
         g = gradients[0, i]
         first[i] += (g - first[i]) * np.float32(1.0 - BETA1)
         second[i] = second[i] * np.float32(BETA2) + g * g * np.float32(1.0 - BETA2)
-        weights[i] -= step * (first[i] / (np.sqrt(second[i]) / scale + np.float32(EPSILON)))
+        weights[i] = weights[i] * keep - step * (first[i] / (np.sqrt(second[i]) / scale + np.float32(EPSILON)))
 
 
 @compiled
@@ -210,7 +214,7 @@ def shards_of(rows):
     return min(max(rows // SHARD_ROWS, 1), MAX_SHARDS)
 
 
-def _epoch(x, y, order, batch_size, h, k, weights, first, second, powers, learning_rate, sums):
+def _epoch(x, y, order, batch_size, h, k, weights, first, second, powers, learning_rate, weight_decay, sums):
     """Train one network for one epoch; adds total loss and right answers over the epoch to `sums` (2,)."""
     most = shards_of(min(batch_size, order.size))
     gradients = np.empty((most, weights.size), np.float32)
@@ -222,7 +226,7 @@ def _epoch(x, y, order, batch_size, h, k, weights, first, second, powers, learni
             parts[s] = 0.0
             rows = batch[batch.size * s // shards : batch.size * (s + 1) // shards]
             _shard(x, y, rows, batch.size, weights, h, k, gradients[s], parts[s])
-        _adam(weights, gradients[:shards], first, second, powers, learning_rate)
+        _adam(weights, gradients[:shards], first, second, powers, learning_rate, weight_decay)
         for s in range(shards):
             sums[LOSS] += parts[s, LOSS]
             sums[CORRECT] += parts[s, CORRECT]
@@ -232,11 +236,12 @@ _epoch_serial = compiled(_epoch)
 _epoch_by_shard = compiled(_epoch, parallel=True)
 
 
-def _epoch_by_network(x, y, orders, batch_size, h, k, weights, first, second, powers, learning_rate, sums):
+def _epoch_by_network(
+    x, y, orders, batch_size, h, k, weights, first, second, powers, learning_rate, weight_decay, sums
+):
     for r in prange(len(weights)):
-        _epoch_serial(
-            x, y, orders[r], batch_size, h, k, weights[r], first[r], second[r], powers[r], learning_rate, sums[r]
-        )
+        state = weights[r], first[r], second[r], powers[r]
+        _epoch_serial(x, y, orders[r], batch_size, h, k, *state, learning_rate, weight_decay, sums[r])
 
 
 _epoch_by_network = compiled(_epoch_by_network, parallel=True)
@@ -246,14 +251,22 @@ class Trainer:
     """R networks and their Adam moments, trained in place an epoch at a time on the same rows.
 
     x: float32 (n, d), C-contiguous; y: int32 (n,), classes from 0; weights by name, (R, ...) each.
+    `learning_rate` may change between epochs.
     """
 
     def __init__(
-        self, x: np.ndarray, y: np.ndarray, weights: dict[str, np.ndarray], batch_size: int, learning_rate: float
+        self,
+        x: np.ndarray,
+        y: np.ndarray,
+        weights: dict[str, np.ndarray],
+        batch_size: int,
+        learning_rate: float,
+        weight_decay: float = 0.0,
     ):
         _, h, d = weights["net.0.weight"].shape
         self.sizes = d, h, weights["net.2.weight"].shape[1]
-        self.x, self.y, self.batch_size, self.learning_rate = x, y, min(batch_size, len(x)), learning_rate
+        self.x, self.y, self.batch_size = x, y, min(batch_size, len(x))
+        self.learning_rate, self.weight_decay = learning_rate, weight_decay
         self.packed = pack(weights)
         moments = np.zeros_like(self.packed), np.zeros_like(self.packed)
         self.state = self.packed, *moments, np.ones((len(self.packed), 2))  # and the powers of beta1 and beta2
@@ -270,8 +283,13 @@ class Trainer:
         else:
             epoch = _epoch_by_shard if shards_of(self.batch_size) > 1 else _epoch_serial
             orders, state, out = orders[0], [array[0] for array in self.state], sums[0]
-        epoch(self.x, self.y, orders, self.batch_size, h, k, *state, self.learning_rate, out)
+        epoch(self.x, self.y, orders, self.batch_size, h, k, *state, self.learning_rate, self.weight_decay, out)
         return sums / len(self.x)
+
+    def select(self, networks: np.ndarray) -> None:
+        """Go on with some of the networks only: their indices, or a mask."""
+        self.state = tuple(array[networks] for array in self.state)
+        self.packed = self.state[0]
 
     @property
     def weights(self) -> dict[str, np.ndarray]:
@@ -311,6 +329,29 @@ def _probability(logits, out):
         total += exp(np.float64(logits[c]) - top)
     for c in range(logits.size):
         out[c] = np.float32(exp(np.float64(logits[c]) - top) / total)
+
+
+def _mean_losses(x, y, weights, h, k, sums):
+    for r in prange(len(weights)):
+        tile = max(4, SCRATCH // h // 4 * 4)
+        hidden = np.empty((tile, h), np.float32)
+        logits = np.empty((tile, k), np.float32)
+        for start in range(0, len(x), tile):
+            rows = x[start : start + tile]
+            _forward(rows, weights[r], h, k, hidden, logits)
+            _loss(logits, y[start : start + tile], len(x), sums[r])
+
+
+_mean_losses = compiled(_mean_losses, parallel=True)
+
+
+def mean_losses(x: np.ndarray, y: np.ndarray, weights: dict[str, np.ndarray]) -> np.ndarray:
+    """Mean loss and accuracy of R networks on n >= 1 rows, in bits that early stopping may go by: float64 (R, 2)."""
+    _, h, _ = weights["net.0.weight"].shape
+    r, k = weights["net.2.bias"].shape
+    sums = np.zeros((r, 2))
+    _mean_losses(x, y, pack(weights), h, k, sums)
+    return sums / len(x)
 
 
 def probabilities(x: np.ndarray, weights: dict[str, np.ndarray]) -> np.ndarray:

@@ -88,7 +88,7 @@ def _check(weights: dict[str, np.ndarray], card: Card, path) -> None:
     classes, counts = len(card.classes), card.train_counts
     if classes < 2 or len(counts) != classes or min(counts) < 0 or not sum(counts):
         raise UserError(f"{path} names {classes} classes and counts their rows as {counts[:10]}; run `dvc repro`")
-    d, k = len(card.encoding.columns), outputs_for(len(card.classes))
+    d, k = card.encoding.width, outputs_for(len(card.classes))
     first = weights["net.0.weight"]
     r, h = first.shape[:2] if first.ndim == 3 else (0, 0)
     expected = {"net.0.weight": (r, h, d), "net.0.bias": (r, h), "net.2.weight": (r, k, h), "net.2.bias": (r, k)}

@@ -54,10 +54,19 @@ class Trainer:
     """R modules, each with its own Adam, trained an epoch at a time; the interface of stages.kernel.Trainer."""
 
     def __init__(
-        self, x: np.ndarray, y: np.ndarray, weights: dict[str, np.ndarray], batch_size: int, learning_rate: float
+        self,
+        x: np.ndarray,
+        y: np.ndarray,
+        weights: dict[str, np.ndarray],
+        batch_size: int,
+        learning_rate: float,
+        weight_decay: float = 0.0,
     ):
+        self.learning_rate = learning_rate
         self.modules = [module_of(weights, r) for r in range(len(weights["net.0.bias"]))]
-        self.optimizers = [torch.optim.Adam(module.parameters(), lr=learning_rate) for module in self.modules]
+        # Without decay AdamW is Adam.
+        options = {"lr": learning_rate, "weight_decay": weight_decay}
+        self.optimizers = [torch.optim.AdamW(module.parameters(), **options) for module in self.modules]
         self.x, self.y, self.batch_size = torch.from_numpy(x), torch.from_numpy(y), batch_size
         self.binary = weights["net.2.weight"].shape[1] == 1
         self.loss = nn.BCEWithLogitsLoss() if self.binary else nn.CrossEntropyLoss()
@@ -73,6 +82,8 @@ class Trainer:
 
     def _epoch(self, module: nn.Module, optimizer: torch.optim.Optimizer, order: torch.Tensor) -> tuple[float, float]:
         module.train()
+        for group in optimizer.param_groups:
+            group["lr"] = self.learning_rate
         total_loss = correct = 0.0
         for rows in order.split(self.batch_size):
             x, y = self.x[rows], self.y[rows]
@@ -85,6 +96,12 @@ class Trainer:
             total_loss += loss.item() * len(rows)
             correct += (predicted == y).sum().item()
         return total_loss / len(order), correct / len(order)
+
+    def select(self, networks: np.ndarray) -> None:
+        """Go on with some of the networks only: their indices, or a mask."""
+        chosen = np.arange(len(self.modules))[networks]
+        self.modules = [self.modules[r] for r in chosen]
+        self.optimizers = [self.optimizers[r] for r in chosen]
 
     @property
     def weights(self) -> dict[str, np.ndarray]:

@@ -7,6 +7,7 @@ Every parameter is required: a default that hides in code is a number nobody rev
 import difflib
 import math
 import re
+import typing
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated, Literal
@@ -31,6 +32,7 @@ class MakeData(Section):
 
     source: Name
     target: Name
+    drop: list[Name]
     samples: Annotated[int, msgspec.Meta(ge=5)]
     features: Annotated[int, msgspec.Meta(ge=5)]  # the synthetic rule uses the first five
     noise: Annotated[float, msgspec.Meta(ge=0)]
@@ -38,19 +40,26 @@ class MakeData(Section):
 
 
 class Split(Section):
-    """Shares of the rows; what is left is the test part."""
+    """Shares of the rows, what is left is the test part; and which rows go together."""
 
     train: Annotated[float, msgspec.Meta(gt=0, lt=1)]
     validation: Annotated[float, msgspec.Meta(ge=0, lt=1)]
+    stratify: bool
+    group: Name | None
+    time: Name | None
 
 
 class Train(Section):
     """The network and how it is trained."""
 
+    encoding: Literal["raw", "robust"]
     hidden_size: Count
     learning_rate: Annotated[float, msgspec.Meta(gt=0)]
+    schedule: Literal["constant", "cosine"]
+    weight_decay: Annotated[float, msgspec.Meta(ge=0)]
     batch_size: Count
     epochs: Count
+    patience: Annotated[int, msgspec.Meta(ge=0)]
     replicas: Count
     engine: Literal["compiled", "torch"]
 
@@ -69,6 +78,9 @@ class Params(Section):
     split: Split
     train: Train
     evaluate: Evaluate
+
+
+PARTS = {field.name: field.type for field in msgspec.structs.fields(Params) if field.name != "seed"}
 
 
 def read(path: str | Path = PATH) -> Params:
@@ -98,10 +110,12 @@ def check(values: object, path: str | Path = PATH) -> Params:
     except msgspec.ValidationError as error:
         rule, _, place = str(error).partition(" - at `$.")
         name = place.rstrip("`")
-        value = values
-        for key in name.split("."):
-            value = value[key]
-        raise UserError(f"{path}: {name} must be {_rule(rule)}, not {value!r}") from None
+        section, _, field = re.sub(r"\[.*\]", "", name).partition(".")  # of a list the rule is about an item
+        value = values[section][field] if field else values[section]
+        kinds = typing.get_type_hints(PARTS.get(section, Params), include_extras=True)
+        choices = typing.get_args(kinds[field]) if rule.startswith("Invalid enum") else ()
+        name = name.replace("[...]", "'s items")
+        raise UserError(f"{path}: {name} must be {_rule(rule, choices)}, not {value!r}") from None
     for section in ("make_data", "split", "train"):
         for name in values[section]:
             value = getattr(getattr(params, section), name)
@@ -112,7 +126,36 @@ def check(values: object, path: str | Path = PATH) -> Params:
             f"{path}: split.train + split.validation must be below 1, for the rest is the test part, "
             f"not {params.split.train} + {params.split.validation}; lower one of them"
         )
+    _check_together(params, path)
     return params
+
+
+def _check_together(params: Params, path) -> None:
+    """Rules over several parameters."""
+    split, train = params.split, params.train
+    named = {"split.stratify": split.stratify, "split.group": split.group, "split.time": split.time}
+    chosen = [name for name, value in named.items() if value not in (False, None)]
+    if len(chosen) > 1:
+        rest = "false" if chosen[0] == "split.stratify" else "null"
+        raise UserError(
+            f"{path}: {chosen[0]} ({named[chosen[0]]}) and {chosen[1]} ({named[chosen[1]]}) cannot both be kept: "
+            f"each says which rows go together; set {chosen[0]} to {rest} or {chosen[1]} to null"
+        )
+    if train.patience and not split.validation:
+        raise UserError(
+            f"{path}: train.patience is {train.patience} and there is no validation part to watch; "
+            f"set split.validation above 0, or train.patience to 0"
+        )
+    if train.learning_rate * train.weight_decay >= 1:
+        raise UserError(
+            f"{path}: train.learning_rate times train.weight_decay must be below 1, for each step shrinks the weights "
+            f"by it, not {train.learning_rate} times {train.weight_decay}; lower one of them"
+        )
+    for name in (params.make_data.target, split.group, split.time):
+        if name in params.make_data.drop:
+            raise UserError(f"{path}: make_data.drop names {name!r}, which another parameter uses; keep it")
+    if params.make_data.target in (split.group, split.time):
+        raise UserError(f"{path}: split cannot go by the target {params.make_data.target!r}; name another column")
 
 
 def _whole(value):
@@ -153,11 +196,12 @@ def _under(prefix: str) -> str:
     return f" under `{prefix.rstrip('.')}:`" if prefix else ""
 
 
-def _rule(message: str) -> str:
+def _rule(message: str, choices: tuple = ()) -> str:
     """msgspec's rule in a user's words: "Expected `int` >= 1" is "an integer >= 1"."""
-    if message.startswith("Invalid enum value"):
-        return "compiled or torch"
-    words = {"int": "an integer", "float": "a number", "str": "text", "null": "nothing"}
+    if choices:
+        return " or ".join(choices)
+    words = {"int": "an integer", "float": "a number", "str": "text", "bool": "true or false", "array": "a list"}
     rule = message.removeprefix("Expected ").split(", got ")[0]
+    rule = rule.replace(" | null`", "` or null")
     rule = re.sub(r"`(\w+)`", lambda match: words.get(match[1], match[1]), rule)
     return rule.replace("of length >= 1", "that is not empty")

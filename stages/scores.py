@@ -24,6 +24,14 @@ def by_class(probability: np.ndarray) -> np.ndarray:
     return np.concatenate([1.0 - probability, probability], axis=-1)
 
 
+def ensemble(probability: np.ndarray) -> np.ndarray:
+    """The mean of what R networks say, added up in their order: (R, n, k) -> float32 (n, k)."""
+    total = np.zeros(probability.shape[1:])
+    for network in probability:
+        total += network
+    return (total / len(probability)).astype(np.float32)
+
+
 def predicted(probability: np.ndarray) -> np.ndarray:
     """The class of each row: the most probable; of two equally probable ones the second, as `p >= 0.5` has it."""
     if probability.shape[-1] == 1:

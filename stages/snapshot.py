@@ -15,6 +15,7 @@ import msgspec
 import numpy as np
 
 from stages import sealed
+from stages.early_stopping import Best
 from stages.errors import UserError
 
 PATH = "models/resume.safetensors"
@@ -29,9 +30,11 @@ class Progress(msgspec.Struct):
     first: int = 0  # the first network of those in training together
     epoch: int = 0  # epochs they have behind them
     state: list[np.ndarray] = []  # kernel.Trainer.state
+    best: Best | None = None
     trained: list[dict[str, np.ndarray]] = []  # weights of the networks before them
     epochs: list[dict[str, np.ndarray]] = []  # network 0's weights after every epoch
     history: list[dict[str, int | float]] = []
+    kept: int = 0  # the epoch of network 0 that is its model, once it has ended
 
 
 class Keeper:
@@ -54,7 +57,10 @@ class Keeper:
         except (sealed.Refused, msgspec.MsgspecError, UnicodeDecodeError, RecursionError, KeyError, TypeError) as error:
             print(f"{self.path} is not a snapshot ({error}); training starts afresh", file=sys.stderr)
             return Progress()
-        return progress if key == self.key else Progress()
+        if key != self.key:
+            return Progress()
+        print(f"going on after epoch {progress.epoch} of network {progress.first}, from {self.path}", file=sys.stderr)
+        return progress
 
     def due(self) -> bool:
         """Whether enough time has gone by."""

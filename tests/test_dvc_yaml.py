@@ -7,7 +7,7 @@ import yaml
 from conftest import ROOT
 
 STAGES = ("make_data", "split", "train", "evaluate")
-VERBS = {*STAGES, "report", "compare", "verify"}
+VERBS = {*STAGES, "report", "compare", "verify", "predict"}
 PIPELINE = yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"]
 PARAMS = yaml.safe_load((ROOT / "params.yaml").read_text())
 MODULES = {path.stem: ast.parse(path.read_text()) for path in (ROOT / "stages").glob("*.py")}

@@ -14,7 +14,15 @@ FIGURES = json.loads((ROOT / "tests" / "notebook_figures.json").read_text())
 
 
 def settings(**changes):
-    values = {"source": "", "target": "y", "samples": 1000, "features": 10, "noise": 0.25, "classes": 2} | changes
+    values = {
+        "source": "",
+        "target": "y",
+        "drop": [],
+        "samples": 1000,
+        "features": 10,
+        "noise": 0.25,
+        "classes": 2,
+    } | changes
     return MakeData(**values)
 
 

@@ -2,14 +2,17 @@ import numpy as np
 import pytest
 
 from stages import model, stream
-from stages.encoding import Encoding
+from stages.encoding import Category, Encoding, LeftOut, Number
 from stages.errors import UserError
 
 
 def saved(path, classes=2, **changes):
     k = model.outputs_for(classes)
     weights = model.initial_weights([stream.seeded(r) for r in range(3)], 4, 5, k) | changes
-    card = model.Card("y", [f"class {c}" for c in range(classes)], [1] * classes, Encoding([f"x{i}" for i in range(4)]))
+    number = Number("x é", "number", -1e300, 0.1, 1 / 3, 1e-20, marks_missing=True)
+    columns = [number, Category("c", ["a"], pools_others=True, marks_missing=False)]
+    encoding = Encoding(columns, [LeftOut("id", "an identifier")])
+    card = model.Card("y", [f"class {c}" for c in range(classes)], [1] * classes, encoding)
     model.save(model.Model(weights, card), path)
     return weights, card
 

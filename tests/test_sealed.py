@@ -133,4 +133,4 @@ def test_a_text_that_is_not_utf_8_is_refused(tmp_path, content):
     path.write_bytes(content)
     weights, text = sealed.read(path)
     with pytest.raises((UnicodeDecodeError, msgspec.MsgspecError)):
-        sealed.write(path, weights, text.replace(b"x0", b"\xff\xff"))
+        sealed.write(path, weights, text.replace(b"class", b"\xff\xff"))

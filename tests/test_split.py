@@ -29,15 +29,19 @@ def test_every_row_is_in_one_part_as_it_was(three_classes):
     pd.testing.assert_frame_equal(joined, dataset, check_names=False)
 
 
+def shares(train, validation, **changes):
+    return Split(**{"train": train, "validation": validation, "stratify": False, "group": None, "time": None} | changes)
+
+
 def test_sizes_are_rounded_down_and_the_rest_is_test():
-    parts = split.cut(np.arange(11), Split(train=0.5, validation=0.25))
+    parts = split.cut(np.arange(11), shares(0.5, 0.25))
     assert {part: len(rows) for part, rows in parts.items()} == {"train": 5, "validation": 2, "test": 4}
 
 
-@pytest.mark.parametrize("n, shares", [(3, (0.2, 0.0)), (3, (0.5, 0.1)), (1, (0.5, 0.0))])
-def test_a_part_without_rows_is_refused(n, shares):
+@pytest.mark.parametrize("n, given", [(3, (0.2, 0.0)), (3, (0.5, 0.1)), (1, (0.5, 0.0))])
+def test_a_part_without_rows_is_refused(n, given):
     with pytest.raises(UserError, match="part has no rows"):
-        split.cut(np.arange(n), Split(train=shares[0], validation=shares[1]))
+        split.cut(np.arange(n), shares(*given))
 
 
 def test_a_missing_or_foreign_dataset_is_one_line(project):

@@ -3,17 +3,21 @@ import pandas as pd
 import pytest
 from conftest import assert_one_line
 
-from stages import kernel, model, stream, train
+from stages import kernel, model, stream, training
 from stages.errors import UserError
 from stages.params import Train
 
 
 def settings(**changes):
     values = {
+        "encoding": "raw",
         "hidden_size": 8,
         "learning_rate": 0.01,
+        "schedule": "constant",
+        "weight_decay": 0.0,
         "batch_size": 32,
         "epochs": 3,
+        "patience": 0,
         "replicas": 4,
         "engine": "compiled",
     }
@@ -37,9 +41,9 @@ NONE = np.empty((0, 4), np.float32), np.empty(0, np.int32)
 
 def test_groups_of_networks_change_nothing(monkeypatch):
     data, weights, shuffles = problem()
-    together = train.train(data, NONE, weights, shuffles, settings(), silent)
-    monkeypatch.setattr(train, "SHUFFLED_ROWS", 1)
-    apart = train.train(data, NONE, weights, shuffles, settings(), silent)
+    together = training.train(data, NONE, weights, shuffles, settings(), silent)
+    monkeypatch.setattr(training, "SHUFFLED_ROWS", 1)
+    apart = training.train(data, NONE, weights, shuffles, settings(), silent)
     assert together[2] == apart[2]
     for ours, theirs in zip(together[:2], apart[:2]):
         for name in ours:
@@ -48,8 +52,8 @@ def test_groups_of_networks_change_nothing(monkeypatch):
 
 def test_a_watched_part_is_scored_and_changes_no_weight():
     data, weights, shuffles = problem()
-    seen = train.train(data, data, weights, shuffles, settings(), silent)
-    unseen = train.train(data, NONE, weights, shuffles, settings(), silent)
+    seen = training.train(data, data, weights, shuffles, settings(), silent)
+    unseen = training.train(data, NONE, weights, shuffles, settings(), silent)
     assert list(seen[2][0]) == ["epoch", "train_loss", "train_accuracy", "validation_loss", "validation_accuracy"]
     p = kernel.probabilities(data[0], {name: array[:1] for name, array in seen[0].items()})[0, :, 0]
     assert seen[2][-1]["validation_accuracy"] == ((p >= 0.5) == data[1]).mean()
@@ -64,8 +68,8 @@ def test_a_loss_that_is_not_finite_names_epoch_network_and_learning_rate(project
     assert_one_line(
         project.stage("train", fails=True), "epoch 1 of network 0", "train.learning_rate is 1e+30", "lower it"
     )
-    with pytest.raises(UserError, match="epoch 7 of network 12;"):
-        train.check_finite(np.array([[0.1, 1], [0.1, 1], [np.inf, 0.5]]), 7, 10, 0.5)
+    with pytest.raises(UserError, match="epoch 7 of network 14;"):
+        training.check_finite(np.array([[0.1, 1], [0.1, 1], [np.inf, 0.5]]), 7, np.array([10, 12, 14]), 0.5)
 
 
 def test_the_torch_engine_prints_the_same_figures(project, default):

@@ -1,0 +1,198 @@
+"""The one recommended setting on real tables, beside scikit-learn's models: test log loss and ROC AUC.
+
+Every table is written as a CSV with its gaps and its text as they are, and the four stages run on it with SETTING, the
+same for every table but source and target (README, "Your own table"). scikit-learn's models get the rows of training
+and validation part together: numbers standardized, text one-hot, gaps imputed and marked; HistGradientBoosting, which
+needs none of that, gets them as they are. Figures are means over five splits (seeds 0 to 4) on the test rows. Prints
+the comparison and writes benchmarks/results/tables.txt; half an hour on two cores.
+
+    python -m pip install --no-deps ISLP scikit-lego statsmodels   # beside scikit-learn's; only their data is read
+    python benchmarks/tables.py
+"""
+
+import gzip
+import importlib.util
+import io
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import warnings
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from ruamel.yaml import YAML
+from sklearn import datasets
+from sklearn.compose import make_column_transformer
+from sklearn.ensemble import HistGradientBoostingClassifier
+from sklearn.impute import SimpleImputer
+from sklearn.linear_model import LogisticRegression
+from sklearn.metrics import log_loss, roc_auc_score
+from sklearn.neural_network import MLPClassifier
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import OneHotEncoder, OrdinalEncoder, StandardScaler
+
+ROOT = Path(__file__).parents[1]
+SETTING = {
+    "split.train": 0.7,
+    "split.validation": 0.1,
+    "split.stratify": True,
+    "train.encoding": "robust",
+    "train.hidden_size": 128,
+    "train.learning_rate": 0.001,
+    "train.weight_decay": 0.1,
+    "train.epochs": 200,
+    "train.patience": 20,
+    "train.replicas": 8,
+}
+SEEDS = range(5)
+
+
+def main() -> None:
+    warnings.simplefilter("ignore")
+    lines, wins = [], {}
+    for name, (frame, target) in tables().items():
+        figures = [compared(frame, target, seed) for seed in SEEDS]
+        mean = {model: np.mean([figure[model] for figure in figures], axis=0) for model in figures[0]}
+        if not lines:
+            lines.append(f"{'':15}{'rows':>6} " + "".join(f"{model:>17}" for model in mean))
+            print(lines[0])
+        lines.append(f"{name:15}{len(frame):6} " + "".join(f"{loss:9.4f} {area:.4f} " for loss, area in mean.values()))
+        print(lines[-1], flush=True)
+        rivals = [mean[model] for model in mean if model not in ("network 0", "ensemble", "HistGB")]
+        for model in ("network 0", "ensemble"):
+            wins.setdefault(model, []).append(
+                (mean[model][0] <= min(loss for loss, _ in rivals), mean[model][1] >= max(area for _, area in rivals))
+            )
+    for model, won in wins.items():
+        losses, areas = np.sum(won, axis=0)
+        lines.append(
+            f"{model} is at least as good as the best of LR and the four MLP: in log loss on {losses} of {len(won)} "
+            f"tables, in ROC AUC on {areas}"
+        )
+        print(lines[-1])
+    head = [
+        "Test log loss and ROC AUC (macro, one against the rest), means of five splits: python benchmarks/tables.py",
+        "Setting: " + " ".join(f"-S {name}={str(value).lower()}" for name, value in SETTING.items()),
+    ]
+    path = ROOT / "benchmarks" / "results" / "tables.txt"
+    path.parent.mkdir(exist_ok=True)
+    path.write_text("\n".join([*head, "", *lines]) + "\n")
+
+
+def tables() -> dict[str, tuple[pd.DataFrame, str]]:
+    """Tables by name, each with its target; those of packages that are not installed are left out, and said so."""
+    found = {}
+    for name in ("breast_cancer", "wine", "iris", "digits"):
+        bunch = getattr(datasets, f"load_{name}")(as_frame=True)
+        found[name] = bunch.frame.assign(target=[str(bunch.target_names[c]) for c in bunch.target]), "target"
+    found["titanic"] = titanic().drop(columns=["boat", "body"]), "survived"  # both known only afterwards
+    for name, package, path, target, options in [
+        ("penguins", "sklego", "data/penguins.zip", "species", {}),
+        ("hearts", "sklego", "data/hearts.zip", "target", {}),
+        ("arrests", "sklego", "data/arrests.zip", "released", {}),
+        ("abalone", "sklego", "data/abalone.zip", "sex", {}),
+        ("default", "ISLP", "data/Default.csv", "default", {}),
+        ("caravan", "ISLP", "data/Caravan.csv", "Purchase", {}),
+        ("oj", "ISLP", "data/OJ.csv", "Purchase", {}),
+        ("wage", "ISLP", "data/Wage.csv", "health", {}),
+        ("carseats", "ISLP", "data/Carseats.csv", "ShelveLoc", {}),
+        ("college", "ISLP", "data/College.csv", "Private", {}),
+        ("auto", "ISLP", "data/Auto.csv", "origin", {}),
+        ("affairs", "statsmodels", "datasets/fair/fair.csv", "affairs", {}),
+        ("anes96", "statsmodels", "datasets/anes96/anes96.csv", "vote", {"sep": r"\s+"}),
+        ("modechoice", "statsmodels", "datasets/modechoice/modechoice.csv", "choice", {"sep": ";"}),
+    ]:
+        spec = importlib.util.find_spec(package)
+        if spec is None:
+            print(f"{name} is left out: {package} is not installed", file=sys.stderr)
+            continue
+        frame = pd.read_csv(Path(spec.submodule_search_locations[0]) / path, **options)
+        frame.columns = [column.strip("'\"") for column in frame.columns]
+        if name == "affairs":
+            frame[target] = frame[target] > 0
+        found[name] = frame.drop(columns="individual", errors="ignore"), target
+    return found
+
+
+def titanic() -> pd.DataFrame:
+    """OpenML's Titanic passengers, whole among the files of scikit-learn's own tests: mixed columns, many gaps."""
+    path = Path(datasets.__file__).parent / "tests/data/openml/id_40945/data-v1-dl-16826755.arff.gz"
+    header, rows = gzip.decompress(path.read_bytes()).decode().split("@data", 1)
+    names = [line.split()[1].strip("'") for line in header.splitlines() if line.lower().startswith("@attribute")]
+    return pd.read_csv(io.StringIO(rows.strip()), names=names, na_values="?", escapechar="\\")
+
+
+def compared(frame: pd.DataFrame, target: str, seed: int) -> dict[str, tuple[float, float]]:
+    """(log loss, ROC AUC) of every model on one split's test rows."""
+    with tempfile.TemporaryDirectory() as scratch:
+        folder = Path(scratch)
+        run_stages(folder, frame, target, seed)
+        parts = {part: pd.read_parquet(folder / f"data/{part}.parquet") for part in ("train", "validation", "test")}
+        scored = json.loads((folder / "metrics" / "evaluate.json").read_text())
+        fitted = columns_of(folder / "models" / "model.safetensors")
+    figures = {
+        model: (scores["log_loss"], scores["roc_auc"])
+        for model, scores in (("network 0", scored), ("ensemble", scored["ensemble"]))
+    }
+    rows = pd.concat([parts["train"], parts["validation"]])
+    for model, pipeline in rivals(frame[fitted], seed).items():
+        pipeline.fit(rows[fitted], rows[target])
+        p = pipeline.predict_proba(parts["test"][fitted])
+        y = parts["test"][target]
+        area = roc_auc_score(y, p[:, 1]) if p.shape[1] == 2 else roc_auc_score(y, p, multi_class="ovr")
+        figures[model] = log_loss(y, p, labels=pipeline.classes_), area
+    return figures
+
+
+def run_stages(folder: Path, frame: pd.DataFrame, target: str, seed: int) -> None:
+    """The pipeline as `dvc repro` runs it, without DVC, in a folder of its own."""
+    shutil.copytree(ROOT / "stages", folder / "stages")
+    frame.to_csv(folder / "table.csv", index=False)
+    yaml = YAML()
+    values = yaml.load((ROOT / "params.yaml").read_text())
+    values["seed"] = seed
+    for name, value in (SETTING | {"make_data.source": "table.csv", "make_data.target": target}).items():
+        section, _, field = name.partition(".")
+        values[section][field] = value
+    with (folder / "params.yaml").open("w") as file:
+        yaml.dump(values, file)
+    for stage in ("make_data", "split", "train", "evaluate"):
+        subprocess.run([sys.executable, "-m", f"stages.{stage}"], cwd=folder, check=True, stdout=subprocess.DEVNULL)
+
+
+def columns_of(path: Path) -> list[str]:
+    """The columns that the encoding took for features: identifiers and free text are left out for every model."""
+    from safetensors import safe_open
+
+    with safe_open(path, framework="numpy") as file:
+        return [column["name"] for column in json.loads(file.metadata()["plumbline"])["encoding"]["columns"]]
+
+
+def rivals(features: pd.DataFrame, seed: int) -> dict:
+    """scikit-learn's models, with what each needs done to the columns before."""
+    numbers = [name for name in features if pd.api.types.is_numeric_dtype(features[name])]
+    texts = [name for name in features if name not in numbers]
+
+    def prepared():
+        scaled = make_pipeline(SimpleImputer(add_indicator=True), StandardScaler())
+        filled = SimpleImputer(strategy="constant", fill_value="missing", missing_values=pd.NA)
+        one_hot = make_pipeline(filled, OneHotEncoder(handle_unknown="ignore", sparse_output=False))
+        return make_column_transformer((scaled, numbers), (one_hot, texts))
+
+    numbered = OrdinalEncoder(handle_unknown="use_encoded_value", unknown_value=-1)
+    as_they_are = make_column_transformer(("passthrough", numbers), (numbered, texts))
+    models = {"LR": LogisticRegression(max_iter=2000)}
+    for hidden in (32, 128):
+        models[f"MLP {hidden}"] = MLPClassifier(hidden, random_state=seed)
+        models[f"MLP {hidden} early"] = MLPClassifier(hidden, random_state=seed, early_stopping=True)
+    pipelines = {name: make_pipeline(prepared(), model) for name, model in models.items()}
+    return pipelines | {"HistGB": make_pipeline(as_they_are, HistGradientBoostingClassifier(random_state=seed))}
+
+
+if __name__ == "__main__":
+    os.environ.setdefault("OMP_NUM_THREADS", "2")
+    main()

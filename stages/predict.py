@@ -1,0 +1,83 @@
+"""Predict on new rows: the label and a probability for every class, from the model file alone.
+
+Reads a table (.csv, .csv.gz or .parquet) that has the model's feature columns, in any order, with or without others;
+writes a table with a line per row, in the same order: `_row` (its number, from 0), `predicted`, and `probability of ...
+for each class. Says what the new rows have that the training rows had not.
+
+    python -m stages.predict customers_new.csv --output scored.csv [--ensemble]
+"""
+
+import argparse
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+
+from stages import encoding, files, kernel, model, scores, table
+from stages.encoding import Category
+from stages.errors import UserError, run
+from stages.table import ROW
+
+ROWS_AT_A_TIME = 65_536  # so that all networks' probabilities of a large table need no memory of their own
+
+
+def main() -> None:
+    arguments = parse()
+    output = Path(arguments.output)
+    if output.suffix.lower() not in (".parquet", ".csv"):
+        raise UserError(f"--output {output} must end in .parquet or .csv")
+    if output.exists() and Path(arguments.table).exists() and output.samefile(arguments.table):
+        raise UserError(f"--output {output} is the table to predict on, and would overwrite it; choose another name")
+    saved = model.load(arguments.model)
+    card = saved.card
+    texts = [column.name for column in card.encoding.columns if isinstance(column, Category)]
+    rows = table.read_source(arguments.table, texts)
+    x = encoding.encode(card.encoding, rows)
+    for line in encoding.unseen(card.encoding, rows):
+        print(line)
+    weights = saved.weights if arguments.ensemble else {name: array[:1] for name, array in saved.weights.items()}
+    scored = predictions(probabilities(x, weights), card.classes)
+    if output.suffix.lower() == ".csv":
+        write_csv(scored, output)
+    else:
+        table.write(scored, output)
+    networks = f"the mean of {len(weights['net.0.bias'])} networks" if arguments.ensemble else "network 0"
+    print(f"{output}: {len(rows)} rows, {card.target!r} by {networks}")
+
+
+def parse() -> argparse.Namespace:
+    """The command line."""
+    parser = argparse.ArgumentParser(prog="python -m stages.predict", description=__doc__.splitlines()[0])
+    parser.add_argument("table", help="a .csv, .csv.gz or .parquet file with the model's feature columns")
+    parser.add_argument("--output", required=True, help="the .csv or .parquet file to write")
+    parser.add_argument("--ensemble", action="store_true", help="the mean of all networks, not network 0 alone")
+    parser.add_argument("--model", default="models/model.safetensors", help="the model file (%(default)s)")
+    return parser.parse_args()
+
+
+def probabilities(x: np.ndarray, weights: dict[str, np.ndarray]) -> np.ndarray:
+    """The mean probability of the networks, one column a class: float64 (n, classes)."""
+    starts = range(0, max(len(x), 1), ROWS_AT_A_TIME)
+    batches = [scores.ensemble(kernel.probabilities(x[i : i + ROWS_AT_A_TIME], weights)) for i in starts]
+    return scores.by_class(np.concatenate(batches))
+
+
+def predictions(probability: np.ndarray, classes: list) -> pa.Table:
+    """Row number, label and probabilities, (n, classes), as a table."""
+    k = probability.shape[1]
+    answer = scores.predicted(probability[:, 1:] if k == 2 else probability)
+    columns = {ROW: np.arange(len(answer)), "predicted": pa.array(classes).take(pa.array(answer))}
+    columns |= {f"probability of {label}": probability[:, c] for c, label in enumerate(classes)}
+    return pa.table(columns)
+
+
+def write_csv(scored: pa.Table, path: Path) -> None:
+    """The same table as CSV."""
+    from pyarrow import csv
+
+    with files.replacing(path) as partial:
+        csv.write_csv(scored, partial, csv.WriteOptions(quoting_style="needed"))
+
+
+if __name__ == "__main__":
+    run(main)

@@ -1,0 +1,113 @@
+"""The training loop: networks in groups, side by side, an epoch at a time, with early stopping and snapshots.
+
+Every network is an independent run. What it becomes depends neither on how many train beside it nor on when another
+stops, nor on whether the loop was killed and went on from a snapshot.
+"""
+
+import math
+from collections.abc import Callable
+
+import numpy as np
+
+from stages import kernel, snapshot, stream
+from stages.arithmetic import sincos
+from stages.early_stopping import Best
+from stages.errors import UserError
+from stages.snapshot import Progress
+
+SHUFFLED_ROWS = 2**25  # most row numbers of shuffled epochs held at once (128 MiB)
+
+
+def train(data, watch, weights, shuffles, settings, advance: Callable[[int, dict | None], None], keeper=None):
+    """Train all networks; returns their weights, network 0's weights after each epoch, its history and kept epoch.
+
+    data and watch: (x, y) of the training and validation part; weights: initial, by name (R, ...); shuffles: seeds
+    (R, epochs); settings: the train section; advance(networks, row) is called after every epoch of some networks, with
+    network 0's new row of the history; keeper: a snapshot.Keeper of all this, or None.
+    """
+    # As many networks at a time as have their shuffled row numbers fit; with the default table that is all of them.
+    together = max(SHUFFLED_ROWS // len(data[0]), 1)
+    run = keeper.find() if keeper else Progress()
+    if run.epoch:
+        advance(run.first * settings.epochs + len(run.state[0]) * run.epoch, None)
+    for first in range(run.first, len(shuffles), together):
+        run.first, group = first, slice(first, first + together)
+        trainer = trainer_for(settings, data, {name: array[group] for name, array in weights.items()})
+        if run.epoch:
+            trainer.select(run.best.running)
+            snapshot.restore(trainer.state, run.state)
+        else:
+            run.best = Best.start(settings.patience, trainer.weights)
+        for epoch in range(run.epoch + 1, settings.epochs + 1):
+            run.epoch = epoch
+            orders = stream.permutations(shuffles[group][run.best.running, epoch - 1], len(data[0]))
+            going_on, row = one_epoch(trainer, orders, watch, settings, run)
+            advance(len(orders), row)
+            if not going_on.any():
+                break
+            if not going_on.all():
+                trainer.select(going_on)
+            if keeper and keeper.due():
+                run.state, run.epochs = list(trainer.state), [joined(run.epochs)]
+                keeper.keep(run)
+        run.trained.append(run.best.weights)
+        run.kept = run.kept or int(run.best.epoch[0])
+        run.epoch = 0
+    return joined(run.trained), joined(run.epochs), run.history, run.kept
+
+
+def one_epoch(trainer, orders: np.ndarray, watch, settings, run: Progress) -> tuple[np.ndarray, dict | None]:
+    """Train the running networks for an epoch; returns which of them go on, a mask, and network 0's row if it ran."""
+    running = run.first + run.best.running
+    trainer.learning_rate = settings.learning_rate * share_of_rate(settings, run.epoch)
+    trained = trainer.epoch(orders)
+    check_finite(trained, run.epoch, running, settings.learning_rate)
+    weights, watched, row = trainer.weights, None, None
+    if len(watch[0]) and (running[0] == 0 or settings.patience):
+        watched = kernel.mean_losses(*watch, weights)
+        check_finite(watched, run.epoch, running, settings.learning_rate)
+    if running[0] == 0:
+        row = row_of(run.epoch, trained[0], None if watched is None else watched[0])
+        run.history.append(row)
+        run.epochs.append({name: array[:1] for name, array in weights.items()})
+    return run.best.update(run.epoch, weights, None if watched is None else watched[:, kernel.LOSS]), row
+
+
+def share_of_rate(settings, epoch: int) -> float:
+    """What train.schedule makes of the learning rate in an epoch, as torch's CosineAnnealingLR stepped every epoch."""
+    if settings.schedule == "constant":
+        return 1.0
+    return (1.0 + sincos(math.pi * (epoch - 1) / settings.epochs)[1]) / 2.0
+
+
+def trainer_for(settings, data, weights):
+    """The engine that train.engine names; both have the same methods."""
+    if settings.engine == "torch":
+        from stages import network
+
+        return network.Trainer(*data, weights, settings.batch_size, settings.learning_rate, settings.weight_decay)
+    return kernel.Trainer(*data, weights, settings.batch_size, settings.learning_rate, settings.weight_decay)
+
+
+def joined(parts: list[dict[str, np.ndarray]]) -> dict[str, np.ndarray]:
+    """Arrays of several groups of networks as one array each."""
+    return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+
+
+def row_of(epoch: int, trained: np.ndarray, watched: np.ndarray | None) -> dict:
+    """A line of the history: loss and accuracy of the training rows and, if it has any, of the validation part."""
+    row = {"epoch": epoch, "train_loss": float(trained[0]), "train_accuracy": float(trained[1])}
+    if watched is not None:
+        row |= {"validation_loss": float(watched[0]), "validation_accuracy": float(watched[1])}
+    return row
+
+
+def check_finite(figures: np.ndarray, epoch: int, networks: np.ndarray, learning_rate: float) -> None:
+    """Stop on a loss that is not finite: no later epoch would mend it."""
+    wrong = ~np.isfinite(figures[:, 0])
+    if wrong.any():
+        r = int(wrong.argmax())
+        raise UserError(
+            f"the loss is {figures[r, 0]} in epoch {epoch} of network {networks[r]}; "
+            f"train.learning_rate is {learning_rate}, lower it or rescale the features (train.encoding)"
+        )
