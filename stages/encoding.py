@@ -28,6 +28,7 @@ IQR_OF_NORMAL = 1.349  # an interquartile range is so many standard deviations o
 CLIP = 6.0  # standard deviations that no value gets past
 SMALLEST = float(np.finfo(np.float64).tiny)
 LARGEST = float(np.finfo(np.float64).max)
+ARTICLES = {"number": "a number", "instant": "an instant", "time of day": "a time of day", "duration": "a duration"}
 SECONDS = {"s": 1.0, "ms": 1e3, "us": 1e6, "ns": 1e9}
 
 
@@ -200,8 +201,8 @@ def numbers_of(column: Number, table: pa.Table) -> np.ndarray:
             row = next((i for i, text in enumerate(texts) if text is not None and not is_number(text)), 0)
             example = f" ({texts[row]!r} in row {row})"
         raise UserError(
-            f"column {column.name!r} holds {values.type}{example}, and the model was trained on a {column.kind} there; "
-            f"mend the column, or train anew"
+            f"column {column.name!r} holds {values.type}{example}, and the model was trained on "
+            f"{ARTICLES[column.kind]} there; mend the column, or train anew"
         )
     return _floats(values)
 
