@@ -1,14 +1,16 @@
 """Columns to numbers: fitted on training rows only, and saved with the model so that it can meet new rows.
 
 `raw` leaves numbers as they are, as the notebook does, and encodes what is no number. `robust` is for real tables:
-every number is centred on its median, divided by its interquartile range and clipped smoothly, so that neither an odd
-scale nor a heavy tail reaches the network; what is missing becomes the median and is marked in an input of its own.
+every column is centred on its median, divided by its interquartile range and clipped smoothly, so that neither an odd
+scale nor a heavy tail reaches the network, and then standardized; what is missing becomes the mean and is marked in an
+input of its own.
 Under both, text becomes one input a category. Columns that can teach nothing are left out, with the reason.
 
-What is fitted are order statistics and counts, and encoding is +, -, *, / and sqrt on float64: the same bits on every
-machine.
+What is fitted are order statistics, counts and exactly rounded sums, and encoding is +, -, *, / and sqrt on float64:
+the same bits on every machine.
 """
 
+import math
 from collections import Counter
 
 import msgspec
@@ -26,6 +28,7 @@ IQR_OF_NORMAL = 1.349  # an interquartile range is so many standard deviations o
 CLIP = 6.0  # standard deviations that no value gets past
 SMALLEST = float(np.finfo(np.float64).tiny)
 LARGEST = float(np.finfo(np.float64).max)
+ARTICLES = {"number": "a number", "instant": "an instant", "time of day": "a time of day", "duration": "a duration"}
 SECONDS = {"s": 1.0, "ms": 1e3, "us": 1e6, "ns": 1e9}
 
 
@@ -38,6 +41,8 @@ class Number(msgspec.Struct, frozen=True, tag="number"):
     high: float
     centre: float
     scale: float  # 0 leaves the number as it is
+    mean: float  # of the clipped values
+    deviation: float
     marks_missing: bool
 
     @property
@@ -193,11 +198,11 @@ def numbers_of(column: Number, table: pa.Table) -> np.ndarray:
         example = ""
         if kind_of(values.type) == "category":
             texts = texts_of(values)
-            row = next((i for i, text in enumerate(texts) if text is not None and not _is_number(text)), 0)
+            row = next((i for i, text in enumerate(texts) if text is not None and not is_number(text)), 0)
             example = f" ({texts[row]!r} in row {row})"
         raise UserError(
-            f"column {column.name!r} holds {values.type}{example}, and the model was trained on a {column.kind} there; "
-            f"mend the column, or train anew"
+            f"column {column.name!r} holds {values.type}{example}, and the model was trained on "
+            f"{ARTICLES[column.kind]} there; mend the column, or train anew"
         )
     return _floats(values)
 
@@ -276,7 +281,7 @@ def _number(column: pa.ChunkedArray, name: str, setting: str) -> Number:
     finite = np.sort(values[np.isfinite(values)])
     if setting == "raw" and kind == "number":
         _check_raw(values, column, name)
-        return Number(name, kind, float(finite[0]), float(finite[-1]), 0.0, 0.0, False)
+        return Number(name, kind, float(finite[0]), float(finite[-1]), 0.0, 0.0, 0.0, 1.0, False)
     if not len(finite):
         finite = np.zeros(1)
     low, centre, high = (quantile(finite, share) for share in (0.25, 0.5, 0.75))
@@ -284,7 +289,19 @@ def _number(column: pa.ChunkedArray, name: str, setting: str) -> Number:
     with np.errstate(over="ignore"):
         spread = min(high - low or finite[-1] / 2 - finite[0] / 2 or 1.0, LARGEST)
         scale = max(spread / IQR_OF_NORMAL, SMALLEST)
-    return Number(name, kind, float(finite[0]), float(finite[-1]), centre, float(scale), bool(missing.any()))
+    clipped = smooth_clip(values[~missing], centre, scale)
+    mean = math.fsum(clipped) / len(clipped)
+    deviation = math.sqrt(math.fsum((clipped - mean) * (clipped - mean)) / len(clipped)) or 1.0
+    ends = float(finite[0]), float(finite[-1])
+    return Number(name, kind, *ends, centre, float(scale), mean, deviation, bool(missing.any()))
+
+
+def smooth_clip(values: np.ndarray, centre: float, scale: float) -> np.ndarray:
+    """z / sqrt(1 + (z / CLIP)^2) of z = (value - centre) / scale: z itself near 0, never past CLIP."""
+    with np.errstate(over="ignore", invalid="ignore"):
+        z = (values - centre) / scale
+    z = np.clip(z, -1e9, 1e9)  # so that its square is finite; the smooth clip has long arrived at its bound
+    return z / np.sqrt(1.0 + (z / CLIP) * (z / CLIP))
 
 
 def quantile(ordered: np.ndarray, share: float) -> float:
@@ -311,10 +328,8 @@ def _encode_number(column: Number, values: np.ndarray, inputs: np.ndarray) -> No
         _check_finite_float32(values, column.name)
         inputs[:, 0] = values
         return
-    with np.errstate(over="ignore", invalid="ignore"):
-        z = (np.where(missing, column.centre, values) - column.centre) / column.scale
-    z = np.clip(z, -1e9, 1e9)  # so that its square is finite; the smooth clip has long arrived at its bound
-    inputs[:, 0] = z / np.sqrt(1.0 + (z / CLIP) * (z / CLIP))
+    z = (smooth_clip(values, column.centre, column.scale) - column.mean) / column.deviation
+    inputs[:, 0] = np.where(missing, 0.0, z)
 
 
 # ---- what is refused
@@ -323,7 +338,7 @@ def _encode_number(column: Number, values: np.ndarray, inputs: np.ndarray) -> No
 def _check_text(column: pa.ChunkedArray, name: str) -> None:
     """Refuse numbers with a few text cells among them: as text they would be an identifier, and silently lost."""
     texts = [(row, text) for row, text in enumerate(texts_of(column)) if text is not None]
-    words = [(row, text) for row, text in texts if not _is_number(text)]
+    words = [(row, text) for row, text in texts if not is_number(text)]
     numbers = {text for _, text in texts} - {text for _, text in words}
     few = len(words) <= len(texts) / 20 or len({text for _, text in words}) <= 3
     if words and len(words) < len(texts) / 2 and len(numbers) > 20 and few:
@@ -369,7 +384,8 @@ def _check_finite_float32(values: np.ndarray, name: str) -> None:
         )
 
 
-def _is_number(text: str) -> bool:
+def is_number(text: str) -> bool:
+    """Whether a text reads as a number."""
     try:
         float(text)
     except ValueError:

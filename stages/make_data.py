@@ -126,9 +126,8 @@ def check(dataset: pa.Table, source: str, target: str) -> tuple[list, list[int]]
     counts = {item["values"]: item["counts"] for item in dataset.column(target).value_counts().to_pylist()}
     n = len(dataset)
     if not 2 <= len(counts) <= MOST_CLASSES or (len(counts) == n and n > 2):
-        kind = dataset.column(target).type
-        number = pa.types.is_floating(kind) or pa.types.is_integer(kind)
-        thing = "a measure; cut it into classes, or choose" if number and len(counts) > 2 else "not classes; choose"
+        measure = len(counts) > 2 and all(encoding.is_number(str(label)) for label in counts)
+        thing = "a measure; cut it into classes, or choose" if measure else "not classes; choose"
         raise UserError(
             f"{source}: the target {target!r} has {len(counts)} different values in {n} rows, and 2 to {MOST_CLASSES} "
             f"that come more than once can be classes; this is {thing} another make_data.target"

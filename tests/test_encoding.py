@@ -40,7 +40,7 @@ def test_whatever_numbers_come_finite_ones_leave(values):
         assert "no column is left" in str(error)
         return
     assert np.isfinite(x).all()
-    assert (np.abs(x[:, 0]) <= np.float32(encoding.CLIP)).all()
+    assert (np.abs(x[:, 0]) <= 8).all()  # sqrt(60): no one of n values is further off than sqrt(n) deviations
     missing = np.array([value is None or math.isnan(value) for value in values])
     assert x.shape[1] == 1 + missing.any()
     if missing.any():
@@ -50,7 +50,7 @@ def test_whatever_numbers_come_finite_ones_leave(values):
 
 @settings(deadline=None)
 @given(st.lists(st.floats(-1e6, 1e6), min_size=3, max_size=80, unique=True), st.integers(-60, 900))
-def test_robust_is_order_statistics_and_does_not_know_the_scale(values, power):
+def test_robust_is_its_formula_and_does_not_know_the_scale(values, power):
     values = np.round(np.array(values), 6)
     if len(set(values)) < 3:
         return
@@ -58,6 +58,7 @@ def test_robust_is_order_statistics_and_does_not_know_the_scale(values, power):
     spread = (three_quarters - quarter) or (values.max() - values.min()) / 2
     z = (values - median) / (spread / encoding.IQR_OF_NORMAL)
     expected = z / np.sqrt(1 + (z / encoding.CLIP) ** 2)
+    expected = (expected - expected.mean()) / expected.std()
     np.testing.assert_allclose(encoded(pa.array(values))[:, 0], expected, rtol=1e-4, atol=1e-4)
     if np.abs(values).max() * 2.0**power < 1e300 and np.abs(values[values != 0]).min() * 2.0**power > 1e-290:
         np.testing.assert_array_equal(encoded(pa.array(values * 2.0**power)), encoded(pa.array(values)))
@@ -69,7 +70,8 @@ def test_the_order_of_rows_and_a_heavy_tail_change_little():
     plain = encoded(pa.array(values))[:, 0]
     np.testing.assert_array_equal(np.sort(encoded(pa.array(values[::-1].copy()))[:, 0]), np.sort(plain))
     tailed = np.r_[values, [1e300, -1e300, math.inf]]
-    np.testing.assert_allclose(encoded(pa.array(tailed))[:500, 0], plain, atol=0.02)
+    np.testing.assert_allclose(encoded(pa.array(tailed))[:500, 0], plain, atol=0.3)
+    assert np.corrcoef(encoded(pa.array(tailed))[:500, 0], plain)[0, 1] > 0.999
 
 
 def test_raw_is_the_numbers_as_they_are():
@@ -209,7 +211,7 @@ def test_what_is_fitted_survives_the_model_file():
 
 def test_new_rows_are_counted_where_training_saw_nothing_like_them():
     training = pa.table({"n": [1.0, 2.0, 5.0], "c": ["a", "b", "a"]})
-    columns = [Number("n", "number", 1.0, 5.0, 2.0, 1.0, False), Category("c", ["a", "b"], False, False)]
+    columns = [Number("n", "number", 1.0, 5.0, 2.0, 1.0, 0.0, 1.0, False), Category("c", ["a", "b"], False, False)]
     code = Encoding(columns)
     assert encoding.unseen(code, training) == []
     new = pa.table({"extra": [0] * 4, "c": ["a", "z", None, "z"], "n": [0.5, 5.0, 6.0, None]})

@@ -45,6 +45,8 @@ def test_figures_are_scikit_learns_on_the_predictions(name, networks, k, request
     }.items():
         each = [function(p[:, r]) for r in range(networks)]
         assert ours[metric] == pytest.approx(each[0], rel=2e-5), metric
+        together = function(p.mean(axis=1) / p.mean(axis=1).sum(axis=1, keepdims=True))
+        assert ours["ensemble"][metric] == pytest.approx(together, rel=2e-5), metric
         replicas = ours["replicas"][metric]
         assert replicas["mean"] == pytest.approx(np.mean(each), rel=2e-5), metric
         assert replicas["low"] < replicas["mean"] < replicas["high"], metric

@@ -138,3 +138,56 @@ def test_a_nan_reaches_the_loss():
         poisoned = {key: array.copy() for key, array in weights.items()}
         poisoned[name].flat[0] = np.nan
         assert np.isnan(kernel.Trainer(x, y, poisoned, 32, 0.01).epoch(orders_for(40, 1, 0))[0, 0]), name
+
+
+@pytest.mark.parametrize("k", [1, 4])
+def test_weight_decay_is_torchs_adamw_and_the_rate_may_change(k):
+    x, y, weights = problem(100, 6, 16, k, networks=2)
+    ours = kernel.Trainer(x, y, weights, 32, 0.01, weight_decay=0.5)
+    theirs = network.Trainer(x, y, weights, 32, 0.01, weight_decay=0.5)
+    for epoch in range(12):
+        ours.learning_rate = theirs.learning_rate = 0.01 / (1 + epoch)
+        orders = orders_for(100, 2, epoch)
+        np.testing.assert_allclose(ours.epoch(orders), theirs.epoch(orders), rtol=1e-4)
+    for name, array in theirs.weights.items():
+        np.testing.assert_allclose(ours.weights[name], array, rtol=0, atol=3e-4)
+    undecayed = kernel.Trainer(x, y, weights, 32, 0.01)
+    undecayed.epoch(orders_for(100, 2, 0))
+    assert np.abs(undecayed.weights["net.0.weight"] - array_of(weights, 0.5, x, y)).max() > 1e-3
+
+
+def array_of(weights, weight_decay, x, y):
+    trainer = kernel.Trainer(x, y, weights, 32, 0.01, weight_decay)
+    trainer.epoch(orders_for(100, 2, 0))
+    return trainer.weights["net.0.weight"]
+
+
+@pytest.mark.parametrize("trainer", [kernel.Trainer, network.Trainer])
+def test_selected_networks_go_on_as_if_nothing_had_happened(trainer):
+    x, y, weights = problem(70, 5, 8, 1, networks=4)
+    whole, some = trainer(x, y, weights, 32, 0.01), trainer(x, y, weights, 32, 0.01)
+    for epoch in range(3):
+        if epoch == 1:
+            some.select(np.array([True, False, True, True]))
+            some.select(np.array([0, 2]))
+        orders = orders_for(70, 4, epoch)
+        whole.epoch(orders)
+        some.epoch(orders if epoch == 0 else orders[[0, 3]])
+    for name in weights:
+        np.testing.assert_array_equal(whole.weights[name][[0, 3]], some.weights[name])
+
+
+@settings(deadline=None, max_examples=30)
+@given(n=st.integers(1, 300), k=st.sampled_from([1, 3]), networks=st.integers(1, 3), seed=st.integers(0, 99))
+def test_mean_losses_are_torchs(n, k, networks, seed):
+    x, y, weights = problem(n, 5, 11, k, networks, seed)
+    for r, (loss, accuracy) in enumerate(kernel.mean_losses(x, y, weights)):
+        logits = network.module_of(weights, r)(torch.from_numpy(x)).detach()
+        target = torch.from_numpy(y)
+        binary = torch.nn.BCEWithLogitsLoss()
+        expected = (
+            binary(logits[:, 0], target.float()) if k == 1 else torch.nn.CrossEntropyLoss()(logits, target.long())
+        )
+        answers = (logits[:, 0] >= 0).int() if k == 1 else logits.argmax(dim=1)
+        assert loss == pytest.approx(expected.item(), rel=1e-5)
+        assert abs(accuracy * n - (answers == target).sum().item()) <= 1 + 1e-6

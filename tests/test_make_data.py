@@ -1,3 +1,5 @@
+import datetime
+import decimal
 import json
 
 import numpy as np
@@ -6,7 +8,7 @@ import pytest
 import torch
 from conftest import ROOT, assert_one_line
 
-from stages import synthetic
+from stages import synthetic, table
 from stages.params import MakeData
 from stages.stream import seeded
 
@@ -97,24 +99,26 @@ GOOD = "a,b,y\n1,2,0\n3,4,1\n5,6,1\n"
     "name, text, words",
     [
         ("t.csv", "", ["t.csv", "empty"]),
-        ("t.csv", "a,b,y\n", ["t.csv", "0 different values in 0 rows"]),
-        ("t.csv", "a,b,y\n1,2\n", ["t.csv", "Expected 3 columns, got 2"]),
+        ("t.csv", "a,b,y\n", ["t.csv has no rows"]),
+        ("t.csv", "a,b,y\n1,2,0\n", ["t.csv", "'y' has 1 different values in 1 rows"]),
+        ("t.csv", "a,b,y\n1,2\n", ["t.csv line 2: 2 cells"]),
         ("t.csv", "a,b,z\n1,2,0\n3,4,1\n", ["no column 'y'", "there are a, b, z"]),
         ("t.csv", "a,b,yy\n1,2,0\n3,4,1\n", ["no column 'y'", "did you mean yy?"]),
+        ("t.csv", "a|b|y\n1|2|0\n3|4|1\n", ["no column 'y'", "a|b|y"]),
         ("t.csv", "a,a,y\n1,2,0\n3,4,1\n", ["2 columns named 'a'"]),
+        ("t.csv", "a,y,y\n1,2,0\n3,4,1\n", ["2 columns named 'y'"]),
         ("t.csv", "y\n0\n1\n", ["no column beside the target"]),
         ("t.csv", "_row,y\n1,0\n2,1\n", ["'_row'", "reserved"]),
         ("t.csv", "a,y\n1,0\n2,0\n", ["'y' has 1 different values in 2 rows", "2 to 100"]),
-        ("t.csv", "a,y\n1,0\n2,\n", ["'y' is missing in 1 rows"]),
-        ("t.csv", "a,y\n1,0\nx,1\n", ["column 'a' holds string"]),
-        ("t.csv", "a,y\n1,0\n,1\n", ["column 'a' has 1 missing values", "row 1"]),
-        ("t.csv", "a,y\n1,0\n1e39,1\n", ["column 'a' is 1e+39 in row 1", "float32"]),
+        ("t.csv", "a,y\n1,\n2,NA\n", ["'y' is missing in every row"]),
+        ("t.csv", "a,y\n1,0\n2,0\n3,b\n", ["class 'b' of the target 'y' has 1 row", "join it to another"]),
+        ("t.csv", "a,y\n1,k\n2,l\n3,m\n", ["3 different values in 3 rows", "not classes"]),
         ("t.parquet", GOOD, ["t.parquet", "cannot be read as its name says"]),
         ("t.py", "x = 1\n", ["t.py must define make(params, generator)"]),
         ("t.py", "def make(params, generator):\n    return 1 / 0\n", ["t.py line 2", "ZeroDivisionError"]),
         ("t.py", "def make(:\n", ["t.py line 1", "SyntaxError"]),
         ("t.py", "def make(params, generator):\n    return [1]\n", ["pyarrow table or a DataFrame, not list"]),
-        ("none.csv", None, ["none.csv is not there"]),
+        ("none.csv", None, ["none.csv is not there", "dvc add"]),
         ("none.py", None, ["none.py is not there"]),
         ("data", None, ["data is a folder"]),
         ("notes.txt", "hello", ["notes.txt", ".csv"]),
@@ -133,4 +137,88 @@ def test_a_table_that_cannot_be_used_is_refused_in_one_line(project, name, text,
 def test_targets_of_many_values_are_no_classes(project):
     project.path("t.csv").write_text("a,y\n" + "".join(f"{i},{i / 7}\n" for i in range(200)))
     project.set(make_data__source="t.csv")
-    assert_one_line(project.stage("make_data", fails=True), "200 different values in 200 rows", "2 to 100")
+    assert_one_line(project.stage("make_data", fails=True), "200 different values in 200 rows", "a measure")
+
+
+@pytest.mark.parametrize("labels, word", [(np.inf, "infinite"), ([[1]], "list<")])
+def test_a_target_that_is_no_label_is_refused(project, labels, word):
+    pd.DataFrame({"a": range(20), "y": [labels, 0.0] * 10 if word == "infinite" else labels * 20}).to_parquet(
+        project.path("t.parquet")
+    )
+    project.set(make_data__source="t.parquet")
+    assert_one_line(project.stage("make_data", fails=True), "'y'", word)
+
+
+def dataset_of(project, frame, **changes):
+    """What make_data makes of a user's table, and what it says."""
+    frame.to_parquet(project.path("t.parquet"))
+    project.set(make_data__source="t.parquet", make_data__target="y", **changes)
+    done = project.stage("make_data")
+    dataset, facts = table.read(project.path("data/dataset.parquet"))
+    return dataset.to_pandas(), facts, done
+
+
+@pytest.mark.parametrize(
+    "labels, classes",
+    [
+        (["yes", "no"], ["no", "yes"]),
+        ([True, False], [False, True]),
+        ([7, -3], [-3, 7]),
+        ([2.5, 1.0], [1.0, 2.5]),
+        ([decimal.Decimal("1.50"), decimal.Decimal("2.00")], ["1.50", "2.00"]),
+        ([datetime.date(2020, 1, 2), datetime.date(2019, 1, 2)], ["2019-01-02", "2020-01-02"]),
+        ([f"k{i:03}" for i in range(100)], [f"k{i:03}" for i in range(100)]),
+    ],
+)
+def test_labels_of_any_kind_come_back_as_they_were(project, labels, classes):
+    frame = pd.DataFrame({"x": range(3 * len(labels)), "y": labels * 3})
+    dataset, facts, _ = dataset_of(project, frame)
+    assert facts.classes == classes
+    assert [type(label) for label in facts.classes] == [type(label) for label in classes]
+    assert dataset["y"].astype(str).tolist() == [str(label) for label in labels] * 3
+
+
+def test_a_categorical_target_gaps_in_it_and_columns_to_drop(project):
+    frame = pd.DataFrame({"a b": range(8), "é": 1.5, "y": pd.Categorical(["u", "v", None, "u", "v", "u", "v", None])})
+    dataset, facts, done = dataset_of(project, frame, make_data__drop=["é"])
+    assert facts.classes == ["u", "v"]
+    assert facts.class_counts == [3, 3]
+    assert list(dataset.columns) == ["a b", "y"]
+    assert dataset["a b"].tolist() == [0, 1, 3, 4, 5, 6]
+    assert "2 rows of 8 are left out, their 'y' is missing" in done.stdout
+    project.set(make_data__drop=["e"])
+    assert_one_line(project.stage("make_data", fails=True), "no column 'e' to leave out (make_data.drop)")
+
+
+def test_nan_is_no_class_whether_a_number_or_text(project):
+    for labels in ([1.0, 2.0, np.nan, 2.0, 1.0], ["a", "b", "nan", "b", "a"], ["a", "b", "  ", "b", "a"]):
+        _, facts, done = dataset_of(project, pd.DataFrame({"x": range(5), "y": labels}))
+        assert facts.class_counts == [2, 2]
+        assert "1 rows of 5" in done.stdout
+
+
+def test_labels_that_differ_in_case_or_spaces_are_kept_apart_and_said_in_one_line(project):
+    frame = pd.DataFrame({"x": range(8), "y": ["Yes", "yes", "no", "no ", "Yes", "yes", "no", "no "]})
+    _, facts, done = dataset_of(project, frame)
+    assert facts.classes == ["Yes", "no", "no ", "yes"]
+    lines = done.stderr.splitlines()
+    assert len(lines) == 1
+    for part in ("warning", "'no' and 'no '", "'Yes' and 'yes'", "'yes' (2 rows)"):
+        assert part in lines[0]
+
+
+def test_a_changed_source_runs_the_pipeline_again_and_an_experiment_drops_a_column(project):
+    rng = np.random.default_rng(0)
+    frame = pd.DataFrame({"a": rng.normal(size=60), "b": rng.normal(size=60), "y": ["u", "v"] * 30})
+    frame.to_csv(project.path("t.csv"), index=False)
+    project.run("dvc", "add", "-q", "t.csv")
+    project.set(make_data__source="t.csv", train__replicas=2, train__epochs=2)
+    project.run("dvc", "repro", "-q")
+    project.commit("a table of my own")
+    assert "stages.train" not in project.run("dvc", "repro").stdout
+    frame.iloc[:50].to_csv(project.path("t.csv"), index=False)
+    assert "stages.train" in project.run("dvc", "repro").stdout
+    project.commit("a changed table")
+    project.run("dvc", "exp", "run", "--temp", "-n", "fewer", "-S", "make_data.drop=[b]")
+    project.run("dvc", "exp", "apply", "fewer")
+    assert "b" not in table.read(project.path("data/dataset.parquet"))[0].column_names

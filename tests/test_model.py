@@ -9,7 +9,7 @@ from stages.errors import UserError
 def saved(path, classes=2, **changes):
     k = model.outputs_for(classes)
     weights = model.initial_weights([stream.seeded(r) for r in range(3)], 4, 5, k) | changes
-    number = Number("x é", "number", -1e300, 0.1, 1 / 3, 1e-20, marks_missing=True)
+    number = Number("x é", "number", -1e300, 0.1, 1 / 3, 1e-20, 0.5, 2 / 7, marks_missing=True)
     columns = [number, Category("c", ["a"], pools_others=True, marks_missing=False)]
     encoding = Encoding(columns, [LeftOut("id", "an identifier")])
     card = model.Card("y", [f"class {c}" for c in range(classes)], [1] * classes, encoding)

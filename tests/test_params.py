@@ -45,6 +45,19 @@ def test_the_projects_own_file_is_good():
         ("make_data.features", 4, ["make_data.features", ">= 5", "4"]),
         ("make_data.classes", 101, ["make_data.classes", "<= 100", "101"]),
         ("make_data.source", "", ["make_data.source", "not empty"]),
+        ("make_data.drop", "b", ["make_data.drop", "a list", "'b'"]),
+        ("make_data.drop", [1], ["make_data.drop", "text", "[1]"]),
+        ("make_data.drop", ["y"], ["make_data.drop", "'y'", "keep it"]),
+        ("split.stratify", 1, ["split.stratify", "true or false", "1"]),
+        ("split.stratify", "yes", ["split.stratify", "true or false", "'yes'"]),
+        ("split.group", 3, ["split.group", "text or null", "3"]),
+        ("split.time", "y", ["split", "the target 'y'", "another column"]),
+        ("train.encoding", "robus", ["train.encoding", "raw or robust", "'robus'"]),
+        ("train.schedule", "step", ["train.schedule", "constant or cosine", "'step'"]),
+        ("train.patience", -1, ["train.patience", ">= 0", "-1"]),
+        ("train.patience", 5, ["train.patience is 5", "no validation part", "split.validation"]),
+        ("train.weight_decay", -0.1, ["train.weight_decay", ">= 0", "-0.1"]),
+        ("train.weight_decay", 100, ["train.learning_rate times train.weight_decay", "below 1", "0.01 times 100"]),
         ("evaluate.batch_size", -64, ["evaluate.batch_size", ">= 1", "-64"]),
     ],
 )
@@ -98,3 +111,16 @@ def test_a_stage_says_it_in_one_line_and_keeps_what_was_there(project):
 def test_outside_the_project_it_says_where_to_go(tmp_path):
     with pytest.raises(UserError, match=r"run from the folder that holds dvc\.yaml"):
         params.read(tmp_path / "params.yaml")
+
+
+@pytest.mark.parametrize("one, other", [("stratify", "group"), ("stratify", "time"), ("group", "time")])
+def test_rows_can_be_kept_together_in_one_way_only(one, other):
+    values = changed(f"split.{one}", True if one == "stratify" else "a")
+    values["split"][other] = "b"
+    with pytest.raises(UserError, match=rf"split\.{one} .*split\.{other} .*cannot both"):
+        params.check(values)
+
+
+def test_the_file_is_written_in_block_style_so_that_experiments_can_change_it():
+    lines = [line.split("#")[0] for line in (ROOT / "params.yaml").read_text().splitlines()]
+    assert not [line for line in lines if "{" in line or ("[" in line and "[]" not in line)]

@@ -1,3 +1,5 @@
+import json
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -122,3 +124,84 @@ def test_a_cache_that_cannot_be_written_is_done_without(project, tmp_path):
     file.write_text("")
     project.stage("make_data", XDG_CACHE_HOME=str(file))
     assert project.path("data/dataset.parquet").exists()
+
+
+def watched_problem(replicas=4, epochs=25, engine="compiled", **changes):
+    """A small noisy task in which networks overfit, each at its own time."""
+    data, weights, shuffles = problem(replicas=replicas, epochs=epochs)
+    (x, y), rng = data, np.random.default_rng(0)
+    y = np.where(rng.random(90) < 0.3, 1 - y, y).astype(np.int32)
+    chosen = settings(epochs=epochs, engine=engine, learning_rate=0.05, **changes)
+    return ((x[:60], y[:60]), (x[60:], y[60:]), weights, shuffles, chosen)
+
+
+def test_early_stopping_keeps_the_epoch_of_the_lowest_validation_loss():
+    arguments = watched_problem(patience=4)
+    weights, epochs, history, kept = train.train(*arguments, silent)
+    losses = [row["validation_loss"] for row in history]
+    assert kept == 1 + int(np.argmin(losses))
+    assert len(history) == kept + 4 < 25
+    for name in weights:
+        np.testing.assert_array_equal(weights[name][0], epochs[name][kept - 1])
+    x, y = arguments[1]
+    p = kernel.probabilities(x, {name: array[:1] for name, array in weights.items()})[0, :, 0].astype(float)
+    assert min(losses) == pytest.approx(-np.log(np.where(y == 1, p, 1 - p)).mean(), rel=1e-6)
+
+
+def test_networks_stop_independently_with_the_bits_they_have_alone(monkeypatch):
+    data, watch, weights, shuffles, chosen = watched_problem(replicas=5, patience=3)
+    together = train.train(data, watch, weights, shuffles, chosen, silent)[0]
+    for r in range(5):
+        one = {name: array[r : r + 1] for name, array in weights.items()}
+        alone = train.train(data, watch, one, shuffles[r : r + 1], chosen, silent)[0]
+        for name in alone:
+            np.testing.assert_array_equal(alone[name][0], together[name][r])
+    monkeypatch.setattr(train, "SHUFFLED_ROWS", 60 * 2)
+    apart = train.train(data, watch, weights, shuffles, chosen, silent)[0]
+    for name in apart:
+        np.testing.assert_array_equal(apart[name], together[name])
+
+
+def test_patience_that_never_runs_out_keeps_the_best_of_all_epochs():
+    patient = train.train(*watched_problem(patience=100), silent)
+    through = train.train(*watched_problem(), silent)
+    assert patient[2] == through[2]
+    assert through[3] == 25
+    assert patient[3] == 1 + int(np.argmin([row["validation_loss"] for row in through[2]]))
+
+
+@pytest.mark.parametrize("changes", [{"patience": 3}, {"schedule": "cosine", "weight_decay": 0.1}])
+def test_both_engines_have_the_same_settings(changes):
+    ours = train.train(*watched_problem(replicas=2, epochs=8, **changes), silent)
+    theirs = train.train(*watched_problem(replicas=2, epochs=8, engine="torch", **changes), silent)
+    assert ours[3] == theirs[3]
+    for name in ours[0]:
+        np.testing.assert_allclose(ours[0][name], theirs[0][name], atol=1e-3)
+
+
+def test_cosine_is_torchs_schedule_stepped_every_epoch():
+    import torch
+
+    optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=0.3)
+    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, T_max=13)
+    for epoch in range(1, 14):
+        chosen = settings(schedule="cosine", learning_rate=0.3, epochs=13)
+        assert 0.3 * train.share_of_rate(chosen, epoch) == pytest.approx(optimizer.param_groups[0]["lr"], rel=1e-9)
+        optimizer.step()
+        schedule.step()
+
+
+def test_the_kept_epoch_is_in_the_metrics_and_the_model(project):
+    project.set(split__train=0.6, split__validation=0.2, train__patience=2, train__epochs=40, train__replicas=2)
+    project.set(train__learning_rate=0.1)
+    project.run("dvc", "repro", "-q")
+    history = pd.read_csv(project.path("metrics/history.csv"))
+    figures = json.loads(project.read("metrics/train.json"))
+    best = history.loc[history["validation_loss"].idxmin()]
+    assert figures["epoch"] == best["epoch"] == len(history) - 2
+    assert figures["validation_loss"] == best["validation_loss"]
+    assert figures["loss"] == best["train_loss"]
+    tested = pd.read_csv(project.path("metrics/plots/test_epochs.csv"))
+    assert len(tested) == len(history)
+    assert tested["test_loss"][figures["epoch"] - 1] == json.loads(project.read("metrics/evaluate.json"))["log_loss"]
+    assert f"epoch {figures['epoch']}" in project.stage("report").stdout
