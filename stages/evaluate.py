@@ -27,15 +27,14 @@ def main() -> None:
             raise UserError(f"data/{part}.parquet and the model have different classes; run `dvc repro`")
         parts[part] = rows, encoding.encode(card.encoding, rows), table.targets(rows, facts)
     scored = {part: score(x, saved.weights, settings.evaluate.batch_size) for part, (_, x, _) in parts.items()}
-    table.write(predictions(parts, scored, card.target), "metrics/predictions.parquet", facts)
-
-    _, x, target = parts["test"]
     epochs = model.load("models/epochs.safetensors").weights
+    _, x, target = parts["test"]
     by_epoch = score(x, epochs, settings.evaluate.batch_size)
-    network_0 = scored["test"][0]
     figures = metrics(scored["test"], target, card.train_counts)
+
+    table.write(predictions(parts, scored, card.target), "metrics/predictions.parquet", facts)
     files.write_json(files.six_digits(figures), "metrics/evaluate.json")
-    write_plots(by_epoch, network_0, target, card.classes)
+    write_plots(by_epoch, scored["test"][0], target, card.classes)
     print(f"{len(target)} test rows: accuracy {figures['accuracy']:.3f}, log loss {figures['log_loss']:.4f}")
 
 

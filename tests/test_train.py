@@ -137,7 +137,7 @@ def watched_problem(replicas=4, epochs=25, engine="compiled", **changes):
 
 def test_early_stopping_keeps_the_epoch_of_the_lowest_validation_loss():
     arguments = watched_problem(patience=4)
-    weights, epochs, history, kept = train.train(*arguments, silent)
+    weights, epochs, history, kept = training.train(*arguments, silent)
     losses = [row["validation_loss"] for row in history]
     assert kept == 1 + int(np.argmin(losses))
     assert len(history) == kept + 4 < 25
@@ -150,21 +150,21 @@ def test_early_stopping_keeps_the_epoch_of_the_lowest_validation_loss():
 
 def test_networks_stop_independently_with_the_bits_they_have_alone(monkeypatch):
     data, watch, weights, shuffles, chosen = watched_problem(replicas=5, patience=3)
-    together = train.train(data, watch, weights, shuffles, chosen, silent)[0]
+    together = training.train(data, watch, weights, shuffles, chosen, silent)[0]
     for r in range(5):
         one = {name: array[r : r + 1] for name, array in weights.items()}
-        alone = train.train(data, watch, one, shuffles[r : r + 1], chosen, silent)[0]
+        alone = training.train(data, watch, one, shuffles[r : r + 1], chosen, silent)[0]
         for name in alone:
             np.testing.assert_array_equal(alone[name][0], together[name][r])
-    monkeypatch.setattr(train, "SHUFFLED_ROWS", 60 * 2)
-    apart = train.train(data, watch, weights, shuffles, chosen, silent)[0]
+    monkeypatch.setattr(training, "SHUFFLED_ROWS", 60 * 2)
+    apart = training.train(data, watch, weights, shuffles, chosen, silent)[0]
     for name in apart:
         np.testing.assert_array_equal(apart[name], together[name])
 
 
 def test_patience_that_never_runs_out_keeps_the_best_of_all_epochs():
-    patient = train.train(*watched_problem(patience=100), silent)
-    through = train.train(*watched_problem(), silent)
+    patient = training.train(*watched_problem(patience=100), silent)
+    through = training.train(*watched_problem(), silent)
     assert patient[2] == through[2]
     assert through[3] == 25
     assert patient[3] == 1 + int(np.argmin([row["validation_loss"] for row in through[2]]))
@@ -172,8 +172,8 @@ def test_patience_that_never_runs_out_keeps_the_best_of_all_epochs():
 
 @pytest.mark.parametrize("changes", [{"patience": 3}, {"schedule": "cosine", "weight_decay": 0.1}])
 def test_both_engines_have_the_same_settings(changes):
-    ours = train.train(*watched_problem(replicas=2, epochs=8, **changes), silent)
-    theirs = train.train(*watched_problem(replicas=2, epochs=8, engine="torch", **changes), silent)
+    ours = training.train(*watched_problem(replicas=2, epochs=8, **changes), silent)
+    theirs = training.train(*watched_problem(replicas=2, epochs=8, engine="torch", **changes), silent)
     assert ours[3] == theirs[3]
     for name in ours[0]:
         np.testing.assert_allclose(ours[0][name], theirs[0][name], atol=1e-3)
@@ -186,7 +186,7 @@ def test_cosine_is_torchs_schedule_stepped_every_epoch():
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, T_max=13)
     for epoch in range(1, 14):
         chosen = settings(schedule="cosine", learning_rate=0.3, epochs=13)
-        assert 0.3 * train.share_of_rate(chosen, epoch) == pytest.approx(optimizer.param_groups[0]["lr"], rel=1e-9)
+        assert 0.3 * training.share_of_rate(chosen, epoch) == pytest.approx(optimizer.param_groups[0]["lr"], rel=1e-9)
         optimizer.step()
         schedule.step()
 
