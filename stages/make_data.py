@@ -12,7 +12,6 @@ import math
 import re
 import sys
 import traceback
-from collections import Counter
 from pathlib import Path
 
 import pyarrow as pa
@@ -75,6 +74,7 @@ def generate(source: str, settings, generator) -> pa.Table:
         if not isinstance(made, pd.DataFrame):
             raise UserError(f"make of {source} must return a pyarrow table or a DataFrame, not {type(made).__name__}")
         made = pa.Table.from_pandas(made, preserve_index=False)
+    table.check_names(made, source)
     return made.replace_schema_metadata(None)
 
 
@@ -116,9 +116,6 @@ def with_labels(dataset: pa.Table, source: str, target: str) -> pa.Table:
 def check(dataset: pa.Table, source: str, target: str) -> tuple[list, list[int]]:
     """The target's classes in order and their counts; UserError when the table cannot be trained on."""
     names = dataset.column_names
-    for name, count in Counter(names).items():
-        if count > 1:
-            raise UserError(f"{source} has {count} columns named {name!r}; names must differ, rename them")
     if ROW in names:
         raise UserError(f"{source} has a column named {ROW!r}, which is reserved for row numbers; rename it")
     if len(names) < 2:

@@ -65,10 +65,15 @@ def read_source(path: str | Path, texts: Iterable[str] = ()) -> pa.Table:
     except (pa.ArrowException, OSError, EOFError, zlib.error) as error:
         reason = " ".join(str(error).split())
         raise UserError(f"{path} cannot be read as its name says: {reason}; save it anew") from None
+    check_names(table, path)
+    return table.replace_schema_metadata(None)
+
+
+def check_names(table: pa.Table, source: str | Path) -> None:
+    """Refuse columns of the same name: which of them is meant cannot be told."""
     for name, count in Counter(table.column_names).items():
         if count > 1:
-            raise UserError(f"{path} has {count} columns named {name!r}; names must differ, rename them")
-    return table.replace_schema_metadata(None)
+            raise UserError(f"{source} has {count} columns named {name!r}; names must differ, rename them")
 
 
 def _read_csv(path: Path, texts: Iterable[str]) -> pa.Table:

@@ -92,6 +92,7 @@ def test_a_users_generator_draws_from_the_stream(project):
     assert project.path("data/dataset.parquet").read_bytes() != first
 
 
+TWINS = "import pyarrow as pa\ndef make(params, generator):\n    return pa.table([[1], [2]], names=['y', 'y'])\n"
 GOOD = "a,b,y\n1,2,0\n3,4,1\n5,6,1\n"
 
 
@@ -118,6 +119,7 @@ GOOD = "a,b,y\n1,2,0\n3,4,1\n5,6,1\n"
         ("t.py", "def make(params, generator):\n    return 1 / 0\n", ["t.py line 2", "ZeroDivisionError"]),
         ("t.py", "def make(:\n", ["t.py line 1", "SyntaxError"]),
         ("t.py", "def make(params, generator):\n    return [1]\n", ["pyarrow table or a DataFrame, not list"]),
+        ("t.py", TWINS, ["t.py has 2 columns named 'y'"]),
         ("none.csv", None, ["none.csv is not there", "dvc add"]),
         ("none.py", None, ["none.py is not there"]),
         ("data", None, ["data is a folder"]),
