@@ -24,16 +24,14 @@ _INVERSE_FACTORIALS = tuple(1.0 / math.factorial(n) for n in range(18))  # each 
 @compiled
 def exp(x):
     """e^x for float64 x; 0 below -708 (no subnormal results), infinity above 709."""
-    if x < -708.0:
-        return 0.0
-    if x > 709.0:
-        return np.inf
-    n = np.floor(x * LOG2_E + 0.5)
-    r = (x - n * LN2_HIGH) - n * LN2_LOW  # |r| <= ln 2 / 2
+    y = -708.0 if x < -708.0 else (709.0 if x > 709.0 else x)
+    n = np.floor(y * LOG2_E + 0.5)
+    r = (y - n * LN2_HIGH) - n * LN2_LOW  # |r| <= ln 2 / 2
     total = _INVERSE_FACTORIALS[13]
     for i in range(12, -1, -1):
         total = total * r + _INVERSE_FACTORIALS[i]
-    return total * np.int64((np.int64(n) + 1023) << 52).view(np.float64)
+    total = total * np.int64((np.int64(n) + 1023) << 52).view(np.float64)
+    return 0.0 if x < -708.0 else (np.inf if x > 709.0 else total)
 
 
 @compiled
