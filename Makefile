@@ -4,7 +4,7 @@ PYTHON ?= python3
 # `python` and `dvc` are .venv's, also inside the stages.
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 
-.PHONY: all test verify pins
+.PHONY: all test verify bench pins
 all: .venv/installed
 	@dvc repro
 	@python -m stages.report
@@ -16,6 +16,12 @@ test: .venv/installed
 
 verify: .venv/installed
 	@python -m stages.verify
+
+# Time, memory and ratios beside the peers; about ten minutes. The other benchmarks/ say in their first lines what they do.
+bench: .venv/installed
+	python benchmarks/whole.py
+	python benchmarks/training.py
+	python benchmarks/portable_cost.py
 
 .venv/installed: requirements.txt
 	@$(PYTHON) -c 'import sys; sys.version_info >= (3, 11) or sys.exit("Python 3.11 or newer is needed; make PYTHON=python3.12 takes another one")'

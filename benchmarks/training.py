@@ -86,8 +86,8 @@ def kernel_side(x, y, h, k, batch, epochs, networks):
         trainer = kernel.Trainer(x, y, weights, batch, 0.01)
         start = time.perf_counter()
         for epoch in range(epochs):
-            seeds = range(epoch * networks, (epoch + 1) * networks)
-            trainer.epoch(np.stack([stream.permutation(stream.seeded(seed), len(x)) for seed in seeds]))
+            seeds = np.arange(epoch * networks, (epoch + 1) * networks)
+            trainer.epoch(stream.permutations(seeds, len(x)))
         return (time.perf_counter() - start) / epochs / networks
 
     return run

@@ -74,10 +74,10 @@ def test_figures_are_those_of_evaluate_json(revisions):
 def test_a_branch_with_changed_code_and_parameters(revisions):
     report = compared(revisions, "main", "branch")
     assert report["params"] == {"train.epochs": [20, 40]}
-    assert report["code"] == {"stages/scores.py": ["train", "evaluate"]}
+    assert report["code"] == {"stages/scores.py": ["evaluate"]}
     text = revisions.stage("compare", "main", "branch").stdout
     assert "parameter train.epochs: 20 -> 40" in text
-    assert "code stages/scores.py: changes train, evaluate" in text
+    assert "code stages/scores.py: changes evaluate" in text
     assert "uncertainty of" in text
 
 

@@ -70,8 +70,9 @@ def test_the_order_of_rows_and_a_heavy_tail_change_little():
     plain = encoded(pa.array(values))[:, 0]
     np.testing.assert_array_equal(np.sort(encoded(pa.array(values[::-1].copy()))[:, 0]), np.sort(plain))
     tailed = np.r_[values, [1e300, -1e300, math.inf]]
-    np.testing.assert_allclose(encoded(pa.array(tailed))[:500, 0], plain, atol=0.3)
-    assert np.corrcoef(encoded(pa.array(tailed))[:500, 0], plain)[0, 1] > 0.999
+    beside = encoded(pa.array(tailed))[:500, 0]
+    assert np.corrcoef(beside, plain)[0, 1] > 0.999
+    assert 0.85 < beside.std() / plain.std() < 1.0  # three rows at the clip's bound widen the deviation a little
 
 
 def test_raw_is_the_numbers_as_they_are():
