@@ -11,8 +11,8 @@ and every single time to benchmarks/results/whole.json. What is not committed is
 
     python benchmarks/whole.py [--pairs 5]
 
-On a busy machine torch's threads wait for each other at every small step, and the ordinary training takes up to three
-times as long: that flatters us. OMP_NUM_THREADS=1 in front of the command takes it out.
+With more than one thread torch's small steps at times take many times as long (seen on two cores, idle ones too): that
+flatters us. OMP_NUM_THREADS=1 in front of the command takes it out.
 """
 
 import argparse

@@ -87,7 +87,8 @@ class Committed:
         try:
             self.repo = Repo()
             self.sha = resolve_rev(self.repo.scm, name)
-            self.files = DVCFileSystem(repo=self.repo.root_dir, rev=self.sha)
+            # With the remotes of today: a revision may be older than the remote that now has its files.
+            self.files = DVCFileSystem(repo=self.repo.root_dir, rev=self.sha, config=dict(self.repo.config))
         except RevError:
             raise UserError(
                 f"{name!r} is no branch, tag, commit or experiment here; see `git branch`, `dvc exp list`"

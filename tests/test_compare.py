@@ -219,3 +219,26 @@ def test_a_test_part_of_one_class_has_the_other_metrics(project):
     report = compared(project)
     assert list(verdicts(report)) == ["accuracy", "log_loss", "brier"]
     assert not {"nan", "NaN"} & set(project.stage("compare").stdout.replace(",", " ").split())
+
+
+def test_predictions_come_from_a_remote_when_the_cache_has_them_not(revisions, tmp_path):
+    project = revisions.copy(tmp_path / "project")
+    project.run("dvc", "remote", "add", "-d", "store", str(tmp_path / "store"))
+    project.run("dvc", "push", "-q")
+    project.run("rm", "-rf", ".dvc/cache", "metrics/predictions.parquet")
+    assert compared(project, "HEAD", "HEAD")["rows"] == 200
+    assert not project.path("metrics/predictions.parquet").exists()  # the workspace is left as it was
+
+
+def test_features_that_changed_under_the_same_rows_and_labels_are_mentioned(project):
+    rows = [f"{(7 * i) % 50},{i % 3},{int(i % 50 < 20)}" for i in range(200)]
+    project.path("t.csv").write_text("a,b,y\n" + "\n".join(rows) + "\n")
+    project.set(make_data__source="t.csv", train__replicas=2, train__epochs=2)
+    project.run("dvc", "repro", "-q")
+    project.commit("a table")
+    project.path("t.csv").write_text("a,b,y\n" + "\n".join("1" + row for row in rows) + "\n")
+    project.run("dvc", "repro", "-q")
+    report = compared(project)
+    assert report["refused"] is None
+    assert any("features changed" in note for note in report["notes"])
+    assert report["data"] is True
