@@ -19,6 +19,10 @@ SHUFFLE_WORD = 3  # the low half of the second int64: a generator is seeded with
 MANY = 2**32 // 20  # from this length on torch.randperm takes 64 bits for each swap
 
 
+# Seeded anew for every shuffle: making a generator takes longer than shuffling a thousand rows with it.
+_seeded_anew = np.random.Generator(np.random.MT19937(0))
+
+
 def seeded(seed: int) -> np.random.Generator:
     """A generator at the start of the stream of `torch.manual_seed(seed)`, 0 <= seed < 2^32."""
     bits = np.random.MT19937(0)
@@ -67,8 +71,8 @@ def permutation(generator: np.random.Generator, count: int) -> np.ndarray:
 
 
 def permutations(seeds: np.ndarray, count: int) -> np.ndarray:
-    """For each seed the permutation of a fresh generator: (R, count). One generator is seeded anew, which is faster."""
-    generator = seeded(0)
+    """For each seed the permutation of a fresh generator: (R, count)."""
+    generator = _seeded_anew
     orders = np.empty((len(seeds), count), np.int32 if count <= 2**31 else np.int64)
     for order, seed in zip(orders, seeds):
         generator.bit_generator._legacy_seeding(int(seed))
