@@ -5,6 +5,7 @@ Here the key is the content of the compiled sources and the CPU, under one user-
 under XDG_CACHE_HOME). Threads are Numba's own setting: NUMBA_NUM_THREADS.
 """
 
+import functools
 import hashlib
 import os
 import sys
@@ -15,6 +16,7 @@ import llvmlite.binding
 import numba
 from numba.core import event
 from numba.core.caching import UserWideCacheLocator
+from numba.core.cpu import CPUTargetOptions
 
 
 class SharedCache(UserWideCacheLocator):
@@ -57,10 +59,20 @@ numba.config.CACHE_LOCATOR_CLASSES = f"{__name__}.SharedCache"
 _can_cache = SharedCache.from_function(_Announcement.on_end, __file__) is not None
 
 
-def compiled(function, *, parallel: bool = False):
-    """Decorator: compile with IEEE 754 arithmetic as written (no fastmath), free of the interpreter's lock."""
+# Numba has this flag for its own use, and no name for it in njit.
+CPUTargetOptions.noalias = CPUTargetOptions.Mapping("noalias")
+
+
+def compiled(function, *, parallel: bool = False, noalias: bool = False):
+    """Decorator: compile with IEEE 754 arithmetic as written (no fastmath), free of the interpreter's lock.
+
+    `noalias` promises that no two arguments share memory: then several rows can be written in one vectorized loop.
+    """
     if parallel:  # Numba's cache tells functions apart by name, not by options: both forms may exist
         function = types.FunctionType(function.__code__, function.__globals__)
         function.__qualname__ += "_parallel"
-    options = {"nogil": True, "error_model": "numpy", "fastmath": False, "parallel": parallel, "cache": _can_cache}
-    return numba.njit(**options)(function)
+    options = {"nogil": True, "error_model": "numpy", "fastmath": False, "parallel": parallel, "noalias": noalias}
+    return numba.njit(cache=_can_cache, **options)(function)
+
+
+compiled_apart = functools.partial(compiled, noalias=True)

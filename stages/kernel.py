@@ -6,7 +6,7 @@ What fixes the bits, whatever the CPU and the number of threads:
 - Every sum runs in a written order: across a batch row after row within a shard, then shard after shard; across
   features and hidden units in index order. Loops are vectorized across hidden units, where each lane is its own sum.
 - A batch is cut into shards by its number of rows alone. Threads share out shards, or whole networks; no bit of the
-  result knows how many there are. Four rows or features a pass is only how the same sums are spelled for the CPU.
+  result knows how many there are. Four rows and terms a pass is only how the same sums are spelled for the CPU.
 
 Weights of a network lie in one vector: W1 transposed (d, h), b1 (h), W2 (k, h), b2 (k). k = 1 is a binary target with
 sigmoid and cross-entropy, k > 2 several classes with softmax. `pack` and `unpack` translate to a PyTorch state_dict.
@@ -16,7 +16,7 @@ import numpy as np
 from numba import prange
 
 from stages.arithmetic import exp, log
-from stages.compiled import compiled
+from stages.compiled import compiled, compiled_apart
 
 SHARD_ROWS = 256  # rows from which on cutting a batch pays for handing it to a second thread
 MAX_SHARDS = 64
@@ -53,27 +53,59 @@ def _views(weights, d, h, k):
     return w1, b1, w2, weights[d * h + h + k * h :]
 
 
+# ---- products of matrices
+
+
+@compiled
+def _add_product(a, b, total):
+    """total += a b, for (n, m), (m, h) and (n, h): each element adds its m terms one by one in the order of m.
+
+    Four rows and four terms a pass: each number read serves four times. `a` comes strided (as `x[:, :]`, `x.T[:, :]`),
+    so that one compiled function, and one entry in its cache, takes both x and its transpose.
+    """
+    n, m = a.shape
+    for f in range(0, m - 3, 4):
+        b0, b1, b2, b3 = b[f], b[f + 1], b[f + 2], b[f + 3]
+        for i in range(0, n - 3, 4):
+            rows = total[i], total[i + 1], total[i + 2], total[i + 3]
+            _add_four_by_four(a[i : i + 4, f : f + 4], b0, b1, b2, b3, *rows)
+        for i in range(n - n % 4, n):
+            a0, a1, a2, a3 = a[i, f], a[i, f + 1], a[i, f + 2], a[i, f + 3]
+            row = total[i]
+            for j in range(row.size):
+                row[j] = (((row[j] + a0 * b0[j]) + a1 * b1[j]) + a2 * b2[j]) + a3 * b3[j]
+    for f in range(m - m % 4, m):
+        for i in range(n):
+            for j in range(total.shape[1]):
+                total[i, j] += a[i, f] * b[f, j]
+
+
+@compiled_apart
+def _add_four_by_four(a, b0, b1, b2, b3, t0, t1, t2, t3):
+    a00, a01, a02, a03 = a[0, 0], a[0, 1], a[0, 2], a[0, 3]
+    a10, a11, a12, a13 = a[1, 0], a[1, 1], a[1, 2], a[1, 3]
+    a20, a21, a22, a23 = a[2, 0], a[2, 1], a[2, 2], a[2, 3]
+    a30, a31, a32, a33 = a[3, 0], a[3, 1], a[3, 2], a[3, 3]
+    for j in range(t0.size):
+        u0, u1, u2, u3 = b0[j], b1[j], b2[j], b3[j]
+        t0[j] = (((t0[j] + a00 * u0) + a01 * u1) + a02 * u2) + a03 * u3
+        t1[j] = (((t1[j] + a10 * u0) + a11 * u1) + a12 * u2) + a13 * u3
+        t2[j] = (((t2[j] + a20 * u0) + a21 * u1) + a22 * u2) + a23 * u3
+        t3[j] = (((t3[j] + a30 * u0) + a31 * u1) + a32 * u2) + a33 * u3
+
+
 # ---- one tile of rows
 
 
 @compiled
 def _forward(x, weights, h, k, hidden, logits):
-    """hidden = relu(x W1 + b1), logits = hidden W2' + b2 for the rows of x, at most a tile of them."""
+    """hidden = relu(x W1 + b1), logits = hidden W2' + b2 for the rows of x."""
     n, d = x.shape
     w1, b1, w2, b2 = _views(weights, d, h, k)
     for i in range(n):
-        for j in range(h):
-            hidden[i, j] = b1[j]
-        for f in range(0, d - 3, 4):
-            x0, x1, x2, x3 = x[i, f], x[i, f + 1], x[i, f + 2], x[i, f + 3]
-            for j in range(h):
-                total = hidden[i, j] + x0 * w1[f, j]
-                total = total + x1 * w1[f + 1, j]
-                total = total + x2 * w1[f + 2, j]
-                hidden[i, j] = total + x3 * w1[f + 3, j]
-        for f in range(d - d % 4, d):
-            for j in range(h):
-                hidden[i, j] += x[i, f] * w1[f, j]
+        hidden[i, :] = b1
+    _add_product(x[:, :], w1, hidden)
+    for i in range(n):
         for j in range(h):
             if hidden[i, j] < ZERO:  # a nan is not below zero, so it goes on to the loss and is found there
                 hidden[i, j] = ZERO
@@ -140,42 +172,40 @@ def _loss(logits, targets, batch_rows, sums):
 
 
 @compiled
-def _backward(x, weights, h, k, hidden, error, gradient):
-    """Add the tile's gradient to `gradient`; `error` is the loss's gradient by the logits, `hidden` is used up."""
+def _backward(x, weights, h, k, hidden, error, back, gradient):
+    """Add the tile's gradient to `gradient`; `error` (n, k) is the loss's by the logits, `back` (n, h) is scratch."""
     n, d = x.shape
     _, _, w2, _ = _views(weights, d, h, k)
     gw1, gb1, gw2, gb2 = _views(gradient, d, h, k)
     for i in range(n):
         for c in range(k):
-            e = error[i, c]
-            gb2[c] += e
-            for j in range(h):
-                gw2[c, j] += e * hidden[i, j]
-        e = error[i, 0]
-        if k == 1:
-            for j in range(h):
-                hidden[i, j] = e * w2[0, j] if hidden[i, j] > ZERO else ZERO
-                gb1[j] += hidden[i, j]
-        else:
-            for j in range(h):
-                total = ZERO
-                if hidden[i, j] > ZERO:
-                    for c in range(k):
-                        total += error[i, c] * w2[c, j]
-                hidden[i, j] = total
-                gb1[j] += total
-    for i in range(0, n - 3, 4):
-        for f in range(d):
-            x0, x1, x2, x3 = x[i, f], x[i + 1, f], x[i + 2, f], x[i + 3, f]
-            for j in range(h):
-                total = gw1[f, j] + x0 * hidden[i, j]
-                total = total + x1 * hidden[i + 1, j]
-                total = total + x2 * hidden[i + 2, j]
-                gw1[f, j] = total + x3 * hidden[i + 3, j]
-    for i in range(n - n % 4, n):
-        for f in range(d):
-            for j in range(h):
-                gw1[f, j] += x[i, f] * hidden[i, j]
+            gb2[c] += error[i, c]
+    if k == 1:
+        for i in range(n):
+            _back_one(error[i, 0], w2[0], hidden[i], back[i], gw2[0], gb1)
+    else:
+        _add_product(error.T[:, :], hidden, gw2)
+        back[:] = ZERO
+        _add_product(error[:, :], w2, back)
+        for i in range(n):
+            _mask(hidden[i], back[i], gb1)
+    _add_product(x.T[:, :], back, gw1)
+
+
+@compiled_apart
+def _back_one(e, w2, hidden, back, gw2, gb1):
+    for j in range(hidden.size):
+        gw2[j] += e * hidden[j]
+        back[j] = e * w2[j] if hidden[j] > ZERO else ZERO
+        gb1[j] += back[j]
+
+
+@compiled_apart
+def _mask(hidden, back, gb1):
+    for j in range(hidden.size):
+        if not hidden[j] > ZERO:
+            back[j] = ZERO
+        gb1[j] += back[j]
 
 
 # ---- one shard, one step, one epoch
@@ -184,21 +214,24 @@ def _backward(x, weights, h, k, hidden, error, gradient):
 @compiled
 def _shard(x, y, rows, batch_rows, weights, h, k, gradient, sums):
     """Gradient of the mean loss over a batch, the part of it that comes from this shard's rows, tile after tile."""
-    tile = max(4, SCRATCH // h // 4 * 4)
-    inputs = np.empty((tile, x.shape[1]), np.float32)
+    tile, d = max(4, SCRATCH // h // 4 * 4), x.shape[1]
+    inputs = np.empty((tile, d), np.float32)
     targets = np.empty(tile, np.int32)
     hidden = np.empty((tile, h), np.float32)
+    back = np.empty((tile, h), np.float32)
     logits = np.empty((tile, k), np.float32)
     gradient[:] = ZERO
     for start in range(0, rows.size, tile):
         n = min(tile, rows.size - start)
-        for i in range(n):  # gathered first, so that the memory of many rows is awaited at once
-            targets[i] = y[rows[start + i]]
-            for f in range(x.shape[1]):
+        for i in range(n):  # a short loop, so that the memory of many rows is awaited at once
+            row = rows[start + i]
+            targets[i], inputs[i, 0], inputs[i, d - 1] = y[row], x[row, 0], x[row, d - 1]
+        for i in range(n):
+            for f in range(d):
                 inputs[i, f] = x[rows[start + i], f]
-        _forward(inputs[:n], weights, h, k, hidden, logits)
-        _loss(logits, targets[:n], batch_rows, sums)
-        _backward(inputs[:n], weights, h, k, hidden, logits, gradient)
+        _forward(inputs[:n], weights, h, k, hidden[:n], logits[:n])
+        _loss(logits[:n], targets[:n], batch_rows, sums)
+        _backward(inputs[:n], weights, h, k, hidden[:n], logits[:n], back[:n], gradient)
 
 
 @compiled
@@ -321,8 +354,9 @@ def _probabilities(x, weights, h, k, out):
         logits = np.empty((tile, k), np.float32)
         for start in range(0, len(x), tile):
             rows = x[start : start + tile]
-            _forward(rows, weights[r], h, k, hidden, logits)
-            for i in range(len(rows)):
+            n = len(rows)
+            _forward(rows, weights[r], h, k, hidden[:n], logits[:n])
+            for i in range(n):
                 _probability(logits[i], out[r, start + i])
 
 
@@ -352,8 +386,9 @@ def _mean_losses(x, y, weights, h, k, sums):
         logits = np.empty((tile, k), np.float32)
         for start in range(0, len(x), tile):
             rows = x[start : start + tile]
-            _forward(rows, weights[r], h, k, hidden, logits)
-            _loss(logits, y[start : start + tile], len(x), sums[r])
+            n = len(rows)
+            _forward(rows, weights[r], h, k, hidden[:n], logits[:n])
+            _loss(logits[:n], y[start : start + tile], len(x), sums[r])
 
 
 _mean_losses = compiled(_mean_losses, parallel=True)
