@@ -13,9 +13,12 @@ manylinux_2_28_aarch64 --only-binary=:all: --no-deps`). Results of machines in -
 """
 
 import argparse
+import csv
+import datetime
 import hashlib
 import json
 import os
+import random
 import shutil
 import subprocess
 import sys
@@ -34,9 +37,21 @@ JOBS = {
         "make_data": {"samples": 4000, "features": 50},
         "train": {"hidden_size": 256, "batch_size": 1024, "epochs": 3, "replicas": 2},
     },
-    # A mixed table with missing values goes here: a job with make_data.source, and its file in SOURCES.
+    "mixed table": {
+        "make_data": {"source": "mixed.csv", "target": "churned"},
+        "split": {"train": 0.7, "validation": 0.15, "stratify": True},
+        "train": {
+            "encoding": "robust",
+            "hidden_size": 64,
+            "learning_rate": 0.003,
+            "weight_decay": 0.1,
+            "schedule": "cosine",
+            "epochs": 15,
+            "patience": 4,
+            "replicas": 3,
+        },
+    },
 }
-SOURCES: dict[str, Path] = {}
 
 CPUS = ("Nehalem", "Haswell", "Skylake-Client", "EPYC", "EPYC-Milan")
 
@@ -62,6 +77,7 @@ def main() -> None:
                 result.write_text(json.dumps(found))
             hashes[job][name] = json.loads(result.read_text())
     differ = sum(table(job, machines_of) for job, machines_of in hashes.items())
+    print_summary(hashes)
     print("every artefact has the same bytes on every machine" if not differ else f"{differ} artefacts differ")
     sys.exit(bool(differ))
 
@@ -84,8 +100,7 @@ def artefacts(command: list[str], environment: dict[str, str], changes: dict, ca
     with tempfile.TemporaryDirectory(prefix="plumbline-cpu-") as folder:
         copy = Path(folder)
         shutil.copytree(ROOT / "stages", copy / "stages", ignore=shutil.ignore_patterns("__pycache__"))
-        for name, source in SOURCES.items():
-            shutil.copy(source, copy / name)
+        write_mixed_table(copy / "mixed.csv")
         write_params(copy / "params.yaml", changes)
         machine = {"PATH": os.environ["PATH"], "HOME": folder, "XDG_CACHE_HOME": str(cache), "LC_ALL": "C.UTF-8"}
         for stage in STAGES:
@@ -111,22 +126,54 @@ def write_params(path: Path, changes: dict) -> None:
         yaml.dump(values, file)
 
 
+def write_mixed_table(path: Path) -> None:
+    """900 customers as CSV: numbers of odd scales, text, dates, times, truths, and gaps in all of them.
+
+    Written by this process, so that every machine reads the same bytes.
+    """
+    draw = random.Random(0)
+    plans, day = ("basic", "plus", "Größe XL", "pro", "rare one"), datetime.date(2021, 1, 1)
+    with path.open("w", encoding="utf-8", newline="") as file:
+        rows = csv.writer(file)
+        names = ["number", "age", "income", "tiny", "plan", "since", "last_call", "minutes", "active", "constant"]
+        rows.writerow([*names, "churned"])
+        for row in range(900):
+            age, income = draw.randint(18, 90), draw.paretovariate(1.2) * 1e4
+            since = day + datetime.timedelta(days=draw.randrange(1500))
+            call = datetime.datetime(2025, 3, 1) + datetime.timedelta(seconds=draw.randrange(10**7))
+            plan = draw.choices(plans, (50, 30, 15, 5, 0.3))[0]
+            logit = (age - 50) / 12 + (plan == "pro") - (income > 3e4) + draw.gauss(0, 1)
+            cells = [age, f"{income:.2f}", draw.gauss(0, 1e-18), plan, since, call, draw.randint(0, 300) / 4]
+            cells += [draw.choice(["true", "false"])]
+            rows.writerow([row, *("" if draw.random() < 0.07 else c for c in cells), 7, "yes" if logit > 0 else "no"])
+
+
 def table(job: str, hashes: dict[str, dict[str, str]]) -> int:
     """Print a job's table, a column a machine; returns how many artefacts are not the same on all."""
     files = sorted({file for found in hashes.values() for file in found})
     width = max((len(name) for name in hashes), default=8) + 2
-    print(f"\n{job}\n{'':<36}" + "".join(f"{name:<{width}}" for name in hashes))
+    print(f"\n{job}\n{'':<36}" + "".join(f"{name:<{width}}" for name in hashes).rstrip())
     differ = 0
     for file in files:
         found = [hashes[name].get(file, "missing") for name in hashes]
         differ += len(set(found)) > 1
         print(
             f"{file:<36}"
-            + "".join(f"{digest:<{width}}" for digest in found)
+            + "".join(f"{digest:<{width}}" for digest in found).rstrip()
             + ("  NOT THE SAME" * (len(set(found)) > 1))
         )
     print(flush=True)
     return differ
+
+
+def print_summary(hashes: dict[str, dict[str, dict[str, str]]]) -> None:
+    """A line a machine, a column a job: the number of artefacts and one hash over all of them."""
+    print(f"{'all artefacts of':<18}" + "".join(f"{job:<20}" for job in hashes).rstrip())
+    for name in next(iter(hashes.values())):
+        found = [machines_of[name] for machines_of in hashes.values()]
+        cells = [f"{len(files)}: {hashlib.sha256(json.dumps(files).encode()).hexdigest()[:12]}" for files in found]
+        print(f"{name:<18}" + "".join(f"{cell:<20}" for cell in cells).rstrip())
+    print()
 
 
 if __name__ == "__main__":
