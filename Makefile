@@ -17,10 +17,12 @@ test: .venv/installed
 verify: .venv/installed
 	@python -m stages.verify
 
-# Time, memory and ratios beside the peers; about ten minutes. The other benchmarks/ say in their first lines what they do.
+# Time, memory and ratios beside the peers, on a machine that does nothing else; some ten minutes on two cores. Results
+# go to benchmarks/results. The other benchmarks/ say in their first lines what they do.
 bench: .venv/installed
-	python benchmarks/whole.py
 	python benchmarks/training.py
+	OMP_NUM_THREADS=1 python benchmarks/whole.py
+	python benchmarks/gpu.py
 	python benchmarks/portable_cost.py
 
 .venv/installed: requirements.txt

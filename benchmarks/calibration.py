@@ -12,18 +12,18 @@ import argparse
 import sys
 from pathlib import Path
 
+import msgspec
 import numpy as np
 
 ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT))  # a script outside the package, run from anywhere
 
-from stages import kernel, model, scores, stream, synthetic, training  # noqa: E402
-from stages.params import MakeData, Train  # noqa: E402
+from stages import kernel, model, params, scores, stream, synthetic, training  # noqa: E402
 
 MOST_NETWORKS = 32
 POOL = 20_000  # rows that stand for the population
 FOR_TRUTH = 20  # comparisons whose networks are scored on the whole pool
-BASE = {"hidden_size": 32, "learning_rate": 0.01, "batch_size": 32, "epochs": 20, "replicas": 32, "engine": "compiled"}
+BASE = params.read(ROOT / "params.yaml")
 CHANGES = {
     "no change": {},
     "hidden 8": {"hidden_size": 8},
@@ -72,7 +72,7 @@ def calibrate(classes: int, rows: int, comparisons: int) -> list[str]:
 
 def table(classes: int):
     """800 training rows and the pool, from the synthetic rule: x (n, 10), y (n,)."""
-    settings = MakeData("", "y", 800 + POOL, 10, 0.25, classes)
+    settings = msgspec.structs.replace(BASE.make_data, samples=800 + POOL, classes=classes)
     made = synthetic.make(settings, stream.seeded(42))
     x = np.column_stack([made.column(f"x{i}").to_numpy() for i in range(10)])
     return np.ascontiguousarray(x), made.column("y").to_numpy().astype(np.int32)
@@ -80,7 +80,7 @@ def table(classes: int):
 
 def trained(data, classes: int, changes: dict, seed: int) -> dict[str, np.ndarray]:
     """Weights of 32 networks by the pipeline's own training, every network with a fresh seed."""
-    settings = Train(**(BASE | changes))
+    settings = msgspec.structs.replace(BASE.train, **changes)
     generators = [stream.seeded(stream.seed_of_replica(seed, r)) for r in range(MOST_NETWORKS)]
     weights = model.initial_weights(generators, 10, settings.hidden_size, model.outputs_for(classes))
     shuffles = np.stack([stream.shuffle_seeds(generator, settings.epochs) for generator in generators])

@@ -1,7 +1,8 @@
 """What the same bits everywhere cost: the kernel as it is against its own source with fastmath and libm's exp and log.
 
 One thread. Both are compiled in one process and take turns, so that a ratio comes from runs of the same moment; time is
-the processor's, which other programs on the machine touch least. Prints the median ratio and the range of its pairs.
+the processor's, which other programs on the machine touch least. Prints the median ratio and the range of its pairs,
+and writes them to benchmarks/results/portable_cost.txt; exits 1 if a median is over its limit.
 
     python benchmarks/portable_cost.py [pairs]
 """
@@ -37,7 +38,7 @@ def main() -> None:
     pairs = int(sys.argv[1]) if len(sys.argv) > 1 else 15
     with tempfile.TemporaryDirectory(prefix="plumbline-cost-") as folder:
         kernels = {"ours": kernel, "loose": loose(Path(folder))}
-        over = False
+        over, lines = False, []
         for name, (n, d, h, batch, networks, epochs, most) in JOBS.items():
             x = stream.normal(stream.seeded(1), n * d).reshape(n, d)
             y = (x[:, 0] + x[:, 1] * x[:, 2] > 0).astype(np.int32)
@@ -57,10 +58,11 @@ def main() -> None:
                     best = {key: min(best[key], seconds[key]) for key in best}
             ratio = statistics.median(ratios)
             over |= ratio > most
-            print(f"{name}: {best['ours']:.3f} s against {best['loose']:.3f} s", end=", ")
-            print(
-                f"{ratio:.2f} times ({min(ratios):.2f} to {max(ratios):.2f} in {pairs} pairs), limit {most}", flush=True
-            )
+            taken = f"{best['ours']:.3f} s against {best['loose']:.3f} s"
+            spread = f"{ratio:.2f} times ({min(ratios):.2f} to {max(ratios):.2f} in {pairs} pairs), limit {most}"
+            lines.append(f"{name}: {taken}, {spread}")
+            print(lines[-1], flush=True)
+    (ROOT / "benchmarks" / "results" / "portable_cost.txt").write_text("\n".join(lines) + "\n")
     sys.exit(over)
 
 

@@ -62,6 +62,7 @@ class Train(Section):
     patience: Annotated[int, msgspec.Meta(ge=0)]
     replicas: Count
     engine: Literal["compiled", "torch"]
+    device: Literal["cpu", "cuda"]
 
 
 class Evaluate(Section):
@@ -150,6 +151,11 @@ def _check_together(params: Params, path) -> None:
         raise UserError(
             f"{path}: train.learning_rate times train.weight_decay must be below 1, for each step shrinks the weights "
             f"by it, not {train.learning_rate} times {train.weight_decay}; lower one of them"
+        )
+    if train.device == "cuda" and train.engine == "compiled":
+        raise UserError(
+            f"{path}: train.device is cuda and train.engine is compiled, which runs on a CPU alone; "
+            "set train.engine to torch, or train.device to cpu"
         )
     for name in (params.make_data.target, split.group, split.time):
         if name in params.make_data.drop:

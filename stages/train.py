@@ -21,6 +21,10 @@ from stages.errors import run
 
 def main() -> None:
     settings = params.read()
+    if settings.train.device == "cuda":  # said before the tables are read; importing torch is for those who use it
+        from stages import batched
+
+        batched.check_device(settings.train.device)
     part, facts = table.read("data/train.parquet")
     watched, _ = table.read("data/validation.parquet")
     fitted = encoding.fit(part, facts, settings.train.encoding)

@@ -81,12 +81,17 @@ def share_of_rate(settings, epoch: int) -> float:
 
 
 def trainer_for(settings, data, weights):
-    """The engine that train.engine names; both have the same methods."""
+    """The engine that train.engine and train.device name; all have the same methods."""
+    given = *data, weights, settings.batch_size, settings.learning_rate, settings.weight_decay
+    if settings.device == "cuda":
+        from stages import batched
+
+        return batched.Trainer(*given, settings.device)
     if settings.engine == "torch":
         from stages import network
 
-        return network.Trainer(*data, weights, settings.batch_size, settings.learning_rate, settings.weight_decay)
-    return kernel.Trainer(*data, weights, settings.batch_size, settings.learning_rate, settings.weight_decay)
+        return network.Trainer(*given)
+    return kernel.Trainer(*given)
 
 
 def joined(parts: list[dict[str, np.ndarray]]) -> dict[str, np.ndarray]:

@@ -30,7 +30,8 @@ def main() -> None:
     if changed:
         print(f"not what is uncommitted: {', '.join(changed[:5])}{', ...' if len(changed) > 5 else ''}", flush=True)
     committed = lock_of(show(prefix + "dvc.lock"), "dvc.lock of HEAD")
-    exempt = EXEMPT if yaml(show(prefix + "params.yaml"))["train"]["engine"] == "torch" else ()
+    train = yaml(show(prefix + "params.yaml"))["train"]
+    exempt = EXEMPT if train["engine"] == "torch" else ()
 
     with tempfile.TemporaryDirectory(prefix="plumbline-verify-") as scratch:
         copy = Path(scratch, "copy", prefix)
@@ -46,7 +47,8 @@ def main() -> None:
         notes = list(explanations(rows, copy, prefix, committed, made))
     print("".join(f"\n{note}" for note in notes))
     if exempt:
-        print("train.engine is torch: the bits of train and evaluate are this machine's and are not held to dvc.lock")
+        where = "this GPU's" if train.get("device") == "cuda" else "this machine's"
+        print(f"train.engine is torch: the bits of train and evaluate are {where} and are not held to dvc.lock")
     if wrong:
         raise UserError(
             f"{len(wrong)} of {len(rows)} lines above are not as dvc.lock of {head[:10]} has them; run `dvc repro`, "

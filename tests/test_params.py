@@ -36,6 +36,8 @@ def test_the_projects_own_file_is_good():
         ("train.learning_rate", "fast", ["train.learning_rate", "number", "'fast'"]),
         ("train.hiden_size", 64, ["train.hiden_size", "64", "did you mean train.hidden_size?"]),
         ("train.engine", "tensorflow", ["train.engine", "compiled or torch", "'tensorflow'"]),
+        ("train.device", "gpu", ["train.device", "cpu or cuda", "'gpu'"]),
+        ("train.device", "cuda", ["train.device is cuda", "train.engine is compiled", "train.engine to torch"]),
         ("trian", {}, ["trian", "did you mean train?"]),
         ("train", 3, ["train must hold", "3"]),
         ("seed", -1, ["seed", ">= 0", "-1"]),

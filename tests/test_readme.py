@@ -1,5 +1,6 @@
 """What the README says, against what the commands print."""
 
+import json
 import re
 
 import pytest
@@ -44,6 +45,24 @@ def test_commands_that_the_readme_names_are_there():
         re.findall(r"(\.github/\S+\.\w+)", README)
     ):
         assert (ROOT / script.rstrip("`")).exists(), script
+
+
+def test_the_figures_of_the_benchmarks_are_those_in_their_results():
+    results = ROOT / "benchmarks" / "results"
+    assert (results / "training.txt").read_text().strip() in {block.strip() for block in BLOCKS}
+    whole = json.loads((results / "whole.json").read_text())
+    for what, row in whole["time"].items():
+        (line,) = re.findall(rf"^\| `{what.partition(',')[0]}`.*, s \| (.*) \|$", README, flags=re.MULTILINE)
+        spread = f"{row['ratio']:.2f} ({row['lowest']:.2f} to {row['highest']:.2f})"
+        assert line == f"{row['ours']:.2f} | {row['ordinary']:.2f} | {spread}"
+    for stage, row in whole["peak_memory_mib"].items():
+        figures = f"{row['ours']:.0f} | {row['ordinary']:.0f} | {row['ratio']:.2f}"
+        assert f"| peak memory of `{stage}`, MiB | {figures} |" in README
+
+
+def test_pictures_and_files_of_the_benchmarks_are_there():
+    for name in set(re.findall(r"benchmarks/(?:results/)?\w+\.(?:svg|txt|c|json)", README)):
+        assert (ROOT / name).exists(), name
 
 
 def test_the_pytorch_example_runs(default):

@@ -3,6 +3,7 @@ import json
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 from conftest import assert_one_line
 
 from stages import kernel, model, stream, training
@@ -22,6 +23,7 @@ def settings(**changes):
         "patience": 0,
         "replicas": 4,
         "engine": "compiled",
+        "device": "cpu",
     }
     return Train(**values | changes)
 
@@ -76,6 +78,11 @@ def test_a_loss_that_is_not_finite_names_epoch_network_and_learning_rate(project
 
 def test_the_torch_engine_prints_the_same_figures(project, default):
     project.set(train__engine="torch", train__replicas=2)
+    assert_the_printed_figures(project, default)
+
+
+def assert_the_printed_figures(project, default):
+    """Those of the epochs that the notebook printed, after `dvc repro`."""
     project.run("dvc", "repro", "-q")
     for name, columns in {"metrics/history.csv": "train", "metrics/plots/test_epochs.csv": "test"}.items():
         ours, theirs = (pd.read_csv(side.path(name)) for side in (project, default))
@@ -83,6 +90,18 @@ def test_the_torch_engine_prints_the_same_figures(project, default):
             column = f"{columns}_{metric}"
             same = [f"{a:.{decimals}f}" == f"{b:.{decimals}f}" for a, b in zip(ours[column], theirs[column])]
             assert all(same[i] for i in (0, 4, 9, 14, 19)), column
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a CUDA device")
+def test_a_device_that_is_not_there_is_said_before_the_work(project):
+    project.set(train__engine="torch", train__device="cuda")
+    assert_one_line(project.stage("train", fails=True), "train.device is cuda", torch.__version__, "set it to cpu")
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
+def test_a_gpu_prints_the_same_figures(project, default):
+    project.set(train__engine="torch", train__device="cuda", train__replicas=2)
+    assert_the_printed_figures(project, default)
 
 
 def test_a_replica_is_what_it_is_alone_through_the_whole_stage(project, default):
@@ -170,9 +189,18 @@ def test_patience_that_never_runs_out_keeps_the_best_of_all_epochs():
     assert patient[3] == 1 + int(np.argmin([row["validation_loss"] for row in through[2]]))
 
 
+def batched_trainer(settings, data, weights):
+    """What train.device: cuda trains with, here on the CPU."""
+    from stages import batched
+
+    return batched.Trainer(*data, weights, settings.batch_size, settings.learning_rate, settings.weight_decay)
+
+
+@pytest.mark.parametrize("trainer_for", [training.trainer_for, batched_trainer])
 @pytest.mark.parametrize("changes", [{"patience": 3}, {"schedule": "cosine", "weight_decay": 0.1}])
-def test_both_engines_have_the_same_settings(changes):
+def test_all_engines_have_the_same_settings(changes, trainer_for, monkeypatch):
     ours = training.train(*watched_problem(replicas=2, epochs=8, **changes), silent)
+    monkeypatch.setattr(training, "trainer_for", trainer_for)
     theirs = training.train(*watched_problem(replicas=2, epochs=8, engine="torch", **changes), silent)
     assert ours[3] == theirs[3]
     for name in ours[0]:
@@ -180,8 +208,6 @@ def test_both_engines_have_the_same_settings(changes):
 
 
 def test_cosine_is_torchs_schedule_stepped_every_epoch():
-    import torch
-
     optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=0.3)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, T_max=13)
     for epoch in range(1, 14):

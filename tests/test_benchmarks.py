@@ -1,0 +1,37 @@
+"""The benchmark's own code: what it measures must be the same training."""
+
+import runpy
+import shutil
+
+import numpy as np
+import pytest
+from conftest import ROOT
+from test_kernel import orders_for, problem
+
+from stages import kernel
+
+TRAINING = runpy.run_path(str(ROOT / "benchmarks" / "training.py"))
+
+
+@pytest.mark.skipif(not shutil.which("cc"), reason="no C compiler")
+@pytest.mark.parametrize("n, batch", [(100, 32), (700, 300)])
+def test_hand_written_c_trains_what_the_kernel_trains(tmp_path, n, batch):
+    x, y, weights = problem(n, 10, 32, 1)
+    ours = kernel.Trainer(x, y, weights, batch, 0.01)
+    packed = kernel.pack(weights)[0]
+    state = packed, np.zeros_like(packed), np.zeros_like(packed), np.ones(2)
+    epoch = TRAINING["c_epoch"](TRAINING["compile_c"](tmp_path))
+    for number in range(5):
+        order = orders_for(n, 1, number)
+        unshuffled = 0  # in place of a seed
+        loss = epoch(x, y.astype(np.float32), order[0].copy(), n, batch, 0.01, unshuffled, *state)
+        assert loss == pytest.approx(ours.epoch(order)[0, 0], rel=1e-4)
+    np.testing.assert_allclose(packed, kernel.pack(ours.weights)[0], atol=3e-4)
+
+
+def test_the_plot_is_of_the_table(tmp_path):
+    jobs = TRAINING["measured"]((ROOT / "benchmarks" / "results" / "training.txt").read_text())
+    assert list(jobs) == [job.name for job in TRAINING["JOBS"]]
+    assert all(speed > 0 and "kernel" in next(iter(sides)) for sides in jobs.values() for speed in sides.values())
+    TRAINING["draw"](jobs, tmp_path / "plot.svg")
+    assert "</svg>" in (tmp_path / "plot.svg").read_text()
