@@ -1,3 +1,5 @@
+import json
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -84,6 +86,15 @@ def test_what_a_network_holds_out_moves_no_weight():
     assert before[2][-1]["validation_loss"] != after[2][-1]["validation_loss"]
 
 
+def test_a_validation_part_is_then_left_for_the_judge():
+    (data, _, *rest), draws, _ = own_rows(replicas=2, patience=3)
+    without = training.train(data, NONE, *rest, silent, None, draws)
+    beside = training.train(data, (data[0], 1 - data[1]), *rest, silent, None, draws)
+    assert without[2:] == beside[2:]
+    for name in without[0]:
+        np.testing.assert_array_equal(without[0][name], beside[0][name])
+
+
 def test_networks_are_what_they_are_alone(monkeypatch):
     arguments, draws, _ = own_rows(replicas=5, patience=3)
     together = training.train(*arguments, silent, None, draws)
@@ -104,8 +115,6 @@ def test_losses_of_own_rows_are_those_of_the_rows_alone():
 
 
 def test_through_the_stages_without_a_validation_part(project):
-    import json
-
     project.set(train__held_out=0.1, train__patience=2, train__epochs=30, train__learning_rate=0.1, train__replicas=3)
     project.run("dvc", "repro", "-q")
     figures = json.loads(project.read("metrics/train.json"))
