@@ -319,19 +319,20 @@ class Trainer:
         self.state = self.packed, *moments, np.ones((len(self.packed), 2))  # and the powers of beta1 and beta2
 
     def epoch(self, orders: np.ndarray) -> np.ndarray:
-        """One epoch of every network in its order of rows, int32 or int64 (R, n).
+        """One epoch of every network in its order of rows, int32 or int64 (R, n), all rows or its own.
 
         Returns mean loss and accuracy over the epoch, each row as it was when its batch came: float64 (R, 2).
         """
-        sums = np.zeros((len(orders), 2))
+        networks, rows = orders.shape
+        sums = np.zeros((networks, 2))
         _, h, k = self.sizes
-        if len(orders) > 1:
+        if networks > 1:
             epoch, orders, state, out = _epoch_by_network, orders, self.state, sums
         else:
             epoch = _epoch_by_shard if shards_of(self.batch_size) > 1 else _epoch_serial
             orders, state, out = orders[0], [array[0] for array in self.state], sums[0]
         epoch(self.x, self.y, orders, self.batch_size, h, k, *state, self.learning_rate, self.weight_decay, out)
-        return sums / len(self.x)
+        return sums / rows
 
     def select(self, networks: np.ndarray) -> None:
         """Go on with some of the networks only: their indices, or a mask."""
@@ -379,28 +380,32 @@ def _probability(logits, out):
         out[c] = np.float32(exp(np.float64(logits[c]) - top) / total)
 
 
-def _mean_losses(x, y, weights, h, k, sums):
+def _mean_losses(x, y, rows, weights, h, k, sums):
     for r in prange(len(weights)):
+        own = rows[r] if len(rows) > 1 else rows[0]
         tile = max(4, SCRATCH // h // 4 * 4)
         hidden = np.empty((tile, h), np.float32)
         logits = np.empty((tile, k), np.float32)
-        for start in range(0, len(x), tile):
-            rows = x[start : start + tile]
-            n = len(rows)
-            _forward(rows, weights[r], h, k, hidden[:n], logits[:n])
-            _loss(logits[:n], y[start : start + tile], len(x), sums[r])
+        for start in range(0, own.size, tile):
+            some = own[start : start + tile]
+            n = len(some)
+            _forward(x[some], weights[r], h, k, hidden[:n], logits[:n])
+            _loss(logits[:n], y[some], own.size, sums[r])
 
 
 _mean_losses = compiled(_mean_losses, parallel=True)
 
 
-def mean_losses(x: np.ndarray, y: np.ndarray, weights: dict[str, np.ndarray]) -> np.ndarray:
-    """Mean loss and accuracy of R networks on n >= 1 rows, in bits that early stopping may go by: float64 (R, 2)."""
+def mean_losses(x: np.ndarray, y: np.ndarray, rows: np.ndarray, weights: dict[str, np.ndarray]) -> np.ndarray:
+    """Mean loss and accuracy of R networks, in bits that early stopping may go by: float64 (R, 2).
+
+    rows: numbers of n >= 1 rows of x and y, one line for all networks (1, n) or one each (R, n).
+    """
     _, h, _ = weights["net.0.weight"].shape
     r, k = weights["net.2.bias"].shape
     sums = np.zeros((r, 2))
-    _mean_losses(x, y, pack(weights), h, k, sums)
-    return sums / len(x)
+    _mean_losses(x, y, rows, pack(weights), h, k, sums)
+    return sums / rows.shape[1]
 
 
 def probabilities(x: np.ndarray, weights: dict[str, np.ndarray]) -> np.ndarray:

@@ -60,6 +60,7 @@ class Train(Section):
     batch_size: Count
     epochs: Count
     patience: Annotated[int, msgspec.Meta(ge=0)]
+    held_out: Annotated[float, msgspec.Meta(ge=0, le=0.5)]
     replicas: Count
     engine: Literal["compiled", "torch"]
     device: Literal["cpu", "cuda"]
@@ -142,10 +143,10 @@ def _check_together(params: Params, path) -> None:
             f"{path}: {chosen[0]} ({named[chosen[0]]}) and {chosen[1]} ({named[chosen[1]]}) cannot both be kept: "
             f"each says which rows go together; set {chosen[0]} to {rest} or {chosen[1]} to null"
         )
-    if train.patience and not split.validation:
+    if train.patience and not (split.validation or train.held_out):
         raise UserError(
-            f"{path}: train.patience is {train.patience} and there is no validation part to watch; "
-            f"set split.validation above 0, or train.patience to 0"
+            f"{path}: train.patience is {train.patience} and there is nothing to watch; "
+            f"set split.validation or train.held_out above 0, or train.patience to 0"
         )
     if train.learning_rate * train.weight_decay >= 1:
         raise UserError(

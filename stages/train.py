@@ -3,7 +3,8 @@
 Reads data/train.parquet and data/validation.parquet; writes models/model.safetensors (all networks),
 models/epochs.safetensors (network 0 after every epoch, for evaluate), metrics/train.json and metrics/history.csv.
 Network 0 goes on from where the table's stream stands; network r > 0 has a stream of its own. Each draws its initial
-weights and then three numbers an epoch, so what becomes of one depends on no other. Nothing here sees the test part.
+weights, then three numbers an epoch and three for the rows that it holds out, so what becomes of one depends on no
+other. Nothing here sees the test part.
 
     python -m stages.train
 """
@@ -15,7 +16,7 @@ from collections.abc import Callable, Iterator
 
 import numpy as np
 
-from stages import encoding, files, known_answer, model, params, snapshot, stream, table, training
+from stages import encoding, files, held_out, known_answer, model, params, snapshot, stream, table, training
 from stages.errors import run
 
 
@@ -38,21 +39,26 @@ def main() -> None:
     sizes = fitted.width, settings.train.hidden_size, model.outputs_for(len(facts.classes))
     weights = model.initial_weights(generators, *sizes)
     shuffles = np.stack([stream.shuffle_seeds(generator, settings.train.epochs) for generator in generators])
+    draws = np.concatenate([stream.shuffle_seeds(generator, 1) for generator in generators])  # for train.held_out
+    rows = len(part) - int(held_out.counts(data[1], settings.train.held_out).sum())
+    if rows < len(part):
+        print(f"each network holds out {len(part) - rows} of the {len(part)} rows, to watch them")
     parameters = sum(array[0].size for array in weights.values())
-    print(f"{len(part)} rows, {sizes[0]} features, {parameters} parameters, {len(generators)} networks")
+    print(f"{rows} rows, {sizes[0]} features, {parameters} parameters, {len(generators)} networks")
 
     keeper, portable = None, True
     if settings.train.engine == "compiled":
         portable = known_answer.found(len(generators)) == known_answer.ANSWER
-        keeper = snapshot.Keeper(snapshot.PATH, settings.train, *data, *watch, *weights.values(), shuffles)
+        keeper = snapshot.Keeper(snapshot.PATH, settings.train, *data, *watch, *weights.values(), shuffles, draws)
     if not portable:
         print(
             f"this machine ({platform.machine()}, {platform.platform()}) fails the known answer: its numbers are not "
             "those of other machines; the run goes on, and metrics/train.json says so",
             file=sys.stderr,
         )
+    given = data, watch, weights, shuffles, settings.train
     with progress(settings.train.epochs, shuffles.size) as advance:
-        weights, epochs, history, kept = training.train(data, watch, weights, shuffles, settings.train, advance, keeper)
+        weights, epochs, history, kept = training.train(*given, advance, keeper, draws)
 
     counts = np.bincount(data[1], minlength=len(facts.classes)).tolist()
     card = model.Card(facts.target, facts.classes, counts, fitted)
@@ -63,7 +69,7 @@ def main() -> None:
     figures = {"loss": last["train_loss"], "accuracy": last["train_accuracy"], "parameters": parameters}
     if settings.train.patience:
         figures |= {"epoch": kept, "validation_loss": last["validation_loss"]}
-    figures |= {"rows": len(part), "batches": -(-len(part) // settings.train.batch_size)}
+    figures |= {"rows": rows, "batches": -(-rows // settings.train.batch_size)}
     figures = files.six_digits(figures)
     if len(facts.classes) == 2:  # of the whole table and in float32, as the notebook's mean is
         figures["positive_rate"] = float(np.float32(facts.class_counts[1] / sum(facts.class_counts)))

@@ -9,7 +9,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from stages import kernel, snapshot, stream
+from stages import held_out, kernel, snapshot, stream
 from stages.arithmetic import sincos
 from stages.early_stopping import Best
 from stages.errors import UserError
@@ -18,12 +18,13 @@ from stages.snapshot import Progress
 SHUFFLED_ROWS = 2**25  # most row numbers of shuffled epochs held at once (128 MiB)
 
 
-def train(data, watch, weights, shuffles, settings, advance: Callable[[int, dict | None], None], keeper=None):
+def train(data, watch, weights, shuffles, settings, advance: Callable[[int, dict | None], None], keeper=None, draws=()):
     """Train all networks; returns their weights, network 0's weights after each epoch, its history and kept epoch.
 
     data and watch: (x, y) of the training and validation part; weights: initial, by name (R, ...); shuffles: seeds
     (R, epochs); settings: the train section; advance(networks, row) is called after every epoch of some networks, with
-    network 0's new row of the history; keeper: a snapshot.Keeper of all this, or None.
+    network 0's new row of the history; keeper: a snapshot.Keeper of all this, or None; draws: seeds (R,) of the rows
+    that each network watches instead of the validation part, when train.held_out is above 0.
     """
     # As many networks at a time as have their shuffled row numbers fit; with the default table that is all of them.
     together = max(SHUFFLED_ROWS // len(data[0]), 1)
@@ -38,10 +39,11 @@ def train(data, watch, weights, shuffles, settings, advance: Callable[[int, dict
             snapshot.restore(trainer.state, run.state)
         else:
             run.best = Best.start(settings.patience, trainer.weights)
+        own = held_out.draw(draws[group], data[1], settings.held_out) if settings.held_out else None
         for epoch in range(run.epoch + 1, settings.epochs + 1):
             run.epoch = epoch
-            orders = stream.permutations(shuffles[group][run.best.running, epoch - 1], len(data[0]))
-            going_on, row = one_epoch(trainer, orders, watch, settings, run)
+            orders, watched = rows_of(own, data, watch, shuffles[group][:, epoch - 1], run.best.running)
+            going_on, row = one_epoch(trainer, orders, watched, settings, run)
             advance(len(orders), row)
             if not going_on.any():
                 break
@@ -56,6 +58,18 @@ def train(data, watch, weights, shuffles, settings, advance: Callable[[int, dict
     return joined(run.trained), joined(run.epochs), run.history, run.kept
 
 
+def rows_of(own, data, watch, seeds: np.ndarray, running: np.ndarray) -> tuple[np.ndarray, tuple]:
+    """The order (R, n) in which the running networks take their rows, and what they watch: x, y and rows of these.
+
+    own: what held_out.draw gave the group's networks, or None: all train on all rows, and watch the validation part.
+    """
+    if own is None:
+        return stream.permutations(seeds[running], len(data[0])), (*watch, np.arange(len(watch[0]))[None])
+    trained, watched = own[0][running], own[1][running]
+    orders = stream.permutations(seeds[running], trained.shape[1])
+    return np.take_along_axis(trained, orders, axis=1), (*data, watched)
+
+
 def one_epoch(trainer, orders: np.ndarray, watch, settings, run: Progress) -> tuple[np.ndarray, dict | None]:
     """Train the running networks for an epoch; returns which of them go on, a mask, and network 0's row if it ran."""
     running = run.first + run.best.running
@@ -63,7 +77,7 @@ def one_epoch(trainer, orders: np.ndarray, watch, settings, run: Progress) -> tu
     trained = trainer.epoch(orders)
     check_finite(trained, run.epoch, running, settings.learning_rate)
     weights, watched, row = trainer.weights, None, None
-    if len(watch[0]) and (running[0] == 0 or settings.patience):
+    if watch[2].size and (running[0] == 0 or settings.patience):
         watched = kernel.mean_losses(*watch, weights)
         check_finite(watched, run.epoch, running, settings.learning_rate)
     if running[0] == 0:

@@ -38,6 +38,22 @@ def test_the_exercise_is_the_one_tested(name, change):
     assert f"dvc exp run -n {name} -S {change}" in README
 
 
+def test_the_figures_on_real_tables_are_the_benchmarks():
+    text = (ROOT / "benchmarks/results/tables.txt").read_text(encoding="utf-8")
+    command = next(block for block in BLOCKS if "customers.csv" in block)
+    setting = next(line for line in text.splitlines() if line.startswith("Setting:"))
+    assert set(re.findall(r"-S (\S+)", setting)) == set(re.findall(r"-S (\S+)", command)[2:])
+    won = re.findall(r"log loss on (\d+) of (\d+) tables .* in ROC AUC on (\d+)", text)
+    (alone, n, alone_area), (ours, _, ours_area), (new_alone, new, new_alone_area), (new_ours, _, new_area) = won
+    better = sum(int(count) for count in re.findall(r"ensemble is better than network 0 in log loss on (\d+)", text))
+    told = re.search(r"How good it is: .*", README, flags=re.DOTALL)[0].split("\n\n")[0].replace("\n", " ")
+    assert f"on {new} tables that were not looked at" in told
+    assert f"in log loss on {new_ours} and in ROC AUC on {new_area}, and network 0 alone on {new_alone} and" in told
+    assert f"alone on {new_alone} and {new_alone_area}. On the {n} tables" in told
+    assert f"these are {ours} and {ours_area}, {alone} and {alone_area}. The ensemble" in told
+    assert f"on {better} of the {int(n) + int(new)} in log loss" in told
+
+
 def test_commands_that_the_readme_names_are_there():
     for module in set(re.findall(r"python -m stages\.(\w+)", README)) - {"NAME"}:
         assert (ROOT / "stages" / f"{module}.py").exists(), module

@@ -47,8 +47,8 @@ def killed_after(epochs):
     return advance
 
 
-def keeper_for(path, data, weights, shuffles, parameters):
-    return snapshot.Keeper(path, parameters, *data, *weights.values(), shuffles)
+def keeper_for(path, data, weights, shuffles, parameters, draws=()):
+    return snapshot.Keeper(path, parameters, *data, *weights.values(), shuffles, *draws)
 
 
 @pytest.fixture
@@ -105,6 +105,26 @@ def test_early_stopping_goes_on_with_the_same_bits(tmp_path, monkeypatch, every_
         again = training.train(data, watch, weights, shuffles, patient, silent, keeper)
         assert_same(again, whole)
         assert again[3] == whole[3]
+
+
+@pytest.mark.parametrize("together", [1, 10_000])
+def test_networks_with_rows_of_their_own_go_on_with_the_same_bits(tmp_path, monkeypatch, every_epoch, together):
+    monkeypatch.setattr(training, "SHUFFLED_ROWS", together)
+    data, weights, shuffles = problem(epochs=12)
+    own = settings(patience=2, epochs=12, learning_rate=0.1, held_out=0.2)
+    draws, counted = np.arange(4, dtype=np.uint64), Seen()
+    whole = training.train(data, NONE, weights, shuffles, own, counted.advance, None, draws)
+    path = tmp_path / "resume.safetensors"
+    for stop in range(1, len(counted.networks)):
+        with pytest.raises(Killed):
+            keeper = keeper_for(path, data, weights, shuffles, own, [draws])
+            training.train(data, NONE, weights, shuffles, own, killed_after(stop), keeper, draws)
+        assert keeper_for(path, data, weights, shuffles, own, [draws + 1]).find() == snapshot.Progress()
+        keeper = keeper_for(path, data, weights, shuffles, own, [draws])
+        again = training.train(data, NONE, weights, shuffles, own, silent, keeper, draws)
+        assert_same(again, whole)
+        assert again[3] == whole[3]
+        keeper.drop()
 
 
 def test_a_snapshot_of_another_training_is_not_used(tmp_path, every_epoch, monkeypatch):

@@ -21,6 +21,7 @@ def settings(**changes):
         "batch_size": 32,
         "epochs": 3,
         "patience": 0,
+        "held_out": 0.0,
         "replicas": 4,
         "engine": "compiled",
         "device": "cpu",
