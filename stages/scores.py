@@ -81,20 +81,19 @@ def auc_contributions(score: np.ndarray, positive: np.ndarray) -> np.ndarray:
     negatives it ranks above (ties half), a negative row's V01 the share of positives above it.
     phi = AUC + (n / n1) (V10 - AUC) for positives, AUC + (n / n0) (V01 - AUC) for negatives; both must occur.
     """
-    ones, zeros = np.sort(score[positive]), np.sort(score[~positive])
-    below = _rank(zeros, score[positive])
-    above = 1.0 - _rank(ones, score[~positive])
-    area = below.mean()
-    phi = np.empty(len(score))
-    phi[positive] = area + len(score) / len(ones) * (below - area)
-    phi[~positive] = area + len(score) / len(zeros) * (above - area)
-    return phi
-
-
-def _rank(sorted_scores: np.ndarray, score: np.ndarray) -> np.ndarray:
-    """The share of `sorted_scores` below each score, ties half."""
-    ranks = np.searchsorted(sorted_scores, score, "left") + np.searchsorted(sorted_scores, score, "right")
-    return ranks / (2.0 * len(sorted_scores))
+    n, n1 = len(score), np.count_nonzero(positive)
+    order = np.argsort(score)
+    score, ones = score[order], np.r_[0, np.cumsum(positive[order])]
+    starts = np.flatnonzero(np.r_[True, score[1:] != score[:-1]])  # of runs of equal scores: below a run, ties half
+    ends = np.r_[starts[1:], n]
+    below = np.empty((2, n))  # the share of negatives, of positives
+    for shares, ranks, count in (
+        (below[0], starts - ones[starts] + ends - ones[ends], n - n1),
+        (below[1], ones[starts] + ones[ends], n1),
+    ):
+        shares[order] = np.repeat(ranks / (2.0 * count), ends - starts)
+    area = below[0][positive].mean()
+    return np.where(positive, area + n / n1 * (below[0] - area), area + n / (n - n1) * ((1.0 - below[1]) - area))
 
 
 def ratio_contributions(part: np.ndarray, whole: np.ndarray) -> np.ndarray:

@@ -21,8 +21,8 @@ from stages.errors import run
 
 def main() -> None:
     settings = params.read()
-    part, facts = table.read("data/train.parquet")
-    watched, _ = table.read("data/validation.parquet")
+    part, facts = table.stored("data/train.parquet")
+    watched, _ = table.stored("data/validation.parquet")
     fitted = encoding.fit(part, facts, settings.train.encoding)
     for left in fitted.left_out:
         print(f"column {left.name!r} is left out: {left.why}")
