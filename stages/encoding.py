@@ -90,16 +90,16 @@ def check(table: pa.Table | Stored, target: str) -> None:
     for name in table.column_names:
         if name == target:
             continue
-        column = table.column(name)
-        if kind_of(column.type) is None:
+        kind = table.schema.field(name).type
+        if kind_of(kind) is None:
             raise UserError(
-                f"column {name!r} holds {column.type}, and a feature must be a number, text, date or time; "
+                f"column {name!r} holds {kind}, and a feature must be a number, text, date or time; "
                 f"flatten it or leave it out (make_data.drop)"
             )
-        if kind_of(column.type) == "category":
-            _check_text(column, name)
-        elif pa.types.is_integer(column.type):
-            _check_integers(column, name)
+        if kind_of(kind) == "category":
+            _check_text(table.column(name), name)
+        elif pa.types.is_integer(kind):
+            _check_integers(table.column(name), name)
 
 
 def fit(table: pa.Table | Stored, facts: Facts, setting: str) -> Encoding:
@@ -109,13 +109,14 @@ def fit(table: pa.Table | Stored, facts: Facts, setting: str) -> Encoding:
         if name in (facts.target, ROW):
             continue
         column = table.column(name)
-        why = "the split goes by it" if name in facts.split_by else _why_left_out(column)
+        ends = None if kind_of(column.type) == "category" else _ends(column)
+        why = "the split goes by it" if name in facts.split_by else _why_left_out(column, ends)
         if why:
             left_out.append(LeftOut(name, why))
-        elif kind_of(column.type) == "category":
+        elif ends is None:
             columns.append(_category(column, name))
         else:
-            columns.append(_number(column, name, setting))
+            columns.append(_number(column, name, setting, ends))
     if not columns:
         reasons = "; ".join(f"{left.name}: {left.why}" for left in left_out[:10])
         raise UserError(f"no column is left to learn from ({reasons}); add one that differs between rows")
@@ -129,7 +130,7 @@ def encode(encoding: Encoding, rows: pa.Table | Stored, first: int = 0) -> np.nd
     """
     x = np.zeros((len(rows), encoding.width), np.float32)
     row = 0
-    for piece in groups(rows, IN_CACHE):
+    for piece in groups(rows, IN_CACHE, [column.name for column in encoding.columns]):
         _encode_piece(encoding, piece, x[row : row + len(piece)], first + row)
         row += len(piece)
     return x
@@ -243,16 +244,17 @@ def _floats(column: pa.ChunkedArray) -> np.ndarray:
     if kind_of(kind) != "number":
         bits = 32 if pa.types.is_time32(kind) else 64
         column = column.cast(pa.int32() if bits == 32 else pa.int64())
-    return column.cast(pa.float64(), safe=False).to_numpy(zero_copy_only=False).astype(np.float64) / per_second
+    values = column.cast(pa.float64(), safe=False).to_numpy(zero_copy_only=False).astype(np.float64, copy=False)
+    return values if per_second == 1.0 else values / per_second
 
 
 # ---- fitting
 
 
-def _why_left_out(column: pa.ChunkedArray) -> str | None:
+def _why_left_out(column: pa.ChunkedArray, ends: tuple[float, float, int] | None) -> str | None:
     """The reason why a training part's column can teach nothing, if there is one."""
-    if kind_of(column.type) != "category":
-        low, high, missing = _range(column)
+    if ends is not None:
+        low, high, missing = ends
         if missing == len(column):
             return "it is empty"
         if not missing and low == high:
@@ -273,7 +275,7 @@ def _why_left_out(column: pa.ChunkedArray) -> str | None:
     return None
 
 
-def _range(column: pa.ChunkedArray) -> tuple[float, float, int]:
+def _ends(column: pa.ChunkedArray) -> tuple[float, float, int]:
     """Lowest and highest number and the count of missing ones, a piece at a time: most columns are decided by these."""
     low, high, missing = math.inf, -math.inf, 0
     for start in range(0, len(column), IN_CACHE):
@@ -301,10 +303,10 @@ def _is_numbering(column: pa.ChunkedArray) -> bool:
     return could and pc.count_distinct(column).as_py() == n  # last, for it costs the most
 
 
-def _number(column: pa.ChunkedArray, name: str, setting: str) -> Number:
+def _number(column: pa.ChunkedArray, name: str, setting: str, ends: tuple[float, float, int]) -> Number:
     kind = kind_of(column.type)
     if setting == "raw" and kind == "number":
-        low, high, missing = _range(column)
+        low, high, missing = ends
         with np.errstate(over="ignore"):
             if missing or not np.isfinite(np.float32([low, high])).all():
                 _check_raw(_floats(column), column, name)
@@ -355,8 +357,7 @@ def _encode_number(column: Number, values: np.ndarray, inputs: np.ndarray, row: 
     if column.marks_missing:
         inputs[:, 1] = missing
     if column.scale == 0.0:
-        _check_finite_float32(values, column.name, row)
-        inputs[:, 0] = values
+        inputs[:, 0] = _finite_float32(values, column.name, row)
         return
     z = (smooth_clip(values, column.centre, column.scale) - column.mean) / column.deviation
     inputs[:, 0] = np.where(missing, 0.0, z)
@@ -399,19 +400,21 @@ def _check_raw(values: np.ndarray, column: pa.ChunkedArray, name: str) -> None:
             f"column {name!r} has {np.isnan(values).sum()} missing values in the training part (first in its row "
             f"{row}), and train.encoding raw takes numbers as they are; set train.encoding to robust, or fill them"
         )
-    _check_finite_float32(values, name)
+    _finite_float32(values, name)
 
 
-def _check_finite_float32(values: np.ndarray, name: str, row: int = 0) -> None:
+def _finite_float32(values: np.ndarray, name: str, row: int = 0) -> np.ndarray:
     with np.errstate(over="ignore"):
-        wrong = ~np.isfinite(values.astype(np.float32))
-    if wrong.any():
-        i = int(wrong.argmax())
+        narrow = values.astype(np.float32)
+    finite = np.isfinite(narrow)
+    if not finite.all():
+        i = int(finite.argmin())
         value = "missing" if np.isnan(values[i]) else f"{values[i]:g}"
         raise UserError(
             f"column {name!r} is {value} in row {row + i}, and under train.encoding raw a number must be a finite "
             f"float32; train with train.encoding robust, or mend the column"
         )
+    return narrow
 
 
 def is_number(text: str) -> bool:

@@ -11,7 +11,7 @@ import math
 import numpy as np
 import pyarrow as pa
 
-from stages import curves, encoding, files, kernel, model, params, scores, table
+from stages import curves, encoding, files, kernel, model, params, resources, scores, table
 from stages.errors import UserError, run
 from stages.table import ROW
 
@@ -28,6 +28,9 @@ def main() -> None:
         if facts.classes != card.classes:
             raise UserError(f"data/{part}.parquet and the model have different classes; run `dvc repro`")
     n, (networks, k) = len(parts["test"]), saved.weights["net.2.bias"].shape
+    rows, row = sum(map(len, parts.values())), 4 * networks * k
+    resources.check_memory("evaluate", (row + 56 * networks + 100 * k) * n, "train.replicas or the test part's rows")
+    resources.check_disk("evaluate", (row + 20) * rows, "metrics", "train.replicas or the table's rows")
     probability, target = np.empty((networks, n, k), np.float32), np.empty(n, np.int32)
     by_epoch = 0.0
     with table.writing("metrics/predictions.parquet", facts) as writer:

@@ -21,7 +21,7 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from stages import encoding, params, stream, table
+from stages import encoding, params, resources, stream, table
 from stages.errors import UserError, run
 from stages.table import ROW, Facts
 
@@ -35,6 +35,8 @@ def main() -> None:
     source, target, drop = settings.make_data.source, settings.make_data.target, settings.make_data.drop
     generator = stream.seeded(settings.seed) if source.endswith(".py") else None
     rows = generate(source, settings.make_data, generator) if generator else table.read_source(source, texts=[target])
+    if isinstance(rows, table.Stored):
+        resources.check_disk("make_data", rows.nbytes, "data", f"the rows of {source}")
     with table.writing("data/dataset.parquet") as writer:
         n, counts = 0, Counter()
         for group in labelled(rows, source, target, drop):
@@ -71,8 +73,9 @@ def generate(source: str, settings, generator) -> Iterator[pa.Table]:
             piece = as_table(piece, source)
             schema = schema or piece.schema
             if piece.schema != schema:
+                kinds = [", ".join(str(each).splitlines()) for each in (schema, piece.schema)]
                 raise UserError(
-                    f"{source} yields tables of different columns: {schema} and {piece.schema}".replace("\n", ", ")
+                    f"{source} yields tables of different columns ({kinds[0]}; {kinds[1]}); make them alike"
                 )
             yield piece
     except UserError:
@@ -95,7 +98,7 @@ def as_table(made, source: str) -> pa.Table:
 
         if not isinstance(made, pd.DataFrame):
             raise UserError(
-                f"make of {source} must return a pyarrow table or a DataFrame, or yield some, not {type(made).__name__}"
+                f"make of {source} must return or yield a pyarrow table or a DataFrame, not {type(made).__name__}"
             )
         made = pa.Table.from_pandas(made, preserve_index=False)
     table.check_names(made, source)

@@ -14,7 +14,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from stages import params, stream, table
+from stages import params, resources, stream, table
 from stages.errors import UserError, run
 from stages.table import ROW
 
@@ -25,6 +25,9 @@ def main() -> None:
     settings = params.read()
     dataset, facts = table.stored("data/dataset.parquet")
     split, n = settings.split, len(dataset)
+    row = 50 if split.group or split.time else 20 if split.stratify else 6
+    resources.check_memory("split", row * n, "make_data.samples or the table's rows")
+    resources.check_disk("split", dataset.nbytes + 8 * n, "data", "make_data.samples or the table's rows")
     generator = stream.from_text(facts.stream) if facts.stream else stream.seeded(settings.seed)
     order = stream.permutation(generator, n)
     position = stream.to_text(generator)

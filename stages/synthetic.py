@@ -10,13 +10,16 @@ from collections.abc import Iterator
 import numpy as np
 import pyarrow as pa
 
-from stages import stream
+from stages import resources, stream
 from stages.arithmetic import log
 from stages.table import ROWS
 
 
 def make(params, generator: np.random.Generator) -> Iterator[pa.Table]:
     """`params.samples` rows, a row group at a time: the notebook draws as many as there are for one."""
+    row = 4 * params.features + 8
+    resources.check_memory("make_data", 4 * row * min(ROWS, params.samples), "make_data.features")
+    resources.check_disk("make_data", row * params.samples, "data", "make_data.samples or make_data.features")
     for start in range(0, params.samples, ROWS):
         yield draw(min(ROWS, params.samples - start), params, generator)
 

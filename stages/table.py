@@ -22,6 +22,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from stages import resources
 from stages.errors import UserError
 from stages.files import replacing
 
@@ -84,15 +85,14 @@ class Stored:
 
     def column(self, name: str) -> pa.ChunkedArray:
         """One whole column."""
-        with self._reading():
-            return self._file.read([name]).column(name)
+        return self.read([name]).column(name)
 
-    def groups(self, rows: int = ROWS) -> Iterator[pa.Table]:
-        """The table in pieces of so many rows, at least one."""
+    def groups(self, rows: int = ROWS, columns: list[str] | None = None) -> Iterator[pa.Table]:
+        """The table, or some of its columns, in pieces of so many rows, at least one."""
         if len(self) <= rows:
-            yield self.read()
+            yield self.read(columns)
             return
-        batches = self._file.iter_batches(rows)
+        batches = self._file.iter_batches(rows, columns=columns)
         while True:
             with self._reading():
                 batch = next(batches, None)
@@ -100,16 +100,16 @@ class Stored:
                 return
             yield pa.Table.from_batches([batch]).replace_schema_metadata(None)
 
-    def read(self) -> pa.Table:
-        """The whole table."""
+    def read(self, columns: list[str] | None = None) -> pa.Table:
+        """The whole table, or some of its columns."""
         with self._reading():
-            return self._file.read().replace_schema_metadata(None)
+            return self._file.read(columns).replace_schema_metadata(None)
 
 
-def groups(rows: pa.Table | Stored, size: int = ROWS) -> Iterator[pa.Table]:
-    """Any table in pieces of so many rows, at least one."""
+def groups(rows: pa.Table | Stored, size: int = ROWS, columns: list[str] | None = None) -> Iterator[pa.Table]:
+    """Any table in pieces of so many rows, at least one; of one in a file `columns` are all that is needed."""
     if isinstance(rows, Stored):
-        return rows.groups(size)
+        return rows.groups(size, columns)
     return (rows.slice(start, size) for start in range(0, max(len(rows), 1), size))
 
 
@@ -153,6 +153,8 @@ def _read_csv(path: Path, texts: Iterable[str]) -> pa.Table:
     """A CSV by pyarrow's reader, on one thread, where it tells the number of a bad row."""
     from pyarrow import csv as arrow  # 20 ms that only a CSV costs
 
+    lower = "its rows, or save it as Parquet, which is read by row groups"
+    resources.check_memory(f"reading {path} whole", 4 * path.stat().st_size, lower)  # as bytes, text and table
     data = path.read_bytes()
     if path.name.lower().endswith(".gz"):
         data = gzip.decompress(data)
@@ -284,7 +286,13 @@ class Writer:
     def _flush(self) -> None:
         table = pa.concat_tables(self._held)
         if self._file is None:
-            self._file = pq.ParquetWriter(self.path, table.schema, **_options(table.schema))
+            options = _options(table.schema)
+            # Classes and row numbers shrink to a byte or less a row; in one row group the bytes are those of dvc.lock.
+            whole = [field.name for field in table.schema if pa.types.is_integer(field.type) and field.name != ROW]
+            options["use_dictionary"] += whole
+            if ROW in table.column_names:
+                options["column_encoding"] = {ROW: "DELTA_BINARY_PACKED"}
+            self._file = pq.ParquetWriter(self.path, table.schema, **options)
         self._file.write_table(table, ROWS)
         self._held, self._rows = [], 0
 

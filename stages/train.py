@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator
 
 import numpy as np
 
-from stages import encoding, files, known_answer, model, params, snapshot, stream, table, training
+from stages import encoding, files, known_answer, model, params, resources, snapshot, stream, table, training
 from stages.errors import run
 
 
@@ -23,9 +23,13 @@ def main() -> None:
     settings = params.read()
     part, facts = table.stored("data/train.parquet")
     watched, _ = table.stored("data/validation.parquet")
+    width = len(part.column_names) - 2
+    check_memory(len(part) + len(watched), width)
     fitted = encoding.fit(part, facts, settings.train.encoding)
     for left in fitted.left_out:
         print(f"column {left.name!r} is left out: {left.why}")
+    if fitted.width > width:  # text takes an input a category
+        check_memory(len(part) + len(watched), fitted.width)
     data = encoding.encode(fitted, part), table.targets(part, facts)
     watch = encoding.encode(fitted, watched), table.targets(watched, facts)
 
@@ -68,6 +72,11 @@ def main() -> None:
     files.write_json(figures, "metrics/train.json")
     if keeper:
         keeper.drop()
+
+
+def check_memory(rows: int, width: int) -> None:
+    """Inputs, target and the epoch's order of rows are what training holds of every row."""
+    resources.check_memory("train", (4 * width + 16) * rows, "split.train or the table's rows")
 
 
 def said(row: dict, epochs: int) -> str | None:
