@@ -98,7 +98,7 @@ def measured(folder: Path, log: Path, rows: int, setting: dict) -> dict[str, lis
         taken["dvc"] = [whole - sum(stage[0] for stage in taken.values()), 0.0, 0.0]
         runs.append(taken)
     figures = {name: [median(numbers) for numbers in zip(*(taken[name] for taken in runs))] for name in runs[0]}
-    outputs = [path for part in ("data", "models", "metrics") for path in Path(folder, part).rglob("*.*ta*")]
+    outputs = [path for part in ("data", "models", "metrics") for path in Path(folder, part).rglob("*")]
     outputs = [path for path in outputs if path.suffix in (".parquet", ".safetensors")]
     figures["outputs"] = [sum(path.stat().st_size for path in outputs), min(path.stat().st_nlink for path in outputs)]
     start = time.perf_counter()
