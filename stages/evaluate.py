@@ -29,7 +29,7 @@ def main() -> None:
             raise UserError(f"data/{part}.parquet and the model have different classes; run `dvc repro`")
     n, (networks, k) = len(parts["test"]), saved.weights["net.2.bias"].shape
     rows, row = sum(map(len, parts.values())), 4 * networks * k
-    resources.check_memory("evaluate", (row + 56 * networks + 100 * k) * n, "train.replicas or the test part's rows")
+    resources.check_memory("evaluate", (row + 56 * networks + 140 * k) * n, "train.replicas or the test part's rows")
     resources.check_disk("evaluate", (row + 20) * rows, "metrics", "train.replicas or the table's rows")
     probability, target = np.empty((networks, n, k), np.float32), np.empty(n, np.int32)
     by_epoch = 0.0

@@ -38,21 +38,20 @@ def main() -> None:
     if isinstance(rows, table.Stored):
         resources.check_disk("make_data", rows.nbytes, "data", f"the rows of {source}")
     with table.writing("data/dataset.parquet") as writer:
-        n, counts = 0, Counter()
+        counts = Counter()
         for group in labelled(rows, source, target, drop):
             writer.write(group)
-            n += len(group)
             counts.update({item["values"]: item["counts"] for item in group.column(target).value_counts().to_pylist()})
             if len(counts) > table.ROWS:  # no labels; and so many need no longer be counted
                 break
-        check(counts, n, source, target)
+        check(counts, source, target)
         classes = sorted(counts)
         position = stream.to_text(generator) if generator else None
         writer.facts = Facts(target, classes, [counts[label] for label in classes], position)
         dataset = writer.finish()
         encoding.check(dataset, target)
     shares = ", ".join(f"{label}: {counts[label]}" for label in classes[:10])
-    print(f"{source}: {n} rows, {len(dataset.column_names) - 1} features, {target} {{{shares}}}")
+    print(f"{source}: {len(dataset)} rows, {len(dataset.column_names) - 1} features, {target} {{{shares}}}")
 
 
 def generate(source: str, settings, generator) -> Iterator[pa.Table]:
@@ -174,8 +173,9 @@ def labels(column: pa.ChunkedArray, kind: pa.DataType, source: str, target: str)
     return pc.if_else(pc.is_null(column, nan_is_null=True), None, column)
 
 
-def check(counts: dict, n: int, source: str, target: str) -> None:
-    """Refuse labels, as often as they come in n rows, that are no classes."""
+def check(counts: Counter, source: str, target: str) -> None:
+    """Refuse labels, by how often each comes, that are no classes."""
+    n = counts.total()
     if not 2 <= len(counts) <= MOST_CLASSES or (len(counts) == n and n > 2):
         measure = len(counts) > 2 and all(encoding.is_number(str(label)) for label in counts)
         thing = "a measure; cut it into classes, or choose" if measure else "not classes; choose"

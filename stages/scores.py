@@ -61,16 +61,21 @@ def contributions(probability: np.ndarray, target: np.ndarray) -> dict[str, np.n
     k = p.shape[1]
     truth = np.arange(k) == target[:, None]  # (n, k)
     phi = {"accuracy": (answer == target).astype(np.float64), "log_loss": -log_losses(probability, target)}
-    squared = (p - truth) ** 2
-    phi["brier"] = -(squared[:, 1] if k == 2 else squared.sum(axis=1))
+    # Class by class: of many rows a table of all classes would take as much memory as everything else together.
+    errors = [(p[:, c] - truth[:, c]) ** 2 for c in ([1] if k == 2 else range(k))]
+    phi["brier"] = -np.sum(errors, axis=0)
     if truth.any(axis=0).all():
         areas = [auc_contributions(p[:, c], truth[:, c]) for c in ([1] if k == 2 else range(k))]
         phi["roc_auc"] = np.mean(areas, axis=0)
     chosen = np.arange(k) == answer[:, None]
     hits = truth & chosen
-    ratios = {"precision": (hits, chosen), "recall": (hits, truth), "f1": (2.0 * hits, truth + 1.0 * chosen)}
-    for name, (part, whole) in ratios.items():
-        phi[name] = np.mean([ratio_contributions(part[:, c], whole[:, c]) for c in range(k)], axis=0)
+    ratios = {
+        "precision": lambda c: (hits[:, c], chosen[:, c]),
+        "recall": lambda c: (hits[:, c], truth[:, c]),
+        "f1": lambda c: (2.0 * hits[:, c], truth[:, c] + 1.0 * chosen[:, c]),
+    }
+    for name, part_and_whole in ratios.items():
+        phi[name] = sum(ratio_contributions(*part_and_whole(c)) for c in range(k)) / k
     return phi
 
 

@@ -25,7 +25,7 @@ def main() -> None:
     settings = params.read()
     dataset, facts = table.stored("data/dataset.parquet")
     split, n = settings.split, len(dataset)
-    row = 50 if split.group or split.time else 20 if split.stratify else 6
+    row = 70 if split.group or split.time else 35 if split.stratify else 14
     resources.check_memory("split", row * n, "make_data.samples or the table's rows")
     resources.check_disk("split", dataset.nbytes + 8 * n, "data", "make_data.samples or the table's rows")
     generator = stream.from_text(facts.stream) if facts.stream else stream.seeded(settings.seed)
@@ -41,6 +41,17 @@ def main() -> None:
         part_of = cut(order, split)
     sizes = check_rows(part_of, split)
     facts = msgspec.structs.replace(facts, split_by=[name for name in (split.group, split.time) if name])
+    write(dataset, facts, order, part_of, position)
+    for part, size in zip(PARTS, sizes):
+        print(f"{part}: {size} rows")
+
+
+def write(dataset: table.Stored, facts: table.Facts, order: np.ndarray, part_of: np.ndarray, position: str) -> None:
+    """Write the parts, row group by row group, all or none.
+
+    A table of one row group keeps the permutation's order, the notebook's; a larger one the dataset's, so that a row
+    group at a time is enough. Training shuffles either.
+    """
     trained, start = np.zeros(len(facts.classes), np.int64), 0
     with contextlib.ExitStack() as stack:
         writers = []
@@ -50,24 +61,19 @@ def main() -> None:
         for group in dataset.groups():
             here = part_of[start : start + len(group)]
             trained += np.bincount(table.targets(group, facts)[here == 0], minlength=len(trained))
-            # A table of one row group keeps the permutation's order, the notebook's; a larger one the dataset's, so
-            # that it can go through row group by row group. Training shuffles either.
             for i, writer in enumerate(writers):
-                rows = order[here[order] == i] if n <= table.ROWS else np.flatnonzero(here == i)
+                rows = order[here[order] == i] if len(dataset) <= table.ROWS else np.flatnonzero(here == i)
                 writer.write(group.take(rows).add_column(0, ROW, pa.array(rows + np.int64(start))))
             start += len(group)
         check_classes(trained, facts)
         for writer in writers:
             writer.finish()
-    for part, size in zip(PARTS, sizes):
-        print(f"{part}: {size} rows")
 
 
 def cut(order: np.ndarray, split) -> np.ndarray:
-    """The part of each row, of three parts of the permutation: like the notebook's, sizes are rounded down and the rest
-    is test.
+    """The permutation's three parts; like the notebook's, sizes are rounded down and the rest is test.
 
-    As with the other ways to cut, a part is a number, 0 for train, 1 for validation and 2 for test: int8 (n,).
+    As with every way to cut, it is the number of each row's part, by its place in PARTS: int8 (n,).
     """
     n = len(order)
     first = int(n * split.train)
