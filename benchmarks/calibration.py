@@ -73,7 +73,7 @@ def calibrate(classes: int, rows: int, comparisons: int) -> list[str]:
 def table(classes: int):
     """800 training rows and the pool, from the synthetic rule: x (n, 10), y (n,)."""
     settings = msgspec.structs.replace(BASE.make_data, samples=800 + POOL, classes=classes)
-    made = synthetic.make(settings, stream.seeded(42))
+    made = next(synthetic.make(settings, stream.seeded(42)))
     x = np.column_stack([made.column(f"x{i}").to_numpy() for i in range(10)])
     return np.ascontiguousarray(x), made.column("y").to_numpy().astype(np.int32)
 

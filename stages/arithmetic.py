@@ -87,7 +87,10 @@ def box_muller(uniform, out):
 
 @compiled
 def swap_down(words, order):
-    """Fisher and Yates's shuffle of `order` in place, by random words of at least 32 bits, as torch.randperm draws."""
-    for i in range(order.size - 1):
+    """Fisher and Yates's shuffle in place, by random words of at least 32 bits, as torch.randperm draws.
+
+    A place a word: with fewer words than places the rest of `order` waits for a call of its own.
+    """
+    for i in range(words.size):
         j = i + np.int64(words[i] % np.uint64(order.size - i))
         order[i], order[j] = order[j], order[i]

@@ -18,19 +18,25 @@ def decisions(probability: np.ndarray, target: np.ndarray) -> tuple[np.ndarray, 
     return probability.astype(np.float64).ravel(), truth.ravel()
 
 
-def roc(score: np.ndarray, truth: np.ndarray) -> list[tuple[float, float]]:
+def counts(score: np.ndarray, truth: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Positives and negatives at or above each distinct score, from the highest down."""
+    order = np.argsort(-score)
+    last = np.r_[np.flatnonzero(np.diff(score[order])), len(score) - 1]  # equal scores fall on one side together
+    hits = np.cumsum(truth[order])[last]
+    return hits, last + 1 - hits
+
+
+def roc(hits: np.ndarray, misses: np.ndarray) -> list[tuple[float, float]]:
     """(false positive rate, true positive rate) as the threshold falls, from (0, 0) to (1, 1); [] with one class."""
-    if truth.all() or not truth.any():
+    if not hits[-1] or not misses[-1]:
         return []
-    hits, misses = _counts(score, truth)
     return _thinned(np.r_[0.0, misses / misses[-1]], np.r_[0.0, hits / hits[-1]])
 
 
-def precision_recall(score: np.ndarray, truth: np.ndarray) -> list[tuple[float, float]]:
+def precision_recall(hits: np.ndarray, misses: np.ndarray) -> list[tuple[float, float]]:
     """(recall, precision) as the threshold falls, starting at (0, 1); [] without positives."""
-    if not truth.any():
+    if not hits[-1]:
         return []
-    hits, misses = _counts(score, truth)
     return _thinned(np.r_[0.0, hits / hits[-1]], np.r_[1.0, hits / (hits + misses)])
 
 
@@ -47,14 +53,6 @@ def calibration(score: np.ndarray, truth: np.ndarray) -> list[tuple[float, float
 def confusion(predicted: np.ndarray, target: np.ndarray, k: int) -> np.ndarray:
     """Rows counted by actual and predicted class: (k, k)."""
     return np.bincount(target * k + predicted, minlength=k * k).reshape(k, k)
-
-
-def _counts(score, truth) -> tuple[np.ndarray, np.ndarray]:
-    """Positives and negatives at or above each distinct score, from the highest down."""
-    order = np.argsort(-score, kind="stable")
-    last = np.r_[np.flatnonzero(np.diff(score[order])), len(score) - 1]  # equal scores fall on one side together
-    hits = np.cumsum(truth[order])[last]
-    return hits, last + 1 - hits
 
 
 def _thinned(x: np.ndarray, y: np.ndarray) -> list[tuple[float, float]]:

@@ -19,10 +19,11 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from stages.errors import UserError
-from stages.table import MISSING, ROW, Facts
+from stages.table import MISSING, ROW, Facts, Stored, groups
 
 MOST_CATEGORIES = 100  # inputs that one column of text may take; the rest share one
 FEWEST_ROWS = 4  # a category of fewer training rows is pooled with those never seen, which so have been trained
+IN_CACHE = 2**15  # rows of a large table to encode at a time: a column of them stays in the second-level cache
 EXACT = 2**53  # up to here float64 tells integers apart
 IQR_OF_NORMAL = 1.349  # an interquartile range is so many standard deviations of a normal column
 CLIP = 6.0  # standard deviations that no value gets past
@@ -84,60 +85,71 @@ class Encoding(msgspec.Struct, frozen=True):
         return sum(column.width for column in self.columns)
 
 
-def check(table: pa.Table, target: str) -> None:
+def check(table: pa.Table | Stored, target: str) -> None:
     """Refuse a column that no encoding can take, by its name, first row and what to do."""
     for name in table.column_names:
         if name == target:
             continue
-        column = table.column(name)
-        if kind_of(column.type) is None:
+        kind = table.schema.field(name).type
+        if kind_of(kind) is None:
             raise UserError(
-                f"column {name!r} holds {column.type}, and a feature must be a number, text, date or time; "
+                f"column {name!r} holds {kind}, and a feature must be a number, text, date or time; "
                 f"flatten it or leave it out (make_data.drop)"
             )
-        if kind_of(column.type) == "category":
-            _check_text(column, name)
-        elif pa.types.is_integer(column.type):
-            _check_integers(column, name)
+        if kind_of(kind) == "category":
+            _check_text(table.column(name), name)
+        elif pa.types.is_integer(kind):
+            _check_integers(table.column(name), name)
 
 
-def fit(table: pa.Table, facts: Facts, setting: str) -> Encoding:
+def fit(table: pa.Table | Stored, facts: Facts, setting: str) -> Encoding:
     """The encoding of a training part; UserError when no column is left, or raw cannot take one."""
     columns, left_out = [], []
     for name in table.column_names:
         if name in (facts.target, ROW):
             continue
         column = table.column(name)
-        why = "the split goes by it" if name in facts.split_by else _why_left_out(column)
+        ends = None if kind_of(column.type) == "category" else _ends(column)
+        why = "the split goes by it" if name in facts.split_by else _why_left_out(column, ends)
         if why:
             left_out.append(LeftOut(name, why))
-        elif kind_of(column.type) == "category":
+        elif ends is None:
             columns.append(_category(column, name))
         else:
-            columns.append(_number(column, name, setting))
+            columns.append(_number(column, name, setting, ends))
     if not columns:
         reasons = "; ".join(f"{left.name}: {left.why}" for left in left_out[:10])
         raise UserError(f"no column is left to learn from ({reasons}); add one that differs between rows")
     return Encoding(columns, left_out)
 
 
-def encode(encoding: Encoding, table: pa.Table) -> np.ndarray:
-    """The columns that the encoding knows, in its order: float32 (n, d)."""
-    x = np.zeros((len(table), encoding.width), np.float32)
+def encode(encoding: Encoding, rows: pa.Table | Stored, first: int = 0) -> np.ndarray:
+    """The columns that the encoding knows, in its order: float32 (n, d). `first` is the first row's number in messages.
+
+    It goes piece by piece, so that of a table in a file only what becomes of it is held.
+    """
+    x = np.zeros((len(rows), encoding.width), np.float32)
+    row = 0
+    for piece in groups(rows, IN_CACHE, [column.name for column in encoding.columns]):
+        _encode_piece(encoding, piece, x[row : row + len(piece)], first + row)
+        row += len(piece)
+    return x
+
+
+def _encode_piece(encoding: Encoding, table: pa.Table, x: np.ndarray, first: int) -> None:
     start = 0
     for column in encoding.columns:
         inputs = x[:, start : start + column.width]
         start += column.width
         if isinstance(column, Number):
-            _encode_number(column, numbers_of(column, table), inputs)
+            _encode_number(column, numbers_of(column, table), inputs, first)
         else:
             codes = codes_of(column, table)
             rows = np.flatnonzero(codes < column.width)
             inputs[rows, codes[rows]] = 1.0
-    return x
 
 
-def unseen(encoding: Encoding, table: pa.Table) -> list[str]:
+def unseen(encoding: Encoding, table: pa.Table | Stored) -> list[str]:
     """What a table has that the training rows had not: one line a column, with the count."""
     lines = []
     for column in encoding.columns:
@@ -189,7 +201,7 @@ def texts_of(column: pa.ChunkedArray) -> list[str | None]:
     return [None if text is None or text.strip() in MISSING else text for text in texts]
 
 
-def numbers_of(column: Number, table: pa.Table) -> np.ndarray:
+def numbers_of(column: Number, table: pa.Table | Stored) -> np.ndarray:
     """A new table's column as float64 (n,), nan where it is missing; UserError when it is not of the kind fitted."""
     values = _column(column.name, table)
     if pa.types.is_null(values.type):
@@ -216,7 +228,7 @@ def codes_of(column: Category, table: pa.Table) -> np.ndarray:
     return np.array([missing if text is None else codes.get(text, other) for text in texts], np.int64)
 
 
-def _column(name: str, table: pa.Table) -> pa.ChunkedArray:
+def _column(name: str, table: pa.Table | Stored) -> pa.ChunkedArray:
     if name not in table.column_names:
         raise UserError(f"column {name!r} is missing, and the model was trained with it; add it to the table")
     return table.column(name)
@@ -232,20 +244,20 @@ def _floats(column: pa.ChunkedArray) -> np.ndarray:
     if kind_of(kind) != "number":
         bits = 32 if pa.types.is_time32(kind) else 64
         column = column.cast(pa.int32() if bits == 32 else pa.int64())
-    return column.cast(pa.float64(), safe=False).to_numpy(zero_copy_only=False).astype(np.float64) / per_second
+    values = column.cast(pa.float64(), safe=False).to_numpy(zero_copy_only=False).astype(np.float64, copy=False)
+    return values if per_second == 1.0 else values / per_second
 
 
 # ---- fitting
 
 
-def _why_left_out(column: pa.ChunkedArray) -> str | None:
+def _why_left_out(column: pa.ChunkedArray, ends: tuple[float, float, int] | None) -> str | None:
     """The reason why a training part's column can teach nothing, if there is one."""
-    if kind_of(column.type) != "category":
-        values = _floats(column)
-        present = values[~np.isnan(values)]
-        if not len(present):
+    if ends is not None:
+        low, high, missing = ends
+        if missing == len(column):
             return "it is empty"
-        if len(present) == len(values) and (present == present[0]).all():
+        if not missing and low == high:
             return f"it is {column[0].as_py()} in every training row"
         if pa.types.is_integer(column.type) and _is_numbering(column.drop_null()):
             return "an identifier: whole numbers, different on every row"
@@ -263,6 +275,21 @@ def _why_left_out(column: pa.ChunkedArray) -> str | None:
     return None
 
 
+def _ends(column: pa.ChunkedArray) -> tuple[float, float, int]:
+    """Lowest and highest number and the count of missing ones, a piece at a time: most columns are decided by these."""
+    low, high, missing = math.inf, -math.inf, 0
+    for start in range(0, len(column), IN_CACHE):
+        values = _floats(column.slice(start, IN_CACHE))
+        if np.isnan(least := values.min()):
+            present = values[~np.isnan(values)]
+            missing += len(values) - len(present)
+            if not len(present):
+                continue
+            values, least = present, present.min()
+        low, high = min(low, float(least)), max(high, float(values.max()))
+    return low + 0.0, high + 0.0, missing  # which of two zeros is the least depends on the CPU; a sum is never -0.0
+
+
 def _is_numbering(column: pa.ChunkedArray) -> bool:
     """Whether whole numbers are someone's numbers for the rows: n draws out of their range would hardly all differ.
 
@@ -270,18 +297,23 @@ def _is_numbering(column: pa.ChunkedArray) -> bool:
     a measure would be a float, different on every row is enough.
     """
     n, ends = len(column), pc.min_max(column).as_py()
-    likely_to_repeat = n * n > 20 * (ends["max"] - ends["min"] + 1)
-    return pc.count_distinct(column).as_py() == n and (likely_to_repeat or max(map(abs, ends.values())) > EXACT)
+    values = ends["max"] - ends["min"] + 1
+    likely_to_repeat = n * n > 20 * values
+    could = n <= values and (likely_to_repeat or max(map(abs, ends.values())) > EXACT)
+    return could and pc.count_distinct(column).as_py() == n  # last, for it costs the most
 
 
-def _number(column: pa.ChunkedArray, name: str, setting: str) -> Number:
+def _number(column: pa.ChunkedArray, name: str, setting: str, ends: tuple[float, float, int]) -> Number:
     kind = kind_of(column.type)
+    if setting == "raw" and kind == "number":
+        low, high, missing = ends
+        with np.errstate(over="ignore"):
+            if missing or not np.isfinite(np.float32([low, high])).all():
+                _check_raw(_floats(column), column, name)
+        return Number(name, kind, low, high, 0.0, 0.0, 0.0, 1.0, False)
     values = _floats(column)
     missing = np.isnan(values)
     finite = np.sort(values[np.isfinite(values)])
-    if setting == "raw" and kind == "number":
-        _check_raw(values, column, name)
-        return Number(name, kind, float(finite[0]), float(finite[-1]), 0.0, 0.0, 0.0, 1.0, False)
     if not len(finite):
         finite = np.zeros(1)
     low, centre, high = (quantile(finite, share) for share in (0.25, 0.5, 0.75))
@@ -320,13 +352,12 @@ def _category(column: pa.ChunkedArray, name: str) -> Category:
     return Category(name, values, len(values) < len(counts), None in texts)
 
 
-def _encode_number(column: Number, values: np.ndarray, inputs: np.ndarray) -> None:
+def _encode_number(column: Number, values: np.ndarray, inputs: np.ndarray, row: int) -> None:
     missing = np.isnan(values)
     if column.marks_missing:
         inputs[:, 1] = missing
     if column.scale == 0.0:
-        _check_finite_float32(values, column.name)
-        inputs[:, 0] = values
+        inputs[:, 0] = _finite_float32(values, column.name, row)
         return
     z = (smooth_clip(values, column.centre, column.scale) - column.mean) / column.deviation
     inputs[:, 0] = np.where(missing, 0.0, z)
@@ -369,19 +400,21 @@ def _check_raw(values: np.ndarray, column: pa.ChunkedArray, name: str) -> None:
             f"column {name!r} has {np.isnan(values).sum()} missing values in the training part (first in its row "
             f"{row}), and train.encoding raw takes numbers as they are; set train.encoding to robust, or fill them"
         )
-    _check_finite_float32(values, name)
+    _finite_float32(values, name)
 
 
-def _check_finite_float32(values: np.ndarray, name: str) -> None:
+def _finite_float32(values: np.ndarray, name: str, row: int = 0) -> np.ndarray:
     with np.errstate(over="ignore"):
-        wrong = ~np.isfinite(values.astype(np.float32))
-    if wrong.any():
-        row = int(wrong.argmax())
-        value = "missing" if np.isnan(values[row]) else f"{values[row]:g}"
+        narrow = values.astype(np.float32)
+    finite = np.isfinite(narrow)
+    if not finite.all():
+        i = int(finite.argmin())
+        value = "missing" if np.isnan(values[i]) else f"{values[i]:g}"
         raise UserError(
-            f"column {name!r} is {value} in row {row}, and under train.encoding raw a number must be a finite float32; "
-            f"train with train.encoding robust, or mend the column"
+            f"column {name!r} is {value} in row {row + i}, and under train.encoding raw a number must be a finite "
+            f"float32; train with train.encoding robust, or mend the column"
         )
+    return narrow
 
 
 def is_number(text: str) -> bool:

@@ -11,31 +11,44 @@ import math
 import numpy as np
 import pyarrow as pa
 
-from stages import curves, encoding, files, kernel, model, params, scores, table
+from stages import curves, encoding, files, kernel, model, params, resources, scores, table
 from stages.errors import UserError, run
 from stages.table import ROW
+
+PROBABILITIES = 2**24  # most probabilities of all epochs held at once (64 MiB an output)
 
 
 def main() -> None:
     settings = params.read()
-    saved = model.load("models/model.safetensors")
-    card = saved.card
+    saved, epochs = model.load("models/model.safetensors"), model.load("models/epochs.safetensors").weights
+    card, batch_size = saved.card, settings.evaluate.batch_size
     parts = {}
     for part in ("validation", "test"):
-        rows, facts = table.read(f"data/{part}.parquet")
+        parts[part], facts = table.stored(f"data/{part}.parquet")
         if facts.classes != card.classes:
             raise UserError(f"data/{part}.parquet and the model have different classes; run `dvc repro`")
-        parts[part] = rows, encoding.encode(card.encoding, rows), table.targets(rows, facts)
-    scored = {part: score(x, saved.weights, settings.evaluate.batch_size) for part, (_, x, _) in parts.items()}
-    epochs = model.load("models/epochs.safetensors").weights
-    _, x, target = parts["test"]
-    by_epoch = score(x, epochs, settings.evaluate.batch_size)
-    figures = metrics(scored["test"], target, card.train_counts)
-
-    table.write(predictions(parts, scored, card.target), "metrics/predictions.parquet", facts)
+    n, (networks, k) = len(parts["test"]), saved.weights["net.2.bias"].shape
+    rows, row = sum(map(len, parts.values())), 4 * networks * k
+    resources.check_memory("evaluate", (row + 56 * networks + 140 * k) * n, "train.replicas or the test part's rows")
+    resources.check_disk("evaluate", (row + 20) * rows, "metrics", "train.replicas or the table's rows")
+    probability, target = np.empty((networks, n, k), np.float32), np.empty(n, np.int32)
+    by_epoch = 0.0
+    with table.writing("metrics/predictions.parquet", facts) as writer:
+        for part, rows in parts.items():
+            first = 0
+            for group in rows.groups():
+                x, here = encoding.encode(card.encoding, group, first), slice(first, first + len(group))
+                scored = score(x, saved.weights, batch_size)
+                writer.write(predictions(group, part, scored, card.target))
+                if part == "test":
+                    probability[:, here], target[here] = scored, table.targets(group, facts)
+                    by_epoch += epoch_figures(x, target[here], epochs, batch_size) / n
+                first += len(group)
+        writer.finish()
+        figures = metrics(probability, target, card.train_counts)
     files.write_json(files.six_digits(figures), "metrics/evaluate.json")
-    write_plots(by_epoch, scored["test"][0], target, card.classes)
-    print(f"{len(target)} test rows: accuracy {figures['accuracy']:.3f}, log loss {figures['log_loss']:.4f}")
+    write_plots(by_epoch, probability[0], target, card.classes)
+    print(f"{n} test rows: accuracy {figures['accuracy']:.3f}, log loss {figures['log_loss']:.4f}")
 
 
 def score(x: np.ndarray, weights: dict[str, np.ndarray], batch_size: int) -> np.ndarray:
@@ -44,20 +57,28 @@ def score(x: np.ndarray, weights: dict[str, np.ndarray], batch_size: int) -> np.
     return np.concatenate(batches or [kernel.probabilities(x, weights)], axis=1)
 
 
-def predictions(parts: dict, scored: dict[str, np.ndarray], target: str) -> pa.Table:
-    """A line per validation and test row: its number, part, label, and R x k probabilities, network by network."""
-    tables = []
-    for part, (rows, _, _) in parts.items():
-        networks, n, k = scored[part].shape
-        flat = pa.array(scored[part].transpose(1, 0, 2).ravel())
-        columns = {
-            ROW: rows.column(ROW),
-            "part": pa.array([part] * n, pa.string()),
-            "target": rows.column(target),
-            "probability": pa.FixedSizeListArray.from_arrays(flat, networks * k),
-        }
-        tables.append(pa.table(columns))
-    return pa.concat_tables(tables)
+def predictions(rows: pa.Table, part: str, probability: np.ndarray, target: str) -> pa.Table:
+    """A line per row: its number, part, label, and R x k probabilities, network by network."""
+    networks, n, k = probability.shape
+    flat = pa.array(probability.transpose(1, 0, 2).ravel())
+    columns = {
+        ROW: rows.column(ROW),
+        "part": pa.repeat(part, n),
+        "target": rows.column(target),
+        "probability": pa.FixedSizeListArray.from_arrays(flat, networks * k),
+    }
+    return pa.table(columns)
+
+
+def epoch_figures(x: np.ndarray, target: np.ndarray, epochs: dict[str, np.ndarray], batch_size: int) -> np.ndarray:
+    """Sums over rows of log loss and right answers, as network 0 was after each epoch: (epochs, 2)."""
+    sums = np.empty((len(epochs["net.0.bias"]), 2))
+    together = max(PROBABILITIES // max(len(x), 1), 1)
+    for first in range(0, len(sums), together):
+        some = {name: array[first : first + together] for name, array in epochs.items()}
+        for i, p in enumerate(score(x, some, batch_size), start=first):
+            sums[i] = scores.log_losses(p, target).sum(), (scores.predicted(p) == target).sum()
+    return sums
 
 
 def metrics(probability: np.ndarray, target: np.ndarray, train_counts: list[int]) -> dict:
@@ -67,6 +88,7 @@ def metrics(probability: np.ndarray, target: np.ndarray, train_counts: list[int]
     probability: float32 (R, n, k); target: class numbers (n,). A metric that is not defined is left out.
     """
     phi = [scores.contributions(network, target) for network in probability]
+    together = scores.contributions(scores.ensemble(probability), target) if len(phi) > 1 else phi[0]
     replicas = {}
     for name in phi[0]:
         figures = scores.interval(np.stack([network[name] for network in phi]))
@@ -76,8 +98,7 @@ def metrics(probability: np.ndarray, target: np.ndarray, train_counts: list[int]
         named = zip(("mean", "low", "high"), figures)
         replicas[name] = {end: float(np.clip(value, *bounds)) for end, value in named if math.isfinite(value)}
     network_0, ensemble = (
-        {name: abs(float(values.mean())) for name, values in each.items()}
-        for each in (phi[0], scores.contributions(scores.ensemble(probability), target))
+        {name: abs(float(values.mean())) for name, values in each.items()} for each in (phi[0], together)
     )
     shares = np.array(train_counts) / sum(train_counts)
     always = np.tile(shares[1:] if len(shares) == 2 else shares, (len(target), 1))
@@ -91,14 +112,12 @@ def metrics(probability: np.ndarray, target: np.ndarray, train_counts: list[int]
 def write_plots(by_epoch: np.ndarray, probability: np.ndarray, target: np.ndarray, classes: list) -> None:
     """Network 0's test columns by epoch, its curves and its confusion matrix, as CSV for `dvc plots`."""
     plots = "metrics/plots"
-    rows = []
-    for epoch, p in enumerate(by_epoch, start=1):
-        accuracy = float((scores.predicted(p) == target).mean())
-        rows.append((epoch, float(scores.log_losses(p, target).mean()), accuracy))
+    rows = [(epoch, *figures) for epoch, figures in enumerate(by_epoch.tolist(), start=1)]
     files.write_csv(("epoch", "test_loss", "test_accuracy"), rows, f"{plots}/test_epochs.csv")
     decided = curves.decisions(probability, target)
-    files.write_csv(("false_positive_rate", "true_positive_rate"), curves.roc(*decided), f"{plots}/roc.csv")
-    files.write_csv(("recall", "precision"), curves.precision_recall(*decided), f"{plots}/precision_recall.csv")
+    counted = curves.counts(*decided)
+    files.write_csv(("false_positive_rate", "true_positive_rate"), curves.roc(*counted), f"{plots}/roc.csv")
+    files.write_csv(("recall", "precision"), curves.precision_recall(*counted), f"{plots}/precision_recall.csv")
     columns = ("mean_probability", "share_of_positives", "rows")
     files.write_csv(columns, curves.calibration(*decided), f"{plots}/calibration.csv")
     counts = curves.confusion(scores.predicted(probability), target, len(classes))

@@ -2,22 +2,26 @@
 
 Reads make_data.source (a .csv, .csv.gz or .parquet table, or a .py file that makes one), checks it, and writes the rows
 that have a target to data/dataset.parquet, columns as they came without those of make_data.drop, with the table's
-facts: target, classes, and where the stream of random numbers stands.
+facts: target, classes, and where the stream of random numbers stands. A generator's or a Parquet table goes through a
+row group at a time; a CSV, whose checks need its text, is read whole.
 
     python -m stages.make_data
 """
 
 import importlib.util
+import itertools
 import math
 import re
 import sys
 import traceback
+from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from stages import encoding, params, stream, table
+from stages import encoding, params, resources, stream, table
 from stages.errors import UserError, run
 from stages.table import ROW, Facts
 
@@ -28,24 +32,30 @@ WHOLE = re.compile(r"0|-?[1-9][0-9]{0,17}")  # integers as Python writes them, w
 
 def main() -> None:
     settings = params.read()
-    source, target = settings.make_data.source, settings.make_data.target
-    if source.endswith(".py"):
-        generator = stream.seeded(settings.seed)
-        dataset = generate(source, settings.make_data, generator)
-        position = stream.to_text(generator)
-    else:
-        dataset = table.read_source(source, texts=[target])
-        position = None
-    dataset = with_labels(without(dataset, settings.make_data.drop, source), source, target)
-    classes, counts = check(dataset, source, target)
-    encoding.check(dataset, target)
-    table.write(dataset, "data/dataset.parquet", Facts(target, classes, counts, position))
-    shares = ", ".join(f"{label}: {count}" for label, count in zip(classes[:10], counts))
-    print(f"{source}: {len(dataset)} rows, {dataset.num_columns - 1} features, {target} {{{shares}}}")
+    source, target, drop = settings.make_data.source, settings.make_data.target, settings.make_data.drop
+    generator = stream.seeded(settings.seed) if source.endswith(".py") else None
+    rows = generate(source, settings.make_data, generator) if generator else table.read_source(source, texts=[target])
+    if isinstance(rows, table.Stored):
+        resources.check_disk("make_data", rows.nbytes, "data", f"the rows of {source}")
+    with table.writing("data/dataset.parquet") as writer:
+        counts = Counter()
+        for group in labelled(rows, source, target, drop):
+            writer.write(group)
+            counts.update({item["values"]: item["counts"] for item in group.column(target).value_counts().to_pylist()})
+            if len(counts) > table.ROWS:  # no labels; and so many need no longer be counted
+                break
+        check(counts, source, target)
+        classes = sorted(counts)
+        position = stream.to_text(generator) if generator else None
+        writer.facts = Facts(target, classes, [counts[label] for label in classes], position)
+        dataset = writer.finish()
+        encoding.check(dataset, target)
+    shares = ", ".join(f"{label}: {counts[label]}" for label in classes[:10])
+    print(f"{source}: {len(dataset)} rows, {len(dataset.column_names) - 1} features, {target} {{{shares}}}")
 
 
-def generate(source: str, settings, generator) -> pa.Table:
-    """The table that `make(settings, generator)` of a .py source returns."""
+def generate(source: str, settings, generator) -> Iterator[pa.Table]:
+    """The table that `make(settings, generator)` of a .py source returns, or the pieces that it yields."""
     if not Path(source).is_file():
         raise UserError(
             f"make_data.source {source} is not there; it must be a file that defines make(params, generator)"
@@ -57,6 +67,16 @@ def generate(source: str, settings, generator) -> pa.Table:
         if not hasattr(module, "make"):
             raise UserError(f"make_data.source {source} must define make(params, generator) and does not")
         made = module.make(settings, generator)
+        schema = None
+        for piece in made if isinstance(made, Iterator) else [made]:
+            piece = as_table(piece, source)
+            schema = schema or piece.schema
+            if piece.schema != schema:
+                kinds = [", ".join(str(each).splitlines()) for each in (schema, piece.schema)]
+                raise UserError(
+                    f"{source} yields tables of different columns ({kinds[0]}; {kinds[1]}); make them alike"
+                )
+            yield piece
     except UserError:
         raise
     except Exception as error:  # whatever the user's code raises, said in one line that leads to it
@@ -68,60 +88,94 @@ def generate(source: str, settings, generator) -> pa.Table:
         raise UserError(
             f"{place}: {type(error).__name__}: {' '.join(str(error).split())}; mend the generator"
         ) from None
+
+
+def as_table(made, source: str) -> pa.Table:
+    """A generator's table or DataFrame as a table."""
     if not isinstance(made, pa.Table):
         import pandas as pd
 
         if not isinstance(made, pd.DataFrame):
-            raise UserError(f"make of {source} must return a pyarrow table or a DataFrame, not {type(made).__name__}")
+            raise UserError(
+                f"make of {source} must return or yield a pyarrow table or a DataFrame, not {type(made).__name__}"
+            )
         made = pa.Table.from_pandas(made, preserve_index=False)
     table.check_names(made, source)
     return made.replace_schema_metadata(None)
 
 
-def without(dataset: pa.Table, names: list[str], source: str) -> pa.Table:
-    """The table without the columns of make_data.drop."""
-    for name in names:
-        if name not in dataset.column_names:
-            hint = params.nearest(name, dataset.column_names)
-            raise UserError(f"{source} has no column {name!r} to leave out (make_data.drop){hint}")
-    return dataset.drop_columns(names)
+def labelled(rows, source: str, target: str, drop: list[str]) -> Iterator[pa.Table]:
+    """The rows that have a target, group by group, without the columns of make_data.drop.
 
-
-def with_labels(dataset: pa.Table, source: str, target: str) -> pa.Table:
-    """The rows that have a target, and the target as labels: whole numbers, booleans or text as it was written."""
-    if target not in dataset.column_names:
-        hint = params.nearest(target, dataset.column_names)
-        raise UserError(f"{source} has no column {target!r} (make_data.target){hint}")
-    if not len(dataset):
+    The target becomes labels: whole numbers, booleans or text as it was written. Which of them, the whole column says;
+    of a table that comes in pieces the first.
+    """
+    first = rows
+    if isinstance(rows, Iterator):
+        first = next(rows, None)
+        if first is None:
+            raise UserError(f"make of {source} yields no table; a model needs some rows of at least two classes")
+        rows = itertools.chain([first], rows)
+    check_columns(first, source, target, drop)
+    kind = kind_of_labels(first.column(target), source, target)
+    missing = n = 0
+    for group in rows if isinstance(rows, Iterator) else table.groups(rows):
+        column = labels(group.column(target), kind, source, target)
+        group = group.set_column(group.column_names.index(target), target, column).drop_columns(drop)
+        n, missing = n + len(group), missing + column.null_count
+        yield group.filter(pc.is_valid(column)) if column.null_count else group
+    if not n:
         raise UserError(f"{source} has no rows below its header; a model needs some of at least two classes")
-    column = dataset.column(target)
+    if missing == n:
+        raise UserError(f"{source}: the target {target!r} is missing in every row; choose another make_data.target")
+    if missing:
+        print(f"{source}: {missing} rows of {n} are left out, their {target!r} is missing")
+
+
+def check_columns(rows, source: str, target: str, drop: list[str]) -> None:
+    """Refuse names that are not there, that are reserved, or leave no feature; and columns that nothing can encode."""
+    names = rows.column_names
+    for name in drop:
+        if name not in names:
+            hint = params.nearest(name, names)
+            raise UserError(f"{source} has no column {name!r} to leave out (make_data.drop){hint}")
+    kept = [name for name in names if name not in drop]
+    if target not in kept:
+        raise UserError(f"{source} has no column {target!r} (make_data.target){params.nearest(target, kept)}")
+    if ROW in kept:
+        raise UserError(f"{source} has a column named {ROW!r}, which is reserved for row numbers; rename it")
+    if len(kept) < 2:
+        raise UserError(f"{source} has no column beside the target {target!r}; a model needs at least one feature")
+    encoding.check(rows.schema.empty_table().select(kept), target)
+
+
+def kind_of_labels(column: pa.ChunkedArray, source: str, target: str) -> pa.DataType:
+    """Numbers and booleans stay what they are; all else is text, or whole numbers if all of it reads so."""
     kind = column.type
     if encoding.kind_of(kind) is None:
         raise UserError(f"{source}: the target {target!r} holds {kind}, which is no label; choose another column")
-    if not (pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_boolean(kind)):
-        column = pa.chunked_array([pa.array(encoding.texts_of(column), pa.string())])
-        texts = column.unique().drop_null().to_pylist()
-        if all(WHOLE.fullmatch(text) for text in texts):  # a CSV's 0 and 1; but 01 is a label of its own
-            column = column.cast(pa.int64())
-    column = pc.if_else(pc.is_null(column, nan_is_null=True), None, column)
-    dataset = dataset.set_column(dataset.column_names.index(target), target, column)
-    if column.null_count == len(column):
-        raise UserError(f"{source}: the target {target!r} is missing in every row; choose another make_data.target")
-    if column.null_count:
-        print(f"{source}: {column.null_count} rows of {len(column)} are left out, their {target!r} is missing")
-        dataset = dataset.filter(pc.is_valid(column))
-    return dataset
+    if pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_boolean(kind):
+        return kind
+    texts = set(encoding.texts_of(column)) - {None}
+    return pa.int64() if all(WHOLE.fullmatch(text) for text in texts) else pa.string()  # but 01 is a label of its own
 
 
-def check(dataset: pa.Table, source: str, target: str) -> tuple[list, list[int]]:
-    """The target's classes in order and their counts; UserError when the table cannot be trained on."""
-    names = dataset.column_names
-    if ROW in names:
-        raise UserError(f"{source} has a column named {ROW!r}, which is reserved for row numbers; rename it")
-    if len(names) < 2:
-        raise UserError(f"{source} has no column beside the target {target!r}; a model needs at least one feature")
-    counts = {item["values"]: item["counts"] for item in dataset.column(target).value_counts().to_pylist()}
-    n = len(dataset)
+def labels(column: pa.ChunkedArray, kind: pa.DataType, source: str, target: str) -> pa.ChunkedArray:
+    """A piece of the target as labels of that kind, null where they are missing."""
+    if column.type != kind or pa.types.is_string(kind):
+        try:
+            column = pa.chunked_array([pa.array(encoding.texts_of(column), pa.string())]).cast(kind)
+        except pa.ArrowInvalid as error:
+            raise UserError(
+                f"{source}: the target {target!r} is whole numbers at first, and later is not ({error}); "
+                f"yield labels of one kind"
+            ) from None
+    return pc.if_else(pc.is_null(column, nan_is_null=True), None, column)
+
+
+def check(counts: Counter, source: str, target: str) -> None:
+    """Refuse labels, by how often each comes, that are no classes."""
+    n = counts.total()
     if not 2 <= len(counts) <= MOST_CLASSES or (len(counts) == n and n > 2):
         measure = len(counts) > 2 and all(encoding.is_number(str(label)) for label in counts)
         thing = "a measure; cut it into classes, or choose" if measure else "not classes; choose"
@@ -138,8 +192,6 @@ def check(dataset: pa.Table, source: str, target: str) -> tuple[list, list[int]]
             f"test on; drop it or join it to another"
         )
     warn_of_likenesses(counts, source, target)
-    classes = sorted(counts)
-    return classes, [counts[label] for label in classes]
 
 
 def warn_of_likenesses(counts: dict, source: str, target: str) -> None:

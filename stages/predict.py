@@ -8,6 +8,8 @@ for each class. Says what the new rows have that the training rows had not.
 """
 
 import argparse
+import contextlib
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -32,15 +34,15 @@ def main() -> None:
     card = saved.card
     texts = [column.name for column in card.encoding.columns if isinstance(column, Category)]
     rows = table.read_source(arguments.table, texts)
-    x = encoding.encode(card.encoding, rows)
     for line in encoding.unseen(card.encoding, rows):
         print(line)
     weights = saved.weights if arguments.ensemble else {name: array[:1] for name, array in saved.weights.items()}
-    scored = predictions(probabilities(x, weights), card.classes)
-    if output.suffix.lower() == ".csv":
-        write_csv(scored, output)
-    else:
-        table.write(scored, output)
+    with writing(output) as write:
+        first = 0
+        for group in table.groups(rows):
+            x = encoding.encode(card.encoding, group, first)
+            write(predictions(probabilities(x, weights), card.classes, first))
+            first += len(x)
     networks = f"the mean of {len(weights['net.0.bias'])} networks" if arguments.ensemble else "network 0"
     print(f"{output}: {len(rows)} rows, {card.target!r} by {networks}")
 
@@ -62,21 +64,36 @@ def probabilities(x: np.ndarray, weights: dict[str, np.ndarray]) -> np.ndarray:
     return scores.by_class(np.concatenate(batches))
 
 
-def predictions(probability: np.ndarray, classes: list) -> pa.Table:
-    """Row number, label and probabilities, (n, classes), as a table."""
+def predictions(probability: np.ndarray, classes: list, first: int) -> pa.Table:
+    """Row number, from `first` on, label and probabilities, (n, classes), as a table."""
     k = probability.shape[1]
     answer = scores.predicted(probability[:, 1:] if k == 2 else probability)
-    columns = {ROW: np.arange(len(answer)), "predicted": pa.array(classes).take(pa.array(answer))}
+    columns = {ROW: np.arange(first, first + len(answer)), "predicted": pa.array(classes).take(pa.array(answer))}
     columns |= {f"probability of {label}": probability[:, c] for c, label in enumerate(classes)}
     return pa.table(columns)
 
 
-def write_csv(scored: pa.Table, path: Path) -> None:
-    """The same table as CSV."""
+@contextlib.contextmanager
+def writing(output: Path) -> Iterator[Callable[[pa.Table], None]]:
+    """A way to write tables to one file, CSV or Parquet by its name, that is there whole or not at all."""
+    if output.suffix.lower() == ".parquet":
+        with table.writing(output) as writer:
+            yield writer.write
+            writer.finish()
+        return
     from pyarrow import csv
 
-    with files.replacing(path) as partial:
-        csv.write_csv(scored, partial, csv.WriteOptions(quoting_style="needed"))
+    with files.replacing(output) as partial, contextlib.ExitStack() as stack:
+        writer = None
+
+        def write(scored: pa.Table) -> None:
+            nonlocal writer
+            if writer is None:
+                options = csv.WriteOptions(quoting_style="needed")
+                writer = stack.enter_context(csv.CSVWriter(partial, scored.schema, write_options=options))
+            writer.write_table(scored)
+
+        yield write
 
 
 if __name__ == "__main__":

@@ -61,16 +61,21 @@ def contributions(probability: np.ndarray, target: np.ndarray) -> dict[str, np.n
     k = p.shape[1]
     truth = np.arange(k) == target[:, None]  # (n, k)
     phi = {"accuracy": (answer == target).astype(np.float64), "log_loss": -log_losses(probability, target)}
-    squared = (p - truth) ** 2
-    phi["brier"] = -(squared[:, 1] if k == 2 else squared.sum(axis=1))
+    # Class by class: of many rows a table of all classes would take as much memory as everything else together.
+    errors = [(p[:, c] - truth[:, c]) ** 2 for c in ([1] if k == 2 else range(k))]
+    phi["brier"] = -np.sum(errors, axis=0)
     if truth.any(axis=0).all():
         areas = [auc_contributions(p[:, c], truth[:, c]) for c in ([1] if k == 2 else range(k))]
         phi["roc_auc"] = np.mean(areas, axis=0)
     chosen = np.arange(k) == answer[:, None]
     hits = truth & chosen
-    ratios = {"precision": (hits, chosen), "recall": (hits, truth), "f1": (2.0 * hits, truth + 1.0 * chosen)}
-    for name, (part, whole) in ratios.items():
-        phi[name] = np.mean([ratio_contributions(part[:, c], whole[:, c]) for c in range(k)], axis=0)
+    ratios = {
+        "precision": lambda c: (hits[:, c], chosen[:, c]),
+        "recall": lambda c: (hits[:, c], truth[:, c]),
+        "f1": lambda c: (2.0 * hits[:, c], truth[:, c] + 1.0 * chosen[:, c]),
+    }
+    for name, part_and_whole in ratios.items():
+        phi[name] = sum(ratio_contributions(*part_and_whole(c)) for c in range(k)) / k
     return phi
 
 
@@ -81,20 +86,19 @@ def auc_contributions(score: np.ndarray, positive: np.ndarray) -> np.ndarray:
     negatives it ranks above (ties half), a negative row's V01 the share of positives above it.
     phi = AUC + (n / n1) (V10 - AUC) for positives, AUC + (n / n0) (V01 - AUC) for negatives; both must occur.
     """
-    ones, zeros = np.sort(score[positive]), np.sort(score[~positive])
-    below = _rank(zeros, score[positive])
-    above = 1.0 - _rank(ones, score[~positive])
-    area = below.mean()
-    phi = np.empty(len(score))
-    phi[positive] = area + len(score) / len(ones) * (below - area)
-    phi[~positive] = area + len(score) / len(zeros) * (above - area)
-    return phi
-
-
-def _rank(sorted_scores: np.ndarray, score: np.ndarray) -> np.ndarray:
-    """The share of `sorted_scores` below each score, ties half."""
-    ranks = np.searchsorted(sorted_scores, score, "left") + np.searchsorted(sorted_scores, score, "right")
-    return ranks / (2.0 * len(sorted_scores))
+    n, n1 = len(score), np.count_nonzero(positive)
+    order = np.argsort(score)
+    score, ones = score[order], np.r_[0, np.cumsum(positive[order])]
+    starts = np.flatnonzero(np.r_[True, score[1:] != score[:-1]])  # of runs of equal scores: below a run, ties half
+    ends = np.r_[starts[1:], n]
+    below = np.empty((2, n))  # the share of negatives, of positives
+    for shares, ranks, count in (
+        (below[0], starts - ones[starts] + ends - ones[ends], n - n1),
+        (below[1], ones[starts] + ones[ends], n1),
+    ):
+        shares[order] = np.repeat(ranks / (2.0 * count), ends - starts)
+    area = below[0][positive].mean()
+    return np.where(positive, area + n / n1 * (below[0] - area), area + n / (n - n1) * ((1.0 - below[1]) - area))
 
 
 def ratio_contributions(part: np.ndarray, whole: np.ndarray) -> np.ndarray:

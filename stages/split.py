@@ -7,62 +7,94 @@ class by class (split.stratify), group by group (split.group), or put in the ord
     python -m stages.split
 """
 
+import contextlib
+
 import msgspec
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from stages import params, stream, table
+from stages import params, resources, stream, table
 from stages.errors import UserError, run
 from stages.table import ROW
+
+PARTS = ("train", "validation", "test")
 
 
 def main() -> None:
     settings = params.read()
-    dataset, facts = table.read("data/dataset.parquet")
-    split = settings.split
+    dataset, facts = table.stored("data/dataset.parquet")
+    split, n = settings.split, len(dataset)
+    row = 70 if split.group or split.time else 35 if split.stratify else 14
+    resources.check_memory("split", row * n, "make_data.samples or the table's rows")
+    resources.check_disk("split", dataset.nbytes + 8 * n, "data", "make_data.samples or the table's rows")
     generator = stream.from_text(facts.stream) if facts.stream else stream.seeded(settings.seed)
-    order = stream.permutation(generator, len(dataset))
+    order = stream.permutation(generator, n)
     position = stream.to_text(generator)
     if split.stratify:
-        parts = cut_by_class(order, table.targets(dataset, facts), split)
+        part_of = cut_by_class(order, table.targets(dataset, facts), split)
     elif split.group:
-        parts = cut_by_group(order, group_numbers(dataset, split.group), split)
-    elif split.time:
-        parts = cut(by_time(order, dataset, split.time), split)
+        part_of = cut_by_group(order, group_numbers(dataset, split.group), split)
     else:
-        parts = cut(order, split)
-    check_classes(table.targets(dataset, facts)[parts["train"]], facts)
+        if split.time:
+            order = by_time(order, dataset, split.time)
+        part_of = cut(order, split)
+    sizes = check_rows(part_of, split)
     facts = msgspec.structs.replace(facts, split_by=[name for name in (split.group, split.time) if name])
-    for part, rows in parts.items():
-        taken = dataset.take(rows).add_column(0, ROW, pa.array(rows, pa.int64()))
-        part_facts = msgspec.structs.replace(facts, stream=position if part == "train" else None)
-        table.write(taken, f"data/{part}.parquet", part_facts)
-        print(f"{part}: {len(taken)} rows")
+    write(dataset, facts, order, part_of, position)
+    for part, size in zip(PARTS, sizes):
+        print(f"{part}: {size} rows")
 
 
-def cut(order: np.ndarray, split) -> dict[str, np.ndarray]:
-    """The permutation's three parts; like the notebook's, sizes are rounded down and the rest is test."""
+def write(dataset: table.Stored, facts: table.Facts, order: np.ndarray, part_of: np.ndarray, position: str) -> None:
+    """Write the parts, row group by row group, all or none.
+
+    A table of one row group keeps the permutation's order, the notebook's; a larger one the dataset's, so that a row
+    group at a time is enough. Training shuffles either.
+    """
+    trained, start = np.zeros(len(facts.classes), np.int64), 0
+    with contextlib.ExitStack() as stack:
+        writers = []
+        for part in PARTS:
+            part_facts = msgspec.structs.replace(facts, stream=position if part == "train" else None)
+            writers.append(stack.enter_context(table.writing(f"data/{part}.parquet", part_facts)))
+        for group in dataset.groups():
+            here = part_of[start : start + len(group)]
+            trained += np.bincount(table.targets(group, facts)[here == 0], minlength=len(trained))
+            for i, writer in enumerate(writers):
+                rows = order[here[order] == i] if len(dataset) <= table.ROWS else np.flatnonzero(here == i)
+                writer.write(group.take(rows).add_column(0, ROW, pa.array(rows + np.int64(start))))
+            start += len(group)
+        check_classes(trained, facts)
+        for writer in writers:
+            writer.finish()
+
+
+def cut(order: np.ndarray, split) -> np.ndarray:
+    """The permutation's three parts; like the notebook's, sizes are rounded down and the rest is test.
+
+    As with every way to cut, it is the number of each row's part, by its place in PARTS: int8 (n,).
+    """
     n = len(order)
     first = int(n * split.train)
     second = first + int(n * split.validation)
-    parts = {"train": order[:first], "validation": order[first:second], "test": order[second:]}
-    check_rows(parts, split, n)
-    return parts
+    part_of = np.full(n, 2, np.int8)
+    part_of[order[:first]], part_of[order[first:second]] = 0, 1
+    return part_of
 
 
-def cut_by_class(order: np.ndarray, classes: np.ndarray, split) -> dict[str, np.ndarray]:
-    """Each class cut by itself; its first row trains, and the rows of a part keep the permutation's order."""
+def cut_by_class(order: np.ndarray, classes: np.ndarray, split) -> np.ndarray:
+    """Each class cut by itself; its first row trains."""
     part_of = np.empty(len(order), np.int8)
     for c in range(classes.max() + 1):
         rows = order[classes[order] == c]
         ends = np.array([split.train, split.train + split.validation]) * len(rows)
         first, second = np.maximum(np.floor(ends + 0.5).astype(np.int64), 1)
         part_of[rows[:first]], part_of[rows[first:second]], part_of[rows[second:]] = 0, 1, 2
-    return parts_of(order, part_of, split)
+    return part_of
 
 
-def cut_by_group(order: np.ndarray, groups: np.ndarray, split) -> dict[str, np.ndarray]:
+def cut_by_group(order: np.ndarray, groups: np.ndarray, split) -> np.ndarray:
     """Whole groups, in the order in which the permutation has each group's first row, to the part their middle is in.
 
     One row stands for each group, so that large groups do not come first more often.
@@ -75,14 +107,7 @@ def cut_by_group(order: np.ndarray, groups: np.ndarray, split) -> dict[str, np.n
     part_of_group = np.empty(len(firsts), np.int8)
     ends = [len(order) * split.train, len(order) * (split.train + split.validation)]
     part_of_group[shuffled] = np.searchsorted(ends, middles, side="right")
-    return parts_of(order, part_of_group[groups], split)
-
-
-def parts_of(order: np.ndarray, part_of: np.ndarray, split) -> dict[str, np.ndarray]:
-    """The permutation's rows by the number of the part they are in."""
-    parts = {part: order[part_of[order] == i] for i, part in enumerate(("train", "validation", "test"))}
-    check_rows(parts, split, len(order))
-    return parts
+    return part_of_group[groups]
 
 
 def group_numbers(dataset: pa.Table, name: str) -> np.ndarray:
@@ -122,18 +147,19 @@ def column_to_split_by(dataset: pa.Table, name: str, parameter: str) -> pa.Chunk
     return column
 
 
-def check_rows(parts: dict[str, np.ndarray], split, n: int) -> None:
-    """Refuse a part that was asked for and got no row."""
-    wanted = {"train": split.train, "validation": split.validation, "test": 1 - split.train - split.validation}
-    for part, rows in parts.items():
-        if not len(rows) and wanted[part] > 0:
+def check_rows(part_of: np.ndarray, split) -> list[int]:
+    """The rows of each part; refuse one that was asked for and got none."""
+    n, sizes = len(part_of), np.bincount(part_of, minlength=3).tolist()
+    for part, size, share in zip(PARTS, sizes, (split.train, split.validation, 1 - split.train - split.validation)):
+        if not size and share > 0:
             what = f"{n} rows" + (f" in groups of {split.group!r}" if split.group else "")
-            raise UserError(f"the {part} part has no rows: a share of {wanted[part]:g} of {what}; use a larger table")
+            raise UserError(f"the {part} part has no rows: a share of {share:g} of {what}; use a larger table")
+    return sizes
 
 
 def check_classes(trained: np.ndarray, facts: table.Facts) -> None:
-    """Refuse a training part without a row of some class: nothing could be learnt of it."""
-    without = [c for c, count in enumerate(np.bincount(trained, minlength=len(facts.classes))) if not count]
+    """Refuse a training part without a row of some class, by the rows of each: nothing could be learnt of it."""
+    without = [c for c, count in enumerate(trained) if not count]
     if without:
         c = without[0]
         raise UserError(

@@ -8,14 +8,18 @@ Where the stream stands travels with the data, as text in the metadata of a Parq
 """
 
 import base64
+import contextlib
 import hashlib
+from collections.abc import Callable, Iterator
 
+import numba
 import numpy as np
 
 from stages.arithmetic import box_muller, swap_down
 
 WORDS_PER_EPOCH = 6  # three int64 of two words: the loader's base seed, the shuffle's seed, the test loader's base seed
 SHUFFLE_WORD = 3  # the low half of the second int64: a generator is seeded with 32 bits only
+PIECE = 2**16  # numbers drawn at a time; a multiple of Box and Muller's 16
 MANY = 2**32 // 20  # from this length on torch.randperm takes 64 bits for each swap
 
 
@@ -42,31 +46,56 @@ def words(generator: np.random.Generator, count: int) -> np.ndarray:
 
 def uniform(generator: np.random.Generator, count: int) -> np.ndarray:
     """`torch.rand(count)`: float32 (count,), the low 24 bits of a word times 2^-24."""
-    return ((words(generator, count) & 0xFFFFFF) * 2.0**-24).astype(np.float32)
+    out = np.empty(count, np.float32)
+    for piece in _pieces(out):
+        np.multiply(words(generator, len(piece)) & 0xFFFFFF, 2.0**-24, out=piece, casting="same_kind")
+    return out
 
 
 def normal(generator: np.random.Generator, count: int) -> np.ndarray:
     """`torch.randn(count)` to 1e-6, with the same bits on every machine: float32 (count,), count >= 16."""
     if count < 16:
         raise ValueError(f"torch draws fewer than 16 normals another way; count is {count}")
-    source = uniform(generator, count)
     out = np.empty(count, np.float32)
-    whole = count - count % 16
-    box_muller(source[:whole], out[:whole])
+    with _pool(count) as run:  # the numbers come one after the other, what is made of them does not
+        for piece in _pieces(out[: count - count % 16]):
+            run(box_muller, uniform(generator, len(piece)), piece)
     if count % 16:  # torch draws the last 16 values once more when the blocks do not come out even
+        uniform(generator, count % 16)
         box_muller(uniform(generator, 16), out[-16:])
     return out
 
 
-def permutation(generator: np.random.Generator, count: int) -> np.ndarray:
-    """`torch.randperm(count)`: a shuffle of 0 .. count - 1, int32 while that suffices, else int64."""
-    order = np.arange(count, dtype=np.int32 if count <= 2**31 else np.int64)
-    draws = max(count - 1, 0)
-    if count < MANY:
-        swap_down(words(generator, draws), order)
-    else:
-        high, low = words(generator, 2 * draws).reshape(-1, 2).T
-        swap_down((high << np.uint64(32)) | low, order)
+@contextlib.contextmanager
+def _pool(count: int) -> Iterator[Callable]:
+    """A way to call functions: at once, or on as many threads as Numba has when there are many numbers."""
+    threads = numba.config.NUMBA_NUM_THREADS
+    if threads < 2 or count <= PIECE:
+        yield lambda function, *arguments: function(*arguments)
+        return
+    from concurrent.futures import ThreadPoolExecutor
+
+    with ThreadPoolExecutor(threads) as pool:
+        yield pool.submit
+
+
+def _pieces(array: np.ndarray) -> Iterator[np.ndarray]:
+    """Views of so many numbers as stay in the cache."""
+    return (array[start : start + PIECE] for start in range(0, len(array), PIECE))
+
+
+def permutation(generator: np.random.Generator, count: int, out: np.ndarray | None = None) -> np.ndarray:
+    """`torch.randperm(count)`: a shuffle of 0 .. count - 1, int32 while that suffices, else int64; into `out`."""
+    order = np.empty(count, np.int32 if count <= 2**31 else np.int64) if out is None else out
+    order[:] = np.arange(count, dtype=order.dtype)
+    for start in range(0, count - 1, PIECE):
+        draws = min(PIECE, count - 1 - start)
+        if count < MANY:
+            drawn = words(generator, draws)
+        else:
+            high, low = words(generator, 2 * draws).reshape(-1, 2).T
+            drawn = (high << np.uint64(32)) | low
+        swap_down(drawn, order[start:])
     return order
 
 
@@ -76,7 +105,7 @@ def permutations(seeds: np.ndarray, count: int) -> np.ndarray:
     orders = np.empty((len(seeds), count), np.int32 if count <= 2**31 else np.int64)
     for order, seed in zip(orders, seeds):
         generator.bit_generator._legacy_seeding(int(seed))
-        order[:] = permutation(generator, count)
+        permutation(generator, count, order)
     return orders
 
 

@@ -1,31 +1,46 @@
 """The notebook's table: normal features and a nonlinear rule with noise, drawn from the one stream.
 
 A table generator is any .py file with `make(params, generator)`: `params` is the make_data section of params.yaml,
-`generator` a numpy.random.Generator at the start of the stream. It returns a pyarrow table or a pandas DataFrame.
+`generator` a numpy.random.Generator at the start of the stream. It returns a pyarrow table or a pandas DataFrame, or
+yields them: a table larger than memory, a piece at a time.
 """
+
+from collections.abc import Iterator
 
 import numpy as np
 import pyarrow as pa
 
-from stages import stream
+from stages import resources, stream
 from stages.arithmetic import log
+from stages.table import ROWS
 
 
-def make(params, generator: np.random.Generator) -> pa.Table:
-    """`params.samples` rows of `params.features` standard normal columns x0, x1, ... and the class they belong to.
+def make(params, generator: np.random.Generator) -> Iterator[pa.Table]:
+    """`params.samples` rows, a row group at a time: the notebook draws as many as there are for one."""
+    row = 4 * params.features + 8
+    resources.check_memory("make_data", 4 * row * min(ROWS, params.samples), "make_data.features")
+    resources.check_disk("make_data", row * params.samples, "data", "make_data.samples or make_data.features")
+    for start in range(0, params.samples, ROWS):
+        yield draw(min(ROWS, params.samples - start), params, generator)
+
+
+def draw(n: int, params, generator: np.random.Generator) -> pa.Table:
+    """n rows of `params.features` standard normal columns x0, x1, ... and the class they belong to.
 
     The rule gives log-odds; the class is the slice of the unit interval, cut into `params.classes` equal slices, in
     which the probability lies. With two classes that is the notebook's `probability > 0.5`.
     """
-    n, d = params.samples, params.features
-    x = stream.normal(generator, n * d).reshape(n, d)
+    d = params.features
+    rows = stream.normal(generator, max(n * d, 16))[: n * d].reshape(n, d)
+    x = np.empty((d, n), np.float32)
+    for start in range(0, n, 4096):  # so many rows at a time stay in the cache on their way to columns
+        x[:, start : start + 4096] = rows[start : start + 4096].T
     f = np.float32
-    signal = f(1.4) * x[:, 0] - f(1.0) * x[:, 1] + f(0.8) * x[:, 2] * x[:, 3] - f(0.5) * x[:, 4] ** 2
+    signal = f(1.4) * x[0] - f(1.0) * x[1] + f(0.8) * x[2] * x[3] - f(0.5) * x[4] ** 2
     log_odds = signal + f(params.noise) * stream.normal(generator, max(n, 16))[:n]
     # The slices' borders on the scale of log-odds; comparing there needs no sigmoid, whose last bit differs by CPU.
     borders = [log(c / (params.classes - c)) for c in range(1, params.classes)]
     y = np.zeros(n, np.int64)
     for border in borders:
         y += log_odds > f(border)
-    columns = {f"x{i}": np.ascontiguousarray(x[:, i]) for i in range(d)}
-    return pa.table(columns | {params.target: y})
+    return pa.table({f"x{i}": x[i] for i in range(d)} | {params.target: y})

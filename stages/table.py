@@ -1,16 +1,18 @@
-"""A Parquet table in and out, with the facts that travel in its metadata; CSV and Parquet sources.
+"""A Parquet table in and out, by row groups, with the facts that travel in its metadata; CSV and Parquet sources.
 
 The facts are what later stages must know of the whole table and cannot see in their part of it: the target, its
-classes, and where the stream of random numbers stands. Files are written uncompressed and floats without a dictionary:
-bytes then depend on pyarrow's version alone, and columns of random digits do not shrink anyway.
+classes, and where the stream of random numbers stands. A table may be larger than memory: it is written and read a row
+group at a time, or read a column at a time. Files are written uncompressed and floats without a dictionary: bytes then
+depend on pyarrow's version alone, and columns of random digits do not shrink anyway.
 """
 
+import contextlib
 import csv
 import gzip
 import io
 import zlib
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import BinaryIO
 
@@ -20,9 +22,11 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from stages import resources
 from stages.errors import UserError
 from stages.files import replacing
 
+ROWS = 2**20  # of a row group: so much of a table is in memory at a time
 ROW = "_row"  # the row's number in dataset.parquet, from 0; a reserved name
 METADATA_KEY = b"plumbline"
 SUFFIXES = (".parquet", ".csv", ".csv.gz")
@@ -42,7 +46,74 @@ class Facts(msgspec.Struct, frozen=True):
     split_by: list[str] = []  # columns that split went by, which are no features
 
 
-def read_source(path: str | Path, texts: Iterable[str] = ()) -> pa.Table:
+class Stored:
+    """A Parquet table in its file, with what of a pyarrow table's methods can go column by column.
+
+    `complaint` is the message about a file that cannot be read, with room for its name and the reason.
+    """
+
+    def __init__(self, path: str | Path | BinaryIO, name: str | Path, complaint: str):
+        self._name, self._complaint = name, complaint
+        with self._reading():
+            self._file = pq.ParquetFile(path, pre_buffer=False)
+            self.schema = self._file.schema_arrow.remove_metadata()
+            self.metadata = self._file.metadata.metadata or {}
+
+    @contextlib.contextmanager
+    def _reading(self) -> Iterator[None]:
+        try:
+            yield
+        except FileNotFoundError:
+            raise
+        except (pa.ArrowException, OSError) as error:
+            raise UserError(self._complaint.format(self._name, " ".join(str(error).split()))) from None
+
+    def __len__(self) -> int:
+        """Rows."""
+        return self._file.metadata.num_rows
+
+    @property
+    def column_names(self) -> list[str]:
+        """As a pyarrow table's."""
+        return self.schema.names
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of all columns, not compressed."""
+        groups = self._file.metadata
+        return sum(groups.row_group(i).total_byte_size for i in range(groups.num_row_groups))
+
+    def column(self, name: str) -> pa.ChunkedArray:
+        """One whole column."""
+        return self.read([name]).column(name)
+
+    def groups(self, rows: int = ROWS, columns: list[str] | None = None) -> Iterator[pa.Table]:
+        """The table, or some of its columns, in pieces of so many rows, at least one."""
+        if len(self) <= rows:
+            yield self.read(columns)
+            return
+        batches = self._file.iter_batches(rows, columns=columns)
+        while True:
+            with self._reading():
+                batch = next(batches, None)
+            if batch is None:
+                return
+            yield pa.Table.from_batches([batch]).replace_schema_metadata(None)
+
+    def read(self, columns: list[str] | None = None) -> pa.Table:
+        """The whole table, or some of its columns."""
+        with self._reading():
+            return self._file.read(columns).replace_schema_metadata(None)
+
+
+def groups(rows: pa.Table | Stored, size: int = ROWS, columns: list[str] | None = None) -> Iterator[pa.Table]:
+    """Any table in pieces of so many rows, at least one; of one in a file `columns` are all that is needed."""
+    if isinstance(rows, Stored):
+        return rows.groups(size, columns)
+    return (rows.slice(start, size) for start in range(0, max(len(rows), 1), size))
+
+
+def read_source(path: str | Path, texts: Iterable[str] = ()) -> pa.Table | Stored:
     """A user's table as it came, without metadata; UserError for what cannot be read as its name says.
 
     The columns named in `texts` are read from a CSV as the text that stands there: labels and categories.
@@ -59,17 +130,19 @@ def read_source(path: str | Path, texts: Iterable[str] = ()) -> pa.Table:
         problem = "is empty"
     if problem:
         raise UserError(f"{path} {problem}; a table is a file ({', '.join(SUFFIXES)}), or a .py file that makes one")
-    try:
-        parquet = path.suffix.lower() == ".parquet"
-        table = pq.ParquetFile(path).read() if parquet else _read_csv(path, texts)
-    except (pa.ArrowException, OSError, EOFError, zlib.error) as error:
-        reason = " ".join(str(error).split())
-        raise UserError(f"{path} cannot be read as its name says: {reason}; save it anew") from None
-    check_names(table, path)
-    return table.replace_schema_metadata(None)
+    complaint = "{} cannot be read as its name says: {}; save it anew"
+    if path.suffix.lower() == ".parquet":
+        rows = Stored(path, path, complaint)
+    else:
+        try:
+            rows = _read_csv(path, texts).replace_schema_metadata(None)
+        except (pa.ArrowException, OSError, EOFError, zlib.error) as error:
+            raise UserError(complaint.format(path, " ".join(str(error).split()))) from None
+    check_names(rows, path)
+    return rows
 
 
-def check_names(table: pa.Table, source: str | Path) -> None:
+def check_names(table: pa.Table | Stored, source: str | Path) -> None:
     """Refuse columns of the same name: which of them is meant cannot be told."""
     for name, count in Counter(table.column_names).items():
         if count > 1:
@@ -80,6 +153,8 @@ def _read_csv(path: Path, texts: Iterable[str]) -> pa.Table:
     """A CSV by pyarrow's reader, on one thread, where it tells the number of a bad row."""
     from pyarrow import csv as arrow  # 20 ms that only a CSV costs
 
+    lower = "its rows, or save it as Parquet, which is read by row groups"
+    resources.check_memory(f"reading {path} whole", 4 * path.stat().st_size, lower)  # as bytes, text and table
     data = path.read_bytes()
     if path.name.lower().endswith(".gz"):
         data = gzip.decompress(data)
@@ -163,29 +238,85 @@ def _has_decimal_commas(column: pa.ChunkedArray) -> bool:
     return pc.all(pc.match_substring_regex(column, r"^\s*[-+]?\d*(,\d+)?([eE][-+]?\d+)?\s*$")).as_py()
 
 
-def read(path: str | Path | BinaryIO, name: str | None = None) -> tuple[pa.Table, Facts]:
+def stored(path: str | Path | BinaryIO, name: str | None = None) -> tuple[Stored, Facts]:
     """A table that a stage wrote, and its facts; `name` is what messages call it, if not by its path."""
     name = name or path
+    complaint = "{} is not a table that a stage wrote ({}); run `dvc repro`"
     try:
-        table = pq.ParquetFile(path).read()
-        facts = msgspec.json.decode(table.schema.metadata[METADATA_KEY], type=Facts)
+        rows = Stored(path, name, complaint)
+        return rows, msgspec.json.decode(rows.metadata[METADATA_KEY], type=Facts)
     except FileNotFoundError:
         raise UserError(f"{name} is not there; `dvc repro` makes it, `dvc checkout` brings it back") from None
-    except (pa.ArrowException, OSError, KeyError, TypeError, msgspec.MsgspecError) as error:
-        reason = " ".join(str(error).split())
-        raise UserError(f"{name} is not a table that a stage wrote ({reason}); run `dvc repro`") from None
-    return table, facts
+    except (KeyError, msgspec.MsgspecError) as error:
+        raise UserError(complaint.format(name, " ".join(str(error).split()))) from None
+
+
+def read(path: str | Path | BinaryIO, name: str | None = None) -> tuple[pa.Table, Facts]:
+    """The same with the whole table in memory."""
+    rows, facts = stored(path, name)
+    return rows.read(), facts
+
+
+class Writer:
+    """A table on its way to a file, row group by row group; `facts` may be set until it is finished."""
+
+    def __init__(self, path: Path, facts: Facts | None):
+        self.path, self.facts = path, facts
+        self._held, self._rows, self._file = [], 0, None
+
+    def write(self, table: pa.Table) -> None:
+        """Add rows; they are held until a row group is full."""
+        if self._held and self._rows + len(table) > ROWS:
+            self._flush()
+        self._held.append(table)
+        self._rows += len(table)
+
+    def finish(self) -> Stored:
+        """Write what is held, and give the table back from the file."""
+        encoded = {METADATA_KEY: msgspec.json.encode(self.facts)} if self.facts else None
+        if self._file is None:  # one row group has the facts in its schema too: those bytes are in dvc.lock
+            whole = pa.concat_tables(self._held).replace_schema_metadata(encoded)
+            pq.write_table(whole, self.path, **_options(whole.schema))
+        else:
+            self._flush()
+            self._file.add_key_value_metadata(encoded or {})
+            self._file.close()
+        return Stored(self.path, self.path, "{} cannot be read back ({}); run the stage again")
+
+    def _flush(self) -> None:
+        table = pa.concat_tables(self._held)
+        if self._file is None:
+            options = _options(table.schema)
+            # Classes and row numbers shrink to a byte or less a row; in one row group the bytes are those of dvc.lock.
+            whole = [field.name for field in table.schema if pa.types.is_integer(field.type) and field.name != ROW]
+            options["use_dictionary"] += whole
+            if ROW in table.column_names:
+                options["column_encoding"] = {ROW: "DELTA_BINARY_PACKED"}
+            self._file = pq.ParquetWriter(self.path, table.schema, **options)
+        self._file.write_table(table, ROWS)
+        self._held, self._rows = [], 0
+
+
+def _options(schema: pa.Schema) -> dict:
+    texts = [field.name for field in schema if pa.types.is_string(field.type)]
+    return {"compression": "none", "use_dictionary": texts}  # only text gets a dictionary
+
+
+@contextlib.contextmanager
+def writing(path: str | Path, facts: Facts | None = None) -> Iterator[Writer]:
+    """Give a Writer; the table is there, whole, when the block ends well, or not at all. The block finishes it."""
+    with replacing(path) as partial:
+        yield Writer(partial, facts)
 
 
 def write(table: pa.Table, path: str | Path, facts: Facts | None = None) -> None:
-    """Write `table`, whole or not at all; only text gets a dictionary."""
-    table = table.replace_schema_metadata({METADATA_KEY: msgspec.json.encode(facts)} if facts else None)
-    texts = [field.name for field in table.schema if pa.types.is_string(field.type)]
-    with replacing(path) as partial:
-        pq.write_table(table, partial, compression="none", use_dictionary=texts)
+    """Write `table`, whole or not at all."""
+    with writing(path, facts) as writer:
+        writer.write(table)
+        writer.finish()
 
 
-def targets(table: pa.Table, facts: Facts) -> np.ndarray:
+def targets(table: pa.Table | Stored, facts: Facts) -> np.ndarray:
     """The target as class numbers in the order of `facts.classes`: int32 (n,)."""
     column = table.column(facts.target)
-    return pc.index_in(column, pa.array(facts.classes, column.type)).to_numpy().astype(np.int32)
+    return pc.index_in(column, pa.array(facts.classes, column.type)).to_numpy().astype(np.int32, copy=False)

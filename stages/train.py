@@ -16,7 +16,19 @@ from collections.abc import Callable, Iterator
 
 import numpy as np
 
-from stages import encoding, files, held_out, known_answer, model, params, snapshot, stream, table, training
+from stages import (
+    encoding,
+    files,
+    held_out,
+    known_answer,
+    model,
+    params,
+    resources,
+    snapshot,
+    stream,
+    table,
+    training,
+)
 from stages.errors import run
 
 
@@ -26,11 +38,15 @@ def main() -> None:
         from stages import batched
 
         batched.check_device(settings.train.device)
-    part, facts = table.read("data/train.parquet")
-    watched, _ = table.read("data/validation.parquet")
+    part, facts = table.stored("data/train.parquet")
+    watched, _ = table.stored("data/validation.parquet")
+    width = len(part.column_names) - 2
+    check_memory(len(part) + len(watched), width, settings.train.encoding)
     fitted = encoding.fit(part, facts, settings.train.encoding)
     for left in fitted.left_out:
         print(f"column {left.name!r} is left out: {left.why}")
+    if fitted.width > width:  # text takes an input a category
+        check_memory(len(part) + len(watched), fitted.width, settings.train.encoding)
     data = encoding.encode(fitted, part), table.targets(part, facts)
     watch = encoding.encode(fitted, watched), table.targets(watched, facts)
 
@@ -78,6 +94,12 @@ def main() -> None:
     files.write_json(figures, "metrics/train.json")
     if keeper:
         keeper.drop()
+
+
+def check_memory(rows: int, width: int, setting: str) -> None:
+    """Inputs, target and the epoch's order are held of every row; before, robust fitting sorts a column at a time."""
+    each = max(4 * width + 20, 56 if setting == "robust" else 0)
+    resources.check_memory("train", each * rows, "split.train or the table's rows")
 
 
 def said(row: dict, epochs: int) -> str | None:

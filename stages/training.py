@@ -49,7 +49,8 @@ def train(data, watch, weights, shuffles, settings, advance: Callable[[int, dict
                 break
             if not going_on.all():
                 trainer.select(going_on)
-            if keeper and keeper.due():
+            last = epoch == settings.epochs and first + together >= len(shuffles)  # nothing is left to go on with
+            if keeper and not last and keeper.due():
                 run.state, run.epochs = list(trainer.state), [joined(run.epochs)]
                 keeper.keep(run)
         run.trained.append(run.best.weights)

@@ -19,9 +19,9 @@ def split(pairs):
 def test_roc_is_scikit_learns(pairs):
     score, truth = split(pairs)
     if truth.all() or not truth.any():
-        assert curves.roc(score, truth) == []
+        assert curves.roc(*curves.counts(score, truth)) == []
         return
-    ours = curves.roc(score, truth)
+    ours = curves.roc(*curves.counts(score, truth))
     fpr, tpr, _ = metrics.roc_curve(truth, score, drop_intermediate=False)
     theirs = set(zip(np.round(fpr, 9), np.round(tpr, 9)))
     assert (ours[0], ours[-1]) == ((0.0, 0.0), (1.0, 1.0))
@@ -34,11 +34,11 @@ def test_roc_is_scikit_learns(pairs):
 def test_precision_recall_passes_through_scikit_learns_points(pairs):
     score, truth = split(pairs)
     if not truth.any():
-        assert curves.precision_recall(score, truth) == []
+        assert curves.precision_recall(*curves.counts(score, truth)) == []
         return
     precision, recall, _ = metrics.precision_recall_curve(truth, score)
     points = set(zip(np.round(recall, 9), np.round(precision, 9)))
-    ours = curves.precision_recall(score, truth)
+    ours = curves.precision_recall(*curves.counts(score, truth))
     assert ours[0] == (0.0, 1.0)
     assert ours[-1][0] == 1.0
     assert {(round(x, 9), round(y, 9)) for x, y in ours} <= points
@@ -73,7 +73,7 @@ def test_several_classes_are_pooled_decisions():
 def test_long_curves_are_thinned_and_keep_their_ends():
     rng = np.random.default_rng(0)
     score = rng.uniform(size=20_000)
-    points = curves.roc(score, rng.uniform(size=20_000) < score)
+    points = curves.roc(*curves.counts(score, rng.uniform(size=20_000) < score))
     assert len(points) <= curves.MOST_POINTS
     assert points[0] == (0.0, 0.0)
     assert points[-1] == pytest.approx((1.0, 1.0))

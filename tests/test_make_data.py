@@ -39,14 +39,14 @@ def notebook_table(seed, n=1000, d=10):
 
 @pytest.mark.parametrize("seed", [42, 0, 2**32 - 1])
 def test_the_synthetic_table_is_the_notebooks(seed):
-    made = synthetic.make(settings(), seeded(seed)).to_pandas()
+    made = next(synthetic.make(settings(), seeded(seed))).to_pandas()
     x, _, y = notebook_table(seed)
     np.testing.assert_allclose(made.drop(columns="y").to_numpy(), x, rtol=0, atol=1e-6)
     assert made["y"].astype(bool).tolist() == y.tolist()
 
 
 def test_classes_are_equal_slices_of_the_probability():
-    made = synthetic.make(settings(classes=5, target="slice"), seeded(42)).to_pandas()
+    made = next(synthetic.make(settings(classes=5, target="slice"), seeded(42))).to_pandas()
     _, log_odds, _ = notebook_table(42)
     expected = np.floor(5 / (1 + np.exp(-log_odds.astype(float)))).astype(int)
     assert (made["slice"] == expected).all()

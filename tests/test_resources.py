@@ -1,0 +1,85 @@
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from conftest import assert_one_line
+
+from stages import resources
+from stages.errors import UserError
+
+GIB = 2**30
+MEMINFO = "MemTotal: 33554432 kB\nMemFree: 1024 kB\nMemAvailable: 16777216 kB\n"
+
+
+def machine(root, **files):
+    """What the kernel says of memory, in a folder; __ in a name is a slash."""
+    for name, text in {"proc__meminfo": MEMINFO, **files}.items():
+        path = root / name.replace("__", "/")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+    return root
+
+
+def test_without_a_limit_it_is_what_the_machine_has(tmp_path):
+    assert resources.available_memory(machine(tmp_path)) == 16 * GIB
+    assert resources.available_memory(tmp_path / "none") is None
+    resources.check_memory("train", 1e15, "x", tmp_path / "none")  # nobody says, so nothing is refused
+
+
+def test_a_cgroup_of_version_2_limits_also_from_above(tmp_path):
+    group = "sys__fs__cgroup__a__b__memory."
+    files = {"proc__self__cgroup": "0::/a/b\n", f"{group}max": "max\n", f"{group}current": "5\n"}
+    above = group.replace("b__", "")
+    files |= {f"{above}max": f"{4 * GIB}\n", f"{above}current": f"{3 * GIB}\n"}
+    files |= {f"{above}stat": f"anon 5\ninactive_file {GIB}\nactive_file 7\n"}
+    assert resources.available_memory(machine(tmp_path, **files)) == 2 * GIB + 7
+
+
+def test_a_cgroup_of_version_1_limits_also_where_only_the_mount_is_there(tmp_path):
+    mount = "sys__fs__cgroup__memory__memory."
+    files = {"proc__self__cgroup": "9:cpu:/docker/7\n4:memory:/docker/7\n0::/\n"}
+    files |= {f"{mount}limit_in_bytes": f"{2 * GIB}\n", f"{mount}usage_in_bytes": f"{GIB}\n"}
+    assert resources.available_memory(machine(tmp_path, **files)) == GIB
+
+
+def test_too_little_memory_or_disk_says_how_much_and_what_to_lower(tmp_path):
+    with pytest.raises(UserError, match=r"^train needs about 20\.4 GB of memory and there are 17\.2 GB; lower y$"):
+        resources.check_memory("train", 20e9, "y", machine(tmp_path))
+    resources.check_memory("train", 16e9, "y", tmp_path)
+    with pytest.raises(UserError, match=r"^split writes about 1,000,000,000\.0 GB and the disk of .*not/there has "):
+        resources.check_disk("split", 1e18, tmp_path / "not/there", "y")
+
+
+def test_a_table_that_no_disk_holds_is_refused_before_it_is_made(project):
+    project.path("data").mkdir()
+    project.path("data/dataset.parquet").write_text("old")
+    project.set(make_data__samples=10**15)
+    assert_one_line(project.stage("make_data", fails=True), "make_data writes about 48,000,000.0 GB", "samples")
+    project.set(make_data__samples=10**7, make_data__features=10**6)
+    assert_one_line(project.stage("make_data", fails=True), "of memory and there are", "lower make_data.features")
+    assert project.read("data/dataset.parquet") == "old"
+
+
+def test_every_stage_asks_before_it_works(default, tmp_path):
+    project = default.copy(tmp_path / "project")
+    text = project.read("stages/resources.py")
+    project.path("stages/resources.py").write_text(text.replace("BASE = 400e6", "BASE = 400e15"))
+    before = {path: path.read_bytes() for path in project.folder.rglob("*.parquet")}
+    for stage, words in {
+        "make_data": ["make_data needs about 400,000,000.0 GB", "lower make_data"],
+        "split": ["split needs about", "lower make_data.samples"],
+        "train": ["train needs about", "lower split.train"],
+        "evaluate": ["evaluate needs about", "lower train.replicas"],
+    }.items():
+        assert_one_line(project.stage(stage, fails=True), *words)
+    project.path("t.csv").write_text("a,y\n1,2\n")
+    words = ["reading t.csv whole needs about", "save it as Parquet"]
+    assert_one_line(project.stage("predict", "t.csv", "--output", "s.csv", fails=True), *words)
+    assert {path: path.read_bytes() for path in project.folder.rglob("*.parquet")} == before
+
+
+def test_the_estimate_of_a_table_is_its_bytes_not_compressed(tmp_path):
+    from stages import table
+
+    pq.write_table(pa.table({"a": np.zeros(100_000)}), tmp_path / "t.parquet", use_dictionary=False)
+    assert 800_000 <= table.read_source(tmp_path / "t.parquet").nbytes < 810_000
