@@ -9,7 +9,7 @@ The four stages run as they are, in a folder of their own; x86-64 emulation take
 FOLDER of --arm has `root`, packages unpacked by `dpkg -x` (python3.11-minimal:arm64, libpython3.11-stdlib:arm64,
 libstdc++6:arm64 and what they depend on), and `site`, the ARM wheels of numpy, numba, llvmlite, pyarrow, msgspec,
 safetensors, ruamel.yaml, scipy and tqdm of requirements.txt, unzipped (`pip download --platform
-manylinux_2_28_aarch64 --only-binary=:all: --no-deps`). Results of machines in --keep are not computed again.
+manylinux_2_28_aarch64 --only-binary=:all: --no-deps`). Results of the same code in --keep are not computed again.
 """
 
 import argparse
@@ -63,23 +63,33 @@ def main() -> None:
     parser.add_argument("--keep", type=Path)
     options = parser.parse_args()
     kept = options.keep or Path(tempfile.mkdtemp(prefix="plumbline-cpu-"))
+    results = kept / code()
+    results.mkdir(parents=True, exist_ok=True)
+    there = machines(options.arm)
+    chosen = options.only.split(",") if options.only else list(there)
+    for name in chosen:
+        if name not in there:
+            sys.exit(f"--only {name}: there is no such machine here; there are {', '.join(there)}")
     hashes: dict[str, dict[str, dict[str, str]]] = {job: {} for job in JOBS}
-    for name, (command, environment) in machines(options.arm).items():
-        if options.only and name not in options.only.split(","):
-            continue
+    for name in chosen:
         for job, changes in JOBS.items():
-            result = kept / f"{job}, {name}.json".replace(" ", "_")
+            result = results / f"{job}, {name}.json".replace(" ", "_")
             if not result.exists():
                 start = time.monotonic()
-                found = artefacts(command, environment, changes, kept / "cache")
+                found = artefacts(*there[name], changes, kept / "cache")
                 print(f"{name}, {job}: {time.monotonic() - start:.0f} s", file=sys.stderr, flush=True)
-                result.parent.mkdir(parents=True, exist_ok=True)
                 result.write_text(json.dumps(found))
             hashes[job][name] = json.loads(result.read_text())
     differ = sum(table(job, machines_of) for job, machines_of in hashes.items())
     print_summary(hashes)
     print("every artefact has the same bytes on every machine" if not differ else f"{differ} artefacts differ")
     sys.exit(bool(differ))
+
+
+def code() -> str:
+    """What runs: results of other stages or parameters are not taken for these."""
+    paths = [ROOT / "params.yaml", Path(__file__), *sorted((ROOT / "stages").glob("*.py"))]
+    return hashlib.sha256(b"".join(path.read_bytes() for path in paths)).hexdigest()[:12]
 
 
 def machines(arm: Path | None) -> dict[str, tuple[list[str], dict[str, str]]]:
@@ -96,7 +106,7 @@ def machines(arm: Path | None) -> dict[str, tuple[list[str], dict[str, str]]]:
 
 
 def artefacts(command: list[str], environment: dict[str, str], changes: dict, cache: Path) -> dict[str, str]:
-    """The hash of every file that the stages write; what a stage says where it fails."""
+    """The hash of every file that the stages write; ends the benchmark where a stage fails."""
     with tempfile.TemporaryDirectory(prefix="plumbline-cpu-") as folder:
         copy = Path(folder)
         shutil.copytree(ROOT / "stages", copy / "stages", ignore=shutil.ignore_patterns("__pycache__"))
@@ -109,8 +119,7 @@ def artefacts(command: list[str], environment: dict[str, str], changes: dict, ca
             )
             if done.returncode:
                 said = (done.stderr.strip().splitlines() or ["nothing"])[-1]
-                print(f"{' '.join(command)} -m stages.{stage} ended with {done.returncode}: {said}", file=sys.stderr)
-                break
+                sys.exit(f"{' '.join(command)} -m stages.{stage} ended with {done.returncode}: {said}")
         files = (path for top in ("data", "models", "metrics") for path in sorted((copy / top).rglob("*.*")))
         return {str(path.relative_to(copy)): hashlib.sha256(path.read_bytes()).hexdigest()[:8] for path in files}
 
@@ -127,7 +136,7 @@ def write_params(path: Path, changes: dict) -> None:
 
 
 def write_mixed_table(path: Path) -> None:
-    """900 customers as CSV: numbers of odd scales, text, dates, times, truths, and gaps in all of them.
+    """900 made-up customers: numbers of odd scales, zeros of both signs, text, dates, times, truths, gaps in all.
 
     Written by this process, so that every machine reads the same bytes.
     """
@@ -135,7 +144,19 @@ def write_mixed_table(path: Path) -> None:
     plans, day = ("basic", "plus", "Größe XL", "pro", "rare one"), datetime.date(2021, 1, 1)
     with path.open("w", encoding="utf-8", newline="") as file:
         rows = csv.writer(file)
-        names = ["number", "age", "income", "tiny", "plan", "since", "last_call", "minutes", "active", "constant"]
+        names = [
+            "number",
+            "age",
+            "income",
+            "tiny",
+            "plan",
+            "since",
+            "last_call",
+            "minutes",
+            "active",
+            "balance",
+            "constant",
+        ]
         rows.writerow([*names, "churned"])
         for row in range(900):
             age, income = draw.randint(18, 90), draw.paretovariate(1.2) * 1e4
@@ -144,7 +165,7 @@ def write_mixed_table(path: Path) -> None:
             plan = draw.choices(plans, (50, 30, 15, 5, 0.3))[0]
             logit = (age - 50) / 12 + (plan == "pro") - (income > 3e4) + draw.gauss(0, 1)
             cells = [age, f"{income:.2f}", draw.gauss(0, 1e-18), plan, since, call, draw.randint(0, 300) / 4]
-            cells += [draw.choice(["true", "false"])]
+            cells += [draw.choice(["true", "false"]), f"{draw.gauss(0, 0.1):.1f}"]
             rows.writerow([row, *("" if draw.random() < 0.07 else c for c in cells), 7, "yes" if logit > 0 else "no"])
 
 

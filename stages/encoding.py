@@ -235,7 +235,10 @@ def _column(name: str, table: pa.Table | Stored) -> pa.ChunkedArray:
 
 
 def _floats(column: pa.ChunkedArray) -> np.ndarray:
-    """Numbers, or times as seconds (dates and timestamps since 1970, UTC where there is a zone), nan for missing."""
+    """Numbers, or times as seconds (dates and timestamps since 1970, UTC where there is a zone), nan for missing.
+
+    A zero has no sign here: which of 0.0 and -0.0 comes first when they are sorted depends on the CPU.
+    """
     kind, per_second = column.type, 1.0
     if pa.types.is_date(kind):
         column = column.cast(pa.timestamp("s"))
@@ -245,7 +248,7 @@ def _floats(column: pa.ChunkedArray) -> np.ndarray:
         bits = 32 if pa.types.is_time32(kind) else 64
         column = column.cast(pa.int32() if bits == 32 else pa.int64())
     values = column.cast(pa.float64(), safe=False).to_numpy(zero_copy_only=False).astype(np.float64, copy=False)
-    return values if per_second == 1.0 else values / per_second
+    return values / per_second + 0.0
 
 
 # ---- fitting

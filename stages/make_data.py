@@ -170,6 +170,8 @@ def labels(column: pa.ChunkedArray, kind: pa.DataType, source: str, target: str)
                 f"{source}: the target {target!r} is whole numbers at first, and later is not ({error}); "
                 f"yield labels of one kind"
             ) from None
+    elif pa.types.is_floating(kind):
+        column = pc.add(column, pa.scalar(0.0, kind))  # -0.0 and 0.0 are one label
     return pc.if_else(pc.is_null(column, nan_is_null=True), None, column)
 
 

@@ -75,6 +75,15 @@ def test_the_order_of_rows_and_a_heavy_tail_change_little():
     assert 0.85 < beside.std() / plain.std() < 1.0  # three rows at the clip's bound widen the deviation a little
 
 
+@pytest.mark.parametrize("setting", ["raw", "robust"])
+def test_a_zero_has_no_sign_for_sorting_would_leave_it_to_the_cpu(setting):
+    values = np.random.default_rng(1).choice([-0.0, 0.0, 1.0], 400)
+    code, table = fitted(pa.array(values), setting)
+    number = code.columns[0]
+    for figure in (number.low, number.centre, *encoding.encode(code, table)[values == 0.0, 0]):
+        assert figure != 0.0 or math.copysign(1.0, figure) == 1.0
+
+
 def test_raw_is_the_numbers_as_they_are():
     values = np.array([1.5, -2.25, 3e38, 1e-30])
     np.testing.assert_array_equal(encoded(pa.array(values), "raw")[:, 0], values.astype(np.float32))

@@ -180,6 +180,12 @@ def test_labels_of_any_kind_come_back_as_they_were(project, labels, classes):
     assert dataset["y"].astype(str).tolist() == [str(label) for label in labels] * 3
 
 
+def test_zero_is_one_label_whatever_its_sign(project):
+    _, facts, _ = dataset_of(project, pd.DataFrame({"x": range(9), "y": [-0.0, 0.0, 1.0] * 3}))
+    assert (facts.classes, facts.class_counts) == ([0.0, 1.0], [6, 3])
+    project.stage("split")
+
+
 def test_a_categorical_target_gaps_in_it_and_columns_to_drop(project):
     frame = pd.DataFrame({"a b": range(8), "é": 1.5, "y": pd.Categorical(["u", "v", None, "u", "v", "u", "v", None])})
     dataset, facts, done = dataset_of(project, frame, make_data__drop=["é"])
