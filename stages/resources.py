@@ -20,8 +20,8 @@ def check_memory(stage: str, growing: float, lower: str, root: str | Path = "/")
 
 def check_disk(stage: str, needed: float, folder: str | Path, lower: str) -> None:
     """Refuse work that writes `needed` bytes when the disk of `folder`, which may not be there yet, has less room."""
-    folder = Path(folder).absolute()
-    there = shutil.disk_usage(next(parent for parent in (folder, *folder.parents) if parent.is_dir())).free
+    place = Path(folder).absolute()
+    there = shutil.disk_usage(next(parent for parent in (place, *place.parents) if parent.is_dir())).free
     if needed > there:
         raise UserError(
             f"{stage} writes about {gb(needed)} and the disk of {folder} has {gb(there)} left; lower {lower}"
