@@ -128,7 +128,7 @@ def encode(encoding: Encoding, rows: pa.Table | Stored, first: int = 0) -> np.nd
 
     It goes piece by piece, so that of a table in a file only what becomes of it is held.
     """
-    x = np.zeros((len(rows), encoding.width), np.float32)
+    x = np.empty((len(rows), encoding.width), np.float32)  # not zeros: for those NumPy asks for no huge pages
     row = 0
     for piece in groups(rows, IN_CACHE, [column.name for column in encoding.columns]):
         _encode_piece(encoding, piece, x[row : row + len(piece)], first + row)
@@ -146,6 +146,7 @@ def _encode_piece(encoding: Encoding, table: pa.Table, x: np.ndarray, first: int
         else:
             codes = codes_of(column, table)
             rows = np.flatnonzero(codes < column.width)
+            inputs[:] = 0.0
             inputs[rows, codes[rows]] = 1.0
 
 
@@ -290,7 +291,7 @@ def _ends(column: pa.ChunkedArray) -> tuple[float, float, int]:
                 continue
             values, least = present, present.min()
         low, high = min(low, float(least)), max(high, float(values.max()))
-    return low + 0.0, high + 0.0, missing  # which of two zeros is the least depends on the CPU; a sum is never -0.0
+    return low, high, missing
 
 
 def _is_numbering(column: pa.ChunkedArray) -> bool:

@@ -56,8 +56,9 @@ def main() -> None:
     weights = model.initial_weights(generators, *sizes)
     shuffles = np.stack([stream.shuffle_seeds(generator, settings.train.epochs) for generator in generators])
     draws = np.concatenate([stream.shuffle_seeds(generator, 1) for generator in generators])  # for train.held_out
-    rows = len(part) - int(held_out.counts(data[1], settings.train.held_out).sum())
-    if rows < len(part):
+    rows = len(part)
+    if settings.train.held_out:
+        rows -= int(held_out.counts(data[1], settings.train.held_out).sum())
         print(f"each network holds out {len(part) - rows} of the {len(part)} rows, to watch them")
     parameters = sum(array[0].size for array in weights.values())
     print(f"{rows} rows, {sizes[0]} features, {parameters} parameters, {len(generators)} networks")
