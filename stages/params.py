@@ -61,6 +61,7 @@ class Train(Section):
     epochs: Count
     patience: Annotated[int, msgspec.Meta(ge=0)]
     held_out: Annotated[float, msgspec.Meta(ge=0, le=0.5)]
+    members: Count
     replicas: Count
     engine: Literal["compiled", "torch"]
     device: Literal["cpu", "cuda"]

@@ -26,7 +26,8 @@ def main() -> None:
     print(f"\nFinal train accuracy {train['accuracy']:.3f}, final test accuracy {test['accuracy']:.3f}", end=" ")
     print(f"(always answering the training shares: {test['baseline']['accuracy']:.3f})")
     if "epoch" in train:
-        print(f"Kept: epoch {train['epoch']} of {len(history)}, that of the lowest validation loss")
+        each = "each member at its" if settings.train.members > 1 else "that of the"
+        print(f"Kept: epoch {train['epoch']} of {len(history)}, {each} lowest validation loss")
     networks = test["replicas"]["accuracy"]
     if "low" in networks:
         print(f"Mean test accuracy of {settings.train.replicas} networks {networks['mean']:.3f}", end=", ")

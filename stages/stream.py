@@ -34,9 +34,10 @@ def seeded(seed: int) -> np.random.Generator:
     return np.random.Generator(bits)
 
 
-def seed_of_replica(seed: int, replica: int) -> int:
-    """The seed of replica > 0: hashed, so that neighbouring seeds share no networks."""
-    return int(hashlib.sha256(f"{seed}/{replica}".encode()).hexdigest(), 16) & 0xFFFFFFFF
+def seed_of_replica(seed: int, replica: int, member: int = 0) -> int:
+    """The seed of a replica, or of one of its members, but the very first: hashed, so that neighbours share none."""
+    text = f"{seed}/{replica}/{member}" if member else f"{seed}/{replica}"
+    return int(hashlib.sha256(text.encode()).hexdigest(), 16) & 0xFFFFFFFF
 
 
 def words(generator: np.random.Generator, count: int) -> np.ndarray:

@@ -6,6 +6,10 @@ Network 0 goes on from where the table's stream stands; network r > 0 has a stre
 weights, then three numbers an epoch and three for the rows that it holds out, so what becomes of one depends on no
 other. Nothing here sees the test part.
 
+With train.members above 1 all this is said of a network's members, and they are merged when they are written: figures
+are means over network 0's members. One that has stopped stands in the history and in models/epochs.safetensors as it
+was kept; metrics/train.json has all of them as they were kept, and the last of these epochs.
+
     python -m stages.train
 """
 
@@ -21,6 +25,7 @@ from stages import (
     files,
     held_out,
     known_answer,
+    members,
     model,
     params,
     resources,
@@ -50,8 +55,9 @@ def main() -> None:
     data = encoding.encode(fitted, part), table.targets(part, facts)
     watch = encoding.encode(fitted, watched), table.targets(watched, facts)
 
-    generators = [stream.from_text(facts.stream)]
-    generators += [stream.seeded(stream.seed_of_replica(settings.seed, r)) for r in range(1, settings.train.replicas)]
+    each, seeds = settings.train.members, np.ndindex(settings.train.replicas, settings.train.members)
+    generators = [stream.seeded(stream.seed_of_replica(settings.seed, *numbers)) for numbers in seeds]
+    generators[0] = stream.from_text(facts.stream)
     sizes = fitted.width, settings.train.hidden_size, model.outputs_for(len(facts.classes))
     weights = model.initial_weights(generators, *sizes)
     shuffles = np.stack([stream.shuffle_seeds(generator, settings.train.epochs) for generator in generators])
@@ -60,8 +66,9 @@ def main() -> None:
     if settings.train.held_out:
         rows -= int(held_out.counts(data[1], settings.train.held_out).sum())
         print(f"each network holds out {len(part) - rows} of the {len(part)} rows, to watch them")
-    parameters = sum(array[0].size for array in weights.values())
-    print(f"{rows} rows, {sizes[0]} features, {parameters} parameters, {len(generators)} networks")
+    parameters = sum(array[0].size for array in members.merged(weights, each).values())
+    of = f" of {each} members" if each > 1 else ""
+    print(f"{rows} rows, {sizes[0]} features, {parameters} parameters, {settings.train.replicas} networks{of}")
 
     keeper, portable = None, True
     if settings.train.engine == "compiled":
@@ -75,14 +82,14 @@ def main() -> None:
         )
     given = data, watch, weights, shuffles, settings.train
     with progress(settings.train.epochs, shuffles.size) as advance:
-        weights, epochs, history, kept = training.train(*given, advance, keeper, draws)
+        weights, epochs, rows_of_members, kept = training.train(*given, advance, keeper, draws)
+    history, last = members.course(rows_of_members, each, settings.train.patience)
 
     counts = np.bincount(data[1], minlength=len(facts.classes)).tolist()
     card = model.Card(facts.target, facts.classes, counts, fitted)
-    model.save(model.Model(weights, card), "models/model.safetensors")
-    model.save(model.Model(epochs, card), "models/epochs.safetensors")
+    model.save(model.Model(members.merged(weights, each), card), "models/model.safetensors")
+    model.save(model.Model(members.merged(epochs, each), card), "models/epochs.safetensors")
     files.write_csv(history[0], (row.values() for row in history), "metrics/history.csv")
-    last = history[kept - 1]
     figures = {"loss": last["train_loss"], "accuracy": last["train_accuracy"], "parameters": parameters}
     if settings.train.patience:
         figures |= {"epoch": kept, "validation_loss": last["validation_loss"]}

@@ -9,7 +9,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from stages import held_out, kernel, snapshot, stream
+from stages import held_out, kernel, members, snapshot, stream
 from stages.arithmetic import sincos
 from stages.early_stopping import Best
 from stages.errors import UserError
@@ -21,13 +21,17 @@ SHUFFLED_ROWS = 2**25  # most row numbers of shuffled epochs held at once (128 M
 def train(data, watch, weights, shuffles, settings, advance: Callable[[int, dict | None], None], keeper=None, draws=()):
     """Train all networks; returns their weights, network 0's weights after each epoch, its history and kept epoch.
 
+    With settings.members above 1 these are the members of the networks, network by network: R of weights and shuffles
+    counts them all, weights after an epoch and history hold network 0's one after the other, and the kept epoch is
+    their last.
+
     data and watch: (x, y) of the training and validation part; weights: initial, by name (R, ...); shuffles: seeds
     (R, epochs); settings: the train section; advance(networks, row) is called after every epoch of some networks, with
     network 0's new row of the history; keeper: a snapshot.Keeper of all this, or None; draws: seeds (R,) of the rows
     that each network watches instead of the validation part, when train.held_out is above 0.
     """
     # As many networks at a time as have their shuffled row numbers fit; with the default table that is all of them.
-    together = max(SHUFFLED_ROWS // len(data[0]), 1)
+    together = max(SHUFFLED_ROWS // (len(data[0]) * settings.members), 1) * settings.members
     run = keeper.find() if keeper else Progress()
     if run.epoch:
         advance(run.first * settings.epochs + len(run.state[0]) * run.epoch, None)
@@ -54,7 +58,7 @@ def train(data, watch, weights, shuffles, settings, advance: Callable[[int, dict
                 run.state, run.epochs = list(trainer.state), [joined(run.epochs)]
                 keeper.keep(run)
         run.trained.append(run.best.weights)
-        run.kept = run.kept or int(run.best.epoch[0])
+        run.kept = run.kept or int(run.best.epoch[: settings.members].max())
         run.epoch = 0
     return joined(run.trained), joined(run.epochs), run.history, run.kept
 
@@ -76,16 +80,27 @@ def one_epoch(trainer, orders: np.ndarray, watch, settings, run: Progress) -> tu
     running = run.first + run.best.running
     trainer.learning_rate = settings.learning_rate * share_of_rate(settings, run.epoch)
     trained = trainer.epoch(orders)
-    check_finite(trained, run.epoch, running, settings.learning_rate)
+    check_finite(trained, run.epoch, running // settings.members, settings.learning_rate)
     weights, watched, row = trainer.weights, None, None
-    if watch[2].size and (running[0] == 0 or settings.patience):
+    if watch[2].size and (running[0] < settings.members or settings.patience):
         watched = kernel.mean_losses(*watch, weights)
-        check_finite(watched, run.epoch, running, settings.learning_rate)
-    if running[0] == 0:
-        row = row_of(run.epoch, trained[0], None if watched is None else watched[0])
-        run.history.append(row)
-        run.epochs.append({name: array[:1] for name, array in weights.items()})
+        check_finite(watched, run.epoch, running // settings.members, settings.learning_rate)
+    if running[0] < settings.members:
+        row = take_down(run, weights, trained, watched, settings.members)
     return run.best.update(run.epoch, weights, None if watched is None else watched[:, kernel.LOSS]), row
+
+
+def take_down(run: Progress, weights, trained, watched, count: int) -> dict:
+    """Add an epoch of network 0's members to weights and history, a stopped one as it was kept; returns their mean."""
+    running = run.best.running[run.best.running < count]
+    now = {name: array[:count].copy() for name, array in run.best.weights.items()}
+    for name, array in weights.items():
+        now[name][running] = array[: len(running)]
+    run.epochs.append(now)
+    rows = {m: row_of(run.epoch, trained[i], None if watched is None else watched[i]) for i, m in enumerate(running)}
+    kept = run.best.epoch
+    run.history += [rows[m] if m in rows else run.history[(kept[m] - 1) * count + m] for m in range(count)]
+    return members.mean(run.history[-count:])
 
 
 def share_of_rate(settings, epoch: int) -> float:

@@ -127,6 +127,26 @@ def test_networks_with_rows_of_their_own_go_on_with_the_same_bits(tmp_path, monk
         keeper.drop()
 
 
+@pytest.mark.parametrize("together", [1, 10_000])
+def test_members_that_stop_apart_go_on_with_the_same_bits(tmp_path, monkeypatch, every_epoch, together):
+    monkeypatch.setattr(training, "SHUFFLED_ROWS", together)
+    data, weights, shuffles = problem(replicas=6, epochs=30)
+    watch = data[0][:20], 1 - data[1][:20]
+    chosen, counted = settings(patience=2, epochs=30, learning_rate=0.05, members=3), Seen()
+    whole = training.train(data, watch, weights, shuffles, chosen, counted.advance)
+    path = tmp_path / "resume.safetensors"
+    assert set(counted.networks) >= ({1, 2, 3} if together == 1 else {1, 2, 3, 6})
+    for stop in range(1, len(counted.networks)):
+        with pytest.raises(Killed):
+            keeper = keeper_for(path, data, weights, shuffles, chosen)
+            training.train(data, watch, weights, shuffles, chosen, killed_after(stop), keeper)
+        keeper = keeper_for(path, data, weights, shuffles, chosen)
+        again = training.train(data, watch, weights, shuffles, chosen, silent, keeper)
+        assert_same(again, whole)
+        assert again[3] == whole[3]
+        keeper.drop()
+
+
 def test_a_snapshot_of_another_training_is_not_used(tmp_path, every_epoch, monkeypatch):
     data, weights, shuffles = problem()
     path = tmp_path / "resume.safetensors"

@@ -22,6 +22,7 @@ def settings(**changes):
         "epochs": 3,
         "patience": 0,
         "held_out": 0.0,
+        "members": 1,
         "replicas": 4,
         "engine": "compiled",
         "device": "cpu",
