@@ -2,8 +2,8 @@
 
 Numba keys its cache by the folder of the source, so every clone and every `dvc exp run --temp` would compile anew.
 Here the key is the content of the compiled sources and the CPU, under one user-wide folder (`~/.cache/plumbline`, or
-under XDG_CACHE_HOME). A damaged entry is compiled anew, and where nothing can be written every run compiles. Threads are
-Numba's own setting: NUMBA_NUM_THREADS.
+under XDG_CACHE_HOME). A damaged entry is compiled anew, and where nothing can be written every run compiles.
+Threads are Numba's own setting: NUMBA_NUM_THREADS.
 """
 
 import contextlib
