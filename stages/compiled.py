@@ -2,9 +2,11 @@
 
 Numba keys its cache by the folder of the source, so every clone and every `dvc exp run --temp` would compile anew.
 Here the key is the content of the compiled sources and the CPU, under one user-wide folder (`~/.cache/plumbline`, or
-under XDG_CACHE_HOME). Threads are Numba's own setting: NUMBA_NUM_THREADS.
+under XDG_CACHE_HOME). A damaged entry is compiled anew, and where nothing can be written every run compiles.
+Threads are Numba's own setting: NUMBA_NUM_THREADS.
 """
 
+import contextlib
 import functools
 import hashlib
 import os
@@ -15,11 +17,11 @@ from pathlib import Path
 import llvmlite.binding
 import numba
 from numba.core import event
-from numba.core.caching import UserWideCacheLocator
+from numba.core.caching import FunctionCache, UserWideCacheLocator
 from numba.core.cpu import CPUTargetOptions
 
 
-class SharedCache(UserWideCacheLocator):
+class SharedFolder(UserWideCacheLocator):
     """A cache folder shared by every copy of the same sources on the same kind of CPU."""
 
     def __init__(self, py_func, py_file):
@@ -35,9 +37,39 @@ class SharedCache(UserWideCacheLocator):
         self._stamp = code.hexdigest()
         self._cache_path = str(home / "plumbline" / self._stamp[:16])
 
+    @classmethod
+    def from_function(cls, py_func, py_file):
+        """Numba asks this once a function; whether the folder can be written shows when something is."""
+        return cls(py_func, py_file)
+
     def get_source_stamp(self):
         """What Numba compares to tell a fresh cache from a stale one."""
         return self._stamp
+
+
+class OptionalCache(FunctionCache):
+    """Numba's cache of a function, which may fail: then the function is compiled."""
+
+    said = False
+
+    def load_overload(self, sig, target_context):
+        """The compiled function, or None."""
+        try:
+            return super().load_overload(sig, target_context)
+        except Exception:  # an entry cut by a loss of power or a full disk unpickles to anything
+            with contextlib.suppress(OSError):
+                Path(self._cache_file._index_path).unlink()
+            return None
+
+    def save_overload(self, sig, data):
+        """Keep a compiled function; a disk that does not take it is told in one line."""
+        try:
+            super().save_overload(sig, data)
+        except OSError as error:
+            if not self.said:
+                what = f"{self.cache_path} does not take what was compiled ({error.strerror})"
+                print(f"{what}; every run compiles until it does", file=sys.stderr)
+                OptionalCache.said = True
 
 
 class _Announcement(event.Listener):
@@ -58,8 +90,7 @@ event.register("numba:compile", _Announcement())
 # How long a thread of GNU's OpenMP, which Numba takes, spins at a barrier before it sleeps. At its own 300,000 two
 # threads beside another busy process were ten to a hundred times slower than one; at this they lose 5 % when alone.
 os.environ.setdefault("GOMP_SPINCOUNT", "1000")
-numba.config.CACHE_LOCATOR_CLASSES = f"{__name__}.SharedCache"
-_can_cache = SharedCache.from_function(_Announcement.on_end, __file__) is not None
+numba.config.CACHE_LOCATOR_CLASSES = f"{__name__}.SharedFolder"
 
 
 # Numba has this flag for its own use, and no name for it in njit.
@@ -75,7 +106,9 @@ def compiled(function, *, parallel: bool = False, noalias: bool = False):
         function = types.FunctionType(function.__code__, function.__globals__)
         function.__qualname__ += "_parallel"
     options = {"nogil": True, "error_model": "numpy", "fastmath": False, "parallel": parallel, "noalias": noalias}
-    return numba.njit(cache=_can_cache, **options)(function)
+    dispatcher = numba.njit(**options)(function)
+    dispatcher._cache = OptionalCache(function)  # what njit(cache=True) does with Numba's own
+    return dispatcher
 
 
 compiled_apart = functools.partial(compiled, noalias=True)

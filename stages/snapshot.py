@@ -1,14 +1,14 @@
 """Where a long training stands, kept in models/resume.safetensors so that a killed one goes on with the same bits.
 
 The file is no output of the pipeline: dvc.yaml does not name it (DVC would delete it before the stage runs, or cache
-it), git ignores it, and a training that ends deletes it. It carries a SHA-256 of all that the training was given and of
-the code that runs; a file with another one, or a damaged one, is not used.
+it), git ignores it, and a training that ends deletes its own. It carries a SHA-256 of all that the training was given
+and of the code that runs; a file with another one, or a damaged one, is not used.
 """
 
 import hashlib
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import msgspec
@@ -19,9 +19,9 @@ from stages.early_stopping import Best
 from stages.errors import UserError
 
 PATH = "models/resume.safetensors"
-# Written at the first end of an epoch this many seconds after the last: at most ten seconds or one epoch are lost.
-EVERY = 5.0
-SHARE = 0.02  # and at most this share of the run goes into writing, however large the networks
+EVERY = 5.0  # seconds after the last that one is due, at the end of the epoch then in progress
+SHARE = 0.02  # most of the run that goes into hashing and writing: what takes s seconds is written every 50 s seconds
+RATE = 2e8  # bytes a second of hashing and writing, until one has been timed: a slow disk's
 
 
 class Progress(msgspec.Struct):
@@ -36,6 +36,12 @@ class Progress(msgspec.Struct):
     history: list[dict[str, int | float]] = []
     kept: int = 0  # the epoch of network 0 that is its model, once it has ended
 
+    @property
+    def nbytes(self) -> int:
+        """Bytes of its arrays."""
+        named = [*self.trained, *self.epochs, *([self.best.weights] if self.best else [])]
+        return sum(array.nbytes for array in [*self.state, *(each for some in named for each in some.values())])
+
 
 class Keeper:
     """Finds, keeps and drops the snapshot of one training: that of these parameters and arrays, by this code."""
@@ -43,10 +49,18 @@ class Keeper:
     def __init__(self, path: str | Path, parameters: msgspec.Struct, *arrays: np.ndarray):
         self.path, self._given, self._key = Path(path), (parameters, arrays), None
         self._code = _sources()  # now: while it runs someone may edit them
-        self._last, self._cost = time.monotonic(), 0.0
+        self._began = self._last = time.monotonic()
+        self._spent, self._rate, self._own = 0.0, RATE, False
 
-    def find(self) -> Progress:
-        """Where the training stood when it was killed, or its beginning."""
+    def find(self, fits: Callable[[Progress], bool] = lambda progress: True) -> Progress:
+        """Where the training stood when it was killed, or its beginning; `fits` says whether it can go on from there.
+
+        Anyone can seal a file and knows its key, so that sizes and numbers are checked too.
+        """
+        if self.path.is_dir():
+            raise UserError(
+                f"{self.path} is a folder, and training keeps where it stands under that name; move it away"
+            )
         try:
             arrays, text = sealed.read(self.path)
             key, progress = msgspec.json.decode(
@@ -59,12 +73,19 @@ class Keeper:
             return Progress()
         if key != self.key:
             return Progress()
+        self._own = True
+        if not fits(progress):
+            print(f"{self.path} is not a snapshot (its numbers make no sense); training starts afresh", file=sys.stderr)
+            return Progress()
         print(f"going on after epoch {progress.epoch} of network {progress.first}, from {self.path}", file=sys.stderr)
         return progress
 
-    def due(self) -> bool:
-        """Whether enough time has gone by."""
-        return time.monotonic() - self._last >= max(EVERY, self._cost / SHARE)
+    def due(self, progress: Progress) -> bool:
+        """Whether enough time has gone by, also for what it costs."""
+        now, size = time.monotonic(), progress.nbytes
+        if self._key is None:
+            size += sum(array.nbytes for array in self._given[1])
+        return now - self._last >= EVERY and self._spent + size / self._rate <= SHARE * (now - self._began)
 
     def keep(self, progress: Progress) -> None:
         """Write where the training stands, whole or not at all."""
@@ -77,31 +98,32 @@ class Keeper:
 
         text = msgspec.json.encode((key, progress), enc_hook=named)
         sealed.write(self.path, arrays, text)
-        self._last = time.monotonic()
-        self._cost = self._last - start
+        self._own, self._last = True, time.monotonic()
+        self._spent += self._last - start
+        self._rate = progress.nbytes / max(self._last - start, 1e-9)
 
     def drop(self) -> None:
-        """Delete the snapshot: the training has ended and its results are written."""
-        self.path.unlink(missing_ok=True)
+        """Delete the training's own snapshot: it has ended and its results are written. Another's stays."""
+        if self._own:
+            self.path.unlink(missing_ok=True)
 
     @property
     def key(self) -> str:
         """SHA-256 of parameters, arrays and code; taken when first needed, which in a short training is never."""
         if self._key is None:
-            parameters, arrays = self._given
+            start, (parameters, arrays) = time.monotonic(), self._given
             digest = hashlib.sha256(msgspec.json.encode(parameters) + self._code)
             for array in arrays:
                 digest.update(f"\n{array.dtype.str} {array.shape}\n".encode())
                 digest.update(np.ascontiguousarray(array).reshape(-1).view(np.uint8))
             self._key = digest.hexdigest()
+            self._spent += time.monotonic() - start
         return self._key
 
 
 def restore(state: Sequence[np.ndarray], kept: Sequence[np.ndarray]) -> None:
     """Copy the kept state of a trainer into that of a new one."""
-    if [(new.dtype, new.shape) for new in state] != [(old.dtype, old.shape) for old in kept]:
-        raise UserError(f"{PATH} does not fit this training, though it carries its key; delete it and run again")
-    for new, old in zip(state, kept):
+    for new, old in zip(state, kept, strict=True):
         new[...] = old
 
 

@@ -32,7 +32,7 @@ def train(data, watch, weights, shuffles, settings, advance: Callable[[int, dict
     """
     # As many networks at a time as have their shuffled row numbers fit; with the default table that is all of them.
     together = max(SHUFFLED_ROWS // (len(data[0]) * settings.members), 1) * settings.members
-    run = keeper.find() if keeper else Progress()
+    run = keeper.find(lambda run: fits(run, weights, settings, together)) if keeper else Progress()
     if run.epoch:
         advance(run.first * settings.epochs + len(run.state[0]) * run.epoch, None)
     for first in range(run.first, len(shuffles), together):
@@ -54,13 +54,58 @@ def train(data, watch, weights, shuffles, settings, advance: Callable[[int, dict
             if not going_on.all():
                 trainer.select(going_on)
             last = epoch == settings.epochs and first + together >= len(shuffles)  # nothing is left to go on with
-            if keeper and not last and keeper.due():
-                run.state, run.epochs = list(trainer.state), [joined(run.epochs)]
-                keeper.keep(run)
+            if keeper and not last:
+                run.state = list(trainer.state)
+                if keeper.due(run):
+                    run.epochs = [joined(run.epochs)]
+                    keeper.keep(run)
         run.trained.append(run.best.weights)
         run.kept = run.kept or int(run.best.epoch[: settings.members].max())
         run.epoch = 0
     return joined(run.trained), joined(run.epochs), run.history, run.kept
+
+
+def fits(run: Progress, weights: dict[str, np.ndarray], settings, together: int) -> bool:
+    """Whether the loop can go on from here: every number in its range, every array of the shape it has there."""
+
+    def like(arrays: dict[str, np.ndarray], networks: int) -> bool:
+        shapes = {name: (array.dtype, (networks, *array.shape[1:])) for name, array in weights.items()}
+        return {name: (array.dtype, array.shape) for name, array in arrays.items()} == shapes
+
+    networks, best = len(weights["net.0.bias"]), run.best
+    if not (0 <= run.first < networks and run.first % together == 0 and 1 <= run.epoch <= settings.epochs and best):
+        return False
+    size, parameters = min(together, networks - run.first), sum(array[0].size for array in weights.values())
+    kinds = [(array.dtype, array.shape) for array in (best.loss, best.epoch)]
+    if kinds != [(np.float64, (size,)), (np.int64, (size,))] or best.running.dtype != np.int64:
+        return False
+    going_on = np.isin(np.arange(size), best.running)
+    state = [((going_on.sum(), width), kind) for width, kind in [(parameters, np.float32)] * 3 + [(2, np.float64)]]
+    count = settings.members
+    behind, first_runs = len(run.history) // count, run.first == 0 and going_on[:count].any()
+    by_epoch = [run.history[e * count : (e + 1) * count] for e in range(behind)]
+    columns = {"epoch", "train_loss", "train_accuracy"} | ({"validation_loss"} if settings.patience else set())
+    return (
+        best.patience == settings.patience
+        and going_on.any()
+        and np.array_equal(best.running, np.flatnonzero(going_on))
+        and (best.epoch[going_on] > run.epoch - max(settings.patience, 1)).all()
+        and (settings.patience > 0 or going_on.all())
+        and (best.epoch >= 1).all()
+        and (best.epoch <= run.epoch).all()
+        and [(array.shape, array.dtype) for array in run.state] == state
+        and like(best.weights, size)
+        and len(run.trained) == run.first // together
+        and all(like(group, together) for group in run.trained)
+        and 1 <= behind <= (run.epoch if run.first == 0 else settings.epochs)
+        and (behind == run.epoch or not first_runs)
+        and len(run.history) == behind * count
+        and [max(row.get("epoch", 0) for row in rows) for rows in by_epoch] == list(range(1, behind + 1))
+        and all(row.keys() == run.history[0].keys() >= columns for row in run.history)
+        and len(run.epochs) == 1
+        and like(run.epochs[0], behind * count)
+        and (1 <= run.kept <= behind if run.first else run.kept == 0)
+    )
 
 
 def rows_of(own, data, watch, seeds: np.ndarray, running: np.ndarray) -> tuple[np.ndarray, tuple]:

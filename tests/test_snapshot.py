@@ -228,23 +228,100 @@ def test_a_cut_or_altered_snapshot_is_not_used(tmp_path_factory, kept, data):
         assert repr(found) == repr(keeper_for(path, *given_).find())
 
 
-def test_a_snapshot_that_does_not_fit_is_refused():
-    with pytest.raises(UserError, match=r"resume\.safetensors does not fit"):
-        snapshot.restore([np.zeros((2, 3))], [np.zeros((2, 4))])
+SENSELESS = [
+    {"best": None},
+    *({"first": value} for value in (-1, 1, 4, 99)),
+    *({"epoch": value} for value in (-1, 0, 4, 99)),
+    *({name: []} for name in ("state", "history", "trained", "epochs")),
+    *({"kept": value} for value in (-1, 0, 99)),
+    {"history": [{"epoch": 1}, {"epoch": 2}, {"epoch": 3}]},
+    {"patience": 3},
+    {"loss": np.zeros(3)},
+    {"epochs_of": np.array([1, 99])},
+    {"epochs_of": np.array([1.0, 2.0])},
+    *({"running": np.array(value)} for value in ([], [0.0], [1, 0], [0, 0], [7], [-1])),
+    *({"array": place} for place in range(4)),
+    {"weights": {}},
+]
+
+
+@pytest.mark.parametrize("change", SENSELESS, ids=str)
+def test_senseless_numbers_under_the_right_key_are_not_gone_on_from(tmp_path, monkeypatch, every_epoch, change, capsys):
+    monkeypatch.setattr(training, "SHUFFLED_ROWS", 180)
+    data, weights, shuffles = problem()
+    patient = settings(patience=2)
+    path, arguments = tmp_path / "resume.safetensors", (data, data, weights, shuffles, patient)
+    whole = training.train(*arguments, silent)
+    with pytest.raises(Killed):
+        training.train(*arguments, killed_after(5), keeper_for(path, data, weights, shuffles, patient))
+    keeper = keeper_for(path, data, weights, shuffles, patient)
+    run = keeper.find(lambda run: training.fits(run, weights, patient, 2))
+    assert (run.first, run.epoch, run.kept, len(run.trained)) == (2, 2, 3, 1)
+    (name, value), best = *change.items(), run.best
+    owner, name = {
+        "patience": (best, "patience"),
+        "loss": (best, "loss"),
+        "epochs_of": (best, "epoch"),
+        "running": (best, "running"),
+        "weights": (best, "weights"),
+        "array": (run, "state"),
+    }.get(name, (run, name))
+    if "array" in change:
+        value = [array[:, :1].copy() if i == change["array"] else array for i, array in enumerate(run.state)]
+    setattr(owner, name, value)
+    keeper.keep(run)
+    capsys.readouterr()
+    again = training.train(*arguments, silent, keeper_for(path, data, weights, shuffles, patient))
+    said = f"{path} is not a snapshot (its numbers make no sense); training starts afresh\n"
+    assert capsys.readouterr().err == said
+    assert_same(again, whole)
+
+
+def test_a_training_that_ends_drops_its_own_snapshot_and_no_others(tmp_path, every_epoch):
+    data, weights, shuffles = problem()
+    path = tmp_path / "resume.safetensors"
+    with pytest.raises(Killed):
+        keeper = keeper_for(path, data, weights, shuffles, settings())
+        training.train(data, NONE, weights, shuffles, settings(), killed_after(2), keeper)
+    other = keeper_for(path, data, weights, shuffles, settings(learning_rate=0.02))
+    assert other.find() == snapshot.Progress()
+    other.drop()
+    again = keeper_for(path, data, weights, shuffles, settings())
+    assert again.find().epoch == 2
+    again.drop()
+    assert not path.exists()
+
+
+def test_a_folder_under_the_snapshots_name_is_refused_at_the_start(tmp_path):
+    with pytest.raises(UserError, match="is a folder"):
+        snapshot.Keeper(tmp_path, settings()).find()
 
 
 def test_a_snapshot_is_due_by_time_and_by_cost(tmp_path, monkeypatch):
     now = [100.0]
     monkeypatch.setattr(time, "monotonic", lambda: now[0])
     keeper = snapshot.Keeper(tmp_path / "a", settings())
+    small = snapshot.Progress(state=[np.zeros(2)])
 
     def slow_write(path, arrays, text):
         now[0] += 0.3
 
+    def due(*times):
+        return [now.__setitem__(0, each) or keeper.due(small) for each in times]
+
     monkeypatch.setattr(sealed, "write", slow_write)
-    assert [now.__setitem__(0, t) or keeper.due() for t in (104.9, 105.0)] == [False, True]
-    keeper.keep(snapshot.Progress())  # it took 0.3 s, and is 2 % of 15 s
-    assert [now.__setitem__(0, t) or keeper.due() for t in (119.0, 121.0)] == [False, True]
+    assert due(104.9, 105.0) == [False, True]
+    keeper.keep(small)  # it took 0.3 s, and two such writes are 2 % of 30 s
+    assert due(129.0, 131.0) == [False, True]
+
+
+def test_the_first_snapshot_waits_for_what_hashing_and_writing_will_cost(tmp_path, monkeypatch):
+    now = [100.0]
+    monkeypatch.setattr(time, "monotonic", lambda: now[0])
+    half_a_second = np.empty(int(snapshot.RATE / 2), np.uint8)
+    large = snapshot.Progress(state=[half_a_second])
+    keeper = snapshot.Keeper(tmp_path / "a", settings(), half_a_second)
+    assert [now.__setitem__(0, each) or keeper.due(large) for each in (149.0, 150.0)] == [False, True]
 
 
 OUTS = ("models/model.safetensors", "models/epochs.safetensors", "metrics/history.csv", "metrics/train.json")
