@@ -131,11 +131,12 @@ def test_networks_with_rows_of_their_own_go_on_with_the_same_bits(tmp_path, monk
 def test_members_that_stop_apart_go_on_with_the_same_bits(tmp_path, monkeypatch, every_epoch, together):
     monkeypatch.setattr(training, "SHUFFLED_ROWS", together)
     data, weights, shuffles = problem(replicas=6, epochs=30)
-    watch = data[0][:20], 1 - data[1][:20]
+    wrong = np.arange(20) % 4 == 0  # labels turned round, so that the loss rises at another epoch for each
+    watch = data[0][:20], np.where(wrong, 1 - data[1][:20], data[1][:20])
     chosen, counted = settings(patience=2, epochs=30, learning_rate=0.05, members=3), Seen()
     whole = training.train(data, watch, weights, shuffles, chosen, counted.advance)
     path = tmp_path / "resume.safetensors"
-    assert set(counted.networks) >= ({1, 2, 3} if together == 1 else {1, 2, 3, 6})
+    assert set(counted.networks) >= ({1, 2, 3} if together == 1 else {2, 3, 6})
     for stop in range(1, len(counted.networks)):
         with pytest.raises(Killed):
             keeper = keeper_for(path, data, weights, shuffles, chosen)
