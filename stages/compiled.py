@@ -14,8 +14,12 @@ import sys
 import types
 from pathlib import Path
 
+if not os.environ.get("NUMBA_NUM_THREADS", "1").strip().lstrip("0").isdecimal():  # importing Numba would be a traceback
+    sys.exit(f"error: NUMBA_NUM_THREADS is {os.environ['NUMBA_NUM_THREADS']!r}, and must be a whole number above 0")
+
 import llvmlite.binding
 import numba
+from numba import prange as prange
 from numba.core import event
 from numba.core.caching import FunctionCache, UserWideCacheLocator
 from numba.core.cpu import CPUTargetOptions
