@@ -14,11 +14,23 @@ import sys
 import types
 from pathlib import Path
 
+if not os.environ.get("NUMBA_NUM_THREADS", "1").strip().lstrip("0").isdecimal():  # importing Numba would be a traceback
+    sys.exit(f"error: NUMBA_NUM_THREADS is {os.environ['NUMBA_NUM_THREADS']!r}, and must be a whole number above 0")
+
 import llvmlite.binding
 import numba
+from numba import prange as prange
 from numba.core import event
 from numba.core.caching import FunctionCache, UserWideCacheLocator
 from numba.core.cpu import CPUTargetOptions
+
+
+# Numba looks for a BLAS by importing scipy.linalg, 0.1 s in every stage; nothing here may use one.
+sys.modules.setdefault("scipy.linalg.cython_blas", None)
+import numba.np.arraymath  # noqa: E402, F401
+
+if sys.modules["scipy.linalg.cython_blas"] is None:
+    del sys.modules["scipy.linalg.cython_blas"]
 
 
 class SharedFolder(UserWideCacheLocator):

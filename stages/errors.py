@@ -1,5 +1,6 @@
 """What a user did wrong, said in one line: it names the thing, the rule, the value and what to do next."""
 
+import io
 import sys
 from collections.abc import Callable
 
@@ -13,6 +14,9 @@ def run(main: Callable[[], None]) -> None:
 
     A bug in this program keeps its traceback: it is not the user's to mend.
     """
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # a label that the terminal has no letters for ends no run
+            stream.reconfigure(errors="backslashreplace")
     try:
         main()
     except UserError as error:

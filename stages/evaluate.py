@@ -20,7 +20,10 @@ PROBABILITIES = 2**24  # most probabilities of all epochs held at once (64 MiB a
 
 def main() -> None:
     settings = params.read()
-    saved, epochs = model.load("models/model.safetensors"), model.load("models/epochs.safetensors").weights
+    saved, after = model.load("models/model.safetensors"), model.load("models/epochs.safetensors")
+    if (saved.sizes, saved.card) != (after.sizes, after.card):
+        raise UserError("models/model.safetensors and models/epochs.safetensors are of two trainings; run `dvc repro`")
+    epochs = after.weights
     card, batch_size = saved.card, settings.evaluate.batch_size
     parts = {}
     for part in ("validation", "test"):
@@ -33,7 +36,7 @@ def main() -> None:
     resources.check_disk("evaluate", (row + 20) * rows, "metrics", "train.replicas or the table's rows")
     probability, target = np.empty((networks, n, k), np.float32), np.empty(n, np.int32)
     by_epoch = 0.0
-    with table.writing("metrics/predictions.parquet", facts) as writer:
+    with files.together(), table.writing("metrics/predictions.parquet", facts) as writer:
         for part, rows in parts.items():
             first = 0
             for group in rows.groups():
@@ -46,8 +49,8 @@ def main() -> None:
                 first += len(group)
         writer.finish()
         figures = metrics(probability, target, card.train_counts)
-    files.write_json(files.six_digits(figures), "metrics/evaluate.json")
-    write_plots(by_epoch, probability[0], target, card.classes)
+        files.write_json(files.six_digits(figures), "metrics/evaluate.json")
+        write_plots(by_epoch, probability[0], target, card.classes)
     print(f"{n} test rows: accuracy {figures['accuracy']:.3f}, log loss {figures['log_loss']:.4f}")
 
 

@@ -8,6 +8,25 @@ import os
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
+_waiting: list[tuple[Path, Path]] | None = None  # files of a block of `together`, written under temporary names
+
+
+@contextlib.contextmanager
+def together() -> Iterator[None]:
+    """Files written in the block take their final names at its end, one right after the other; else none does."""
+    global _waiting
+    _waiting = waiting = []
+    try:
+        yield
+        while waiting:
+            partial, path = waiting[0]
+            partial.replace(path)
+            waiting.pop(0)
+    finally:
+        _waiting = None
+        for partial, _ in waiting:
+            partial.unlink(missing_ok=True)
+
 
 @contextlib.contextmanager
 def replacing(path: str | Path) -> Iterator[Path]:
@@ -17,7 +36,10 @@ def replacing(path: str | Path) -> Iterator[Path]:
     partial = path.with_name(f".{path.name}.partial")
     try:
         yield partial
-        partial.replace(path)
+        if _waiting is None:
+            partial.replace(path)
+        else:
+            _waiting.append((partial, path))
     except BaseException as error:
         with contextlib.suppress(OSError):
             partial.unlink()

@@ -13,10 +13,9 @@ sigmoid and cross-entropy, k > 2 several classes with softmax. `pack` and `unpac
 """
 
 import numpy as np
-from numba import prange
 
 from stages.arithmetic import exp, log
-from stages.compiled import compiled, compiled_apart
+from stages.compiled import compiled, compiled_apart, prange
 
 SHARD_ROWS = 256  # rows from which on cutting a batch pays for handing it to a second thread
 MAX_SHARDS = 64

@@ -12,10 +12,11 @@ import msgspec
 import numpy as np
 
 from stages import sealed, stream
-from stages.encoding import Encoding
+from stages.encoding import Encoding, Number
 from stages.errors import UserError
 
 NAMES = ("net.0.weight", "net.0.bias", "net.2.weight", "net.2.bias")
+MOST_ROWS = 2**53  # up to here float64 tells integers apart
 
 
 class Card(msgspec.Struct, frozen=True):
@@ -88,6 +89,18 @@ def _check(weights: dict[str, np.ndarray], card: Card, path) -> None:
     classes, counts = len(card.classes), card.train_counts
     if classes < 2 or len(counts) != classes or min(counts) < 0 or not sum(counts):
         raise UserError(f"{path} names {classes} classes and counts their rows as {counts[:10]}; run `dvc repro`")
+    columns = card.encoding.columns
+    senseless = {
+        "the same class twice": len(set(card.classes)) < classes,
+        "more rows than there can be": sum(counts) > MOST_ROWS,
+        "the same column twice": len({column.name for column in columns}) < len(columns),
+        "a deviation or scale that cannot be divided by": any(
+            isinstance(column, Number) and not (column.deviation > 0.0 and column.scale >= 0.0) for column in columns
+        ),
+    }
+    for what, there in senseless.items():
+        if there:
+            raise UserError(f"{path} has {what}; run `dvc repro`")
     d, k = card.encoding.width, outputs_for(len(card.classes))
     first = weights["net.0.weight"]
     r, h = first.shape[:2] if first.ndim == 3 else (0, 0)

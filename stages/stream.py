@@ -12,10 +12,10 @@ import contextlib
 import hashlib
 from collections.abc import Callable, Iterator
 
-import numba
 import numpy as np
 
 from stages.arithmetic import box_muller, swap_down
+from stages.compiled import numba
 
 WORDS_PER_EPOCH = 6  # three int64 of two words: the loader's base seed, the shuffle's seed, the test loader's base seed
 SHUFFLE_WORD = 3  # the low half of the second int64: a generator is seeded with 32 bits only

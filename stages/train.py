@@ -87,9 +87,6 @@ def main() -> None:
 
     counts = np.bincount(data[1], minlength=len(facts.classes)).tolist()
     card = model.Card(facts.target, facts.classes, counts, fitted)
-    model.save(model.Model(members.merged(weights, each), card), "models/model.safetensors")
-    model.save(model.Model(members.merged(epochs, each), card), "models/epochs.safetensors")
-    files.write_csv(history[0], (row.values() for row in history), "metrics/history.csv")
     figures = {"loss": last["train_loss"], "accuracy": last["train_accuracy"], "parameters": parameters}
     if settings.train.patience:
         figures |= {"epoch": kept, "validation_loss": last["validation_loss"]}
@@ -99,7 +96,11 @@ def main() -> None:
         figures["positive_rate"] = float(np.float32(facts.class_counts[1] / sum(facts.class_counts)))
     if not portable:
         figures["portable"] = False  # for stages.verify; a machine like any other leaves no word
-    files.write_json(figures, "metrics/train.json")
+    with files.together():
+        model.save(model.Model(members.merged(weights, each), card), "models/model.safetensors")
+        model.save(model.Model(members.merged(epochs, each), card), "models/epochs.safetensors")
+        files.write_csv(history[0], (row.values() for row in history), "metrics/history.csv")
+        files.write_json(figures, "metrics/train.json")
     if keeper:
         keeper.drop()
 

@@ -5,7 +5,7 @@ import subprocess
 import sys
 
 import pytest
-from conftest import ENVIRONMENT, ROOT
+from conftest import ENVIRONMENT, ROOT, assert_one_line
 
 ASK = f"cd {ROOT} && exec {sys.executable} -c 'from stages.arithmetic import exp; print(exp(0.0))'"
 
@@ -48,3 +48,14 @@ def test_a_folder_that_takes_nothing_is_named_in_one_line(tmp_path):
     _, line = asked(tmp_path / "file")
     assert "file/plumbline/" in line
     assert "Not a directory" in line
+
+
+@pytest.mark.parametrize("threads", ["0", "-1", "many", ""])
+def test_a_number_of_threads_that_is_none_is_one_line(project, threads):
+    assert_one_line(project.stage("split", fails=True, NUMBA_NUM_THREADS=threads), "NUMBA_NUM_THREADS", repr(threads))
+
+
+def test_a_label_that_the_terminal_has_no_letters_for_ends_no_run(project):
+    project.path("t.csv").write_text("a,y\n" + "1,j\u0103\n2,no\n" * 5, encoding="utf-8")
+    project.set(make_data__source="t.csv")
+    assert "j\\u0103" in project.stage("make_data", PYTHONIOENCODING="latin-1").stdout

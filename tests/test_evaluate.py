@@ -92,3 +92,10 @@ def test_a_test_part_of_one_class_has_no_auc(project):
 
 def test_a_missing_model_is_one_line(project):
     assert_one_line(project.stage("evaluate", fails=True), "models/model.safetensors", "dvc checkout")
+
+
+def test_a_model_and_epochs_of_two_trainings_are_refused_in_one_line(default, three_classes, project):
+    for folder in ("data", "models"):
+        project.run("cp", "-r", str(default.path(folder)), folder)
+    project.run("cp", str(three_classes.path("models/epochs.safetensors")), "models")
+    assert_one_line(project.stage("evaluate", fails=True), "models/epochs.safetensors", "two trainings", "dvc repro")

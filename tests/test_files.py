@@ -68,6 +68,31 @@ def test_a_full_disk_is_one_line_and_leaves_every_file_as_it_was(reproduced, sta
     assert everything(reproduced) == before
 
 
+def test_a_full_disk_at_a_later_file_leaves_every_file_as_it_was(reproduced):
+    before = everything(reproduced)
+    size = (reproduced / "models/model.safetensors").stat().st_size // 1024 + 8  # KiB: below that of 100 epochs
+    command = f"sed -i 's/epochs: 20/epochs: 400/; s/replicas: 32/replicas: 2/' params.yaml; ulimit -f {size}; "
+    done = in_shell(reproduced, command + "python -m stages.train")
+    in_shell(reproduced, "sed -i 's/epochs: 400/epochs: 20/; s/replicas: 2$/replicas: 32/' params.yaml")
+    assert done.returncode == 1
+    assert_one_line(done, "error: models/epochs.safetensors: File too large", "nothing was written")
+    assert everything(reproduced) == before
+
+
+def test_files_written_together_appear_together_or_not_at_all(tmp_path):
+    paths = [tmp_path / name for name in "abc"]
+    with files.together():
+        for path in paths:
+            files.write_json({}, path)
+        assert not any(path.exists() for path in paths)
+    assert all(path.exists() for path in paths)
+    with pytest.raises(KeyboardInterrupt), files.together():
+        files.write_json({"new": 1}, paths[0])
+        raise KeyboardInterrupt
+    assert paths[0].read_text() == "{}\n"
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a", "b", "c"]
+
+
 def test_a_folder_that_is_read_only_is_one_line(reproduced):
     shutil.rmtree(reproduced / "models")
     (reproduced / "models").symlink_to("/sys")  # where not even root may write
