@@ -24,10 +24,9 @@ from numba.core import event
 from numba.core.caching import FunctionCache, UserWideCacheLocator
 from numba.core.cpu import CPUTargetOptions
 
-
 # Numba looks for a BLAS by importing scipy.linalg, 0.1 s in every stage; nothing here may use one.
 sys.modules.setdefault("scipy.linalg.cython_blas", None)
-import numba.np.arraymath  # noqa: E402, F401
+import numba.np.arraymath  # noqa: E402
 
 if sys.modules["scipy.linalg.cython_blas"] is None:
     del sys.modules["scipy.linalg.cython_blas"]
@@ -43,8 +42,10 @@ class SharedFolder(UserWideCacheLocator):
         for source in (py_file, Path(__file__).with_name("arithmetic.py"), __file__):
             code.update(Path(source).read_bytes())
         # The CPU is in the folder's name too, so that machines that share a home never race for one index file.
-        code.update(llvmlite.binding.get_host_cpu_name().encode())
-        code.update(llvmlite.binding.get_host_cpu_features().flatten().encode())
+        features = numba.config.CPU_FEATURES
+        if features is None:
+            features = llvmlite.binding.get_host_cpu_features().flatten()
+        code.update(f"{numba.config.CPU_NAME or llvmlite.binding.get_host_cpu_name()} {features}".encode())
         home = Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser()
         self._stamp = code.hexdigest()
         self._cache_path = str(home / "plumbline" / self._stamp[:16])
