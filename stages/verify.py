@@ -10,6 +10,7 @@ import csv
 import hashlib
 import json
 import os
+import signal
 import subprocess
 import sys
 import tempfile
@@ -20,30 +21,36 @@ import numpy as np
 from stages.errors import UserError, run
 
 EXEMPT = ("train", "evaluate")  # the stages whose bits are the machine's own with train.engine: torch
+# What git tells a hook about the repository it runs for; in the scratch copy it would still mean the user's.
+OF_A_HOOK = ("GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE", "GIT_OBJECT_DIRECTORY", "GIT_COMMON_DIR", "GIT_PREFIX")
+INSIDE = "commit dvc.lock and run this inside the repository"
 
 
 def main() -> None:
-    top, prefix = (git("rev-parse", option).strip() for option in ("--show-toplevel", "--show-prefix"))
-    head = git("rev-parse", "HEAD").strip()
-    changed = [line[3:] for line in git("status", "--porcelain").splitlines()]
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # a CI that cancels: the scratch folder goes all the same
+    top, prefix = (git("rev-parse", option, remedy=INSIDE).strip() for option in ("--show-toplevel", "--show-prefix"))
+    head = git("rev-parse", "HEAD", remedy=INSIDE).strip()
+    changed = [line[3:] for line in git("-c", "core.quotePath=false", "status", "--porcelain").splitlines()]
     print(f"verifying HEAD, {head[:10]}, in a scratch copy", flush=True)
     if changed:
         print(f"not what is uncommitted: {', '.join(changed[:5])}{', ...' if len(changed) > 5 else ''}", flush=True)
     committed = lock_of(show(prefix + "dvc.lock"), "dvc.lock of HEAD")
-    train = yaml(show(prefix + "params.yaml"))["train"]
-    exempt = EXEMPT if train["engine"] == "torch" else ()
+    train = section_of(show(prefix + "params.yaml"), "train", "params.yaml of HEAD")
+    in_git = {path: git_has(prefix + path) for path in uncached(show(prefix + "dvc.yaml"))}
+    exempt = EXEMPT if train.get("engine") == "torch" else ()
 
     with tempfile.TemporaryDirectory(prefix="plumbline-verify-") as scratch:
+        os.environ["DVC_SITE_CACHE_DIR"] = str(Path(scratch, "site"))  # or DVC leaves a folder for every scratch copy
         copy = Path(scratch, "copy", prefix)
         git("clone", "--quiet", "--no-checkout", top, Path(scratch, "copy"))
         git("checkout", "--quiet", "--detach", head, at=Path(scratch, "copy"))
         fetch_sources(copy, Path(scratch))
         reproduce(copy)
         made = lock_of((copy / "dvc.lock").read_bytes(), "the dvc.lock that the scratch copy wrote")
-        rows = compare(committed, made, prefix)
+        rows = compare(committed, made, in_git)
         lines = [f"{stage:<10} {file:<34} {verdict}" for stage, file, verdict in shown(rows, exempt)]
         print("\n" + "\n".join(lines), flush=True)
-        wrong = [row for row in rows if row[2] != "same" and row[0] not in exempt]
+        wrong = [row for row in rows if row[2] != "same" and not is_exempt(row, exempt)]
         notes = list(explanations(rows, copy, prefix, committed, made))
     print("".join(f"\n{note}" for note in notes))
     if exempt:
@@ -74,8 +81,9 @@ def fetch_sources(copy: Path, scratch: Path) -> None:
     try:
         dvc("pull", "--quiet", "--remote", "verify", *tracked, at=copy)
     except UserError:
-        dvc("fetch", "--quiet", *tracked)
-        dvc("pull", "--quiet", "--remote", "verify", *tracked, at=copy)
+        remedy = "`dvc push` it where it was added, or bring the table back"
+        dvc("fetch", *tracked, remedy=remedy)
+        dvc("pull", "--remote", "verify", *tracked, at=copy, remedy=remedy)
 
 
 def reproduce(copy: Path) -> None:
@@ -91,30 +99,39 @@ def reproduce(copy: Path) -> None:
 def environment() -> dict[str, str]:
     """The user's, but a stage's `python` and the `dvc` are those that run this."""
     here = Path(sys.executable).parent
-    return {**os.environ, "PATH": f"{here}{os.pathsep}{os.environ.get('PATH', '')}"}
+    kept = {name: value for name, value in os.environ.items() if name not in OF_A_HOOK}
+    return kept | {"PATH": f"{here}{os.pathsep}{os.environ.get('PATH', '')}"}
 
 
-def git(*arguments, at: Path | None = None) -> str:
-    return output_of(["git", *map(str, arguments)], at).decode(errors="replace")
+def git(*arguments, at: Path | None = None, remedy: str = "") -> str:
+    return output_of(["git", *map(str, arguments)], at, remedy).decode(errors="replace")
 
 
-def dvc(*arguments: str, at: Path | None = None) -> str:
-    return output_of(["dvc", *arguments], at).decode(errors="replace")
+def dvc(*arguments: str, at: Path | None = None, remedy: str = "") -> str:
+    return output_of(["dvc", *arguments], at, remedy).decode(errors="replace")
 
 
 def show(path: str) -> bytes:
     """A file of HEAD, by its path from the top."""
-    return output_of(["git", "show", f"HEAD:{path}"], None)
+    return output_of(["git", "show", f"HEAD:{path}"], None, INSIDE)
 
 
-def output_of(command: list[str], at: Path | None) -> bytes:
+def git_has(path: str) -> bytes | None:
+    """HEAD's version of a file; None where git does not keep it."""
+    done = subprocess.run(["git", "show", f"HEAD:{path}"], env=environment(), capture_output=True)
+    return done.stdout if done.returncode == 0 else None
+
+
+def output_of(command: list[str], at: Path | None, remedy: str) -> bytes:
     try:
         return subprocess.run(command, cwd=at, env=environment(), capture_output=True, check=True).stdout
     except FileNotFoundError:
         raise UserError(f"{command[0]} is not installed, and verify needs it") from None
     except subprocess.CalledProcessError as error:
-        reason = (error.stderr.decode(errors="replace").strip().splitlines() or ["it gave no reason"])[-1]
-        raise UserError(f"`{' '.join(command[:3])}` failed: {reason}; commit dvc.lock and run this inside it") from None
+        lines = (error.stderr or error.stdout).decode(errors="replace").strip().splitlines() or ["it gave no reason"]
+        reason = next((line.removeprefix("ERROR: ") for line in lines if line.startswith("ERROR: ")), lines[-1])
+        what = f"`{' '.join(command[:3])}` failed: {reason[:300]}"
+        raise UserError(f"{what}; {remedy}" if remedy else what) from None
 
 
 # ---- the comparison
@@ -126,14 +143,39 @@ def yaml(text: bytes):
     return YAML(typ="safe", pure=True).load(text)
 
 
+def section_of(text: bytes, section: str, name: str) -> dict:
+    """A section of a YAML file; whether it holds what it must the pipeline says itself."""
+    from ruamel.yaml.error import YAMLError
+
+    try:
+        values = yaml(text)
+    except YAMLError as error:
+        raise UserError(
+            f"{name} is not valid YAML ({' '.join(str(error).split())[:200]}); mend and commit it"
+        ) from None
+    found = values.get(section) if isinstance(values, dict) else None
+    return found if isinstance(found, dict) else {}
+
+
+def uncached(text: bytes) -> list[str]:
+    """The outputs that a dvc.yaml leaves to git, by `cache: false`."""
+    paths = []
+    for stage in section_of(text, "stages", "dvc.yaml of HEAD").values():
+        for kind in ("outs", "metrics", "plots"):
+            entries = [entry for entry in (stage or {}).get(kind) or [] if isinstance(entry, dict)]
+            paths += [path for entry in entries for path, said in entry.items() if (said or {}).get("cache") is False]
+    return paths
+
+
 def lock_of(text: bytes, name: str) -> dict[str, dict]:
-    """{stage: {"cmd", "params", "deps": {path: md5}, "outs": {path: md5}}} of a dvc.lock, as DVC would read it."""
+    """{stage: {"cmd", "params", "deps": {path: md5}, "outs": {path: md5}, "sizes": {path: bytes}}} of a dvc.lock."""
     from ruamel.yaml.error import YAMLError
 
     stages = {}
     try:
         for name_of_stage, entry in yaml(text)["stages"].items():
             files = {kind: {item["path"]: item["md5"] for item in entry.get(kind, [])} for kind in ("deps", "outs")}
+            files["sizes"] = {item["path"]: item["size"] for item in entry.get("outs", [])}
             stages[name_of_stage] = {"cmd": entry["cmd"], "params": entry.get("params", {}), **files}
     except (YAMLError, KeyError, TypeError, AttributeError) as error:
         reason = " ".join(str(error).split())[:200]
@@ -141,7 +183,7 @@ def lock_of(text: bytes, name: str) -> dict[str, dict]:
     return stages
 
 
-def compare(committed: dict, made: dict, prefix: str) -> list[tuple[str, str, str]]:
+def compare(committed: dict, made: dict, in_git: dict[str, bytes | None]) -> list[tuple[str, str, str]]:
     """(stage, file or field, verdict) in the order in which stages run; a verdict of "same" or what is wrong."""
     rows = []
     for stage in in_order(made | committed):
@@ -159,9 +201,16 @@ def compare(committed: dict, made: dict, prefix: str) -> list[tuple[str, str, st
             elif path in produced and old["deps"].get(path) != committed_out(committed, path):
                 rows.append((stage, path, "dvc.lock contradicts itself"))
         for path in old["outs"].keys() | new["outs"].keys():
-            verdict = "same" if old["outs"].get(path) == new["outs"].get(path) else "DIFFERS"
-            if verdict == "same" and (text := in_git(prefix + path)) is not None and md5(text) != new["outs"][path]:
-                verdict = "DIFFERS in git, not in dvc.lock"
+            digest = old["outs"].get(path)
+            if path in in_git and in_git[path] is None:
+                verdict = "is not in git, which should keep it"
+            elif path in in_git and md5(in_git[path]) != digest:
+                verdict = f"DIFFERS in git, {'not' if digest == new['outs'].get(path) else 'and'} in dvc.lock"
+            elif digest != new["outs"].get(path):
+                verdict = "DIFFERS"
+            else:
+                forged = old["sizes"][path] != new["sizes"][path]
+                verdict = f"has another size than dvc.lock says, {old['sizes'][path]}" if forged else "same"
             rows.append((stage, path, verdict))
     order = list(dict.fromkeys(row[0] for row in rows))
     return sorted(rows, key=lambda row: (order.index(row[0]), row[2] == "same", row[1]))
@@ -182,19 +231,18 @@ def committed_out(committed: dict, path: str) -> str | None:
     return next((stage["outs"][path] for stage in committed.values() if path in stage["outs"]), None)
 
 
-def in_git(path: str) -> bytes | None:
-    """HEAD's version of a file, where git keeps it."""
-    done = subprocess.run(["git", "show", f"HEAD:{path}"], capture_output=True)
-    return done.stdout if done.returncode == 0 else None
-
-
 def md5(text: bytes) -> str:
     return hashlib.md5(text, usedforsecurity=False).hexdigest()
 
 
+def is_exempt(row: tuple[str, str, str], exempt: tuple) -> bool:
+    """Whether only the bits that this machine computes differ: a lock that is stale or forged is no machine's doing."""
+    return row[0] in exempt and row[2] == "DIFFERS"
+
+
 def shown(rows: list, exempt: tuple) -> list[tuple[str, str, str]]:
     """The table: a heading and the rows, with what is exempt marked."""
-    marked = [(s, f, "exempt, differs" if s in exempt and verdict != "same" else verdict) for s, f, verdict in rows]
+    marked = [(*row[:2], "exempt, differs" if is_exempt(row, exempt) else row[2]) for row in rows]
     return [("stage", "file", "same or not"), *marked]
 
 
@@ -206,7 +254,8 @@ def explanations(rows: list, copy: Path, prefix: str, committed: dict, made: dic
     differing = [(stage, path) for stage, path, verdict in rows if verdict.startswith("DIFFERS")]
     if differing:
         first = differing[0][0]
-        same = all(verdict == "same" for stage, _, verdict in rows if stage != first and before(rows, stage, first))
+        order = list(dict.fromkeys(row[0] for row in rows))
+        same = all(verdict == "same" for stage, _, verdict in rows if order.index(stage) < order.index(first))
         yield f"{first} is the first stage that went off{'; all before it is the same' if same else ''}"
     with tempfile.TemporaryDirectory(prefix="plumbline-verify-") as folder:
         for stage, path in differing:
@@ -217,14 +266,12 @@ def explanations(rows: list, copy: Path, prefix: str, committed: dict, made: dic
                 yield f"{path}: HEAD's pipeline does not make it"
             else:
                 yield f"{path}: {difference(old, copy / path)}"
-    for name, text in (("committed", in_git(prefix + "metrics/train.json")), ("new", read(copy, "metrics/train.json"))):
+    for name, text in (
+        ("committed", git_has(prefix + "metrics/train.json")),
+        ("new", read(copy, "metrics/train.json")),
+    ):
         if text and b'"portable": false' in text:
             yield f"the {name} result was made on a machine that fails the known answer; its bits are that machine's"
-
-
-def before(rows: list, stage: str, other: str) -> bool:
-    order = list(dict.fromkeys(row[0] for row in rows))
-    return order.index(stage) < order.index(other)
 
 
 def read(copy: Path, path: str) -> bytes | None:
@@ -233,7 +280,7 @@ def read(copy: Path, path: str) -> bytes | None:
 
 def bring_back(path: str, digest: str | None, prefix: str, target: Path) -> bool:
     """Put the committed version of a file under `target`, from git or from the DVC cache, if one of them has it."""
-    text = in_git(prefix + path)
+    text = git_has(prefix + path)
     if text is None and digest:
         cached = Path(dvc("cache", "dir").strip(), "files", "md5", digest[:2], digest[2:])
         text = cached.read_bytes() if cached.is_file() else None
@@ -272,7 +319,7 @@ def parquet(path: Path) -> dict[str, np.ndarray]:
     import pyarrow.parquet as pq
 
     table = pq.ParquetFile(path).read()
-    columns = {}
+    columns = card((table.schema.metadata or {}).get(b"plumbline", b"{}"), "facts")
     for name in table.column_names:
         column, kind = table.column(name).combine_chunks(), table.schema.field(name).type
         values = column.flatten() if pa.types.is_fixed_size_list(kind) else column
@@ -282,9 +329,17 @@ def parquet(path: Path) -> dict[str, np.ndarray]:
 
 
 def parameters(path: Path) -> dict[str, np.ndarray]:
-    from safetensors.numpy import load_file
+    from safetensors import safe_open
 
-    return load_file(path)
+    with safe_open(path, framework="numpy") as file:
+        text = (file.metadata() or {}).get("plumbline", "{}")
+        return {name: file.get_tensor(name) for name in file.keys()} | card(text, "card")  # noqa: SIM118
+
+
+def card(text: str | bytes, name: str) -> dict[str, np.ndarray]:
+    """The text that travels with a table or with weights, value by value; of a sealed one without the seal."""
+    values = json.loads(text)
+    return flat(values.get("text", values), f"{name}.")
 
 
 def cells(path: Path) -> dict[str, np.ndarray]:
@@ -294,14 +349,19 @@ def cells(path: Path) -> dict[str, np.ndarray]:
 
 
 def figures(path: Path) -> dict[str, np.ndarray]:
-    def flat(values: dict, prefix: str = ""):
-        for name, value in values.items():
-            if isinstance(value, dict):
-                yield from flat(value, f"{prefix}{name}.")
-            else:
-                yield prefix + name, as_numbers([value])
+    return flat(json.loads(path.read_text(encoding="utf-8")))
 
-    return dict(flat(json.loads(path.read_text(encoding="utf-8"))))
+
+def flat(values: dict | list, prefix: str = "") -> dict[str, np.ndarray]:
+    """Nested values by the path to each."""
+    found = {}
+    for name, value in values.items() if isinstance(values, dict) else enumerate(values):
+        found |= (
+            flat(value, f"{prefix}{name}.")
+            if isinstance(value, dict | list)
+            else {prefix + str(name): as_numbers([value])}
+        )
+    return found
 
 
 def as_numbers(values: list) -> np.ndarray:

@@ -1,5 +1,6 @@
 """verify against revisions that reproduce, that are forged, that are stale, and that cannot reproduce."""
 
+import json
 import shutil
 
 import numpy as np
@@ -10,7 +11,7 @@ import yaml
 from conftest import Project, assert_one_line
 from safetensors.numpy import save_file
 
-from stages import verify
+from stages import sealed, verify
 
 
 def copy_of(project, folder):
@@ -77,6 +78,29 @@ def test_a_forged_lock_and_forged_metrics_are_found(default, tmp_path):
     assert_one_line(done, "5 of", "dvc repro")
 
 
+def test_what_only_the_machine_computes_is_exempt_and_no_more(default, tmp_path):
+    """With the torch engine a stale lock, forged figures, a forged size and a deleted metric are found all the same."""
+    project = copy_of(default, tmp_path)
+    project.set(train__engine="torch", train__epochs=2, train__replicas=1)
+    project.run("dvc", "repro", "-q")
+    project.set(train__epochs=3)
+    project.path("metrics/train.json").write_text(project.read("metrics/train.json").replace("0.", "0.9", 1))
+    project.run("git", "rm", "-q", "--cached", "metrics/history.csv")
+    edit_lock(project, lambda stages: stages["split"]["outs"][0].update(size=7))
+    project.run("git", "commit", "-qam", "forged")
+    done = project.stage("verify", fails=True, GIT_DIR=str(project.path(".git")))  # as in a hook
+    found = {key: verdict for key, verdict in verdicts(done).items() if verdict != "same" and "exempt" not in verdict}
+    forged = lock_of(project)["split"]["outs"][0]["path"]
+    assert found == {
+        ("split", forged): "has another size than dvc.lock says, 7",
+        ("train", "params"): "dvc.lock is stale: HEAD has another",
+        ("train", "metrics/train.json"): "DIFFERS in git, and in dvc.lock",
+        ("train", "metrics/history.csv"): "is not in git, which should keep it",
+    }
+    assert project.run("git", "rev-parse", "--abbrev-ref", "HEAD").stdout != "HEAD\n"  # it is no detached one
+    assert not list(project.folder.parent.glob("plumbline-verify-*"))
+
+
 def test_changed_code_without_a_new_lock_is_found_and_measured(default, tmp_path):
     project = copy_of(default, tmp_path)
     code = project.read("stages/model.py")
@@ -116,11 +140,27 @@ def test_a_table_that_dvc_tracks_and_the_torch_engine(project):
     assert "train.engine is torch" in done.stdout
 
 
+def test_a_table_with_windows_line_ends_in_git_reproduces(project):
+    rows = "\r\n".join(["a,answer", *(f"{i % 7},{'yes' if i % 7 > 3 else 'no'}" for i in range(60))])
+    project.path("rows.csv").write_bytes(f"{rows}\r\n".encode())
+    project.set(make_data__source="rows.csv", make_data__target="answer", train__epochs=2, train__replicas=1)
+    project.run("git", "add", "rows.csv")
+    project.run("dvc", "repro", "-q")
+    project.commit("a table as it came")
+    assert set(verdicts(project.stage("verify")).values()) == {"same"}
+
+
 def test_what_cannot_be_verified_is_one_line(project):
     assert_one_line(project.stage("verify", fails=True), "dvc.lock", "commit")
     project.path("dvc.lock").write_text("stages: [1, 2]\n")
     project.commit("nonsense")
     assert_one_line(project.stage("verify", fails=True), "dvc.lock of HEAD", "dvc repro")
+    project.path("params.yaml").write_text("foo: [\n")
+    project.run("git", "checkout", "-q", "HEAD~1", "--", ".")
+    project.path("params.yaml").write_text("foo: [\n")
+    project.path("dvc.lock").write_text("stages: {}\n")
+    project.commit("no YAML")
+    assert_one_line(project.stage("verify", fails=True), "params.yaml of HEAD", "not valid YAML")
     shutil.rmtree(project.path(".git"))
     assert_one_line(project.stage("verify", fails=True, GIT_CEILING_DIRECTORIES=str(project.folder.parent)), "git")
 
@@ -154,6 +194,19 @@ def test_tables_are_compared_by_rows_and_columns(tmp_path, change, said):
     write_parquet(tmp_path / "old.parquet", [1, 2, 3], [0] * 6)
     write_parquet(tmp_path / "new.parquet", *change)
     assert said in verify.difference(tmp_path / "old.parquet", tmp_path / "new.parquet")
+
+
+def test_the_card_of_a_model_and_the_facts_of_a_table_are_content(tmp_path):
+    for name, low in (("old", 0.0), ("new", -1.0)):
+        text = json.dumps({"encoding": {"columns": [{"low": low}]}}).encode()
+        sealed.write(tmp_path / f"{name}.safetensors", {"w": np.zeros(1, np.float32)}, text)
+        facts = {b"plumbline": json.dumps({"classes": ["a", name]})}
+        pq.write_table(pa.table({"a": [1]}).replace_schema_metadata(facts), tmp_path / f"{name}.parquet")
+    said = [
+        verify.difference(tmp_path / f"old.{kind}", tmp_path / f"new.{kind}") for kind in ("safetensors", "parquet")
+    ]
+    assert said[0] == "array card.encoding.columns.0.low differs in 1 of 1 values, 1 of 1 rows by at most 1"
+    assert said[1] == "column facts.classes.1 differs in 1 of 1 values, 1 of 1 rows"
 
 
 def test_parameters_figures_and_texts_are_compared(tmp_path):
