@@ -50,10 +50,11 @@ def train(data, watch, weights, shuffles, settings, advance: Callable[[int, dict
             if not going_on.all():
                 trainer.select(going_on)
             last = epoch == settings.epochs and first + together >= len(shuffles)  # nothing is left to go on with
-            run.state = list(trainer.state)
-            if keeper and not last and keeper.due(run):
-                run.epochs = [joined(run.epochs)]
-                keeper.keep(run)
+            if keeper and not last:
+                run.state = list(trainer.state)
+                if keeper.due(run):
+                    run.epochs = [joined(run.epochs)]
+                    keeper.keep(run)
         run.trained.append(run.best.weights)
         run.kept = run.kept or int(run.best.epoch[0])
         run.epoch = 0
