@@ -50,7 +50,7 @@ def child(files: int, seed: int) -> None:
         path.unlink()
         options = {"encoding": "raw", "hidden_size": 5, "learning_rate": 0.01, "schedule": "constant", "replicas": 3}
         options |= {"weight_decay": 0.0, "batch_size": 8, "epochs": 4, "patience": 2, "held_out": 0.0}
-        settings = params.Train(**options, engine="compiled", device="cpu")
+        settings = params.Train(**options, members=1, engine="compiled", device="cpu")
         x, shuffles = stream.normal(stream.seeded(9), 80).reshape(20, 4), np.arange(12, dtype=np.uint64).reshape(3, 4)
         data = x, (x[:, 0] > 0).astype(np.int32)
         training.SHUFFLED_ROWS = 40  # two networks together, then the third

@@ -20,7 +20,7 @@ def decisions(probability: np.ndarray, target: np.ndarray) -> tuple[np.ndarray, 
 
 def counts(score: np.ndarray, truth: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Positives and negatives at or above each distinct score, from the highest down."""
-    order = np.argsort(-score)
+    order = np.argsort(-score, kind="stable")  # the other sort is another code on every CPU
     last = np.r_[np.flatnonzero(np.diff(score[order])), len(score) - 1]  # equal scores fall on one side together
     hits = np.cumsum(truth[order])[last]
     return hits, last + 1 - hits

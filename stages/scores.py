@@ -87,7 +87,7 @@ def auc_contributions(score: np.ndarray, positive: np.ndarray) -> np.ndarray:
     phi = AUC + (n / n1) (V10 - AUC) for positives, AUC + (n / n0) (V01 - AUC) for negatives; both must occur.
     """
     n, n1 = len(score), np.count_nonzero(positive)
-    order = np.argsort(score)
+    order = np.argsort(score, kind="stable")  # the other sort is another code on every CPU
     score, ones = score[order], np.r_[0, np.cumsum(positive[order])]
     starts = np.flatnonzero(np.r_[True, score[1:] != score[:-1]])  # of runs of equal scores: below a run, ties half
     ends = np.r_[starts[1:], n]
