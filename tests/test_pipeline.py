@@ -161,7 +161,8 @@ def test_an_interrupted_stage_leaves_nothing_half_written(project):
     process = subprocess.Popen(
         command, cwd=project.folder, env=ENVIRONMENT, stdout=subprocess.PIPE, stderr=subprocess.PIPE
     )
-    process.stdout.readline()  # the first line comes when training starts
+    while not process.stdout.readline().startswith(b"epoch"):  # then it trains
+        assert process.poll() is None
     os.kill(process.pid, signal.SIGINT)
     _, errors = process.communicate(timeout=60)
     assert process.returncode == 130
