@@ -78,6 +78,11 @@ def test_the_figures_of_the_benchmarks_are_those_in_their_results():
         assert f"| peak memory of `{stage}`, MiB | {figures} |" in README
 
 
+def test_the_matrix_of_cpus_is_the_one_printed():
+    printed = (ROOT / "benchmarks/results/cpu_matrix.txt").read_text()
+    assert printed[printed.index("all artefacts of") :].strip() in {block.strip() for block in BLOCKS}
+
+
 def test_pictures_and_files_of_the_benchmarks_are_there():
     for name in set(re.findall(r"benchmarks/(?:results/)?\w+\.(?:svg|txt|c|json)", README)):
         assert (ROOT / name).exists(), name
