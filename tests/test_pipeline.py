@@ -158,8 +158,10 @@ def test_an_interrupted_stage_leaves_nothing_half_written(project):
     project.stage("make_data")
     project.stage("split")
     command = ["python", "-u", "-m", "stages.train"]
+    # A shell starts what runs in its background deaf to interrupts, and children inherit that.
+    heard = {"preexec_fn": lambda: signal.signal(signal.SIGINT, signal.SIG_DFL)}
     process = subprocess.Popen(
-        command, cwd=project.folder, env=ENVIRONMENT, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+        command, cwd=project.folder, env=ENVIRONMENT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, **heard
     )
     while not process.stdout.readline().startswith(b"epoch"):  # then it trains
         assert process.poll() is None
