@@ -45,6 +45,7 @@ class Trainer:
         batch_size: int,
         learning_rate: float,
         weight_decay: float = 0.0,
+        group=None,
         device: str = "cpu",
     ):
         check_device(device)

@@ -61,6 +61,7 @@ class Trainer:
         batch_size: int,
         learning_rate: float,
         weight_decay: float = 0.0,
+        group=None,
     ):
         self.learning_rate = learning_rate
         self.modules = [module_of(weights, r) for r in range(len(weights["net.0.bias"]))]

@@ -73,7 +73,8 @@ def main() -> None:
     keeper, portable = None, True
     if settings.train.engine == "compiled":
         portable = known_answer.found(len(generators)) == known_answer.ANSWER
-        keeper = snapshot.Keeper(snapshot.PATH, settings.train, *data, *watch, *weights.values(), shuffles, draws)
+        tables = Path(TRAIN), Path(VALIDATION)
+        keeper = snapshot.Keeper(snapshot.PATH, settings.train, *tables, *weights.values(), shuffles, draws)
     if not portable:
         print(
             f"this machine ({platform.machine()}, {platform.platform()}) fails the known answer: its numbers are not "

@@ -18,35 +18,47 @@ from stages.snapshot import Progress
 SHUFFLED_ROWS = 2**25  # most row numbers of shuffled epochs held at once (128 MiB)
 
 
-def train(data, watch, weights, shuffles, settings, advance: Callable[[int, dict | None], None], keeper=None, draws=()):
+def train(
+    data,
+    watch,
+    weights,
+    shuffles,
+    settings,
+    advance: Callable[[int, dict | None], None],
+    keeper=None,
+    draws=(),
+    group=None,
+):
     """Train all networks; returns their weights, network 0's weights after each epoch, its history and kept epoch.
 
     With settings.members above 1 these are the members of the networks, network by network: R of weights and shuffles
     counts them all, weights after an epoch and history hold network 0's one after the other, and the kept epoch is
     their last.
 
-    data and watch: (x, y) of the training and validation part; weights: initial, by name (R, ...); shuffles: seeds
-    (R, epochs); settings: the train section; advance(networks, row) is called after every epoch of some networks, with
-    network 0's new row of the history; keeper: a snapshot.Keeper of all this, or None; draws: seeds (R,) of the rows
-    that each network watches instead of the validation part, when train.held_out is above 0.
+    data and watch: (x, y) of the training and validation part, x an array or rows.Rows; weights: initial, by name
+    (R, ...); shuffles: seeds (R, epochs); settings: the train section; advance(networks, row) is called after every
+    epoch of some networks, with network 0's new row of the history; keeper: a snapshot.Keeper of all this, or None;
+    draws: seeds (R,) of the rows that each network watches instead of the validation part, when train.held_out is above
+    0; group: a workers.Group, all of whose workers call this alike (but the first alone has a keeper), or None.
     """
     # As many networks at a time as have their shuffled row numbers fit; with the default table that is all of them.
-    together = max(SHUFFLED_ROWS // (len(data[0]) * settings.members), 1) * settings.members
+    together = max(SHUFFLED_ROWS // (len(data[1]) * settings.members), 1) * settings.members
     run = keeper.find(lambda run: fits(run, weights, settings, together)) if keeper else Progress()
+    run = group.broadcast(run) if group else run
     if run.epoch:
         advance(run.first * settings.epochs + len(run.state[0]) * run.epoch, None)
     for first in range(run.first, len(shuffles), together):
-        run.first, group = first, slice(first, first + together)
-        trainer = trainer_for(settings, data, {name: array[group] for name, array in weights.items()})
+        run.first, some = first, slice(first, first + together)
+        trainer = trainer_for(settings, data, {name: array[some] for name, array in weights.items()}, group)
         if run.epoch:
             trainer.select(run.best.running)
             snapshot.restore(trainer.state, run.state)
         else:
             run.best = Best.start(settings.patience, trainer.weights)
-        own = held_out.draw(draws[group], data[1], settings.held_out) if settings.held_out else None
+        own = held_out.draw(draws[some], data[1], settings.held_out) if settings.held_out else None
         for epoch in range(run.epoch + 1, settings.epochs + 1):
             run.epoch = epoch
-            orders, watched = rows_of(own, data, watch, shuffles[group][:, epoch - 1], run.best.running)
+            orders, watched = rows_of(own, data, watch, shuffles[some][:, epoch - 1], run.best.running)
             going_on, row = one_epoch(trainer, orders, watched, settings, run)
             advance(len(orders), row)
             if not going_on.any():
@@ -114,7 +126,7 @@ def rows_of(own, data, watch, seeds: np.ndarray, running: np.ndarray) -> tuple[n
     own: what held_out.draw gave the group's networks, or None: all train on all rows, and watch the validation part.
     """
     if own is None:
-        return stream.permutations(seeds[running], len(data[0])), (*watch, np.arange(len(watch[0]))[None])
+        return stream.permutations(seeds[running], len(data[1])), (*watch, np.arange(len(watch[1]))[None])
     trained, watched = own[0][running], own[1][running]
     orders = stream.permutations(seeds[running], trained.shape[1])
     return np.take_along_axis(trained, orders, axis=1), (*data, watched)
@@ -155,9 +167,9 @@ def share_of_rate(settings, epoch: int) -> float:
     return (1.0 + sincos(math.pi * (epoch - 1) / settings.epochs)[1]) / 2.0
 
 
-def trainer_for(settings, data, weights):
+def trainer_for(settings, data, weights, group=None):
     """The engine that train.engine and train.device name; all have the same methods."""
-    given = *data, weights, settings.batch_size, settings.learning_rate, settings.weight_decay
+    given = *data, weights, settings.batch_size, settings.learning_rate, settings.weight_decay, group
     if settings.device == "cuda":
         from stages import batched
 

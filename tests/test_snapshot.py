@@ -173,6 +173,26 @@ def test_a_snapshot_of_another_training_is_not_used(tmp_path, every_epoch, monke
     assert keeper_for(path, data, weights, shuffles, settings()).find() == snapshot.Progress()
 
 
+def test_the_key_holds_the_files_bytes_and_not_their_names_or_times(tmp_path):
+    one, other = tmp_path / "one", tmp_path / "other"
+    one.write_bytes(b"a table")
+    other.write_bytes(b"a table")
+    key = snapshot.Keeper(tmp_path / "a", settings(), one).key
+    assert snapshot.Keeper(tmp_path / "a", settings(), other).key == key
+    other.write_bytes(b"another")
+    assert snapshot.Keeper(tmp_path / "a", settings(), other).key != key
+    assert snapshot.Keeper(tmp_path / "a", settings(), one, one).key != key
+
+
+def test_a_file_that_was_replaced_after_the_start_has_no_key_of_any_training(tmp_path):
+    table, new = tmp_path / "table", tmp_path / "new"
+    table.write_bytes(b"a table")
+    keeper = snapshot.Keeper(tmp_path / "a", settings(), table)
+    new.write_bytes(b"another")
+    new.replace(table)
+    assert keeper.key != snapshot.Keeper(tmp_path / "a", settings(), table).key
+
+
 def test_the_key_holds_the_code_in_use(tmp_path, monkeypatch):
     before = snapshot._sources()
     for name in ("snapshot.py", "kernel.py", "training.py"):
