@@ -12,6 +12,19 @@ import numpy as np
 Window = tuple[np.ndarray, np.ndarray, np.ndarray]  # x (m, d), y (m,), and numbers of rows in these (R, w)
 
 
+PIECE = 2**20  # class numbers that are counted at a time: NumPy widens them to 64 bits
+
+
+def counted(classes: np.ndarray, least: int = 0) -> np.ndarray:
+    """np.bincount of any number of class numbers, of the first `least` classes at least; int64 (k,)."""
+    pieces = (classes[start : start + PIECE] for start in range(0, max(len(classes), 1), PIECE))
+    counts = [np.bincount(piece, minlength=least) for piece in pieces]
+    total = np.zeros(max(map(len, counts)), np.int64)
+    for count in counts:
+        total[: len(count)] += count
+    return total
+
+
 class Rows:
     """Encoded rows somewhere else: `take(numbers, out)` fetches those with these ascending numbers into `out` (m, d).
 

@@ -2,8 +2,8 @@
 
 The file is no output of the pipeline: dvc.yaml does not name it (DVC would delete it before the stage runs, or cache
 it), git ignores it, and a training that ends deletes its own. It carries a SHA-256 of all that the training was given
-and of the code that runs; a file with another one, or a damaged one, is not used. Where the rows lie in the meantime and
-how many workers there are is no part of it: another number of workers, or a plain process, may go on.
+and of the code that runs; a file with another one, or a damaged one, is not used. Where the rows lie meanwhile and how
+many workers there are is no part of it: another number of workers, or a plain process, may go on.
 """
 
 import hashlib
@@ -113,7 +113,7 @@ class Keeper:
 
     @property
     def key(self) -> str:
-        """SHA-256 of parameters, files, arrays and code; taken when first needed, which in a short training is never."""
+        """SHA-256 of parameters, files, arrays and code; taken when first needed, in a short training never."""
         if self._key is None:
             start = time.monotonic()
             digest = hashlib.sha256(msgspec.json.encode(self._parameters) + self._code)

@@ -41,8 +41,7 @@ def train(
     draws: seeds (R,) of the rows that each network watches instead of the validation part, when train.held_out is above
     0; group: a workers.Group, all of whose workers call this alike (but the first alone has a keeper), or None.
     """
-    # As many networks at a time as have their shuffled row numbers fit; with the default table that is all of them.
-    together = max(SHUFFLED_ROWS // (len(data[1]) * settings.members), 1) * settings.members
+    together = at_a_time(len(data[1]), settings.members)
     run = keeper.find(lambda run: fits(run, weights, settings, together)) if keeper else Progress()
     run = group.broadcast(run) if group else run
     if run.epoch:
@@ -75,6 +74,11 @@ def train(
         run.kept = run.kept or int(run.best.epoch[: settings.members].max())
         run.epoch = 0
     return joined(run.trained), joined(run.epochs), run.history, run.kept
+
+
+def at_a_time(rows: int, members: int) -> int:
+    """As many networks as have their shuffled row numbers fit; with the default table that is all of them."""
+    return max(SHUFFLED_ROWS // (rows * members), 1) * members
 
 
 def fits(run: Progress, weights: dict[str, np.ndarray], settings, together: int) -> bool:

@@ -48,21 +48,14 @@ class Worker:
         return value
 
 
-@pytest.fixture(autouse=True)
-def one_shuffle_at_a_time(monkeypatch):
-    """Threads share the generator that is seeded anew for every shuffle; workers are processes and do not."""
-    lock, permutations = threading.Lock(), stream.permutations
-
-    def alone(*arguments):
-        with lock:
-            return permutations(*arguments)
-
-    monkeypatch.setattr(stream, "permutations", alone)
-
-
 def with_workers(size, work):
     """What `work(group)` returns in every one of so many workers."""
     shared, results = (threading.Barrier(size, timeout=60), [None] * size), [None] * size
+    lock, permutations = threading.Lock(), stream.permutations
+
+    def one_at_a_time(*arguments):  # threads share the generator of shuffles; workers are processes and do not
+        with lock:
+            return permutations(*arguments)
 
     def run(rank):
         try:
@@ -71,14 +64,16 @@ def with_workers(size, work):
             shared[0].abort()
             results[rank] = error
 
-    threads = [threading.Thread(target=run, args=(rank,)) for rank in range(size)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    for result in results:
-        if isinstance(result, BaseException) and not isinstance(result, threading.BrokenBarrierError):
-            raise result
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(stream, "permutations", one_at_a_time)
+        threads = [threading.Thread(target=run, args=(rank,)) for rank in range(size)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+    errors = [result for result in results if isinstance(result, BaseException)]
+    for error in sorted(errors, key=lambda error: isinstance(error, threading.BrokenBarrierError)):
+        raise error
     return results
 
 
@@ -185,7 +180,9 @@ def test_every_row_is_some_workers_and_a_shard_one_workers():
         masks = []
         for rank in range(size):
             y = np.zeros(rows, np.int32)
-            masks.append(kernel.Trainer(x, y, weights, batch, 0.1, group=Worker(rank, size, shared))._own(networks, rows))
+            masks.append(
+                kernel.Trainer(x, y, weights, batch, 0.1, group=Worker(rank, size, shared))._own(networks, rows)
+            )
         assert (sum(mask.astype(int) for mask in masks) == 1).all()
         for start in range(0, rows, batch):
             n = min(batch, rows - start)
