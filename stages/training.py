@@ -173,16 +173,16 @@ def share_of_rate(settings, epoch: int) -> float:
 
 def trainer_for(settings, data, weights, group=None):
     """The engine that train.engine and train.device name; all have the same methods."""
-    given = *data, weights, settings.batch_size, settings.learning_rate, settings.weight_decay, group
+    given = *data, weights, settings.batch_size, settings.learning_rate, settings.weight_decay
     if settings.device == "cuda":
         from stages import batched
 
-        return batched.Trainer(*given, settings.device)
+        return batched.Trainer(*given, settings.device, group)
     if settings.engine == "torch":
         from stages import network
 
-        return network.Trainer(*given)
-    return kernel.Trainer(*given)
+        return network.Trainer(*given, group)
+    return kernel.Trainer(*given, group)
 
 
 def joined(parts: list[dict[str, np.ndarray]]) -> dict[str, np.ndarray]:

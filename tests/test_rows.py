@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
-from test_train import NONE, settings, silent
+from test_train import NONE, batched_trainer, settings, silent
 
 from stages import kernel, model, stream, training
 from stages.rows import Rows, windows
@@ -170,6 +170,45 @@ def test_workers_together_have_the_bits_of_one_process(case, size):
         assert_same(ours, whole)
         if chosen.batch_size == 5000:  # five shards of 258 rows
             assert max(map(len, fetched), default=0) <= -(-5 // size) * 258
+
+
+TORCH = pytest.mark.parametrize("trainer_for", [training.trainer_for, batched_trainer])
+
+
+@TORCH
+@pytest.mark.parametrize("k", [1, 4])
+def test_the_torch_engine_trains_in_windows_with_the_bits_it_has_in_memory(trainer_for, k, monkeypatch):
+    monkeypatch.setattr(training, "trainer_for", trainer_for)
+    chosen = settings(engine="torch", batch_size=64, patience=2)
+    data, weights, shuffles = task(k=k, networks=2)
+    whole = training.train(data, data, weights, shuffles, chosen, silent)
+    fetched = []
+    parts = (elsewhere(data[0], 256, fetched), data[1]), (elsewhere(data[0], 256), data[1])
+    assert_same(training.train(*parts, weights, shuffles, chosen, silent), whole)
+    assert len(fetched) > 3
+
+
+@TORCH
+@pytest.mark.parametrize("k", [1, 4])
+@pytest.mark.parametrize("size", [1, 2, 3])
+def test_the_torch_engines_workers_train_what_one_process_trains(trainer_for, k, size, monkeypatch):
+    """Sums of floats in another order: the same network but for the last bits, and the same one in every worker."""
+    monkeypatch.setattr(training, "trainer_for", trainer_for)
+    chosen = settings(engine="torch", batch_size=64)
+    data, weights, shuffles = task(n=641, k=k, networks=2)  # a last batch of one row: not every worker has one
+    whole = training.train(data, NONE, weights, shuffles, chosen, silent)
+
+    def work(group):
+        own = elsewhere(data[0], 641), data[1]
+        return training.train(own, NONE, weights, shuffles, chosen, silent, None, (), group)
+
+    results = with_workers(size, work)
+    for ours in results:
+        assert_same(ours, results[0])
+        for name in weights:
+            np.testing.assert_allclose(ours[0][name], whole[0][name], rtol=0, atol=2e-4)
+        for row, other in zip(ours[2], whole[2]):
+            assert row["train_loss"] == pytest.approx(other["train_loss"], rel=1e-4)
 
 
 def test_every_row_is_some_workers_and_a_shard_one_workers():

@@ -14,6 +14,7 @@ from conftest import ENVIRONMENT
 from hypothesis import given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
+from test_rows import with_workers
 from test_train import NONE, problem, settings, silent, watched_problem
 
 from stages import sealed, snapshot, training
@@ -144,6 +145,32 @@ def test_members_that_stop_apart_go_on_with_the_same_bits(tmp_path, monkeypatch,
         assert_same(again, whole)
         assert again[3] == whole[3]
         keeper.drop()
+
+
+@pytest.mark.parametrize("before, after", [(3, 2), (2, None), (None, 4)])
+def test_any_number_of_workers_goes_on_with_the_same_bits(tmp_path, every_epoch, before, after, capsys):
+    """With early stopping; before and after the kill so many workers, or a plain process."""
+    data, watch, weights, shuffles, chosen = watched_problem(replicas=3, patience=3, batch_size=16)
+    counted, path = Seen(), tmp_path / "resume.safetensors"
+    whole = training.train(data, watch, weights, shuffles, chosen, counted.advance)
+
+    def trained(workers, advance):
+        def work(group):
+            leads = group is None or group.rank == 0
+            keeper = keeper_for(path, data, weights, shuffles, chosen) if leads else None
+            return training.train(data, watch, weights, shuffles, chosen, advance(), keeper, (), group)
+
+        return with_workers(workers, work) if workers else [work(None)]
+
+    for stop in range(1, len(counted.networks), 2):
+        with pytest.raises(Killed):
+            trained(before, lambda stop=stop: killed_after(stop))
+        assert path.exists()
+        for ours in trained(after, lambda: silent):
+            assert_same(ours, whole)
+            assert ours[3] == whole[3]
+        assert capsys.readouterr().err.count("going on after epoch") == 1
+        path.unlink()
 
 
 def test_a_snapshot_of_another_training_is_not_used(tmp_path, every_epoch, monkeypatch):
