@@ -25,9 +25,13 @@ Part = tuple[np.ndarray | Rows, np.ndarray]
 
 def check_memory(rows: int, width: int, settings: Train) -> None:
     """Refuse what cannot be trained in the smallest windows either, of one batch of every network."""
-    window = min(_together(rows, settings) * settings.batch_size, rows) * (4 * width + WINDOW)
     lower = "train.batch_size, split.train or the table's rows"
-    resources.check_memory("train", _orders(rows, settings) + window, lower)
+    resources.check_memory("train", _orders(rows, settings) + _least(rows, width, settings), lower)
+
+
+def _least(rows: int, width: int, settings: Train) -> int:
+    """Bytes of the smallest window."""
+    return min(_together(rows, settings) * settings.batch_size, rows) * (4 * width + WINDOW)
 
 
 def _together(rows: int, settings: Train) -> int:
@@ -41,25 +45,28 @@ def _orders(rows: int, settings: Train) -> int:
 
 def encoded(part: Stored, watched: Stored, facts: Facts, fitted: Encoding, settings: Train, group=None) -> list[Part]:
     """x and y of the training and the validation part."""
-    both, there = [part, watched], _there(group)
-    held = resources.BASE + (4 * fitted.width + BESIDE) * sum(map(len, both)) <= there
+    both = [part, watched]
+    held = spill.fits((4 * fitted.width + BESIDE) * sum(map(len, both)) * _workers_here(group))
     if held and group is None:
         return [(encoding.encode(fitted, rows), table.targets(rows, facts)) for rows in both]
     ys = [_targets(rows, facts) for rows in both]
     xs = [_encoded(rows, fitted, held) for rows in (both if group is None else [watched])]
     # One room for all windows. Untouched memory costs nothing, and no window has more rows than there are.
-    most = (_there(group) - MARGIN - _orders(len(part), settings)) / (4 * fitted.width + WINDOW)
-    room = np.empty(int(max(min(most, max(map(len, both))), 1)) * fitted.width, np.float32)
-    xs = [Rows(functools.partial(_taken, x), fitted.width, room) if isinstance(x, np.memmap) else x for x in xs]
+    most, there = max(map(len, both)), resources.available_memory()
+    if there is not None:
+        left = there / _workers_here(group) - MARGIN - _orders(len(part), settings)
+        most = min(most, max(left, _least(len(part), fitted.width, settings)) / (4 * fitted.width + WINDOW))
+    room = np.empty(int(most) * fitted.width, np.float32)
+    # What lies in a file is no array's own data.
+    xs = [x if x.flags.owndata else Rows(functools.partial(_taken, x), fitted.width, room) for x in xs]
     if group is not None:
         xs.insert(0, Rows(functools.partial(_read_anew, part, fitted), fitted.width, room))
     return list(zip(xs, ys))
 
 
-def _there(group) -> float:
-    """Bytes of memory that can be had; the workers on one machine share them."""
-    there = resources.available_memory()
-    return float("inf") if there is None else there / int(os.environ.get("LOCAL_WORLD_SIZE", 1) if group else 1)
+def _workers_here(group) -> int:
+    """How many workers share this machine's memory."""
+    return int(os.environ.get("LOCAL_WORLD_SIZE", "1")) if group else 1  # torchrun's
 
 
 def _encoded(rows: Stored, fitted: Encoding, held: bool) -> np.ndarray:

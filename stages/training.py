@@ -57,9 +57,9 @@ def train(
         own = held_out.draw(draws[some], data[1], settings.held_out) if settings.held_out else None
         for epoch in range(run.epoch + 1, settings.epochs + 1):
             run.epoch = epoch
-            orders, watched = rows_of(own, data, watch, shuffles[some][:, epoch - 1], run.best.running)
-            going_on, row = one_epoch(trainer, orders, watched, settings, run)
-            advance(len(orders), row)
+            networks = len(run.best.running)
+            going_on, row = one_epoch(trainer, own, data, watch, shuffles[some][:, epoch - 1], settings, run)
+            advance(networks, row)
             if not going_on.any():
                 break
             if not going_on.all():
@@ -136,8 +136,12 @@ def rows_of(own, data, watch, seeds: np.ndarray, running: np.ndarray) -> tuple[n
     return np.take_along_axis(trained, orders, axis=1), (*data, watched)
 
 
-def one_epoch(trainer, orders: np.ndarray, watch, settings, run: Progress) -> tuple[np.ndarray, dict | None]:
-    """Train the running networks for an epoch; returns which of them go on, a mask, and network 0's row if it ran."""
+def one_epoch(trainer, own, data, watch, seeds, settings, run: Progress) -> tuple[np.ndarray, dict | None]:
+    """Train the running networks for an epoch; returns which of them go on, a mask, and network 0's row if it ran.
+
+    What has a number for every row, as the orders have, ends with it, so that no two epochs' are held at once.
+    """
+    orders, watch = rows_of(own, data, watch, seeds, run.best.running)
     running = run.first + run.best.running
     trainer.learning_rate = settings.learning_rate * share_of_rate(settings, run.epoch)
     trained = trainer.epoch(orders)

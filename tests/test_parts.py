@@ -1,7 +1,5 @@
 """The parts in memory, in a file beside the outputs, and read anew by a worker: the same rows, and the same bits."""
 
-import tempfile
-
 import numpy as np
 import pandas as pd
 import pyarrow as pa
@@ -45,16 +43,13 @@ def read(folder):
 def little_memory(monkeypatch, tmp_path):
     """`set(rows)`: room for so many rows in a window beside an order of one network, and not for the parts."""
 
-    def mapped(shape, dtype, folder):
-        with tempfile.TemporaryFile(dir=tmp_path) as file:
-            return np.memmap(file, dtype, "w+", shape=shape)
-
     def set_rows(rows):
         monkeypatch.setattr(parts, "MARGIN", 1e6)
+        monkeypatch.setattr(spill, "RESERVE", 1e9)
+        monkeypatch.setattr(parts, "FOLDER", tmp_path)
         there = 1e6 + 4 * 760 + rows * (4 * WIDTH + parts.WINDOW)
         monkeypatch.setattr(resources, "available_memory", lambda: int(there))
 
-    monkeypatch.setattr(spill, "empty", mapped)
     return set_rows
 
 
@@ -85,7 +80,7 @@ def test_wherever_the_rows_are_the_bits_are_the_same(stored, little_memory, case
     if size is None:
         little_memory(600)
         ours, data, watch = training_of(stored, chosen)
-        assert isinstance(data[0], Rows) and isinstance(watch[0], Rows) and isinstance(data[1], np.memmap)
+        assert isinstance(data[0], Rows) and isinstance(watch[0], Rows) and not data[1].flags.owndata
         assert_same(ours, whole)
         return
     for rows in (None, 600):
