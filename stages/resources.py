@@ -1,14 +1,21 @@
-"""Whether there is room for the work: said before it starts, with the estimate and what to lower.
+"""Whether there is room for the work: said before it starts, with the estimate and what to do.
 
-Estimates are of the arrays that grow with the rows, a little above what was measured; a process of its own takes BASE.
+The memory of a process is what the machine and its cgroups have, or less by the environment variable PLUMBLINE_MEMORY
+(2GB, 512MiB), which changes no bit of any output: what does not fit goes through in smaller pieces or lies on the disk
+(stages.spill). Estimates are of the arrays that grow with the rows, a little above what was measured.
 """
 
+import os
+import re
 import shutil
 from pathlib import Path
 
 from stages.errors import UserError
 
 BASE = 400e6  # Python, its libraries, and a row group on its way through
+VARIABLE = "PLUMBLINE_MEMORY"
+SIZE = re.compile(r"(\d+(?:\.\d+)?(?:e\d{1,2})?)\s*([kmgt]?)(i?)b?", re.IGNORECASE)
+LEAST = 2**20  # bytes: who sets less has forgotten the unit
 
 
 def check_memory(stage: str, growing: float, lower: str, root: str | Path = "/") -> None:
@@ -16,6 +23,19 @@ def check_memory(stage: str, growing: float, lower: str, root: str | Path = "/")
     needed, there = BASE + growing, available_memory(root)
     if there is not None and needed > there:
         raise UserError(f"{stage} needs about {gb(needed)} of memory and there are {gb(there)}; lower {lower}")
+
+
+def check_piece(stage: str, piece: float, what: str, root: str | Path = "/") -> None:
+    """Refuse work that must hold `piece` bytes at once, however slow it may be; says the least that works."""
+    there = available_memory(root)
+    if there is None or piece <= there:
+        return
+    least = (own_memory(root) + piece) * 1.05
+    limit = f"{VARIABLE} is {os.environ[VARIABLE]}" if memory_limit() else f"there are {gb(there + own_memory(root))}"
+    raise UserError(
+        f"{stage} needs at least {gb(least)} of memory, for {what} and the process itself, and {limit}; "
+        f"give it that much, or lower what must be held at once"
+    )
 
 
 def check_disk(stage: str, needed: float, folder: str | Path, lower: str) -> None:
@@ -33,9 +53,30 @@ def gb(count: float) -> str:
     return f"{count / 1e9:,.1f} GB"
 
 
+def memory_limit() -> int | None:
+    """The bytes that PLUMBLINE_MEMORY allows the whole process, None where it is not set."""
+    text = os.environ.get(VARIABLE, "").strip()
+    if not text:
+        return None
+    size = SIZE.fullmatch(text)
+    if size:
+        number, unit, binary = size.groups()
+        size = float(number) * (1024 if binary else 1000) ** " kmgt".index(unit.lower() or " ")
+    if not size or size < LEAST:
+        raise UserError(f"{VARIABLE} is {text!r}, and must be a size such as 2GB or 512MiB; set it to one, or unset it")
+    return int(min(size, 2**62))
+
+
 def available_memory(root: str | Path = "/") -> int | None:
-    """Bytes that can be had: MemAvailable, or what the cgroups of this process (v1 or v2) leave; None if none says."""
+    """Bytes that can still be had; None if nobody says.
+
+    The least of what PLUMBLINE_MEMORY and `ulimit -d` leave to this process, what the machine has (MemAvailable) and
+    what the process's cgroups (v1 or v2) leave.
+    """
     root, left = Path(root), []
+    if (limit := memory_limit()) is not None:
+        left.append(max(limit - own_memory(root), 0))
+    left += _left_of_data(root)
     for line in _lines(root / "proc/meminfo"):
         if line.startswith("MemAvailable:"):
             left.append(int(line.split()[1]) * 1024)
@@ -53,6 +94,30 @@ def available_memory(root: str | Path = "/") -> int | None:
             if folder.is_relative_to(mount):
                 left += _left(folder, *names)
     return min(left, default=None)
+
+
+def own_memory(root: str | Path = "/") -> int:
+    """Bytes that this process holds and no one can take from it: not the pages of files, which can be read again."""
+    return _status(Path(root), "RssAnon") or 0
+
+
+def _left_of_data(root: Path) -> list[int]:
+    """What `ulimit -d` leaves, if it is set: it counts private memory that can be written, touched or not."""
+    taken = _status(root, "VmData")
+    try:
+        import resource
+    except ImportError:  # Windows
+        return []
+    limit = resource.getrlimit(resource.RLIMIT_DATA)[0]
+    return [] if limit == resource.RLIM_INFINITY or taken is None else [max(limit - taken, 0)]
+
+
+def _status(root: Path, name: str) -> int | None:
+    """A figure of this process in bytes, None where nobody says."""
+    for line in _lines(root / "proc/self/status"):
+        if line.startswith(f"{name}:"):
+            return int(line.split()[1]) * 1024
+    return None
 
 
 def _left(group: Path, limit: str, usage: str) -> list[int]:

@@ -42,6 +42,43 @@ def test_a_cgroup_of_version_1_limits_also_where_only_the_mount_is_there(tmp_pat
     assert resources.available_memory(machine(tmp_path, **files)) == GIB
 
 
+@pytest.mark.parametrize(
+    "text, size",
+    [("2GB", 2 * 10**9), ("512MiB", 2**29), (" 1.5 gib ", 3 * 2**29), ("3000000", 3 * 10**6), ("2e9", 2 * 10**9)],
+)
+def test_a_limit_is_read_as_people_write_it(monkeypatch, text, size):
+    monkeypatch.setenv("PLUMBLINE_MEMORY", text)
+    assert resources.memory_limit() == size
+
+
+@pytest.mark.parametrize("text", ["much", "-1GB", "2 apples", "2", "0", "1023kiB", "nan", "GB", "1e999GB"])
+def test_a_senseless_limit_is_refused(monkeypatch, text):
+    monkeypatch.setenv("PLUMBLINE_MEMORY", text)
+    with pytest.raises(UserError, match=r"^PLUMBLINE_MEMORY is '.*', and must be a size such as 2GB or 512MiB; set it"):
+        resources.memory_limit()
+
+
+def test_a_limit_is_of_the_whole_process(monkeypatch, tmp_path):
+    root = machine(tmp_path, proc__self__status="VmRSS:\t 900000 kB\nRssAnon:\t 102400 kB\nVmData:\t 500000 kB\n")
+    monkeypatch.setenv("PLUMBLINE_MEMORY", "1GiB")
+    assert resources.available_memory(root) == GIB - 100 * 2**20
+    monkeypatch.setenv("PLUMBLINE_MEMORY", "50MiB")  # taken already, and more
+    assert resources.available_memory(root) == 0
+    monkeypatch.setenv("PLUMBLINE_MEMORY", "")
+    assert resources.available_memory(root) == 16 * GIB
+
+
+def test_what_must_be_held_at_once_is_told_with_the_least_that_works(monkeypatch, tmp_path):
+    root = machine(tmp_path, proc__self__status="RssAnon:\t 102400 kB\n")
+    monkeypatch.setenv("PLUMBLINE_MEMORY", "1GiB")
+    resources.check_piece("train", 900 * 2**20, "a batch", root)
+    with pytest.raises(UserError, match=r"^train needs at least 1\.1 GB of memory, for a batch and .* is 1GiB; "):
+        resources.check_piece("train", 925 * 2**20, "a batch", root)
+    monkeypatch.delenv("PLUMBLINE_MEMORY")
+    with pytest.raises(UserError, match=r"^train needs at least 18\.3 GB of memory, for .* there are 17\.3 GB; "):
+        resources.check_piece("train", 16.1 * GIB, "a batch", root)
+
+
 def test_too_little_memory_or_disk_says_how_much_and_what_to_lower(tmp_path):
     with pytest.raises(UserError, match=r"^train needs about 20\.4 GB of memory and there are 17\.2 GB; lower y$"):
         resources.check_memory("train", 20e9, "y", machine(tmp_path))

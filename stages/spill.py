@@ -1,0 +1,76 @@
+"""Arrays that need not fit in memory: ordinary ones while it suffices, else files beside the outputs, mapped.
+
+A mapped file's pages are the file cache: the system writes them back and takes them when memory runs short, and reads
+them again when they are asked for. What is computed on such an array is the same to the bit. The file has no name, so
+that a killed process leaves none behind, and its room on the disk is taken first: a full disk is an error line.
+"""
+
+import math
+import mmap
+import os
+import tempfile
+import weakref
+from pathlib import Path
+
+import numpy as np
+
+from stages import resources
+from stages.errors import UserError
+
+RESERVE = resources.BASE  # bytes that arrays leave free, for what else the work takes
+PIECES = 8  # what goes through memory in pieces is so many times as large in all its forms, at most
+
+_promised: dict[int, int] = {}  # bytes of the ordinary arrays that live: pages never touched count as free until then
+_at_first: int | None = None  # memory there was before the first of them
+
+
+def empty(shape: int | tuple[int, ...], dtype, folder: str | Path) -> np.ndarray:
+    """`np.empty`; mapped on a file without a name in `folder`, if there is not memory enough."""
+    shape, dtype = (shape,) if isinstance(shape, int) else shape, np.dtype(dtype)
+    size = math.prod(shape) * dtype.itemsize
+    if not size or fits(size):
+        array = np.empty(shape, dtype)
+        _promised[id(array)] = size
+        weakref.finalize(array, _promised.pop, id(array)).atexit = False
+        return array
+    return np.frombuffer(_mapped(size, Path(folder)), dtype).reshape(shape)
+
+
+def fits(size: float) -> bool:
+    """Whether so many bytes more can be had and leave enough for what else the work takes."""
+    left = _left()
+    return left is None or size + RESERVE <= left
+
+
+def rows_at_a_time(row: float, most: int, least: int = 1024) -> int:
+    """How many rows of so many bytes may go through memory at a time: at most `most`, a power of two times `least`."""
+    left = _left()
+    rows = most if left is None else max(left, 0) / PIECES / max(row, 1.0)
+    return most if rows >= most else min(most, least * 2 ** max(int(math.log2(max(rows / least, 1.0))), 0))
+
+
+def _left() -> int | None:
+    """Memory that is left, when all that was promised is taken."""
+    global _at_first
+    left = resources.available_memory()
+    if left is None:
+        return None
+    if not _promised:
+        _at_first = left
+    return min(left, _at_first - sum(_promised.values()))
+
+
+def _mapped(size: int, folder: Path) -> mmap.mmap:
+    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        with tempfile.TemporaryFile(dir=folder, prefix=".spill-") as file:
+            if hasattr(os, "posix_fallocate"):
+                os.posix_fallocate(file.fileno(), 0, size)
+            else:
+                file.truncate(size)
+            return mmap.mmap(file.fileno(), size)
+    except OSError as error:
+        raise UserError(
+            f"{resources.gb(size)} do not fit in memory, and the disk of {folder} does not take them "
+            f"({os.strerror(error.errno or 0)}); make room there, or give more memory"
+        ) from None
