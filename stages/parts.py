@@ -25,8 +25,10 @@ Part = tuple[np.ndarray | Rows, np.ndarray]
 
 def check_memory(rows: int, width: int, settings: Train) -> None:
     """Refuse what cannot be trained in the smallest windows either, of one batch of every network."""
-    lower = "train.batch_size, split.train or the table's rows"
-    resources.check_memory("train", _orders(rows, settings) + _least(rows, width, settings), lower)
+    what = f"the order of {rows:,} rows and a window of {settings.batch_size:,} (train.batch_size)"
+    if (networks := _together(rows, settings)) > 1:
+        what += f", for {networks} networks"
+    resources.check_piece("train", MARGIN + _orders(rows, settings) + _least(rows, width, settings), what)
 
 
 def _least(rows: int, width: int, settings: Train) -> int:

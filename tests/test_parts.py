@@ -113,13 +113,30 @@ WEIGHTS = model.initial_weights([stream.seeded(0)], WIDTH, 8, 1)
 
 
 def test_windows_that_cannot_hold_a_batch_are_refused_with_the_least_that_works(monkeypatch):
-    chosen = settings(replicas=1, batch_size=4096)
-    monkeypatch.setattr(resources, "available_memory", lambda *_: int(resources.BASE + 5e6))
-    parts.check_memory(10**6, 10, chosen)
-    with pytest.raises(UserError, match=r"^train needs about 0\.5 GB of memory .* lower train.batch_size, split.train"):
+    monkeypatch.setattr(resources, "available_memory", lambda *_: int(parts.MARGIN + 5e6))
+    monkeypatch.setattr(resources, "own_memory", lambda *_: int(200e6))
+    monkeypatch.setenv("PLUMBLINE_MEMORY", "305MB")
+    parts.check_memory(10**6, 10, settings(replicas=1, batch_size=4096))
+    least = (
+        r"^train needs at least 0\.4 GB of memory, for the order of 1,000,000 rows and a window of 1,000,000 \(train"
+    )
+    with pytest.raises(UserError, match=least):
         parts.check_memory(10**6, 10, settings(replicas=1, batch_size=10**6))
-    with pytest.raises(UserError, match="the table's rows"):
-        parts.check_memory(10**8, 10, chosen)
+    with pytest.raises(UserError, match="PLUMBLINE_MEMORY is 305MB"):
+        parts.check_memory(10**8, 10, settings(replicas=1))
+
+
+def test_the_stage_within_a_limit_and_below_what_it_needs(project):
+    """The orders of 400 networks are small; a batch of them all is 160,000 rows."""
+    project.set(make_data__samples=500, train__replicas=400, train__epochs=2, train__batch_size=400)
+    project.stage("make_data")
+    project.stage("split")
+    project.stage("train")
+    bits = [project.path(name).read_bytes() for name in ("models/model.safetensors", "metrics/history.csv")]
+    project.stage("train", PLUMBLINE_MEMORY="550MB")
+    assert bits == [project.path(name).read_bytes() for name in ("models/model.safetensors", "metrics/history.csv")]
+    said = project.stage("train", fails=True, PLUMBLINE_MEMORY="150MB")
+    assert_one_line(said, "train needs at least 0.", "a window of 400 (train.batch_size), for 400 networks", "150MB")
 
 
 @pytest.mark.parametrize("classes", [[], [0], [3, 1, 1, 0, 3]])
