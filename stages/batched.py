@@ -9,6 +9,7 @@ a tensor that stays where it is, and whatever changes between steps (rows, learn
 """
 
 import contextlib
+import functools
 from collections.abc import Callable, Iterator
 
 import numpy as np
@@ -17,6 +18,8 @@ from torch.nn import functional
 
 from stages.errors import UserError
 from stages.kernel import BETA1, BETA2, CORRECT, EPSILON, LOSS, pack, unpack
+from stages.network import own_rows, share
+from stages.rows import Rows, windows
 
 WARM_UP = 3  # steps before a capture, as in PyTorch's notes: cuBLAS and the allocator set themselves up in them
 
@@ -39,24 +42,22 @@ class Trainer:
 
     def __init__(
         self,
-        x: np.ndarray,
+        x: np.ndarray | Rows,
         y: np.ndarray,
         weights: dict[str, np.ndarray],
         batch_size: int,
         learning_rate: float,
         weight_decay: float = 0.0,
         device: str = "cpu",
+        group=None,
     ):
         check_device(device)
         _, h, d = weights["net.0.weight"].shape
         self.sizes = d, h, weights["net.2.weight"].shape[1]
-        self.batch_size, self.learning_rate, self.weight_decay = batch_size, learning_rate, weight_decay
-        self.device = torch.device(device)
-        binary = self.sizes[2] == 1
-        self.loss = _binary_loss if binary else _several_loss
+        self.batch_size, self.learning_rate, self.weight_decay = min(batch_size, len(y)), learning_rate, weight_decay
+        self.device, self.group, self.given, self.held = torch.device(device), group, (x, y), None
+        self.loss = _binary_loss if self.sizes[2] == 1 else _several_loss
         with _said_if_memory_runs_out():
-            self.x = torch.from_numpy(x).to(self.device)  # (n, d)
-            self.y = torch.from_numpy(y).to(self.device, torch.float32 if binary else torch.int64)  # (n,)
             packed = torch.tensor(pack(weights), device=self.device)
             self.state = packed, torch.zeros_like(packed), torch.zeros_like(packed)  # weights and both moments
             self.sums = torch.zeros(len(packed), 2, dtype=torch.float64, device=self.device)  # LOSS, CORRECT
@@ -71,9 +72,22 @@ class Trainer:
         with _said_if_memory_runs_out():
             self.rate.fill_(self.learning_rate)
             self.sums.zero_()
-            for rows in torch.from_numpy(orders).to(self.device, torch.int64).split(self.batch_size, dim=1):
-                self._step_for(rows)(rows)
-            return self.sums.cpu().numpy() / orders.shape[1]  # the one time in an epoch that the device is waited for
+            own = functools.partial(own_rows, self.batch_size, self.group) if self.group else None
+            for x, y, places in windows(*self.given, orders, self.batch_size, own):
+                self._hold(x, y)
+                for batch in torch.from_numpy(places).to(self.device, torch.int64).split(self.batch_size, dim=1):
+                    rows = batch[:, share(batch.shape[1], self.group)]
+                    self._step_for(rows, batch.shape[1])(rows)
+            sums = self.sums.cpu().numpy()  # the one time in an epoch that the device is waited for
+            return (self.group.gather(sums).sum(axis=0) if self.group else sums) / orders.shape[1]
+
+    def _hold(self, x: np.ndarray, y: np.ndarray) -> None:
+        """Have the rows x (n, d) and y (n,) on the device; what is there already stays."""
+        if self.held is not x:
+            self.captured.clear()  # their addresses are the old ones'
+            self.x = torch.from_numpy(x).to(self.device)
+            self.y = torch.from_numpy(y).to(self.device, torch.float32 if self.sizes[2] == 1 else torch.int64)
+            self.held = x
 
     def select(self, networks: np.ndarray) -> None:
         """Go on with some of the networks only: their indices, or a mask."""
@@ -89,8 +103,8 @@ class Trainer:
 
     # ---- one step: nothing here may wait for the device, or depend on a value that is not in a tensor
 
-    def _step(self, rows: torch.Tensor) -> None:
-        """Forward, gradient and Adam for the rows (R, b) of every network."""
+    def _step(self, count: int, rows: torch.Tensor) -> None:
+        """Forward, gradient and Adam for the rows (R, b) of every network, all or a worker's of a batch of `count`."""
         weights, gradient = self.state[0], torch.empty_like(self.state[0])
         w1, b1, w2, b2 = self._views(weights)
         x = self.x[rows]  # (R, b, d)
@@ -100,13 +114,15 @@ class Trainer:
         self.sums[:, LOSS].add_(losses.sum(dim=(1, 2), dtype=torch.float64))
         self.sums[:, CORRECT].add_(right.sum(dim=(1, 2), dtype=torch.float64))
 
-        error = error / rows.shape[1]  # the mean loss's gradient by the logits
+        error = error / count  # the mean loss's gradient by the logits
         back = torch.bmm(error, w2) * (hidden > 0)  # and by what goes into the ReLU, (R, b, h)
         gw1, gb1, gw2, gb2 = self._views(gradient)
         gw1.copy_(torch.bmm(x.transpose(1, 2), back))
         gb1.copy_(back.sum(dim=1))
         gw2.copy_(torch.bmm(error.transpose(1, 2), hidden))
         gb2.copy_(error.sum(dim=1))
+        if self.group:
+            gradient = torch.from_numpy(self.group.gather(gradient.cpu().numpy()).sum(axis=0)).to(self.device)
         self._adam(gradient)
 
     def _views(self, vectors: torch.Tensor) -> tuple[torch.Tensor, ...]:
@@ -128,16 +144,16 @@ class Trainer:
 
     # ---- the same step as a CUDA graph
 
-    def _step_for(self, rows: torch.Tensor) -> Callable[[torch.Tensor], None]:
+    def _step_for(self, rows: torch.Tensor, count: int) -> Callable[[torch.Tensor], None]:
         """How to run a step for so many rows; an epoch's last batch may have fewer, and then a graph of its own."""
-        if self.device.type == "cpu":
-            return self._step
-        size = rows.shape[1]
-        if size not in self.captured:
-            self.captured[size] = self._capture(rows)
-        return self.captured[size]
+        step = functools.partial(self._step, count)
+        if self.device.type == "cpu" or self.group:  # what workers exchange goes through the host
+            return step
+        if count not in self.captured:
+            self.captured[count] = self._capture(step, rows)
+        return self.captured[count]
 
-    def _capture(self, rows: torch.Tensor) -> Callable[[torch.Tensor], None]:
+    def _capture(self, step: Callable[[torch.Tensor], None], rows: torch.Tensor) -> Callable[[torch.Tensor], None]:
         """Capture a step. That runs nothing, but the steps before it do, so what they changed is put back."""
         here = torch.empty_like(rows, memory_format=torch.contiguous_format).copy_(rows)
         changed = *self.state, self.sums, self.powers
@@ -146,13 +162,13 @@ class Trainer:
         aside.wait_stream(torch.cuda.current_stream())
         with torch.cuda.stream(aside):
             for _ in range(WARM_UP):
-                self._step(here)
+                step(here)
         torch.cuda.current_stream().wait_stream(aside)
         for tensor, old in zip(changed, before):
             tensor.copy_(old)
         graph = torch.cuda.CUDAGraph()
         with torch.cuda.graph(graph):
-            self._step(here)
+            step(here)
 
         def replay(rows: torch.Tensor) -> None:
             here.copy_(rows)

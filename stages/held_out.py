@@ -8,11 +8,12 @@ import numpy as np
 
 from stages import stream
 from stages.errors import UserError
+from stages.rows import counted
 
 
 def counts(classes: np.ndarray, share: float) -> np.ndarray:
     """How many rows of each class a network holds out: the share, rounded, and never the last one; int64 (k,)."""
-    rows = np.bincount(classes)
+    rows = counted(classes)
     held_out = np.minimum(np.floor(rows * share + 0.5), np.maximum(rows - 1, 0)).astype(np.int64)
     if share and not held_out.any():
         raise UserError(

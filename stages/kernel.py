@@ -16,6 +16,7 @@ import numpy as np
 
 from stages.arithmetic import exp, log
 from stages.compiled import compiled, compiled_apart, prange
+from stages.rows import Rows, windows
 
 SHARD_ROWS = 256  # rows from which on cutting a batch pays for handing it to a second thread
 MAX_SHARDS = 64
@@ -293,26 +294,71 @@ def _epoch_by_network(
 _epoch_by_network = compiled(_epoch_by_network, parallel=True)
 
 
+def _share(x, y, orders, start, stop, h, k, weights, first, gradients, parts):
+    """Gradients and sums of some units of the batch from `start` to `stop`, those from unit `first` on.
+
+    Unit u is shard u % shards of network u // shards.
+    """
+    rows = stop - start
+    shards = shards_of(rows)
+    for i in prange(len(gradients)):
+        r, s = (first + i) // shards, (first + i) % shards
+        own = orders[r, start + rows * s // shards : start + rows * (s + 1) // shards]
+        parts[i] = 0.0
+        _shard(x, y, own, rows, weights[r], h, k, gradients[i], parts[i])
+
+
+_share = compiled(_share, parallel=True)
+
+
+def _step(gradients, parts, weights, first, second, powers, learning_rate, weight_decay, sums):
+    """Adam's step for every network out of the gradients of all units, shard after shard as in `_epoch`."""
+    shards = len(gradients) // len(weights)
+    for r in prange(len(weights)):
+        state = weights[r], first[r], second[r], powers[r]
+        _adam(state[0], gradients[r * shards : (r + 1) * shards], *state[1:], learning_rate, weight_decay)
+        for s in range(r * shards, (r + 1) * shards):
+            sums[r, LOSS] += parts[s, LOSS]
+            sums[r, CORRECT] += parts[s, CORRECT]
+
+
+_step = compiled(_step, parallel=True)
+
+
+def shared_out(units: int, size: int) -> np.ndarray:
+    """The first unit of each of `size` workers, and the end: contiguous runs, as equal as can be; int64 (size + 1,)."""
+    return units * np.arange(size + 1) // size
+
+
+def _parts_and_gradients(buffer: np.ndarray, most: int, units: int) -> tuple[np.ndarray, np.ndarray]:
+    """Views of what a worker sends, with room for `most` units: sums (units, 2) and gradients (units, p)."""
+    parts, gradients = buffer[: most * 16].view(np.float64), buffer[most * 16 :].view(np.float32)
+    return parts.reshape(most, -1)[:units], gradients.reshape(most, -1)[:units]
+
+
 class Trainer:
     """R networks and their Adam moments, trained in place an epoch at a time on the same rows.
 
-    x: float32 (n, d), C-contiguous; y: int32 (n,), classes from 0; weights by name, (R, ...) each.
+    x: float32 (n, d), C-contiguous, or Rows; y: int32 (n,), classes from 0; weights by name, (R, ...) each.
+    group: a workers.Group to share the work with, or None. The unit of it is a shard of a network's batch: a worker
+    computes its units' gradients, and all add them up in the same order, to the bits of one who works alone.
     `learning_rate` may change between epochs.
     """
 
     def __init__(
         self,
-        x: np.ndarray,
+        x: np.ndarray | Rows,
         y: np.ndarray,
         weights: dict[str, np.ndarray],
         batch_size: int,
         learning_rate: float,
         weight_decay: float = 0.0,
+        group=None,
     ):
         _, h, d = weights["net.0.weight"].shape
         self.sizes = d, h, weights["net.2.weight"].shape[1]
-        self.x, self.y, self.batch_size = x, y, min(batch_size, len(x))
-        self.learning_rate, self.weight_decay = learning_rate, weight_decay
+        self.x, self.y, self.batch_size = x, y, min(batch_size, len(y))
+        self.learning_rate, self.weight_decay, self.group = learning_rate, weight_decay, group
         self.packed = pack(weights)
         moments = np.zeros_like(self.packed), np.zeros_like(self.packed)
         self.state = self.packed, *moments, np.ones((len(self.packed), 2))  # and the powers of beta1 and beta2
@@ -324,14 +370,53 @@ class Trainer:
         """
         networks, rows = orders.shape
         sums = np.zeros((networks, 2))
+        train, own = (self._train_shared, self._own) if self.group else (self._train, None)
+        for window in windows(self.x, self.y, orders, self.batch_size, own):
+            train(*window, sums)
+        return sums / rows
+
+    def _train(self, x: np.ndarray, y: np.ndarray, orders: np.ndarray, sums: np.ndarray) -> None:
+        """Go through some batches, and add up their losses and right answers."""
         _, h, k = self.sizes
-        if networks > 1:
-            epoch, orders, state, out = _epoch_by_network, orders, self.state, sums
+        if len(orders) > 1:
+            epoch, state = _epoch_by_network, self.state
         else:
             epoch = _epoch_by_shard if shards_of(self.batch_size) > 1 else _epoch_serial
-            orders, state, out = orders[0], [array[0] for array in self.state], sums[0]
-        epoch(self.x, self.y, orders, self.batch_size, h, k, *state, self.learning_rate, self.weight_decay, out)
-        return sums / rows
+            orders, state, sums = orders[0], [array[0] for array in self.state], sums[0]
+        epoch(x, y, orders, self.batch_size, h, k, *state, self.learning_rate, self.weight_decay, sums)
+
+    def _train_shared(self, x: np.ndarray, y: np.ndarray, orders: np.ndarray, sums: np.ndarray) -> None:
+        """The same with the group: one exchange a batch, of all networks together."""
+        (networks, rows), (_, h, k), parameters = orders.shape, self.sizes, self.packed.shape[1]
+        rank, size = self.group.rank, self.group.size
+        for start in range(0, rows, self.batch_size):
+            stop = min(start + self.batch_size, rows)
+            units = networks * shards_of(stop - start)
+            bounds = shared_out(units, size)
+            most = -(-units // size)
+            mine = np.zeros(most * (16 + 4 * parameters), np.uint8)  # one buffer, sums before gradients
+            parts, gradients = _parts_and_gradients(mine, most, bounds[rank + 1] - bounds[rank])
+            _share(x, y, orders, start, stop, h, k, self.packed, bounds[rank], gradients, parts)
+            each = [
+                _parts_and_gradients(theirs, most, count)
+                for theirs, count in zip(self.group.gather(mine), np.diff(bounds))
+            ]
+            parts, gradients = (np.concatenate(arrays) for arrays in zip(*each))
+            _step(gradients, parts, *self.state, self.learning_rate, self.weight_decay, sums)
+
+    def _own(self, networks: int, rows: int) -> np.ndarray:
+        """Which rows of some batches are this worker's, a mask (networks, rows)."""
+        batch, mask = min(self.batch_size, rows), np.zeros((networks, rows), bool)
+        whole = rows // batch * batch
+        for start, stop, size in ((0, whole, batch), (whole, rows, rows - whole)):
+            if size:
+                shards = shards_of(size)
+                bounds = shared_out(networks * shards, self.group.size)[self.group.rank :][:2]
+                first, end = (int(u) // shards * size + size * (int(u) % shards) // shards for u in bounds)
+                of_batch = np.zeros(networks * size, bool)
+                of_batch[first:end] = True
+                mask[:, start:stop].reshape(networks, -1, size)[:] = of_batch.reshape(networks, 1, size)
+        return mask
 
     def select(self, networks: np.ndarray) -> None:
         """Go on with some of the networks only: their indices, or a mask."""
@@ -395,15 +480,16 @@ def _mean_losses(x, y, rows, weights, h, k, sums):
 _mean_losses = compiled(_mean_losses, parallel=True)
 
 
-def mean_losses(x: np.ndarray, y: np.ndarray, rows: np.ndarray, weights: dict[str, np.ndarray]) -> np.ndarray:
+def mean_losses(x: np.ndarray | Rows, y: np.ndarray, rows: np.ndarray, weights: dict[str, np.ndarray]) -> np.ndarray:
     """Mean loss and accuracy of R networks, in bits that early stopping may go by: float64 (R, 2).
 
     rows: numbers of n >= 1 rows of x and y, one line for all networks (1, n) or one each (R, n).
     """
     _, h, _ = weights["net.0.weight"].shape
     r, k = weights["net.2.bias"].shape
-    sums = np.zeros((r, 2))
-    _mean_losses(x, y, rows, pack(weights), h, k, sums)
+    sums, packed = np.zeros((r, 2)), pack(weights)
+    for window in windows(x, y, rows, 1):
+        _mean_losses(*window, packed, h, k, sums)
     return sums / rows.shape[1]
 
 

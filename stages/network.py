@@ -7,6 +7,7 @@ the same mathematics compiled. The tests of both hold them against this loop. Th
     module = load("models/model.safetensors")
 """
 
+import functools
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +16,8 @@ from torch import nn
 
 from stages import model as models
 from stages.errors import UserError
+from stages.kernel import shared_out
+from stages.rows import Rows, windows
 
 
 class TwoLayerNet(nn.Module):
@@ -50,52 +53,84 @@ def module_of(weights: dict[str, np.ndarray], replica: int) -> TwoLayerNet:
     return module
 
 
+def share(rows: int, group) -> slice:
+    """Which of a batch's rows are this worker's: all, or of those of a group the one after the other."""
+    return slice(*shared_out(rows, group.size)[group.rank :][:2]) if group else slice(rows)
+
+
+def own_rows(batch_size: int, group, networks: int, rows: int) -> np.ndarray:
+    """Which rows of some batches are this worker's, a mask (networks, rows)."""
+    mask = np.zeros((networks, rows), bool)
+    for start in range(0, rows, batch_size):
+        batch = mask[:, start : start + batch_size]
+        batch[:, share(batch.shape[1], group)] = True
+    return mask
+
+
 class Trainer:
-    """R modules, each with its own Adam, trained an epoch at a time; the interface of stages.kernel.Trainer."""
+    """R modules, each with its own Adam, trained an epoch at a time; the interface of stages.kernel.Trainer.
+
+    In a group every worker takes a part of a batch's rows, and their gradients are added up.
+    """
 
     def __init__(
         self,
-        x: np.ndarray,
+        x: np.ndarray | Rows,
         y: np.ndarray,
         weights: dict[str, np.ndarray],
         batch_size: int,
         learning_rate: float,
         weight_decay: float = 0.0,
+        group=None,
     ):
         self.learning_rate = learning_rate
         self.modules = [module_of(weights, r) for r in range(len(weights["net.0.bias"]))]
         # Without decay AdamW is Adam. Fused is one pass over each weight where the default makes ten.
         options = {"lr": learning_rate, "weight_decay": weight_decay, "fused": True}
         self.optimizers = [torch.optim.AdamW(module.parameters(), **options) for module in self.modules]
-        self.x, self.y, self.batch_size = torch.from_numpy(x), torch.from_numpy(y), batch_size
+        self.x, self.y, self.batch_size, self.group = x, y, min(batch_size, len(y)), group
         self.binary = weights["net.2.weight"].shape[1] == 1
-        self.loss = nn.BCEWithLogitsLoss() if self.binary else nn.CrossEntropyLoss()
-        if self.binary:
-            self.y = self.y.float().unsqueeze(1)  # (n, 1), as the logits
-        else:
-            self.y = self.y.long()
+        how = {"reduction": "sum"} if group else {}  # a worker may have no row of a batch, and those have no mean
+        self.loss = nn.BCEWithLogitsLoss(**how) if self.binary else nn.CrossEntropyLoss(**how)
 
     def epoch(self, orders: np.ndarray) -> np.ndarray:
         """One epoch of every network in its order of rows (R, n): mean loss and accuracy, float64 (R, 2)."""
-        runs = zip(self.modules, self.optimizers, orders)
-        return np.array([self._epoch(module, optimizer, torch.from_numpy(order)) for module, optimizer, order in runs])
+        sums = np.zeros((len(orders), 2))
+        own = functools.partial(own_rows, self.batch_size, self.group) if self.group else None
+        for x, y, places in windows(self.x, self.y, orders, self.batch_size, own):
+            x, y, places = torch.from_numpy(x), torch.from_numpy(y), torch.from_numpy(places)
+            y = y.float().unsqueeze(1) if self.binary else y.long()  # (n, 1), as the logits
+            for r, order in enumerate(places):
+                sums[r] += self._train(self.modules[r], self.optimizers[r], x, y, order)
+        return (self.group.gather(sums).sum(axis=0) if self.group else sums) / orders.shape[1]
 
-    def _epoch(self, module: nn.Module, optimizer: torch.optim.Optimizer, order: torch.Tensor) -> tuple[float, float]:
+    def _train(self, module: nn.Module, optimizer: torch.optim.Optimizer, x, y, order) -> tuple[float, float]:
+        """Some batches; returns the sum of their losses, and right answers."""
         module.train()
         for group in optimizer.param_groups:
             group["lr"] = self.learning_rate
         total_loss = correct = 0.0
-        for rows in order.split(self.batch_size):
-            x, y = self.x[rows], self.y[rows]
-            logits = module(x)
-            loss = self.loss(logits, y)
+        for batch in order.split(self.batch_size):
+            rows = batch[share(len(batch), self.group)]
+            logits = module(x[rows])
+            loss = self.loss(logits, y[rows])
             optimizer.zero_grad()
-            loss.backward()
+            (loss / len(batch) if self.group else loss).backward()
+            if self.group:
+                self._add_up(module)
             optimizer.step()
             predicted = logits >= 0 if self.binary else logits.argmax(dim=1)
-            total_loss += loss.item() * len(rows)
-            correct += (predicted == y).sum().item()
-        return total_loss / len(order), correct / len(order)
+            total_loss += loss.item() * (1 if self.group else len(rows))
+            correct += (predicted == y[rows]).sum().item()
+        return total_loss, correct
+
+    def _add_up(self, module: nn.Module) -> None:
+        """Give every worker the sum of all workers' gradients."""
+        gradients = [parameter.grad for parameter in module.parameters()]
+        own = torch.cat([gradient.flatten() for gradient in gradients])
+        total = torch.from_numpy(self.group.gather(own.numpy()).sum(axis=0))
+        for gradient, part in zip(gradients, total.split([gradient.numel() for gradient in gradients])):
+            gradient.copy_(part.view_as(gradient))
 
     def select(self, networks: np.ndarray) -> None:
         """Go on with some of the networks only: their indices, or a mask."""

@@ -2,10 +2,12 @@
 
 The file is no output of the pipeline: dvc.yaml does not name it (DVC would delete it before the stage runs, or cache
 it), git ignores it, and a training that ends deletes its own. It carries a SHA-256 of all that the training was given
-and of the code that runs; a file with another one, or a damaged one, is not used.
+and of the code that runs; a file with another one, or a damaged one, is not used. Where the rows lie meanwhile and how
+many workers there are is no part of it: another number of workers, or a plain process, may go on.
 """
 
 import hashlib
+import os
 import sys
 import time
 from collections.abc import Callable, Sequence
@@ -21,6 +23,7 @@ from stages.errors import UserError
 PATH = "models/resume.safetensors"
 EVERY = 5.0  # seconds after the last that one is due, at the end of the epoch then in progress
 SHARE = 0.02  # most of the run that goes into hashing and writing: what takes s seconds is written every 50 s seconds
+PIECE = 2**20  # bytes of a file that are hashed at a time
 RATE = 2e8  # bytes a second of hashing and writing, until one has been timed: a slow disk's
 
 
@@ -44,10 +47,11 @@ class Progress(msgspec.Struct):
 
 
 class Keeper:
-    """Finds, keeps and drops the snapshot of one training: that of these parameters and arrays, by this code."""
+    """Finds, keeps and drops the snapshot of one training: that of these parameters, files and arrays, by this code."""
 
-    def __init__(self, path: str | Path, parameters: msgspec.Struct, *arrays: np.ndarray):
-        self.path, self._given, self._key = Path(path), (parameters, arrays), None
+    def __init__(self, path: str | Path, parameters: msgspec.Struct, *given: Path | np.ndarray):
+        self.path, self._parameters, self._given, self._key = Path(path), parameters, given, None
+        self._files = _files(given)
         self._code = _sources()  # now: while it runs someone may edit them
         self._began = self._last = time.monotonic()
         self._spent, self._rate, self._own = 0.0, RATE, False
@@ -84,7 +88,7 @@ class Keeper:
         """Whether enough time has gone by, also for what it costs."""
         now, size = time.monotonic(), progress.nbytes
         if self._key is None:
-            size += sum(array.nbytes for array in self._given[1])
+            size += sum(each.stat().st_size if isinstance(each, Path) else each.nbytes for each in self._given)
         return now - self._last >= EVERY and self._spent + size / self._rate <= SHARE * (now - self._began)
 
     def keep(self, progress: Progress) -> None:
@@ -109,16 +113,30 @@ class Keeper:
 
     @property
     def key(self) -> str:
-        """SHA-256 of parameters, arrays and code; taken when first needed, which in a short training is never."""
+        """SHA-256 of parameters, files, arrays and code; taken when first needed, in a short training never."""
         if self._key is None:
-            start, (parameters, arrays) = time.monotonic(), self._given
-            digest = hashlib.sha256(msgspec.json.encode(parameters) + self._code)
-            for array in arrays:
-                digest.update(f"\n{array.dtype.str} {array.shape}\n".encode())
-                digest.update(np.ascontiguousarray(array).reshape(-1).view(np.uint8))
+            start = time.monotonic()
+            digest = hashlib.sha256(msgspec.json.encode(self._parameters) + self._code)
+            for each in self._given:
+                if isinstance(each, Path):
+                    digest.update(f"\n{each.stat().st_size}\n".encode())
+                    with each.open("rb") as file:
+                        while piece := file.read(PIECE):
+                            digest.update(piece)
+                else:
+                    digest.update(f"\n{each.dtype.str} {each.shape}\n".encode())
+                    digest.update(np.ascontiguousarray(each).reshape(-1).view(np.uint8))
+            if _files(self._given) != self._files:  # another file by now: a key that no training will ask for
+                digest.update(os.urandom(32))
             self._key = digest.hexdigest()
             self._spent += time.monotonic() - start
         return self._key
+
+
+def _files(given: Sequence[Path | np.ndarray]) -> list[tuple[int, int, int]]:
+    """What tells a file from one that took its place."""
+    states = [each.stat() for each in given if isinstance(each, Path)]
+    return [(state.st_ino, state.st_size, state.st_mtime_ns) for state in states]
 
 
 def restore(state: Sequence[np.ndarray], kept: Sequence[np.ndarray]) -> None:

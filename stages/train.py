@@ -17,6 +17,7 @@ import contextlib
 import platform
 import sys
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import numpy as np
 
@@ -28,32 +29,42 @@ from stages import (
     members,
     model,
     params,
-    resources,
+    parts,
     snapshot,
     stream,
     table,
     training,
 )
 from stages.errors import run
+from stages.rows import counted
+
+TRAIN, VALIDATION = "data/train.parquet", "data/validation.parquet"
 
 
 def main() -> None:
     settings = params.read()
+    group = None
+    leads = group is None or group.rank == 0
+    if not leads:
+        sys.stdout = None  # what is printed is printed once
     if settings.train.device == "cuda":  # said before the tables are read; importing torch is for those who use it
         from stages import batched
 
         batched.check_device(settings.train.device)
-    part, facts = table.stored("data/train.parquet")
-    watched, _ = table.stored("data/validation.parquet")
+    part, facts = table.stored(TRAIN)
+    watched, _ = table.stored(VALIDATION)
     width = len(part.column_names) - 2
-    check_memory(len(part) + len(watched), width, settings.train.encoding)
+    parts.check_memory(len(part), width, settings.train)
     fitted = encoding.fit(part, facts, settings.train.encoding)
     for left in fitted.left_out:
         print(f"column {left.name!r} is left out: {left.why}")
     if fitted.width > width:  # text takes an input a category
-        check_memory(len(part) + len(watched), fitted.width, settings.train.encoding)
-    data = encoding.encode(fitted, part), table.targets(part, facts)
-    watch = encoding.encode(fitted, watched), table.targets(watched, facts)
+        parts.check_memory(len(part), fitted.width, settings.train)
+    data, watch = parts.encoded(part, watched, facts, fitted, settings.train, group)
+    counts, rows = counted(data[1], len(facts.classes)).tolist(), len(part)
+    if settings.train.held_out:
+        rows -= int(held_out.counts(data[1], settings.train.held_out).sum())
+        print(f"each network holds out {len(part) - rows} of the {len(part)} rows, to watch them")
 
     each, seeds = settings.train.members, np.ndindex(settings.train.replicas, settings.train.members)
     generators = [stream.seeded(stream.seed_of_replica(settings.seed, *numbers)) for numbers in seeds]
@@ -62,30 +73,22 @@ def main() -> None:
     weights = model.initial_weights(generators, *sizes)
     shuffles = np.stack([stream.shuffle_seeds(generator, settings.train.epochs) for generator in generators])
     draws = np.concatenate([stream.shuffle_seeds(generator, 1) for generator in generators])  # for train.held_out
-    rows = len(part)
-    if settings.train.held_out:
-        rows -= int(held_out.counts(data[1], settings.train.held_out).sum())
-        print(f"each network holds out {len(part) - rows} of the {len(part)} rows, to watch them")
     parameters = sum(array[0].size for array in members.merged(weights, each).values())
     of = f" of {each} members" if each > 1 else ""
     print(f"{rows} rows, {sizes[0]} features, {parameters} parameters, {settings.train.replicas} networks{of}")
 
     keeper, portable = None, True
     if settings.train.engine == "compiled":
-        portable = known_answer.found(len(generators)) == known_answer.ANSWER
-        keeper = snapshot.Keeper(snapshot.PATH, settings.train, *data, *watch, *weights.values(), shuffles, draws)
-    if not portable:
-        print(
-            f"this machine ({platform.machine()}, {platform.platform()}) fails the known answer: its numbers are not "
-            "those of other machines; the run goes on, and metrics/train.json says so",
-            file=sys.stderr,
-        )
+        portable = answers_as_others(len(generators))
+        given = Path(TRAIN), Path(VALIDATION), *weights.values(), shuffles, draws
+        keeper = snapshot.Keeper(snapshot.PATH, settings.train, *given) if leads else None
     given = data, watch, weights, shuffles, settings.train
-    with progress(settings.train.epochs, shuffles.size) as advance:
-        weights, epochs, rows_of_members, kept = training.train(*given, advance, keeper, draws)
+    with progress(settings.train.epochs, shuffles.size, leads) as advance:
+        weights, epochs, rows_of_members, kept = training.train(*given, advance, keeper, draws, group)
+    if not leads:
+        return
     history, last = members.course(rows_of_members, each, settings.train.patience)
 
-    counts = np.bincount(data[1], minlength=len(facts.classes)).tolist()
     card = model.Card(facts.target, facts.classes, counts, fitted)
     figures = {"loss": last["train_loss"], "accuracy": last["train_accuracy"], "parameters": parameters}
     if settings.train.patience:
@@ -105,10 +108,16 @@ def main() -> None:
         keeper.drop()
 
 
-def check_memory(rows: int, width: int, setting: str) -> None:
-    """Inputs, target and the epoch's order are held of every row; before, robust fitting sorts a column at a time."""
-    each = max(4 * width + 20, 56 if setting == "robust" else 0)
-    resources.check_memory("train", each * rows, "split.train or the table's rows")
+def answers_as_others(networks: int) -> bool:
+    """Whether this machine gives the known answer; one that does not is told so, and goes on."""
+    if known_answer.found(networks) == known_answer.ANSWER:
+        return True
+    print(
+        f"this machine ({platform.machine()}, {platform.platform()}) fails the known answer: its numbers are not "
+        "those of other machines; the run goes on, and metrics/train.json says so",
+        file=sys.stderr,
+    )
+    return False
 
 
 def said(row: dict, epochs: int) -> str | None:
@@ -125,10 +134,10 @@ def said(row: dict, epochs: int) -> str | None:
 
 
 @contextlib.contextmanager
-def progress(epochs: int, total: int) -> Iterator[Callable[[int, dict | None], None]]:
+def progress(epochs: int, total: int, leads: bool = True) -> Iterator[Callable[[int, dict | None], None]]:
     """Network 0's epoch lines and, on a terminal, a progress bar over the epochs of all networks above them."""
     bar = None
-    if sys.stderr.isatty():
+    if leads and sys.stderr.isatty():
         from tqdm import tqdm
 
         bar = tqdm(total=total, unit=" network epochs", leave=False)

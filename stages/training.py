@@ -18,37 +18,48 @@ from stages.snapshot import Progress
 SHUFFLED_ROWS = 2**25  # most row numbers of shuffled epochs held at once (128 MiB)
 
 
-def train(data, watch, weights, shuffles, settings, advance: Callable[[int, dict | None], None], keeper=None, draws=()):
+def train(
+    data,
+    watch,
+    weights,
+    shuffles,
+    settings,
+    advance: Callable[[int, dict | None], None],
+    keeper=None,
+    draws=(),
+    group=None,
+):
     """Train all networks; returns their weights, network 0's weights after each epoch, its history and kept epoch.
 
     With settings.members above 1 these are the members of the networks, network by network: R of weights and shuffles
     counts them all, weights after an epoch and history hold network 0's one after the other, and the kept epoch is
     their last.
 
-    data and watch: (x, y) of the training and validation part; weights: initial, by name (R, ...); shuffles: seeds
-    (R, epochs); settings: the train section; advance(networks, row) is called after every epoch of some networks, with
-    network 0's new row of the history; keeper: a snapshot.Keeper of all this, or None; draws: seeds (R,) of the rows
-    that each network watches instead of the validation part, when train.held_out is above 0.
+    data and watch: (x, y) of the training and validation part, x an array or rows.Rows; weights: initial, by name
+    (R, ...); shuffles: seeds (R, epochs); settings: the train section; advance(networks, row) is called after every
+    epoch of some networks, with network 0's new row of the history; keeper: a snapshot.Keeper of all this, or None;
+    draws: seeds (R,) of the rows that each network watches instead of the validation part, when train.held_out is above
+    0; group: a workers.Group, all of whose workers call this alike (but the first alone has a keeper), or None.
     """
-    # As many networks at a time as have their shuffled row numbers fit; with the default table that is all of them.
-    together = max(SHUFFLED_ROWS // (len(data[0]) * settings.members), 1) * settings.members
+    together = at_a_time(len(data[1]), settings.members)
     run = keeper.find(lambda run: fits(run, weights, settings, together)) if keeper else Progress()
+    run = group.broadcast(run) if group else run
     if run.epoch:
         advance(run.first * settings.epochs + len(run.state[0]) * run.epoch, None)
     for first in range(run.first, len(shuffles), together):
-        run.first, group = first, slice(first, first + together)
-        trainer = trainer_for(settings, data, {name: array[group] for name, array in weights.items()})
+        run.first, some = first, slice(first, first + together)
+        trainer = trainer_for(settings, data, {name: array[some] for name, array in weights.items()}, group)
         if run.epoch:
             trainer.select(run.best.running)
             snapshot.restore(trainer.state, run.state)
         else:
             run.best = Best.start(settings.patience, trainer.weights)
-        own = held_out.draw(draws[group], data[1], settings.held_out) if settings.held_out else None
+        own = held_out.draw(draws[some], data[1], settings.held_out) if settings.held_out else None
         for epoch in range(run.epoch + 1, settings.epochs + 1):
             run.epoch = epoch
-            orders, watched = rows_of(own, data, watch, shuffles[group][:, epoch - 1], run.best.running)
-            going_on, row = one_epoch(trainer, orders, watched, settings, run)
-            advance(len(orders), row)
+            networks = len(run.best.running)
+            going_on, row = one_epoch(trainer, own, data, watch, shuffles[some][:, epoch - 1], settings, run)
+            advance(networks, row)
             if not going_on.any():
                 break
             if not going_on.all():
@@ -63,6 +74,11 @@ def train(data, watch, weights, shuffles, settings, advance: Callable[[int, dict
         run.kept = run.kept or int(run.best.epoch[: settings.members].max())
         run.epoch = 0
     return joined(run.trained), joined(run.epochs), run.history, run.kept
+
+
+def at_a_time(rows: int, members: int) -> int:
+    """As many networks as have their shuffled row numbers fit; with the default table that is all of them."""
+    return max(SHUFFLED_ROWS // (rows * members), 1) * members
 
 
 def fits(run: Progress, weights: dict[str, np.ndarray], settings, together: int) -> bool:
@@ -114,14 +130,18 @@ def rows_of(own, data, watch, seeds: np.ndarray, running: np.ndarray) -> tuple[n
     own: what held_out.draw gave the group's networks, or None: all train on all rows, and watch the validation part.
     """
     if own is None:
-        return stream.permutations(seeds[running], len(data[0])), (*watch, np.arange(len(watch[0]))[None])
+        return stream.permutations(seeds[running], len(data[1])), (*watch, np.arange(len(watch[1]))[None])
     trained, watched = own[0][running], own[1][running]
     orders = stream.permutations(seeds[running], trained.shape[1])
     return np.take_along_axis(trained, orders, axis=1), (*data, watched)
 
 
-def one_epoch(trainer, orders: np.ndarray, watch, settings, run: Progress) -> tuple[np.ndarray, dict | None]:
-    """Train the running networks for an epoch; returns which of them go on, a mask, and network 0's row if it ran."""
+def one_epoch(trainer, own, data, watch, seeds, settings, run: Progress) -> tuple[np.ndarray, dict | None]:
+    """Train the running networks for an epoch; returns which of them go on, a mask, and network 0's row if it ran.
+
+    What has a number for every row, as the orders have, ends with it, so that no two epochs' are held at once.
+    """
+    orders, watch = rows_of(own, data, watch, seeds, run.best.running)
     running = run.first + run.best.running
     trainer.learning_rate = settings.learning_rate * share_of_rate(settings, run.epoch)
     trained = trainer.epoch(orders)
@@ -155,18 +175,18 @@ def share_of_rate(settings, epoch: int) -> float:
     return (1.0 + sincos(math.pi * (epoch - 1) / settings.epochs)[1]) / 2.0
 
 
-def trainer_for(settings, data, weights):
+def trainer_for(settings, data, weights, group=None):
     """The engine that train.engine and train.device name; all have the same methods."""
     given = *data, weights, settings.batch_size, settings.learning_rate, settings.weight_decay
     if settings.device == "cuda":
         from stages import batched
 
-        return batched.Trainer(*given, settings.device)
+        return batched.Trainer(*given, settings.device, group)
     if settings.engine == "torch":
         from stages import network
 
-        return network.Trainer(*given)
-    return kernel.Trainer(*given)
+        return network.Trainer(*given, group)
+    return kernel.Trainer(*given, group)
 
 
 def joined(parts: list[dict[str, np.ndarray]]) -> dict[str, np.ndarray]:

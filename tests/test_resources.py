@@ -105,7 +105,6 @@ def test_every_stage_asks_before_it_works(default, tmp_path):
     for stage, words in {
         "make_data": ["make_data needs about 400,000,000.0 GB", "lower make_data"],
         "split": ["split needs about", "lower make_data.samples"],
-        "train": ["train needs about", "lower split.train"],
         "evaluate": ["evaluate needs about", "lower train.replicas"],
     }.items():
         assert_one_line(project.stage(stage, fails=True), *words)

@@ -14,6 +14,7 @@ from conftest import ENVIRONMENT
 from hypothesis import given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
+from test_rows import with_workers
 from test_train import NONE, problem, settings, silent, watched_problem
 
 from stages import sealed, snapshot, training
@@ -146,6 +147,32 @@ def test_members_that_stop_apart_go_on_with_the_same_bits(tmp_path, monkeypatch,
         keeper.drop()
 
 
+@pytest.mark.parametrize("before, after", [(3, 2), (2, None), (None, 4)])
+def test_any_number_of_workers_goes_on_with_the_same_bits(tmp_path, every_epoch, before, after, capsys):
+    """With early stopping; before and after the kill so many workers, or a plain process."""
+    data, watch, weights, shuffles, chosen = watched_problem(replicas=3, patience=3, batch_size=16)
+    counted, path = Seen(), tmp_path / "resume.safetensors"
+    whole = training.train(data, watch, weights, shuffles, chosen, counted.advance)
+
+    def trained(workers, advance):
+        def work(group):
+            leads = group is None or group.rank == 0
+            keeper = keeper_for(path, data, weights, shuffles, chosen) if leads else None
+            return training.train(data, watch, weights, shuffles, chosen, advance(), keeper, (), group)
+
+        return with_workers(workers, work) if workers else [work(None)]
+
+    for stop in range(1, len(counted.networks), 2):
+        with pytest.raises(Killed):
+            trained(before, lambda stop=stop: killed_after(stop))
+        assert path.exists()
+        for ours in trained(after, lambda: silent):
+            assert_same(ours, whole)
+            assert ours[3] == whole[3]
+        assert capsys.readouterr().err.count("going on after epoch") == 1
+        path.unlink()
+
+
 def test_a_snapshot_of_another_training_is_not_used(tmp_path, every_epoch, monkeypatch):
     data, weights, shuffles = problem()
     path = tmp_path / "resume.safetensors"
@@ -171,6 +198,26 @@ def test_a_snapshot_of_another_training_is_not_used(tmp_path, every_epoch, monke
         assert keeper_for(path, *given_).find() == snapshot.Progress(), name
     monkeypatch.setattr(snapshot, "_sources", lambda: b"other code")
     assert keeper_for(path, data, weights, shuffles, settings()).find() == snapshot.Progress()
+
+
+def test_the_key_holds_the_files_bytes_and_not_their_names_or_times(tmp_path):
+    one, other = tmp_path / "one", tmp_path / "other"
+    one.write_bytes(b"a table")
+    other.write_bytes(b"a table")
+    key = snapshot.Keeper(tmp_path / "a", settings(), one).key
+    assert snapshot.Keeper(tmp_path / "a", settings(), other).key == key
+    other.write_bytes(b"another")
+    assert snapshot.Keeper(tmp_path / "a", settings(), other).key != key
+    assert snapshot.Keeper(tmp_path / "a", settings(), one, one).key != key
+
+
+def test_a_file_that_was_replaced_after_the_start_has_no_key_of_any_training(tmp_path):
+    table, new = tmp_path / "table", tmp_path / "new"
+    table.write_bytes(b"a table")
+    keeper = snapshot.Keeper(tmp_path / "a", settings(), table)
+    new.write_bytes(b"another")
+    new.replace(table)
+    assert keeper.key != snapshot.Keeper(tmp_path / "a", settings(), table).key
 
 
 def test_the_key_holds_the_code_in_use(tmp_path, monkeypatch):

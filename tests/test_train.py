@@ -191,11 +191,12 @@ def test_patience_that_never_runs_out_keeps_the_best_of_all_epochs():
     assert patient[3] == 1 + int(np.argmin([row["validation_loss"] for row in through[2]]))
 
 
-def batched_trainer(settings, data, weights):
+def batched_trainer(settings, data, weights, group=None):
     """What train.device: cuda trains with, here on the CPU."""
     from stages import batched
 
-    return batched.Trainer(*data, weights, settings.batch_size, settings.learning_rate, settings.weight_decay)
+    given = *data, weights, settings.batch_size, settings.learning_rate, settings.weight_decay
+    return batched.Trainer(*given, "cpu", group)
 
 
 @pytest.mark.parametrize("trainer_for", [training.trainer_for, batched_trainer])

@@ -1,0 +1,107 @@
+"""The training and validation part as the network takes them: encoded, and in memory if there is room for them.
+
+If there is not, they are encoded once into a file beside the outputs, and training goes through that in windows. A
+worker of a group reads the rows of its own share anew from the table for every epoch, and holds no others.
+"""
+
+import functools
+import os
+
+import numpy as np
+
+from stages import encoding, resources, spill, table, training
+from stages.encoding import IN_CACHE, Encoding
+from stages.params import Train
+from stages.rows import Rows
+from stages.table import Facts, Stored
+
+FOLDER = "models"  # beside the outputs
+BESIDE = 20  # bytes a row beside its inputs where all are in memory: target, order, and a column on its way
+WINDOW = 40  # bytes a row of a window beside its inputs: target, place, and what sorting its number takes
+MARGIN = 100e6  # bytes not given to windows: pieces of the table on their way, and what compiling takes
+
+Part = tuple[np.ndarray | Rows, np.ndarray]
+
+
+def check_memory(rows: int, width: int, settings: Train) -> None:
+    """Refuse what cannot be trained in the smallest windows either, of one batch of every network."""
+    what = f"the order of {rows:,} rows and a window of {settings.batch_size:,} (train.batch_size)"
+    if (networks := _together(rows, settings)) > 1:
+        what += f", for {networks} networks"
+    resources.check_piece("train", MARGIN + _orders(rows, settings) + _least(rows, width, settings), what)
+
+
+def _least(rows: int, width: int, settings: Train) -> int:
+    """Bytes of the smallest window."""
+    return min(_together(rows, settings) * settings.batch_size, rows) * (4 * width + WINDOW)
+
+
+def _together(rows: int, settings: Train) -> int:
+    return min(training.at_a_time(rows, settings.members), settings.replicas * settings.members)
+
+
+def _orders(rows: int, settings: Train) -> int:
+    """Bytes of what is known of every row: its place in every network's order and, with train.held_out, its part."""
+    return (20 if settings.held_out else 4) * rows * _together(rows, settings)
+
+
+def encoded(part: Stored, watched: Stored, facts: Facts, fitted: Encoding, settings: Train, group=None) -> list[Part]:
+    """x and y of the training and the validation part."""
+    both = [part, watched]
+    held = spill.fits((4 * fitted.width + BESIDE) * sum(map(len, both)) * _workers_here(group))
+    if held and group is None:
+        return [(encoding.encode(fitted, rows), table.targets(rows, facts)) for rows in both]
+    ys = [_targets(rows, facts) for rows in both]
+    xs = [_encoded(rows, fitted, held) for rows in (both if group is None else [watched])]
+    # One room for all windows. Untouched memory costs nothing, and no window has more rows than there are.
+    most, there = max(map(len, both)), resources.available_memory()
+    if there is not None:
+        left = there / _workers_here(group) - MARGIN - _orders(len(part), settings)
+        most = min(most, max(left, _least(len(part), fitted.width, settings)) / (4 * fitted.width + WINDOW))
+    room = np.empty(int(most) * fitted.width, np.float32)
+    # What lies in a file is no array's own data.
+    xs = [x if x.flags.owndata else Rows(functools.partial(_taken, x), fitted.width, room) for x in xs]
+    if group is not None:
+        xs.insert(0, Rows(functools.partial(_read_anew, part, fitted), fitted.width, room))
+    return list(zip(xs, ys))
+
+
+def _workers_here(group) -> int:
+    """How many workers share this machine's memory."""
+    return int(os.environ.get("LOCAL_WORLD_SIZE", "1")) if group else 1  # torchrun's
+
+
+def _encoded(rows: Stored, fitted: Encoding, held: bool) -> np.ndarray:
+    """All rows, in memory or in a file."""
+    if held:
+        return encoding.encode(fitted, rows)
+    x, first = spill.empty((len(rows), fitted.width), np.float32, FOLDER), 0
+    for piece in table.groups(rows, IN_CACHE, [column.name for column in fitted.columns]):
+        x[first : first + len(piece)] = encoding.encode(fitted, piece, first)
+        first += len(piece)
+    return x
+
+
+def _targets(rows: Stored, facts: Facts) -> np.ndarray:
+    """table.targets piece by piece, in memory or in a file."""
+    y, first = spill.empty(len(rows), np.int32, FOLDER), 0
+    for piece in table.groups(rows, columns=[facts.target]):
+        y[first : first + len(piece)] = table.targets(piece, facts)
+        first += len(piece)
+    return y
+
+
+def _taken(x: np.ndarray, numbers: np.ndarray, out: np.ndarray) -> None:
+    """The rows of these numbers out of a file."""
+    np.take(x, numbers, axis=0, out=out, mode="clip")  # any other mode makes a copy first
+
+
+def _read_anew(part: Stored, fitted: Encoding, numbers: np.ndarray, out: np.ndarray) -> None:
+    """The rows of these numbers out of the table, a row group at a time."""
+    first = done = 0
+    for piece in table.groups(part, columns=[column.name for column in fitted.columns]):
+        end = int(np.searchsorted(numbers, first + len(piece)))
+        if end > done:
+            own = piece.take(numbers[done:end] - first) if end - done < len(piece) else piece
+            out[done:end] = encoding.encode(fitted, own, first)
+        first, done = first + len(piece), end
