@@ -21,6 +21,7 @@ from collections.abc import Callable, Iterator
 import numpy as np
 
 from stages import (
+    alike,
     encoding,
     files,
     held_out,
@@ -33,12 +34,18 @@ from stages import (
     stream,
     table,
     training,
+    workers,
 )
-from stages.errors import run
+
+TABLES = ("data/train.parquet", "data/validation.parquet")
 
 
-def main() -> None:
+def main(group: workers.Group | None = None) -> None:
     settings = params.read()
+    if group:
+        networks = settings.train.replicas * settings.train.members
+        read = {"seed": settings.seed, "train": settings.train}
+        alike.check(group, read, TABLES, lambda: known_answer.found(networks))
     if settings.train.device == "cuda":  # said before the tables are read; importing torch is for those who use it
         from stages import batched
 
@@ -145,4 +152,4 @@ def progress(epochs: int, total: int) -> Iterator[Callable[[int, dict | None], N
 
 
 if __name__ == "__main__":
-    run(main)
+    workers.run(main, "stages.train", lambda: params.read().train.device)
