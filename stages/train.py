@@ -22,6 +22,7 @@ from pathlib import Path
 import numpy as np
 
 from stages import (
+    alike,
     encoding,
     files,
     held_out,
@@ -34,25 +35,26 @@ from stages import (
     stream,
     table,
     training,
+    workers,
 )
-from stages.errors import run
 from stages.rows import counted
 
-TRAIN, VALIDATION = "data/train.parquet", "data/validation.parquet"
+TABLES = ("data/train.parquet", "data/validation.parquet")
 
 
-def main() -> None:
+def main(group: workers.Group | None = None) -> None:
     settings = params.read()
-    group = None
-    leads = group is None or group.rank == 0
-    if not leads:
-        sys.stdout = None  # what is printed is printed once
+    leads = group is None or group.rank == 0  # the one who writes files
+    if group:
+        networks = settings.train.replicas * settings.train.members
+        read = {"seed": settings.seed, "train": settings.train}
+        alike.check(group, read, TABLES, lambda: known_answer.found(networks))
     if settings.train.device == "cuda":  # said before the tables are read; importing torch is for those who use it
         from stages import batched
 
         batched.check_device(settings.train.device)
-    part, facts = table.stored(TRAIN)
-    watched, _ = table.stored(VALIDATION)
+    part, facts = table.stored(TABLES[0])
+    watched, _ = table.stored(TABLES[1])
     width = len(part.column_names) - 2
     parts.check_memory(len(part), width, settings.train)
     fitted = encoding.fit(part, facts, settings.train.encoding)
@@ -80,10 +82,10 @@ def main() -> None:
     keeper, portable = None, True
     if settings.train.engine == "compiled":
         portable = answers_as_others(len(generators))
-        given = Path(TRAIN), Path(VALIDATION), *weights.values(), shuffles, draws
+        given = *map(Path, TABLES), *weights.values(), shuffles, draws
         keeper = snapshot.Keeper(snapshot.PATH, settings.train, *given) if leads else None
     given = data, watch, weights, shuffles, settings.train
-    with progress(settings.train.epochs, shuffles.size, leads) as advance:
+    with progress(settings.train.epochs, shuffles.size) as advance:
         weights, epochs, rows_of_members, kept = training.train(*given, advance, keeper, draws, group)
     if not leads:
         return
@@ -134,10 +136,10 @@ def said(row: dict, epochs: int) -> str | None:
 
 
 @contextlib.contextmanager
-def progress(epochs: int, total: int, leads: bool = True) -> Iterator[Callable[[int, dict | None], None]]:
+def progress(epochs: int, total: int) -> Iterator[Callable[[int, dict | None], None]]:
     """Network 0's epoch lines and, on a terminal, a progress bar over the epochs of all networks above them."""
     bar = None
-    if leads and sys.stderr.isatty():
+    if sys.stderr.isatty():
         from tqdm import tqdm
 
         bar = tqdm(total=total, unit=" network epochs", leave=False)
@@ -154,4 +156,4 @@ def progress(epochs: int, total: int, leads: bool = True) -> Iterator[Callable[[
 
 
 if __name__ == "__main__":
-    run(main)
+    workers.run(main, "stages.train", lambda: params.read().train.device)

@@ -112,7 +112,7 @@ def test_torch_and_dvc_are_imported_where_they_are_needed_alone(name):
         if isinstance(node, ast.Import | ast.ImportFrom)
         for alias in node.names
     }
-    assert ("torch" in top) == (name in ("network", "batched"))
+    assert ("torch" in top) == (name in ("network", "batched", "torchrun", "workers"))
     assert ("dvc" in top) == (name == "revisions")
 
 

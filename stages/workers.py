@@ -1,0 +1,217 @@
+"""Several processes, on one host or many, that work as one: who they are, what they exchange, how they end.
+
+A stage's `main` takes a Group, or None where its process is alone. `run` finds out which: with PLUMBLINE_TORCHRUN set
+to torchrun's options the process launches workers (stages.torchrun) and waits for them; one that torchrun started,
+known by the environment variables it sets, is a worker. Nobody else imports torch for it. Where and how a stage runs is
+no parameter: dvc.lock knows nothing of it.
+
+A worker that fails as a plain process would, by a user's error or a bug, leaves word for the others and for its
+launcher and exits with 0: torchrun would start all of them again, to fail again. One that is killed leaves none. Then
+its group is lost, and torchrun does start it anew.
+"""
+
+import contextlib
+import datetime
+import json
+import os
+import signal
+import socket
+import sys
+import threading
+import time
+import traceback
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numba
+import numpy as np
+
+from stages import errors
+
+TORCHRUN = "PLUMBLINE_TORCHRUN"  # the user's: torchrun's options
+LAUNCHER = "PLUMBLINE_LAUNCHER"  # our own, for the workers: the launching process and its folder for last words
+LAST_WORDS = "last_words"
+MEETING = 45  # seconds that workers wait for one another at the start; what goes wrong there is told within a minute
+WAITING = 600  # seconds that a worker waits for the others' part of a step, who may have a large table to read first
+LOST = 75  # exit status of a worker whose group is lost (sysexits.h: try again)
+
+
+class Lost(Exception):
+    """Another worker went without a word."""
+
+
+class Group:
+    """The workers of a stage, seen by one of them: `rank`, from 0, of `size`. device: where what they exchange lies."""
+
+    def __init__(self, device: str = "cpu"):
+        import torch
+        from torch import distributed
+
+        self._torch, self._distributed = torch, distributed
+        self.rank, self.size, local = (int(os.environ[name]) for name in ("RANK", "WORLD_SIZE", "LOCAL_RANK"))
+        self.host, self.first_of_host = socket.gethostname(), local == 0
+        self.device = torch.device("cuda", local) if device == "cuda" else torch.device("cpu")
+        meeting, waiting = datetime.timedelta(seconds=MEETING), datetime.timedelta(seconds=WAITING)
+        with _lost_if_it_fails():
+            self._store, *_ = next(distributed.rendezvous("env://", timeout=meeting))
+            given = {"store": self._store, "rank": self.rank, "world_size": self.size}
+            _one_interface()
+            distributed.init_process_group("gloo", timeout=meeting, **given)
+            self._talk = distributed.new_group(timeout=waiting)
+            self._arrays = distributed.new_group(timeout=waiting, backend="nccl") if device == "cuda" else self._talk
+
+    def gather(self, array: np.ndarray) -> np.ndarray:
+        """Every worker's array, all of one shape and kind, in the order of ranks: (size, ...)."""
+        own = self._torch.from_numpy(np.ascontiguousarray(array)).to(self.device)
+        every = own.new_empty((self.size * own.numel(),))
+        with _lost_if_it_fails():
+            self._distributed.all_gather_into_tensor(every, own.reshape(-1), group=self._arrays)
+            return every.cpu().numpy().reshape(self.size, *array.shape)
+
+    def broadcast(self, value):
+        """The first worker's value, of any kind."""
+        box = [value]
+        with _lost_if_it_fails():
+            self._distributed.broadcast_object_list(box, src=0, group=self._talk)
+        return box[0]
+
+    def values(self, value) -> list:
+        """Every worker's value, of any kind, in the order of ranks."""
+        every = [None] * self.size
+        with _lost_if_it_fails():
+            self._distributed.all_gather_object(every, value, group=self._talk)
+        return every
+
+    def leave(self) -> None:
+        """End together: to the others, who goes alone looks like one that was killed."""
+        self.values(None)
+        self._distributed.destroy_process_group()
+
+    def tell(self, message: str) -> None:
+        """Leave word why this worker ends, before the others miss it."""
+        with contextlib.suppress(RuntimeError):
+            self._store.set(LAST_WORDS, json.dumps([self.host, message]))
+
+    def told(self) -> str | None:
+        """The word that another worker left, if one did."""
+        with contextlib.suppress(RuntimeError):
+            if self._store.check([LAST_WORDS]):
+                host, message = json.loads(self._store.get(LAST_WORDS))
+                return message if host == self.host else f"on host {host}: {message}"
+        return None
+
+
+def run(main: Callable[[Group | None], None], module: str, device: Callable[[], str]) -> None:
+    """Run a stage's `main` in the part that this process has; module and device() (cpu or cuda) are the stage's."""
+    if "TORCHELASTIC_RUN_ID" in os.environ:
+        _work(main, device)
+    elif os.environ.get(TORCHRUN, "").strip():
+        from stages import torchrun
+
+        errors.run(lambda: torchrun.launch(os.environ[TORCHRUN], module))
+    else:
+        errors.run(lambda: main(None))
+
+
+def _work(main: Callable[[Group | None], None], device: Callable[[], str]) -> None:
+    launcher, _, folder = os.environ.get(LAUNCHER, "").partition(":")
+    _end_with(int(launcher or os.getppid()))
+    for number in (signal.SIGINT, signal.SIGTERM):  # a terminal interrupts everyone, and torchrun then its workers
+        signal.signal(number, _quietly)
+    group, began = None, time.monotonic()
+
+    def share() -> None:
+        nonlocal group
+        group = Group(device())
+        _begin(group)
+        with _silent() if group.rank else contextlib.nullcontext():
+            main(group)
+        group.leave()
+
+    try:
+        if (message := _complaint(share)) and group:
+            group.tell(message)
+    except Lost as error:
+        message = group.told() if group else None
+        if message is None and group is None and time.monotonic() - began > MEETING:
+            message = (
+                f"the workers have not met within {MEETING} s on host {socket.gethostname()} ({error}); let each host "
+                "reach the others at any port, or name the network with GLOO_SOCKET_IFNAME"
+            )
+        if message is None:
+            sys.exit(LOST)
+    if message and folder:
+        Path(folder, LAST_WORDS).write_text(message, encoding="utf-8")
+    elif message:
+        sys.exit(f"error: {message}")  # torchrun was started by hand, and does not know of last words
+
+
+def _begin(group: Group) -> None:
+    if "NUMBA_NUM_THREADS" not in os.environ:
+        numba.set_num_threads(max(numba.config.NUMBA_NUM_THREADS // int(os.environ["LOCAL_WORLD_SIZE"]), 1))
+    restart = os.environ["TORCHELASTIC_RESTART_COUNT"]
+    if group.rank == 0 and restart != "0":
+        of = f"{restart} of {os.environ['TORCHELASTIC_MAX_RESTARTS']}"
+        print(f"a worker was lost; {group.size} start again (restart {of})", file=sys.stderr, flush=True)
+
+
+def _complaint(work: Callable[[], None]) -> str | None:
+    """What there is to say of work that failed, in a user's words or after a traceback; None if it went well."""
+    try:
+        errors.run(work)
+    except SystemExit as end:
+        if not isinstance(end.code, str):
+            raise
+        return end.code.removeprefix("error: ")
+    except Lost:
+        raise
+    except Exception:
+        traceback.print_exc()
+        return "a worker failed; its traceback is above"
+    return None
+
+
+def _quietly(number: int, frame) -> None:
+    """End at a signal without a word, which the launcher has; files that are half written go."""
+    for another in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(another, signal.SIG_IGN)
+    sys.exit(128 + number)
+
+
+def _end_with(launcher: int) -> None:
+    """End when the launcher has gone, however it went."""
+
+    def watch() -> None:
+        while os.getppid() == launcher:
+            time.sleep(1)
+        os._exit(LOST)
+
+    threading.Thread(target=watch, daemon=True).start()
+
+
+def _one_interface() -> None:
+    """Have gloo use the network on which the first worker's host is reached.
+
+    By itself it takes the address that this host's name stands for: on Debian 127.0.1.1, where nobody else reaches it.
+    """
+    if "GLOO_SOCKET_IFNAME" in os.environ:
+        return
+    from stages.torchrun import address_towards, interface
+
+    if name := interface(address_towards(os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"]))):
+        os.environ["GLOO_SOCKET_IFNAME"] = name
+
+
+@contextlib.contextmanager
+def _silent() -> Iterator[None]:
+    """What is printed is printed once, by the first worker."""
+    with Path(os.devnull).open("w") as no, contextlib.redirect_stdout(no), contextlib.redirect_stderr(no):
+        yield
+
+
+@contextlib.contextmanager
+def _lost_if_it_fails() -> Iterator[None]:
+    try:
+        yield
+    except RuntimeError as error:  # a connection refused or closed, or time that ran out
+        raise Lost(str(error).splitlines()[0]) from None
