@@ -48,7 +48,7 @@ def launch(options: str, module: str) -> None:
     try:
         local = run.determine_local_world_size(arguments.nproc_per_node)
         os.environ.setdefault("OMP_NUM_THREADS", str(max((os.cpu_count() or 1) // max(local, 1), 1)))
-        config = run.config_from_args(arguments)
+        config, *_ = run.config_from_args(arguments)
         if local < 1:
             raise ValueError(f"--nproc-per-node={local} is no worker at all")
     except (ValueError, RuntimeError, AssertionError) as error:
