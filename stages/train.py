@@ -41,9 +41,9 @@ from stages.rows import counted
 TRAIN, VALIDATION = "data/train.parquet", "data/validation.parquet"
 
 
-def main() -> None:
+def main(group=None) -> None:
+    """group: a workers.Group whose workers all run this and share the training, or None."""
     settings = params.read()
-    group = None
     leads = group is None or group.rank == 0
     if not leads:
         sys.stdout = None  # what is printed is printed once
@@ -76,6 +76,10 @@ def main() -> None:
     parameters = sum(array[0].size for array in members.merged(weights, each).values())
     of = f" of {each} members" if each > 1 else ""
     print(f"{rows} rows, {sizes[0]} features, {parameters} parameters, {settings.train.replicas} networks{of}")
+    units = training.units(rows, settings.train)
+    if group and group.size > units:
+        idle = f"{group.size - units} of {group.size} workers have nothing to do"
+        print(f"{idle}: a step has {units} shards of a network's batch; raise train.batch_size, or start fewer")
 
     keeper, portable = None, True
     if settings.train.engine == "compiled":
