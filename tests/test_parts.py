@@ -84,13 +84,13 @@ def test_wherever_the_rows_are_the_bits_are_the_same(stored, little_memory, case
         assert isinstance(data[0], Rows) and isinstance(watch[0], Rows) and not data[1].flags.owndata
         assert_same(ours, whole)
         return
+    wanted = np.isin(np.arange(760), [0, 401, 402, 759])
     for rows in (None, 600):
         if rows:
             little_memory(rows)
         for ours, data, _ in with_workers(size, lambda group: training_of(stored, chosen, group)):
             assert_same(ours, whole)
             np.testing.assert_array_equal(data[1], y)
-            wanted = np.isin(np.arange(760), [0, 401, 402, 759])
             got = list(data[0].scan(lambda first, count: np.flatnonzero(wanted[first : first + count])))
             assert np.concatenate([numbers for numbers, _ in got]).tolist() == [0, 401, 402, 759]
             np.testing.assert_array_equal(np.concatenate([each for _, each in got]), x[wanted])
