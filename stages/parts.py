@@ -69,7 +69,7 @@ def encoded(part: Stored, watched: Stored, facts: Facts, fitted: Encoding, setti
     xs = [x if x.flags.owndata else elsewhere(functools.partial(_scan_file, x)) for x in xs]
     if group is not None:
         xs.insert(0, elsewhere(functools.partial(_scan_table, part, fitted)))
-    return list(zip(xs, ys))
+    return [(x, y.astype(np.int32) if isinstance(x, np.ndarray) else y) for x, y in zip(xs, ys)]
 
 
 def _workers_here(group) -> int:
@@ -89,8 +89,8 @@ def _encoded(rows: Stored, fitted: Encoding, held: bool) -> np.ndarray:
 
 
 def _targets(rows: Stored, facts: Facts) -> np.ndarray:
-    """table.targets piece by piece, in memory or in a file."""
-    y, first = spill.empty(len(rows), np.int32, FOLDER), 0
+    """table.targets piece by piece, in memory or in a file, in as few bytes as the classes take."""
+    y, first = spill.empty(len(rows), np.min_scalar_type(len(facts.classes) - 1), FOLDER), 0
     for piece in table.groups(rows, columns=[facts.target]):
         y[first : first + len(piece)] = table.targets(piece, facts)
         first += len(piece)

@@ -40,7 +40,7 @@ class Rows:
         self.scan, self.width, self.room, self.empty, self.spread = scan, width, room, empty, None
 
     def windows(self, y: np.ndarray, orders: np.ndarray, step: int, own=None) -> Iterator[Window]:
-        """As `windows` below."""
+        """As `windows` below; y may be of any integers."""
         networks, count = orders.shape
         most, fit = count, self.room.size // self.width
         if fit < len(y):  # which is more than any window has different rows
@@ -52,7 +52,7 @@ class Rows:
         for i, start in enumerate(starts):
             order = orders[:, start : start + most]
             mine = own(*order.shape) if own else np.full(order.shape, True)
-            numbers, places = np.unique(order[mine], return_inverse=True)
+            numbers, places = _found(order[mine], len(y))
             order = np.zeros(order.shape, orders.dtype)
             order[mine] = places
             del mine, places
@@ -61,7 +61,7 @@ class Rows:
                 x[:] = self.spread[ends[i] - len(x) : ends[i]]
             else:
                 self._fetch(numbers, x)
-            yield x, y[numbers], order
+            yield x, y[numbers].astype(np.int32, copy=False), order
 
     def _fetch(self, numbers: np.ndarray, out: np.ndarray) -> None:
         """The rows of these numbers, ascending, into `out`."""
@@ -93,6 +93,17 @@ class Rows:
                 places[i] += count
                 first += count
         return ends
+
+
+def _found(order: np.ndarray, rows: int) -> tuple[np.ndarray, np.ndarray]:
+    """np.unique with its inverse, of numbers of so many rows; of most of them without sorting."""
+    if order.size < rows // 8:
+        return np.unique(order, return_inverse=True)
+    there = np.zeros(rows, bool)
+    there[order] = True
+    places = np.cumsum(there, dtype=order.dtype)
+    places -= 1
+    return np.flatnonzero(there), places[order]
 
 
 def windows(x: np.ndarray | Rows, y: np.ndarray, orders: np.ndarray, step: int, own=None) -> Iterator[Window]:
