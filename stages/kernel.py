@@ -308,6 +308,7 @@ def _share(x, y, orders, start, stop, h, k, weights, first, gradients, parts):
         _shard(x, y, own, rows, weights[r], h, k, gradients[i], parts[i])
 
 
+_share_serial = compiled(_share)
 _share = compiled(_share, parallel=True)
 
 
@@ -322,6 +323,7 @@ def _step(gradients, parts, weights, first, second, powers, learning_rate, weigh
             sums[r, CORRECT] += parts[s, CORRECT]
 
 
+_step_serial = compiled(_step)
 _step = compiled(_step, parallel=True)
 
 
@@ -396,13 +398,15 @@ class Trainer:
             most = -(-units // size)
             mine = np.zeros(most * (16 + 4 * parameters), np.uint8)  # one buffer, sums before gradients
             parts, gradients = _parts_and_gradients(mine, most, bounds[rank + 1] - bounds[rank])
-            _share(x, y, orders, start, stop, h, k, self.packed, bounds[rank], gradients, parts)
+            share = _share if len(parts) > 1 else _share_serial
+            share(x, y, orders, start, stop, h, k, self.packed, bounds[rank], gradients, parts)
             each = [
                 _parts_and_gradients(theirs, most, count)
                 for theirs, count in zip(self.group.gather(mine), np.diff(bounds))
             ]
             parts, gradients = (np.concatenate(arrays) for arrays in zip(*each))
-            _step(gradients, parts, *self.state, self.learning_rate, self.weight_decay, sums)
+            step = _step if networks > 1 else _step_serial
+            step(gradients, parts, *self.state, self.learning_rate, self.weight_decay, sums)
 
     def _own(self, networks: int, rows: int) -> np.ndarray:
         """Which rows of some batches are this worker's, a mask (networks, rows)."""

@@ -6,13 +6,14 @@ worker of a group reads the rows of its own share anew from the table for every 
 
 import functools
 import os
+from collections.abc import Iterator
 
 import numpy as np
 
 from stages import encoding, resources, spill, table, training
 from stages.encoding import IN_CACHE, Encoding
 from stages.params import Train
-from stages.rows import Rows
+from stages.rows import Pick, Rows
 from stages.table import Facts, Stored
 
 FOLDER = "models"  # beside the outputs
@@ -58,12 +59,17 @@ def encoded(part: Stored, watched: Stored, facts: Facts, fitted: Encoding, setti
     if there is not None:
         left = there / _workers_here(group) - MARGIN - _orders(len(part), settings)
         most = min(most, max(left, _least(len(part), fitted.width, settings)) / (4 * fitted.width + WINDOW))
-    room = np.empty(int(most) * fitted.width, np.float32)
+    elsewhere = functools.partial(
+        Rows,
+        width=fitted.width,
+        room=np.empty(int(most) * fitted.width, np.float32),
+        empty=lambda rows: spill.empty((rows, fitted.width), np.float32, FOLDER),
+    )
     # What lies in a file is no array's own data.
-    xs = [x if x.flags.owndata else Rows(functools.partial(_taken, x), fitted.width, room) for x in xs]
+    xs = [x if x.flags.owndata else elsewhere(functools.partial(_scan_file, x)) for x in xs]
     if group is not None:
-        xs.insert(0, Rows(functools.partial(_read_anew, part, fitted), fitted.width, room))
-    return list(zip(xs, ys))
+        xs.insert(0, elsewhere(functools.partial(_scan_table, part, fitted)))
+    return [(x, y.astype(np.int32) if isinstance(x, np.ndarray) else y) for x, y in zip(xs, ys)]
 
 
 def _workers_here(group) -> int:
@@ -83,25 +89,28 @@ def _encoded(rows: Stored, fitted: Encoding, held: bool) -> np.ndarray:
 
 
 def _targets(rows: Stored, facts: Facts) -> np.ndarray:
-    """table.targets piece by piece, in memory or in a file."""
-    y, first = spill.empty(len(rows), np.int32, FOLDER), 0
+    """table.targets piece by piece, in memory or in a file, in as few bytes as the classes take."""
+    y, first = spill.empty(len(rows), np.min_scalar_type(len(facts.classes) - 1), FOLDER), 0
     for piece in table.groups(rows, columns=[facts.target]):
         y[first : first + len(piece)] = table.targets(piece, facts)
         first += len(piece)
     return y
 
 
-def _taken(x: np.ndarray, numbers: np.ndarray, out: np.ndarray) -> None:
-    """The rows of these numbers out of a file."""
-    np.take(x, numbers, axis=0, out=out, mode="clip")  # any other mode makes a copy first
+def _scan_file(x: np.ndarray, pick: Pick) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """The rows that are picked out of a file, with their numbers."""
+    for first in range(0, len(x), IN_CACHE):
+        piece = x[first : first + IN_CACHE]
+        own = pick(first, len(piece))
+        if len(own):
+            yield first + own, piece[own]
 
 
-def _read_anew(part: Stored, fitted: Encoding, numbers: np.ndarray, out: np.ndarray) -> None:
-    """The rows of these numbers out of the table, a row group at a time."""
-    first = done = 0
-    for piece in table.groups(part, columns=[column.name for column in fitted.columns]):
-        end = int(np.searchsorted(numbers, first + len(piece)))
-        if end > done:
-            own = piece.take(numbers[done:end] - first) if end - done < len(piece) else piece
-            out[done:end] = encoding.encode(fitted, own, first)
-        first, done = first + len(piece), end
+def _scan_table(part: Stored, fitted: Encoding, pick: Pick) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """The rows that are picked out of the table, encoded anew."""
+    first, rows = 0, spill.rows_at_a_time(16 * fitted.width, table.ROWS)  # a column has up to 8 bytes in the table
+    for piece in table.groups(part, rows, [column.name for column in fitted.columns]):
+        own = pick(first, len(piece))
+        if len(own):
+            yield first + own, encoding.encode(fitted, piece.take(own) if len(own) < len(piece) else piece, first)
+        first += len(piece)

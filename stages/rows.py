@@ -1,18 +1,22 @@
 """Rows that are not all in memory: an epoch's rows a window at a time, in the epoch's order.
 
 A window is a whole number of batches, so that whoever carries its state from one window to the next computes the bits
-of an epoch in memory. Its rows are fetched in the order in which they lie, one pass over them a window: fetched in the
-epoch's order every one of them would be a page from the disk.
+of an epoch in memory. Rows are only ever read in the order in which they lie: read in the epoch's order every one of
+them would be a page from the disk. A few windows are filled by a pass over all rows each; for many, one pass spreads
+the rows over a file in which each window's lie together.
 """
 
 from collections.abc import Callable, Iterator
 
 import numpy as np
 
-Window = tuple[np.ndarray, np.ndarray, np.ndarray]  # x (m, d), y (m,), and numbers of rows in these (R, w)
-
-
+FEW = 3  # windows that are filled by a pass each: spreading the rows first reads them twice and writes them once
 PIECE = 2**20  # class numbers that are counted at a time: NumPy widens them to 64 bits
+NOWHERE = 2**16 - 1  # the window of a row that is in none
+
+Window = tuple[np.ndarray, np.ndarray, np.ndarray]  # x (m, d), y (m,), and numbers of rows in these (R, w)
+Pick = Callable[[int, int], np.ndarray]  # of the rows from one on, so many: which of these are wanted, ascending
+Scan = Callable[[Pick], Iterator[tuple[np.ndarray, np.ndarray]]]  # numbers of wanted rows and these, piece by piece
 
 
 def counted(classes: np.ndarray, least: int = 0) -> np.ndarray:
@@ -26,31 +30,80 @@ def counted(classes: np.ndarray, least: int = 0) -> np.ndarray:
 
 
 class Rows:
-    """Encoded rows somewhere else: `take(numbers, out)` fetches those with these ascending numbers into `out` (m, d).
+    """Encoded rows somewhere else: `scan(pick)` goes through them and gives those that are wanted.
 
-    They are fetched into `room`, float32, which several parts may share: a window is used up before the next one.
+    room: float32, for a window's rows; several parts may share it, for a window is used up before the next one.
+    empty(rows): room for so many rows on the disk.
     """
 
-    def __init__(self, take: Callable[[np.ndarray, np.ndarray], None], width: int, room: np.ndarray):
-        self.take, self.width, self.room = take, width, room
+    def __init__(self, scan: Scan, width: int, room: np.ndarray, empty: Callable[[int], np.ndarray]):
+        self.scan, self.width, self.room, self.empty, self.spread = scan, width, room, empty, None
 
     def windows(self, y: np.ndarray, orders: np.ndarray, step: int, own=None) -> Iterator[Window]:
-        """As `windows` below."""
+        """As `windows` below; y may be of any integers."""
         networks, count = orders.shape
         most, fit = count, self.room.size // self.width
         if fit < len(y):  # which is more than any window has different rows
             each = int(own(networks, step).sum()) if own else networks * step
             most = max(fit // max(each, 1), 1) * step
-        for start in range(0, count, most):
+        starts = range(0, count, most)
+        apart = FEW < len(starts) < NOWHERE and networks == 1 and orders[0, :most].max() > orders[0, most:].min()
+        ends = self._spread(len(y), orders[0], most, own) if apart else None
+        for i, start in enumerate(starts):
             order = orders[:, start : start + most]
             mine = own(*order.shape) if own else np.full(order.shape, True)
-            numbers, places = np.unique(order[mine], return_inverse=True)
+            numbers, places = _found(order[mine], len(y))
             order = np.zeros(order.shape, orders.dtype)
             order[mine] = places
             del mine, places
             x = self.room[: len(numbers) * self.width].reshape(-1, self.width)
-            self.take(numbers, x)
-            yield x, y[numbers], order
+            if apart:
+                x[:] = self.spread[ends[i] - len(x) : ends[i]]
+            else:
+                self._fetch(numbers, x)
+            yield x, y[numbers].astype(np.int32, copy=False), order
+
+    def _fetch(self, numbers: np.ndarray, out: np.ndarray) -> None:
+        """The rows of these numbers, ascending, into `out`."""
+
+        def pick(first: int, count: int) -> np.ndarray:
+            ends = np.array([first, first + count], numbers.dtype)  # of another kind all numbers would be converted
+            return numbers[slice(*numbers.searchsorted(ends))] - first
+
+        done = 0
+        for _, x in self.scan(pick):
+            out[done : done + len(x)] = x
+            done += len(x)
+
+    def _spread(self, rows: int, order: np.ndarray, most: int, own) -> np.ndarray:
+        """Lay the rows of an epoch down window by window, in each in the order they have here; returns its ends."""
+        window = np.full(rows, NOWHERE, np.uint16)
+        for i, start in enumerate(range(0, len(order), most)):
+            some = order[start : start + most]
+            window[some[own(1, len(some))[0]] if own else some] = i
+        ends = np.cumsum(counted(window, NOWHERE + 1)[:NOWHERE])
+        if self.spread is None or len(self.spread) < ends[-1]:
+            self.spread = self.empty(int(ends[-1]))
+        places = ends - np.diff(ends, prepend=0)
+        for numbers, x in self.scan(lambda first, count: np.flatnonzero(window[first : first + count] != NOWHERE)):
+            own_window = window[numbers]
+            x, first = x[np.argsort(own_window, kind="stable")], 0
+            for i, count in enumerate(np.bincount(own_window).tolist()):
+                self.spread[places[i] : places[i] + count] = x[first : first + count]
+                places[i] += count
+                first += count
+        return ends
+
+
+def _found(order: np.ndarray, rows: int) -> tuple[np.ndarray, np.ndarray]:
+    """np.unique with its inverse, of numbers of so many rows; of most of them without sorting."""
+    if order.size < rows // 8:
+        return np.unique(order, return_inverse=True)
+    there = np.zeros(rows, bool)
+    there[order] = True
+    places = np.cumsum(there, dtype=order.dtype)
+    places -= 1
+    return np.flatnonzero(there), places[order]
 
 
 def windows(x: np.ndarray | Rows, y: np.ndarray, orders: np.ndarray, step: int, own=None) -> Iterator[Window]:

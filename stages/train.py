@@ -78,6 +78,10 @@ def main(group: workers.Group | None = None) -> None:
     parameters = sum(array[0].size for array in members.merged(weights, each).values())
     of = f" of {each} members" if each > 1 else ""
     print(f"{rows} rows, {sizes[0]} features, {parameters} parameters, {settings.train.replicas} networks{of}")
+    units = training.units(rows, settings.train)
+    if group and group.size > units:
+        idle = f"{group.size - units} of {group.size} workers have nothing to do"
+        print(f"{idle}: a step has {units} shards of a network's batch; raise train.batch_size, or start fewer")
 
     keeper, portable = None, True
     if settings.train.engine == "compiled":

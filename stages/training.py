@@ -76,6 +76,15 @@ def train(
     return joined(run.trained), joined(run.epochs), run.history, run.kept
 
 
+def units(rows: int, settings) -> int:
+    """Into how many pieces the work of a step can be cut: what more workers there are have nothing to do."""
+    batch = min(settings.batch_size, rows)
+    if settings.engine == "torch":
+        return batch
+    together = min(at_a_time(rows, settings.members), settings.replicas * settings.members)
+    return together * kernel.shards_of(batch)
+
+
 def at_a_time(rows: int, members: int) -> int:
     """As many networks as have their shuffled row numbers fit; with the default table that is all of them."""
     return max(SHUFFLED_ROWS // (rows * members), 1) * members

@@ -14,16 +14,23 @@ from stages import kernel, model, stream, training
 from stages.rows import Rows, windows
 
 
-def elsewhere(x, rows, fetched=None):
-    """The array as rows that are not in memory, with room for so many; what is fetched at a time goes into a list."""
+def elsewhere(x, rows, scans=None):
+    """The array as rows that are not in memory, with room for so many; the rows of every scan go into a list."""
 
-    def take(numbers, out):
-        assert (np.diff(numbers) > 0).all()
-        out[:] = x[numbers]
-        if fetched is not None:
-            fetched.append(numbers)
+    def scan(pick):
+        numbers = []
+        for first in range(0, len(x), 50):
+            own = pick(first, len(x[first : first + 50]))
+            assert (np.diff(own) > 0).all()
+            numbers += [*(first + own)]
+            if len(own):
+                yield first + own, x[first : first + 50][own]
+        if scans is not None:
+            scans.append(numbers)
 
-    return Rows(take, x.shape[1], np.empty(rows * x.shape[1], np.float32))
+    return Rows(
+        scan, x.shape[1], np.empty(rows * x.shape[1], np.float32), lambda n: np.empty((n, x.shape[1]), np.float32)
+    )
 
 
 class Worker:
@@ -94,24 +101,33 @@ def assert_same(ours, theirs):
             np.testing.assert_array_equal(a[name].view(np.uint32), b[name].view(np.uint32))
 
 
-@hypothesis_settings(deadline=None, max_examples=60)
+@hypothesis_settings(deadline=None, max_examples=200)
 @given(st.data())
 def test_windows_are_the_orders_rows_in_whole_batches_and_no_more_than_there_is_room_for(data):
-    n, networks, step = (data.draw(st.integers(1, most)) for most in (60, 4, 9))
-    count = data.draw(st.integers(1, n))
-    room = data.draw(st.integers(networks * step, 250))
-    x = np.arange(2 * n, dtype=np.float32).reshape(n, 2)
-    y = np.arange(n, dtype=np.int32)
+    n, networks, step = (data.draw(st.integers(1, most)) for most in (150, 3, 9))
+    count, room = data.draw(st.integers(1, n)), data.draw(st.integers(networks * step, 250))
+    x, y = np.arange(2 * n, dtype=np.float32).reshape(n, 2), np.arange(n, dtype=np.int32)
     orders = np.stack([np.random.default_rng(r).permutation(n)[:count] for r in range(networks)]).astype(np.int32)
-    fetched, seen = [], []
-    for xs, ys, places in windows(elsewhere(x, room, fetched), y, orders, step):
-        assert places.dtype == orders.dtype
-        assert len(xs) <= room
-        np.testing.assert_array_equal(xs[:, 0], 2.0 * ys)
-        seen.append(ys[places])
+    few, scans, seen = data.draw(st.sampled_from([1, 3, 1000])), [], []
+    wanted = np.random.default_rng(9).random((networks, step)) < data.draw(st.sampled_from([0.0, 0.3, 1.0]))
+    own = data.draw(st.sampled_from([None, lambda networks, rows: np.tile(wanted, -(-rows // step))[:, :rows]]))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("stages.rows.FEW", few)
+        for xs, ys, places in windows(elsewhere(x, room, scans), y, orders, step, own):
+            assert places.dtype == orders.dtype
+            assert len(xs) == len(ys) <= room
+            np.testing.assert_array_equal(xs[:, 0], 2.0 * ys)
+            mine = own(*places.shape) if own else np.full(places.shape, True)
+            seen.append(np.where(mine, ys[places] if len(ys) else -1, -1))
     assert all(each.shape[1] % step == 0 for each in seen[:-1])
-    np.testing.assert_array_equal(np.concatenate(seen, axis=1), orders)
+    mine = own(*orders.shape) if own else np.full(orders.shape, True)
+    np.testing.assert_array_equal(np.concatenate(seen, axis=1), np.where(mine, orders, -1))
     assert room < n or len(seen) == 1
+    if networks == 1 and few == 1 and len(seen) > 1 and own is None:
+        first = orders[:, : seen[0].shape[1]].max()
+        assert len(scans) == (1 if first > orders[:, seen[0].shape[1] :].min() else len(seen))
+    if few == 1000:
+        assert len(scans) == len(seen)
 
 
 def test_in_memory_nothing_is_copied():
@@ -133,8 +149,9 @@ CASES = [
 
 @pytest.mark.parametrize("k", [1, 4])
 @pytest.mark.parametrize("case", CASES, ids=str)
-@pytest.mark.parametrize("networks", [1, 3])
-def test_a_training_in_windows_has_the_bits_of_one_in_memory(case, k, networks):
+@pytest.mark.parametrize("networks, few", [(1, 1), (1, 100), (3, 3)])
+def test_a_training_in_windows_has_the_bits_of_one_in_memory(case, k, networks, few, monkeypatch):
+    monkeypatch.setattr("stages.rows.FEW", few)
     if networks == 1 and "members" in case:
         networks = 6
     chosen = settings(**case)
@@ -148,7 +165,7 @@ def test_a_training_in_windows_has_the_bits_of_one_in_memory(case, k, networks):
         fetched = []
         parts = [(elsewhere(xs, room, fetched), ys) for xs, ys in (data, watch)]
         assert_same(training.train(*parts, weights, shuffles, chosen, silent, None, draws), whole)
-        assert len(fetched) > chosen.epochs or room >= 590
+        assert len(fetched) > whole[2][-1]["epoch"] or few == 1
 
 
 @pytest.mark.parametrize("size", [1, 2, 3, 4, 7])
