@@ -7,23 +7,30 @@ input of its own.
 Under both, text becomes one input a category. Columns that can teach nothing are left out, with the reason.
 
 What is fitted are order statistics, counts and exactly rounded sums, and encoding is +, -, *, / and sqrt on float64:
-the same bits on every machine.
+the same bits on every machine. All of it goes over a column piece by piece, as often as it takes, so that no column
+need fit in memory.
 """
 
 import math
+import zlib
 from collections import Counter
+from collections.abc import Iterator
+from itertools import chain, islice
+from typing import NamedTuple
 
 import msgspec
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from stages import spill
 from stages.errors import UserError
-from stages.table import MISSING, ROW, Facts, Stored, groups
+from stages.table import MISSING, ROW, ROWS, TEXT, Facts, Stored, groups
 
 MOST_CATEGORIES = 100  # inputs that one column of text may take; the rest share one
 FEWEST_ROWS = 4  # a category of fewer training rows is pooled with those never seen, which so have been trained
 IN_CACHE = 2**15  # rows of a large table to encode at a time: a column of them stays in the second-level cache
+MANY = 2**14  # different texts, after so many more it is asked whether they still fit in memory
 EXACT = 2**53  # up to here float64 tells integers apart
 IQR_OF_NORMAL = 1.349  # an interquartile range is so many standard deviations of a normal column
 CLIP = 6.0  # standard deviations that no value gets past
@@ -97,9 +104,9 @@ def check(table: pa.Table | Stored, target: str) -> None:
                 f"flatten it or leave it out (make_data.drop)"
             )
         if kind_of(kind) == "category":
-            _check_text(table.column(name), name)
+            _check_text(Column(table, name))
         elif pa.types.is_integer(kind):
-            _check_integers(table.column(name), name)
+            _check_integers(Column(table, name))
 
 
 def fit(table: pa.Table | Stored, facts: Facts, setting: str) -> Encoding:
@@ -108,15 +115,14 @@ def fit(table: pa.Table | Stored, facts: Facts, setting: str) -> Encoding:
     for name in table.column_names:
         if name in (facts.target, ROW):
             continue
-        column = table.column(name)
-        ends = None if kind_of(column.type) == "category" else _ends(column)
-        why = "the split goes by it" if name in facts.split_by else _why_left_out(column, ends)
-        if why:
-            left_out.append(LeftOut(name, why))
-        elif ends is None:
-            columns.append(_category(column, name))
+        column = Column(table, name)
+        fitted = "the split goes by it"
+        if name not in facts.split_by:
+            fitted = _category(column) if kind_of(column.type) == "category" else _number(column, setting)
+        if isinstance(fitted, str):
+            left_out.append(LeftOut(name, fitted))
         else:
-            columns.append(_number(column, name, setting, ends))
+            columns.append(fitted)
     if not columns:
         reasons = "; ".join(f"{left.name}: {left.why}" for left in left_out[:10])
         raise UserError(f"no column is left to learn from ({reasons}); add one that differs between rows")
@@ -154,21 +160,22 @@ def unseen(encoding: Encoding, table: pa.Table | Stored) -> list[str]:
     """What a table has that the training rows had not: one line a column, with the count."""
     lines = []
     for column in encoding.columns:
+        outside = missing = 0
+        _check_there(column.name, table)
         if isinstance(column, Number):
-            values = numbers_of(column, table)
-            outside = int(((values < column.low) | (values > column.high)).sum())
+            for piece in groups(table, columns=[column.name]):
+                values = numbers_of(column, piece)
+                outside += int(((values < column.low) | (values > column.high)).sum())
+                missing += int(np.isnan(values).sum())
             if outside:
                 lines.append(f"{column.name}: {outside} outside the training rows' {column.low:g} to {column.high:g}")
-            missing = int(np.isnan(values).sum())
         else:
-            texts = texts_of(table.column(column.name))
-            known = set(column.values)
-            others = Counter(text for text in texts if text is not None and text not in known)
-            if others:
-                examples = ", ".join(repr(text) for text, _ in others.most_common(3))
+            texts = _texts(Column(table, column.name), frozenset(column.values))
+            if texts.present:
+                examples = ", ".join(repr(text) for text, _ in texts.frequent[:3])
                 rare = "rare or " if column.pools_others else ""
-                lines.append(f"{column.name}: {others.total()} {rare}never seen in training ({examples})")
-            missing = sum(text is None for text in texts)
+                lines.append(f"{column.name}: {texts.present} {rare}never seen in training ({examples})")
+            missing = texts.missing
         if missing and not column.marks_missing:
             lines.append(f"{column.name}: {missing} missing, and none was in training")
     return lines
@@ -229,9 +236,13 @@ def codes_of(column: Category, table: pa.Table) -> np.ndarray:
     return np.array([missing if text is None else codes.get(text, other) for text in texts], np.int64)
 
 
-def _column(name: str, table: pa.Table | Stored) -> pa.ChunkedArray:
+def _check_there(name: str, table: pa.Table | Stored) -> None:
     if name not in table.column_names:
         raise UserError(f"column {name!r} is missing, and the model was trained with it; add it to the table")
+
+
+def _column(name: str, table: pa.Table | Stored) -> pa.ChunkedArray:
+    _check_there(name, table)
     return table.column(name)
 
 
@@ -255,81 +266,239 @@ def _floats(column: pa.ChunkedArray) -> np.ndarray:
 # ---- fitting
 
 
-def _why_left_out(column: pa.ChunkedArray, ends: tuple[float, float, int] | None) -> str | None:
-    """The reason why a training part's column can teach nothing, if there is one."""
-    if ends is not None:
-        low, high, missing = ends
-        if missing == len(column):
-            return "it is empty"
-        if not missing and low == high:
-            return f"it is {column[0].as_py()} in every training row"
-        if pa.types.is_integer(column.type) and _is_numbering(column.drop_null()):
-            return "an identifier: whole numbers, different on every row"
-        return None
-    texts = texts_of(column)
-    counts = Counter(text for text in texts if text is not None)
-    if not counts:
+class Column:
+    """A column of a table, to go over piece by piece as often as it takes."""
+
+    def __init__(self, table: pa.Table | Stored, name: str):
+        self.table, self.name, self.type = table, name, table.schema.field(name).type
+
+    def __len__(self) -> int:
+        """Rows."""
+        return len(self.table)
+
+    def pieces(self) -> Iterator[pa.ChunkedArray]:
+        """The column's rows."""
+        return (piece.column(self.name) for piece in groups(self.table, columns=[self.name]))
+
+    def floats(self) -> Iterator[np.ndarray]:
+        """The same as `_floats` has them."""
+        return map(_floats, self.pieces())
+
+    def counts(self) -> Iterator[tuple[str | None, int]]:
+        """Its texts with how often each comes in a piece; None is missing."""
+        for piece in self.pieces():
+            if pa.types.is_dictionary(piece.type):
+                piece = piece.cast(piece.type.value_type)
+            counted = piece.cast(pa.string()).value_counts()
+            yield from zip(texts_of(counted.field("values")), counted.field("counts").to_pylist())
+
+
+class Texts(NamedTuple):
+    """What there is to know of a column of text."""
+
+    rows: int
+    missing: int
+    distinct: int
+    words: float  # in a distinct text, on average
+    frequent: list[tuple[str, int]]  # the MOST_CATEGORIES that come most often, of equally frequent ones by the letters
+
+    @property
+    def present(self) -> int:
+        """Rows that have a text."""
+        return self.rows - self.missing
+
+
+def _texts(column: Column, known: frozenset[str] = frozenset()) -> Texts:
+    """Counts of a column's texts but for those known, which are as if they were not there.
+
+    Different texts that do not fit in memory together are counted in several passes, in each those of some checksums.
+    """
+    passes = 1
+    while (texts := _texts_in(column, known, passes)) is None:
+        passes *= 4
+    return texts
+
+
+def _texts_in(column: Column, known: frozenset[str], passes: int) -> Texts | None:
+    rows = missing = distinct = words = 0
+    frequent = []
+    for now in range(passes):
+        counts, size = Counter(), 0
+        for text, count in column.counts():
+            if text is None:
+                missing += count if now == 0 else 0
+            elif text not in known and (passes == 1 or zlib.crc32(text.encode()) % passes == now):
+                if text not in counts:
+                    size += 2 * TEXT + len(text)
+                    if len(counts) % MANY == MANY - 1 and not spill.passes(size):
+                        return None
+                counts[text] += count
+        rows, distinct = rows + counts.total(), distinct + len(counts)
+        words += sum(len(text.split()) for text in counts)
+        frequent = sorted([*frequent, *counts.items()], key=lambda each: (-each[1], each[0]))[:MOST_CATEGORIES]
+    return Texts(rows + missing, missing, distinct, words / max(distinct, 1), frequent)
+
+
+def _why_left_out(column: Column, ends: tuple[float, float, int]) -> str | None:
+    """The reason why a training part's column of numbers can teach nothing, if there is one."""
+    low, high, missing = ends
+    if missing == len(column):
         return "it is empty"
-    if len(counts) == 1 and counts.total() == len(texts):
-        return f"it is {texts[0]!r} in every training row"
-    if len(counts) > max(counts.total() / 2, 10):
-        words = sum(len(text.split()) for text in counts) / len(counts)
-        thing = "free text" if words >= 3 else "an identifier"
-        return f"{thing}: {len(counts)} different values in {counts.total()} rows"
+    if not missing and low == high:
+        return f"it is {next(column.pieces())[0].as_py()} in every training row"
+    if pa.types.is_integer(column.type) and _is_numbering(column):
+        return "an identifier: whole numbers, different on every row"
     return None
 
 
-def _ends(column: pa.ChunkedArray) -> tuple[float, float, int]:
+def _why_text_is_left_out(texts: Texts) -> str | None:
+    """The same of a column of text."""
+    if not texts.present:
+        return "it is empty"
+    if texts.distinct == 1 and not texts.missing:
+        return f"it is {texts.frequent[0][0]!r} in every training row"
+    if texts.distinct > max(texts.present / 2, 10):
+        thing = "free text" if texts.words >= 3 else "an identifier"
+        return f"{thing}: {texts.distinct} different values in {texts.present} rows"
+    return None
+
+
+def _ends(column: Column) -> tuple[float, float, int]:
     """Lowest and highest number and the count of missing ones, a piece at a time: most columns are decided by these."""
     low, high, missing = math.inf, -math.inf, 0
-    for start in range(0, len(column), IN_CACHE):
-        values = _floats(column.slice(start, IN_CACHE))
-        if np.isnan(least := values.min()):
-            present = values[~np.isnan(values)]
-            missing += len(values) - len(present)
-            if not len(present):
-                continue
-            values, least = present, present.min()
-        low, high = min(low, float(least)), max(high, float(values.max()))
+    for piece in column.pieces():
+        for start in range(0, len(piece), IN_CACHE):
+            values = _floats(piece.slice(start, IN_CACHE))
+            if np.isnan(least := values.min()):
+                present = values[~np.isnan(values)]
+                missing += len(values) - len(present)
+                if not len(present):
+                    continue
+                values, least = present, present.min()
+            low, high = min(low, float(least)), max(high, float(values.max()))
     return low, high, missing
 
 
-def _is_numbering(column: pa.ChunkedArray) -> bool:
+def _is_numbering(column: Column) -> bool:
     """Whether whole numbers are someone's numbers for the rows: n draws out of their range would hardly all differ.
 
     The chance is about exp(-n^2 / (2 range)) (the birthday problem); below exp(-10) it is no chance. Past 2^53, where
     a measure would be a float, different on every row is enough.
     """
-    n, ends = len(column), pc.min_max(column).as_py()
-    values = ends["max"] - ends["min"] + 1
+    n, ends = 0, []
+    for piece in column.pieces():
+        n += len(piece) - piece.null_count
+        ends += [end for end in pc.min_max(piece).as_py().values() if end is not None]
+    values = max(ends) - min(ends) + 1
     likely_to_repeat = n * n > 20 * values
-    could = n <= values and (likely_to_repeat or max(map(abs, ends.values())) > EXACT)
-    return could and pc.count_distinct(column).as_py() == n  # last, for it costs the most
+    could = n <= values and (likely_to_repeat or max(map(abs, ends)) > EXACT)
+    return could and _all_differ(column, n)  # last, for it costs the most
 
 
-def _number(column: pa.ChunkedArray, name: str, setting: str, ends: tuple[float, float, int]) -> Number:
-    kind = kind_of(column.type)
+def _all_differ(column: Column, n: int) -> bool:
+    """Whether the n whole numbers of a column are all different, in as many passes as memory asks for."""
+    if any(pc.count_distinct(piece).as_py() < len(piece) - piece.null_count for piece in column.pieces()):
+        return False
+    passes = 1
+    while not spill.passes(32 * n / passes):
+        passes *= 2
+    for now in range(passes if len(column) > len(next(column.pieces())) else 0):
+        some = (piece.drop_null().to_numpy() for piece in column.pieces())
+        values = np.concatenate([each[_mixed(each) % passes == now] for each in some])
+        if pc.count_distinct(pa.array(values)).as_py() < len(values):
+            return False
+    return True
+
+
+def _mixed(values: np.ndarray) -> np.ndarray:
+    """Numbers that say little of the order of whole numbers, the same for the same: uint64 (n,)."""
+    return (values.astype(np.uint64) * np.uint64(0x9E3779B97F4A7C15)) >> np.uint64(40)  # Fibonacci hashing
+
+
+def _number(column: Column, setting: str) -> Number | str:
+    """A column of numbers as it is fitted, or why it is left out."""
+    name, kind, ends = column.name, kind_of(column.type), _ends(column)
+    if why := _why_left_out(column, ends):
+        return why
     if setting == "raw" and kind == "number":
         low, high, missing = ends
         with np.errstate(over="ignore"):
             if missing or not np.isfinite(np.float32([low, high])).all():
-                _check_raw(_floats(column), column, name)
+                _check_raw(column)
         return Number(name, kind, low, high, 0.0, 0.0, 0.0, 1.0, False)
-    values = _floats(column)
-    missing = np.isnan(values)
-    finite = np.sort(values[np.isfinite(values)])
-    if not len(finite):
-        finite = np.zeros(1)
+    finite = _ordered(column)
     low, centre, high = (quantile(finite, share) for share in (0.25, 0.5, 0.75))
     # Where most rows are equal it is half the range, as in RealMLP (arXiv 2407.04491), as the smooth clip is.
     with np.errstate(over="ignore"):
         spread = min(high - low or finite[-1] / 2 - finite[0] / 2 or 1.0, LARGEST)
         scale = max(spread / IQR_OF_NORMAL, SMALLEST)
-    clipped = smooth_clip(values[~missing], centre, scale)
-    mean = math.fsum(clipped) / len(clipped)
-    deviation = math.sqrt(math.fsum((clipped - mean) * (clipped - mean)) / len(clipped)) or 1.0
+
+    def clipped() -> Iterator[np.ndarray]:
+        return (smooth_clip(values[~np.isnan(values)], centre, scale) for values in column.floats())
+
+    n, missing = len(column) - ends[2], ends[2]
+    mean = _sum(clipped()) / n
+    deviation = math.sqrt(_sum((values - mean) * (values - mean) for values in clipped()) / n) or 1.0
     ends = float(finite[0]), float(finite[-1])
-    return Number(name, kind, *ends, centre, float(scale), mean, deviation, bool(missing.any()))
+    return Number(name, kind, *ends, centre, float(scale), mean, deviation, bool(missing))
+
+
+def _sum(pieces: Iterator[np.ndarray]) -> float:
+    """The exactly rounded sum of all numbers in all pieces."""
+    return math.fsum(chain.from_iterable(piece.tolist() for piece in pieces))
+
+
+class _Places:
+    """The numbers at some places of a column, as if it was sorted: all that `quantile` asks for."""
+
+    def __init__(self, count: int, values: dict[int, float]):
+        self._count, self._values = count, values
+
+    def __len__(self) -> int:
+        return self._count
+
+    def __getitem__(self, place: int) -> float:
+        return self._values[place % self._count]
+
+
+def _ordered(column: Column) -> np.ndarray | _Places:
+    """A column's finite numbers in their order, at least one; of a large column those at its ends and quartiles."""
+    if len(column) <= ROWS:
+        values = np.concatenate(list(column.floats()))
+        finite = np.sort(values[np.isfinite(values)])
+        return finite if len(finite) else np.zeros(1)
+    count = sum(int(np.isfinite(values).sum()) for values in column.floats())
+    if not count:
+        return np.zeros(1)
+    quarters = [int(share * (count - 1)) for share in (0.25, 0.5, 0.75)]
+    places = {0, count - 1, *quarters, *(min(place + 1, count - 1) for place in quarters)}
+    return _Places(count, _selected(column, places))
+
+
+def _selected(column: Column, places: set[int]) -> dict[int, np.float64]:
+    """The finite numbers at some places of a column's order, by counting: no place needs more than its 16 bits a pass.
+
+    A float's bits as a whole number are in its order once the negative ones are turned over.
+    """
+    high = np.uint64(2**63)
+    found = dict.fromkeys(places, 0)  # the leading bits of the number at each place
+    rests = {place: place for place in places}  # its place among the numbers with these leading bits
+    for shift in (48, 32, 16, 0):
+        counts = {leading: np.zeros(2**16, np.int64) for leading in found.values()}
+        for values in column.floats():
+            bits = values[np.isfinite(values)].view(np.uint64)
+            bits = np.where(bits & high, ~bits, bits | high)
+            leads = bits >> np.uint64(min(shift + 16, 63)) if shift < 48 else np.zeros(len(bits), np.uint64)
+            for leading, count in counts.items():
+                some = bits[leads == leading] >> np.uint64(shift) & np.uint64(0xFFFF)
+                count += np.bincount(some.astype(np.int64), minlength=2**16)
+        for place, leading in found.items():
+            sums = np.cumsum(counts[leading])
+            digit = int(np.searchsorted(sums, rests[place], side="right"))
+            rests[place] -= int(sums[digit - 1]) if digit else 0
+            found[place] = leading << 16 | digit
+    bits = np.array(list(found.values()), np.uint64)
+    return dict(zip(found, np.where(bits & high, bits ^ high, ~bits).view(np.float64)))
 
 
 def smooth_clip(values: np.ndarray, centre: float, scale: float) -> np.ndarray:
@@ -348,12 +517,13 @@ def quantile(ordered: np.ndarray, share: float) -> float:
     return float(a * (1.0 - (place - i)) + b * (place - i))
 
 
-def _category(column: pa.ChunkedArray, name: str) -> Category:
-    texts = texts_of(column)
-    counts = Counter(text for text in texts if text is not None)
-    frequent = sorted(counts, key=lambda text: (-counts[text], text))[:MOST_CATEGORIES]
-    values = sorted(text for text in frequent if counts[text] >= FEWEST_ROWS)
-    return Category(name, values, len(values) < len(counts), None in texts)
+def _category(column: Column) -> Category | str:
+    """The same of a column of text."""
+    texts = _texts(column)
+    if why := _why_text_is_left_out(texts):
+        return why
+    values = sorted(text for text, count in texts.frequent if count >= FEWEST_ROWS)
+    return Category(column.name, values, len(values) < texts.distinct, texts.missing > 0)
 
 
 def _encode_number(column: Number, values: np.ndarray, inputs: np.ndarray, row: int) -> None:
@@ -370,41 +540,69 @@ def _encode_number(column: Number, values: np.ndarray, inputs: np.ndarray, row: 
 # ---- what is refused
 
 
-def _check_text(column: pa.ChunkedArray, name: str) -> None:
+def _check_text(column: Column) -> None:
     """Refuse numbers with a few text cells among them: as text they would be an identifier, and silently lost."""
-    texts = [(row, text) for row, text in enumerate(texts_of(column)) if text is not None]
-    words = [(row, text) for row, text in texts if not is_number(text)]
-    numbers = {text for _, text in texts} - {text for _, text in words}
-    few = len(words) <= len(texts) / 20 or len({text for _, text in words}) <= 3
-    if words and len(words) < len(texts) / 2 and len(numbers) > 20 and few:
-        cells = ", ".join(f"{text!r} in row {row}" for row, text in words[:5])
+    present = cells = 0
+    words, numbers = set(), set()
+    for text, count in column.counts():
+        if text is None:
+            continue
+        present += count
+        word = not is_number(text)
+        cells += count if word else 0
+        (some := words if word else numbers).add(text)
+        if len(some) > 21:  # only whether there are more is asked for
+            some.pop()
+    few = cells <= present / 20 or len(words) <= 3
+    if cells and cells < present / 2 and len(numbers) > 20 and few:
+        first = list(islice(_words(column), 5))
+        listed = ", ".join(f"{text!r} in row {row}" for row, text in first)
         raise UserError(
-            f"column {name!r} holds numbers and {len(words)} cells of text ({cells}{', ...' if words[5:] else ''}); "
+            f"column {column.name!r} holds numbers and {cells} cells of text ({listed}{', ...' if cells > 5 else ''}); "
             f"mend or empty those cells, or leave the column out (make_data.drop)"
         )
 
 
-def _check_integers(column: pa.ChunkedArray, name: str) -> None:
+def _words(column: Column) -> Iterator[tuple[int, str]]:
+    """The cells that are no number, each with its row."""
+    texts = chain.from_iterable(map(texts_of, column.pieces()))
+    return ((row, text) for row, text in enumerate(texts) if text is not None and not is_number(text))
+
+
+def _check_integers(column: Column) -> None:
     """Refuse a measure that float64 cannot hold; an identifier may be of any size, it is left out later."""
-    values = column.drop_null().to_numpy()
-    past = (values > EXACT) | (values < -EXACT)
-    if past.any() and len(np.unique(values)) < len(values):
-        value = int(values[past.argmax()])
-        row = pc.index(column, pa.scalar(value, column.type)).as_py()
+    first, rows, n = None, 0, 0
+    for piece in column.pieces():
+        values = piece.drop_null().to_numpy()
+        past = (values > EXACT) | (values < -EXACT)
+        if first is None and past.any():
+            value = int(values[past.argmax()])
+            first = value, rows + pc.index(piece, pa.scalar(value, column.type)).as_py()
+        rows, n = rows + len(piece), n + len(values)
+    if first and not _all_differ(column, n):
+        value, row = first
         raise UserError(
-            f"column {name!r} is {value} in row {row}, past 2^53, where numbers are no longer exact; "
+            f"column {column.name!r} is {value} in row {row}, past 2^53, where numbers are no longer exact; "
             f"leave it out (make_data.drop) if it is an identifier, else write it in larger units"
         )
 
 
-def _check_raw(values: np.ndarray, column: pa.ChunkedArray, name: str) -> None:
-    if column.null_count or np.isnan(values).any():
-        row = int(np.isnan(values).argmax())
+def _check_raw(column: Column) -> None:
+    first, rows, missing = None, 0, 0
+    for values in column.floats():
+        absent = np.isnan(values)
+        if first is None and absent.any():
+            first = rows + int(absent.argmax())
+        missing, rows = missing + int(absent.sum()), rows + len(values)
+    if missing:
         raise UserError(
-            f"column {name!r} has {np.isnan(values).sum()} missing values in the training part (first in its row "
-            f"{row}), and train.encoding raw takes numbers as they are; set train.encoding to robust, or fill them"
+            f"column {column.name!r} has {missing} missing values in the training part (first in its row {first}), "
+            f"and train.encoding raw takes numbers as they are; set train.encoding to robust, or fill them"
         )
-    _finite_float32(values, name)
+    rows = 0
+    for values in column.floats():
+        _finite_float32(values, column.name, rows)
+        rows += len(values)
 
 
 def _finite_float32(values: np.ndarray, name: str, row: int = 0) -> np.ndarray:

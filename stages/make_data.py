@@ -26,6 +26,7 @@ from stages.errors import UserError, run
 from stages.table import ROW, Facts
 
 MOST_CLASSES = 100
+MOST_COUNTED = 2**16  # different labels: so many are none, and need no longer be counted
 FEWEST_ROWS = 2  # of a class: one to train on and one to test on
 WHOLE = re.compile(r"0|-?[1-9][0-9]{0,17}")  # integers as Python writes them, within int64
 
@@ -42,7 +43,7 @@ def main() -> None:
         for group in labelled(rows, source, target, drop):
             writer.write(group)
             counts.update({item["values"]: item["counts"] for item in group.column(target).value_counts().to_pylist()})
-            if len(counts) > table.ROWS:  # no labels; and so many need no longer be counted
+            if len(counts) > MOST_COUNTED:
                 break
         check(counts, source, target)
         classes = sorted(counts)
@@ -117,7 +118,8 @@ def labelled(rows, source: str, target: str, drop: list[str]) -> Iterator[pa.Tab
             raise UserError(f"make of {source} yields no table; a model needs some rows of at least two classes")
         rows = itertools.chain([first], rows)
     check_columns(first, source, target, drop)
-    kind = kind_of_labels(first.column(target), source, target)
+    pieces = (group.column(target) for group in table.groups(first, columns=[target]))
+    kind = kind_of_labels(pieces, first.schema.field(target).type, source, target)
     missing = n = 0
     for group in rows if isinstance(rows, Iterator) else table.groups(rows):
         column = labels(group.column(target), kind, source, target)
@@ -149,14 +151,13 @@ def check_columns(rows, source: str, target: str, drop: list[str]) -> None:
     encoding.check(rows.schema.empty_table().select(kept), target)
 
 
-def kind_of_labels(column: pa.ChunkedArray, source: str, target: str) -> pa.DataType:
+def kind_of_labels(pieces: Iterator[pa.ChunkedArray], kind: pa.DataType, source: str, target: str) -> pa.DataType:
     """Numbers and booleans stay what they are; all else is text, or whole numbers if all of it reads so."""
-    kind = column.type
     if encoding.kind_of(kind) is None:
         raise UserError(f"{source}: the target {target!r} holds {kind}, which is no label; choose another column")
     if pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_boolean(kind):
         return kind
-    texts = set(encoding.texts_of(column)) - {None}
+    texts = (text for piece in pieces for text in set(encoding.texts_of(piece)) - {None})
     return pa.int64() if all(WHOLE.fullmatch(text) for text in texts) else pa.string()  # but 01 is a label of its own
 
 

@@ -1,18 +1,21 @@
-"""Arrays that need not fit in memory: ordinary ones while it suffices, else files beside the outputs, mapped.
+"""Arrays and tables that need not fit in memory: on the disk beside the outputs, mapped, when it does not suffice.
 
 A mapped file's pages are the file cache: the system writes them back and takes them when memory runs short, and reads
 them again when they are asked for. What is computed on such an array is the same to the bit. The file has no name, so
 that a killed process leaves none behind, and its room on the disk is taken first: a full disk is an error line.
 """
 
+import itertools
 import math
 import mmap
 import os
 import tempfile
 import weakref
+from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 
 from stages import resources
 from stages.errors import UserError
@@ -42,6 +45,12 @@ def fits(size: float) -> bool:
     return left is None or size + RESERVE <= left
 
 
+def passes(size: float) -> bool:
+    """Whether so many bytes may be held on their way through."""
+    left = _left()
+    return left is None or size <= left / PIECES
+
+
 def rows_at_a_time(row: float, most: int, least: int = 1024) -> int:
     """How many rows of so many bytes may go through memory at a time: at most `most`, a power of two times `least`."""
     left = _left()
@@ -58,6 +67,26 @@ def _left() -> int | None:
     if not _promised:
         _at_first = left
     return min(left, _at_first - sum(_promised.values()))
+
+
+def tables(made: Iterable[pa.Table], folder: str | Path) -> list[pa.Table]:
+    """Tables mapped on a file without a name in `folder`; of those an iterator makes one is in memory at a time."""
+    with tempfile.TemporaryFile(dir=folder, prefix=".spill-") as file:
+        sink, ends = pa.PythonFile(file, mode="w"), [0]
+        for table in made:
+            with pa.ipc.new_stream(sink, table.schema) as stream:
+                stream.write_table(table)
+            ends.append(sink.tell())
+        file.flush()
+        data = pa.py_buffer(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))
+    return [pa.ipc.open_stream(data.slice(a, b - a)).read_all() for a, b in itertools.pairwise(ends)]
+
+
+def beside_each_other(columns: Iterable[pa.Table], folder: str | Path) -> pa.Table:
+    """One mapped table of columns that an iterator makes one after the other."""
+    mapped = tables(columns, folder)
+    fields = [field for table in mapped for field in table.schema]
+    return pa.Table.from_arrays([column for table in mapped for column in table.columns], schema=pa.schema(fields))
 
 
 def _mapped(size: int, folder: Path) -> mmap.mmap:

@@ -8,31 +8,34 @@ class by class (split.stratify), group by group (split.group), or put in the ord
 """
 
 import contextlib
+from collections.abc import Iterator
+from itertools import chain
 
 import msgspec
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from stages import params, resources, stream, table
+from stages import params, resources, spill, stream, table
 from stages.errors import UserError, run
+from stages.rows import counted
 from stages.table import ROW
 
 PARTS = ("train", "validation", "test")
+FOLDER = "data"  # for what of every row does not fit in memory
+PIECE = 2**20  # rows whose numbers are looked up at a time: NumPy widens them to 64 bits
 
 
 def main() -> None:
     settings = params.read()
     dataset, facts = table.stored("data/dataset.parquet")
     split, n = settings.split, len(dataset)
-    row = 70 if split.group or split.time else 35 if split.stratify else 14
-    resources.check_memory("split", row * n, "make_data.samples or the table's rows")
     resources.check_disk("split", dataset.nbytes + 8 * n, "data", "make_data.samples or the table's rows")
     generator = stream.from_text(facts.stream) if facts.stream else stream.seeded(settings.seed)
-    order = stream.permutation(generator, n)
+    order = stream.permutation(generator, n, spill.empty(n, np.int32 if n <= 2**31 else np.int64, FOLDER))
     position = stream.to_text(generator)
     if split.stratify:
-        part_of = cut_by_class(order, table.targets(dataset, facts), split)
+        part_of = cut_by_class(order, class_numbers(dataset, facts), split)
     elif split.group:
         part_of = cut_by_group(order, group_numbers(dataset, split.group), split)
     else:
@@ -58,13 +61,20 @@ def write(dataset: table.Stored, facts: table.Facts, order: np.ndarray, part_of:
         for part in PARTS:
             part_facts = msgspec.structs.replace(facts, stream=position if part == "train" else None)
             writers.append(stack.enter_context(table.writing(f"data/{part}.parquet", part_facts)))
-        for group in dataset.groups():
-            here = part_of[start : start + len(group)]
-            trained += np.bincount(table.targets(group, facts)[here == 0], minlength=len(trained))
+        if len(dataset) <= table.ROWS:
             for i, writer in enumerate(writers):
-                rows = order[here[order] == i] if len(dataset) <= table.ROWS else np.flatnonzero(here == i)
-                writer.write(group.take(rows).add_column(0, ROW, pa.array(rows + np.int64(start))))
-            start += len(group)
+                rows = order[part_of[order] == i]
+                part = table.take(dataset, rows, FOLDER)
+                trained += np.bincount(table.targets(part, facts), minlength=len(trained)) * (i == 0)
+                writer.write(part.add_column(0, ROW, pa.array(rows.astype(np.int64))))
+        else:
+            for group in dataset.groups():
+                here = part_of[start : start + len(group)]
+                trained += np.bincount(table.targets(group, facts)[here == 0], minlength=len(trained))
+                for i, writer in enumerate(writers):
+                    rows = np.flatnonzero(here == i)
+                    writer.write(group.take(rows).add_column(0, ROW, pa.array(rows + np.int64(start))))
+                start += len(group)
         check_classes(trained, facts)
         for writer in writers:
             writer.finish()
@@ -78,20 +88,39 @@ def cut(order: np.ndarray, split) -> np.ndarray:
     n = len(order)
     first = int(n * split.train)
     second = first + int(n * split.validation)
-    part_of = np.full(n, 2, np.int8)
-    part_of[order[:first]], part_of[order[first:second]] = 0, 1
+    part_of = spill.empty(n, np.int8, FOLDER)
+    for part, (start, end) in enumerate([(0, first), (first, second), (second, n)]):
+        for rows in pieces(order[start:end]):
+            part_of[rows] = part
     return part_of
+
+
+def pieces(order: np.ndarray) -> Iterator[np.ndarray]:
+    """Numbers of rows, so many at a time as are looked up at once."""
+    return (order[start : start + PIECE] for start in range(0, len(order), PIECE))
 
 
 def cut_by_class(order: np.ndarray, classes: np.ndarray, split) -> np.ndarray:
     """Each class cut by itself; its first row trains."""
-    part_of = np.empty(len(order), np.int8)
-    for c in range(classes.max() + 1):
-        rows = order[classes[order] == c]
-        ends = np.array([split.train, split.train + split.validation]) * len(rows)
-        first, second = np.maximum(np.floor(ends + 0.5).astype(np.int64), 1)
-        part_of[rows[:first]], part_of[rows[first:second]], part_of[rows[second:]] = 0, 1, 2
+    sizes, part_of = counted(classes), spill.empty(len(order), np.int8, FOLDER)
+    ends = np.multiply.outer(sizes, [split.train, split.train + split.validation])
+    ends, seen = np.maximum(np.floor(ends + 0.5).astype(np.int64), 1), np.zeros(len(sizes), np.int64)
+    for rows in pieces(order):
+        here = classes[rows]
+        for c in np.unique(here):
+            own = rows[here == c]
+            part_of[own] = np.searchsorted(ends[c], np.arange(seen[c], seen[c] + len(own)), side="right")
+            seen[c] += len(own)
     return part_of
+
+
+def class_numbers(dataset: table.Stored, facts: table.Facts) -> np.ndarray:
+    """The class of each row: int8 (n,)."""
+    classes, start = spill.empty(len(dataset), np.int8, FOLDER), 0
+    for group in dataset.groups(columns=[facts.target]):
+        classes[start : start + len(group)] = table.targets(group, facts)
+        start += len(group)
+    return classes
 
 
 def cut_by_group(order: np.ndarray, groups: np.ndarray, split) -> np.ndarray:
@@ -99,57 +128,76 @@ def cut_by_group(order: np.ndarray, groups: np.ndarray, split) -> np.ndarray:
 
     One row stands for each group, so that large groups do not come first more often.
     """
-    place = np.empty(len(order), np.int64)
-    place[order] = np.arange(len(order))
-    _, firsts, sizes = np.unique(groups, return_index=True, return_counts=True)
-    shuffled = np.argsort(place[firsts])
+    sizes, is_first = counted(groups), spill.empty(len(order), bool, FOLDER)
+    firsts = np.empty(len(sizes), order.dtype)
+    for start in range(0, len(groups), PIECE)[::-1]:
+        here = groups[start : start + PIECE]
+        firsts[here[::-1]] = np.arange(start, start + len(here), dtype=order.dtype)[::-1]  # the last one written stays
+        is_first[start : start + PIECE] = False
+    is_first[firsts] = True
+    shuffled = np.concatenate([groups[rows[is_first[rows]]] for rows in pieces(order)])
     middles = np.cumsum(sizes[shuffled]) - sizes[shuffled] / 2
-    part_of_group = np.empty(len(firsts), np.int8)
+    part_of_group, part_of = np.empty(len(sizes), np.int8), spill.empty(len(order), np.int8, FOLDER)
     ends = [len(order) * split.train, len(order) * (split.train + split.validation)]
     part_of_group[shuffled] = np.searchsorted(ends, middles, side="right")
-    return part_of_group[groups]
+    for start in range(0, len(groups), PIECE):
+        part_of[start : start + PIECE] = part_of_group[groups[start : start + PIECE]]
+    return part_of
 
 
-def group_numbers(dataset: pa.Table, name: str) -> np.ndarray:
-    """Groups numbered from 0 as they first occur in the dataset: int64 (n,)."""
-    column = column_to_split_by(dataset, name, "split.group").combine_chunks()
-    if not pa.types.is_dictionary(column.type):
-        column = column.dictionary_encode()
-    _, groups = np.unique(column.indices.to_numpy(zero_copy_only=False), return_inverse=True)
+def group_numbers(dataset: table.Stored, name: str) -> np.ndarray:
+    """Groups numbered from 0 as they first occur in the dataset: int32 or int64 (n,)."""
+    n, start = len(dataset), 0
+    groups = spill.empty(n, np.int32 if n <= 2**31 else np.int64, FOLDER)
+    known = None
+    for column in column_to_split_by(dataset, name, "split.group"):
+        if pa.types.is_dictionary(column.type):
+            column = column.cast(column.type.value_type)
+        found = pc.unique(column)
+        known = found if known is None else known
+        known = pa.concat_arrays([known, found.filter(pc.invert(pc.is_in(found, known)))])
+        groups[start : start + len(column)] = pc.index_in(column, known).to_numpy()
+        start += len(column)
     return groups
 
 
-def by_time(order: np.ndarray, dataset: pa.Table, name: str) -> np.ndarray:
+def by_time(order: np.ndarray, dataset: table.Stored, name: str) -> np.ndarray:
     """The rows from the earliest to the latest; those of the same time in the permutation's order."""
-    column = column_to_split_by(dataset, name, "split.time")
-    kind = column.type
+    columns = column_to_split_by(dataset, name, "split.time")
+    kind = dataset.schema.field(name).type
     numbers = pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_decimal(kind)
     if not (numbers or pa.types.is_temporal(kind)):
         raise UserError(f"split.time {name!r} holds {kind}, and must be dates, times or numbers; choose another column")
+    resources.check_memory("split by split.time", 56 * len(order), "the table's rows, or cut it another way")
+    column = pa.chunked_array(chain.from_iterable(each.chunks for each in columns), kind)
     ranks = pc.rank(column.combine_chunks(), tiebreaker="min").to_numpy()
     return order[np.argsort(ranks[order], kind="stable")]
 
 
-def column_to_split_by(dataset: pa.Table, name: str, parameter: str) -> pa.ChunkedArray:
-    """The column that a parameter names, without gaps."""
+def column_to_split_by(dataset: table.Stored, name: str, parameter: str) -> Iterator[pa.ChunkedArray]:
+    """The column that a parameter names, without gaps, piece by piece."""
     if name not in dataset.column_names:
         raise UserError(
             f"{parameter} {name!r} is not a column of the table{params.nearest(name, dataset.column_names)}"
         )
-    column = dataset.column(name)
-    missing = pc.is_null(column, nan_is_null=True)
-    if pc.any(missing).as_py():
-        row = pc.index(missing, True).as_py()
+    missing = rows = 0
+    first = None
+    for group in dataset.groups(columns=[name]):
+        absent = pc.is_null(group.column(name), nan_is_null=True)
+        if first is None and pc.any(absent).as_py():
+            first = rows + pc.index(absent, True).as_py()
+        missing, rows = missing + (pc.sum(absent).as_py() or 0), rows + len(group)
+    if missing:
         raise UserError(
-            f"{parameter} {name!r} is missing in {pc.sum(missing).as_py()} rows (first in row {row}), and every row "
+            f"{parameter} {name!r} is missing in {missing} rows (first in row {first}), and every row "
             f"must fall on a side; fill it or drop those rows"
         )
-    return column
+    return (group.column(name) for group in dataset.groups(columns=[name]))
 
 
 def check_rows(part_of: np.ndarray, split) -> list[int]:
     """The rows of each part; refuse one that was asked for and got none."""
-    n, sizes = len(part_of), np.bincount(part_of, minlength=3).tolist()
+    n, sizes = len(part_of), counted(part_of, 3).tolist()
     for part, size, share in zip(PARTS, sizes, (split.train, split.validation, 1 - split.train - split.validation)):
         if not size and share > 0:
             what = f"{n} rows" + (f" in groups of {split.group!r}" if split.group else "")

@@ -88,7 +88,8 @@ def _pieces(array: np.ndarray) -> Iterator[np.ndarray]:
 def permutation(generator: np.random.Generator, count: int, out: np.ndarray | None = None) -> np.ndarray:
     """`torch.randperm(count)`: a shuffle of 0 .. count - 1, int32 while that suffices, else int64; into `out`."""
     order = np.empty(count, np.int32 if count <= 2**31 else np.int64) if out is None else out
-    order[:] = np.arange(count, dtype=order.dtype)
+    for start in range(0, count, PIECE):
+        order[start : start + PIECE] = np.arange(start, min(start + PIECE, count), dtype=order.dtype)
     for start in range(0, count - 1, PIECE):
         draws = min(PIECE, count - 1 - start)
         if count < MANY:

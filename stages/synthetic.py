@@ -10,15 +10,18 @@ from collections.abc import Iterator
 import numpy as np
 import pyarrow as pa
 
-from stages import resources, stream
+from stages import resources, spill, stream
 from stages.arithmetic import log
 from stages.table import ROWS
+
+PIECE = 4096  # rows that stay in the cache on their way to columns; a multiple of the 16 normals that come at a time
+FOLDER = "data"  # for columns that do not fit in memory
 
 
 def make(params, generator: np.random.Generator) -> Iterator[pa.Table]:
     """`params.samples` rows, a row group at a time: the notebook draws as many as there are for one."""
     row = 4 * params.features + 8
-    resources.check_memory("make_data", 4 * row * min(ROWS, params.samples), "make_data.features")
+    resources.check_piece("make_data", 4 * row * min(PIECE, params.samples), f"{PIECE} rows of make_data.features")
     resources.check_disk("make_data", row * params.samples, "data", "make_data.samples or make_data.features")
     for start in range(0, params.samples, ROWS):
         yield draw(min(ROWS, params.samples - start), params, generator)
@@ -31,10 +34,15 @@ def draw(n: int, params, generator: np.random.Generator) -> pa.Table:
     which the probability lies. With two classes that is the notebook's `probability > 0.5`.
     """
     d = params.features
-    rows = stream.normal(generator, max(n * d, 16))[: n * d].reshape(n, d)
-    x = np.empty((d, n), np.float32)
-    for start in range(0, n, 4096):  # so many rows at a time stay in the cache on their way to columns
-        x[:, start : start + 4096] = rows[start : start + 4096].T
+    x = spill.empty((d, n), np.float32, FOLDER)
+    most = n if spill.passes(4 * n * d) else PIECE
+    start = 0
+    while start < n:
+        rows = most if n - start >= 2 * most else n - start  # never few: the last 16 normals are drawn together
+        normal = stream.normal(generator, max(rows * d, 16))[: rows * d].reshape(rows, d)
+        for first in range(0, rows, PIECE):
+            x[:, start + first : start + first + PIECE] = normal[first : first + PIECE].T
+        start += rows
     f = np.float32
     signal = f(1.4) * x[0] - f(1.0) * x[1] + f(0.8) * x[2] * x[3] - f(0.5) * x[4] ** 2
     log_odds = signal + f(params.noise) * stream.normal(generator, max(n, 16))[:n]

@@ -22,11 +22,12 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from stages import resources
+from stages import resources, spill
 from stages.errors import UserError
 from stages.files import replacing
 
 ROWS = 2**20  # of a row group: so much of a table is in memory at a time
+TEXT = 100  # bytes of a text in Python, beside its letters
 ROW = "_row"  # the row's number in dataset.parquet, from 0; a reserved name
 METADATA_KEY = b"plumbline"
 SUFFIXES = (".parquet", ".csv", ".csv.gz")
@@ -55,7 +56,8 @@ class Stored:
     def __init__(self, path: str | Path | BinaryIO, name: str | Path, complaint: str):
         self._name, self._complaint = name, complaint
         with self._reading():
-            self._file = pq.ParquetFile(path, pre_buffer=False)
+            # Mapped: otherwise reading a few rows takes the memory of their whole row group.
+            self._file = pq.ParquetFile(path, pre_buffer=False, memory_map=isinstance(path, str | Path))
             self.schema = self._file.schema_arrow.remove_metadata()
             self.metadata = self._file.metadata.metadata or {}
 
@@ -87,8 +89,22 @@ class Stored:
         """One whole column."""
         return self.read([name]).column(name)
 
+    def row_size(self, columns: list[str] | None = None) -> float:
+        """About the bytes in memory of a row, or of some columns of it; of text by the first rows."""
+        kinds = {
+            name: self.schema.field(name).type for name in columns or self.column_names if name in self.schema.names
+        }
+        texts = [name for name, kind in kinds.items() if not is_fixed(kind)]
+        size = sum(max(kind.bit_width // 8, 1) for name, kind in kinds.items() if name not in texts)
+        if texts:
+            with self._reading():
+                first = next(self._file.iter_batches(1024, columns=texts), None)
+            size += len(texts) * TEXT + (first.nbytes / max(len(first), 1) if first is not None else 0)
+        return size
+
     def groups(self, rows: int = ROWS, columns: list[str] | None = None) -> Iterator[pa.Table]:
-        """The table, or some of its columns, in pieces of so many rows, at least one."""
+        """The table, or some of its columns, in pieces of so many rows, at least one; smaller if memory is short."""
+        rows = spill.rows_at_a_time(self.row_size(columns), min(rows, max(len(self), 1)))
         if len(self) <= rows:
             yield self.read(columns)
             return
@@ -104,6 +120,14 @@ class Stored:
         """The whole table, or some of its columns."""
         with self._reading():
             return self._file.read(columns).replace_schema_metadata(None)
+
+
+def is_fixed(kind: pa.DataType) -> bool:
+    """Whether all values of a type take the same number of bytes."""
+    try:
+        return kind.bit_width > 0
+    except ValueError:
+        return False
 
 
 def groups(rows: pa.Table | Stored, size: int = ROWS, columns: list[str] | None = None) -> Iterator[pa.Table]:
@@ -258,24 +282,30 @@ def read(path: str | Path | BinaryIO, name: str | None = None) -> tuple[pa.Table
 
 
 class Writer:
-    """A table on its way to a file, row group by row group; `facts` may be set until it is finished."""
+    """A table on its way to a file, row group by row group; `facts` may be set until it is finished.
+
+    The bytes do not depend on the pieces in which it comes. What is held until a row group is full is in memory, or in
+    a file if it does not fit.
+    """
 
     def __init__(self, path: Path, facts: Facts | None):
         self.path, self.facts = path, facts
-        self._held, self._rows, self._file = [], 0, None
+        self._held, self._mapped, self._rows, self._file = [], 0, 0, None
 
     def write(self, table: pa.Table) -> None:
         """Add rows; they are held until a row group is full."""
-        if self._held and self._rows + len(table) > ROWS:
+        while self._rows + len(table) > ROWS:
+            rest = ROWS - self._rows
+            self._hold(table.slice(0, rest))
             self._flush()
-        self._held.append(table)
-        self._rows += len(table)
+            table = table.slice(rest)
+        self._hold(table)
 
     def finish(self) -> Stored:
         """Write what is held, and give the table back from the file."""
         encoded = {METADATA_KEY: msgspec.json.encode(self.facts)} if self.facts else None
         if self._file is None:  # one row group has the facts in its schema too: those bytes are in dvc.lock
-            whole = pa.concat_tables(self._held).replace_schema_metadata(encoded)
+            whole = self._taken().replace_schema_metadata(encoded)
             pq.write_table(whole, self.path, **_options(whole.schema))
         else:
             self._flush()
@@ -283,8 +313,27 @@ class Writer:
             self._file.close()
         return Stored(self.path, self.path, "{} cannot be read back ({}); run the stage again")
 
-    def _flush(self) -> None:
+    def _hold(self, table: pa.Table) -> None:
+        if len(table) or not self._held:
+            self._held.append(table)
+            self._rows += len(table)
+        if not spill.passes(sum(piece.nbytes for piece in self._held[self._mapped :])):
+            self._held[self._mapped :] = spill.tables(self._held[self._mapped :], self.path.parent)
+            self._mapped = len(self._held)
+
+    def _taken(self) -> pa.Table:
+        """What is held as one table, every column in one piece: where pieces end Parquet may begin a new page."""
         table = pa.concat_tables(self._held)
+        if self._mapped:
+            columns = (table.select([i]).combine_chunks() for i in range(table.num_columns))
+            table = spill.beside_each_other(columns, self.path.parent)
+        else:
+            table = table.combine_chunks()
+        self._held, self._mapped, self._rows = [], 0, 0
+        return table
+
+    def _flush(self) -> None:
+        table = self._taken()
         if self._file is None:
             options = _options(table.schema)
             # Classes and row numbers shrink to a byte or less a row; in one row group the bytes are those of dvc.lock.
@@ -294,7 +343,6 @@ class Writer:
                 options["column_encoding"] = {ROW: "DELTA_BINARY_PACKED"}
             self._file = pq.ParquetWriter(self.path, table.schema, **options)
         self._file.write_table(table, ROWS)
-        self._held, self._rows = [], 0
 
 
 def _options(schema: pa.Schema) -> dict:
@@ -314,6 +362,13 @@ def write(table: pa.Table, path: str | Path, facts: Facts | None = None) -> None
     with writing(path, facts) as writer:
         writer.write(table)
         writer.finish()
+
+
+def take(rows: Stored, numbers: np.ndarray, folder: str | Path) -> pa.Table:
+    """Rows of a table in any order; on the disk if they do not fit in memory, and then made column by column."""
+    if spill.passes(2 * rows.row_size() * len(rows)):
+        return rows.read().take(numbers)
+    return spill.beside_each_other((rows.read([name]).take(numbers) for name in rows.column_names), folder)
 
 
 def targets(table: pa.Table | Stored, facts: Facts) -> np.ndarray:

@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from stages import encoding
-from stages.encoding import Category, Encoding, Number
+from stages import encoding, resources, table
+from stages.encoding import Category, Encoding, Number, check, fit, unseen
 from stages.errors import UserError
 from stages.table import Facts
 
@@ -276,3 +276,124 @@ def test_rows_encode_alike_whatever_stands_beside_them():
     whole = encoding.encode(code, table)
     for i in range(4):
         np.testing.assert_array_equal(encoding.encode(code, table.slice(i, 1))[0], whole[i])
+
+
+# ---- piece by piece
+
+
+@pytest.fixture
+def little_memory(monkeypatch):
+    """Columns come in pieces of 1,024 or 2,048 rows, and few different texts fit at a time."""
+
+    def begin():
+        monkeypatch.setattr(resources, "available_memory", lambda root="/": 200_000)
+        monkeypatch.setattr(encoding, "ROWS", 2000)
+        monkeypatch.setattr(encoding, "MANY", 16)
+
+    return begin
+
+
+def big(n=9000):
+    rng = np.random.default_rng(5)
+    odd = rng.normal(size=n) ** 5
+    odd[rng.integers(0, n, 50)] = np.nan
+    odd[[3, 7000]] = np.inf, -np.inf
+    few = pa.array(rng.choice(["a", "b", "c ", "rare", "NA"], n, p=[0.5, 0.3, 0.1, 0.0003, 0.0997]))
+    many = pa.array([f"k{number % 150}" for number in rng.integers(0, 900, n)])
+    late = np.where(np.arange(n) < n - 1, 7, 8)
+    return pa.table(
+        {
+            "normal": rng.normal(size=n),
+            "odd": odd,
+            "equal": np.where(np.arange(n) % 10 == 0, rng.normal(size=n), 2.5),
+            "negative zero": np.where(rng.random(n) < 0.5, -0.0, rng.integers(-3, 3, n)),
+            "empty": pa.nulls(n, pa.float32()),
+            "constant": pa.array([3.5] * n),
+            "late": late,
+            "number": rng.permutation(n) + 10**15,
+            "nearly": np.r_[np.arange(n - 1), 0],
+            "gaps": pa.array(rng.permutation(n), mask=rng.random(n) < 0.9),
+            "when": pa.array(rng.integers(0, 10**9, n), pa.timestamp("s")),
+            "few": few,
+            "categorical": few.dictionary_encode(),
+            "many": many,
+            "name": [f"person {i} of {n}" for i in range(n)],
+            "all": ["one"] * n,
+            "nothing": pa.array(["", " ", None] * (n // 3)),
+            "y": rng.integers(0, 2, n),
+        }
+    )
+
+
+def test_a_column_in_pieces_is_fitted_as_one_in_memory(tmp_path, little_memory):
+    whole, facts = big(), Facts("y", [0, 1], [1, 1], None)
+    table.write(whole, tmp_path / "t.parquet")
+    expected = fit(whole, facts, "robust")
+    lines = unseen(expected, shifted := altered(whole))
+    little_memory()
+    stored = table.read_source(tmp_path / "t.parquet")
+    assert max(len(piece) for piece in stored.groups()) == 1024
+    assert fit(stored, facts, "robust") == expected
+    assert {left.name: left.why for left in expected.left_out} == {
+        "empty": "it is empty",
+        "constant": "it is 3.5 in every training row",
+        "number": "an identifier: whole numbers, different on every row",
+        "gaps": "an identifier: whole numbers, different on every row",
+        "name": "free text: 9000 different values in 9000 rows",
+        "all": "it is 'one' in every training row",
+        "nothing": "it is empty",
+    }
+    table.write(shifted, tmp_path / "new.parquet")
+    assert unseen(expected, table.read_source(tmp_path / "new.parquet")) == lines
+    assert [line.split(":")[0] for line in lines] == ["normal", "odd", "late", "late", "few", "many"]
+    assert "few: 4000 never seen in training ('other ', 'n0', 'n1')" in lines
+    check(stored, "y")
+
+
+def altered(rows):
+    n = len(rows)
+    few = ["other "] * 50 + [f"n{i}" for i in range(3950)] + ["a"] * (n - 4000)
+    changes = {"normal": np.full(n, 99.0), "late": pa.array([None, 99] * (n // 2)), "few": few, "many": ["k1000"] * n}
+    for name, values in changes.items():
+        rows = rows.set_column(rows.column_names.index(name), name, pa.array(values))
+    return rows
+
+
+@pytest.mark.parametrize("kind", ["normal", "equal", "few", "infinite", "tiny"])
+def test_places_are_found_by_counting_as_by_sorting(kind):
+    rng = np.random.default_rng(1)
+    values = {
+        "normal": rng.normal(size=5000) * 10.0 ** rng.integers(-300, 300, 5000),
+        "equal": np.full(5000, -1.5),
+        "few": rng.integers(-2, 3, 5000) * 1.0,
+        "infinite": np.where(rng.random(5000) < 0.3, np.inf, rng.normal(size=5000)),
+        "tiny": rng.integers(-5, 5, 5000) * 5e-324,
+    }[kind]
+    ordered = np.sort(values[np.isfinite(values)])
+    places = {0, 1, len(ordered) // 4, len(ordered) // 2, len(ordered) - 1}
+    found = encoding._selected(encoding.Column(pa.table({"x": values}), "x"), places)
+    assert found == {place: ordered[place] for place in places}
+
+
+def test_columns_in_pieces_are_refused_as_in_memory(tmp_path, little_memory):
+    n = 9000
+    texts = [str(i) for i in range(n)]
+    texts[5000:5006] = ["x", "y", "z", "x", "y", "z"]
+    past = np.arange(n) + 2**53
+    past[8000] = past[10]
+    missing = np.where(np.arange(n) == 6000, np.nan, np.arange(n) / 7)
+    large = np.where(np.arange(n) == 6000, 1e39, np.arange(n) / 7)
+    for name, values in {"text": texts, "past": past, "missing": missing, "large": large}.items():
+        rows = pa.table({name: values, "y": [0, 1] * (n // 2)})
+        table.write(rows, tmp_path / f"{name}.parquet")
+    little_memory()
+    for name, words in {
+        "text": r"numbers and 6 cells of text \('x' in row 5000, 'y' in row 5001, .*'y' in row 5004, \.\.\.\)",
+        "past": r"is 9007199254740993 in row 1, past 2\^53",
+        "missing": r"has 1 missing values in the training part \(first in its row 6000\)",
+        "large": r"'large' is 1e\+39 in row 6000",
+    }.items():
+        stored = table.read_source(tmp_path / f"{name}.parquet")
+        with pytest.raises(UserError, match=words):
+            check(stored, "y")
+            fit(stored, Facts("y", [0, 1], [1, 1], None), "raw")
