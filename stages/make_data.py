@@ -1,9 +1,9 @@
 """First stage: the table that everything else is about.
 
-Reads make_data.source (a .csv, .csv.gz or .parquet table, or a .py file that makes one), checks it, and writes the rows
-that have a target to data/dataset.parquet, columns as they came without those of make_data.drop, with the table's
-facts: target, classes, and where the stream of random numbers stands. A generator's or a Parquet table goes through a
-row group at a time; a CSV, whose checks need its text, is read whole.
+Reads make_data.source (a .csv, .csv.gz or .parquet table, a folder of Parquet files, or a .py file that makes a table),
+checks it, and writes the rows that have a target to data/dataset.parquet, columns as they came without those of
+make_data.drop, with the table's facts: target, classes, and where the stream of random numbers stands. A generator's or
+a Parquet table goes through a row group at a time; a CSV, whose checks need its text, is read whole.
 
     python -m stages.make_data
 """
@@ -21,7 +21,7 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from stages import encoding, params, resources, stream, table
+from stages import encoding, folder, params, resources, stream, table
 from stages.errors import UserError, run
 from stages.table import ROW, Facts
 
@@ -35,7 +35,7 @@ def main() -> None:
     settings = params.read()
     source, target, drop = settings.make_data.source, settings.make_data.target, settings.make_data.drop
     generator = stream.seeded(settings.seed) if source.endswith(".py") else None
-    rows = generate(source, settings.make_data, generator) if generator else table.read_source(source, texts=[target])
+    rows = generate(source, settings.make_data, generator) if generator else folder.read_source(source, texts=[target])
     if isinstance(rows, table.Stored):
         resources.check_disk("make_data", rows.nbytes, "data", f"the rows of {source}")
     with table.writing("data/dataset.parquet") as writer:

@@ -1,8 +1,8 @@
 """Predict on new rows: the label and a probability for every class, from the model file alone.
 
-Reads a table (.csv, .csv.gz or .parquet) that has the model's feature columns, in any order, with or without others;
-writes a table with a line per row, in the same order: `_row` (its number, from 0), `predicted`, and `probability of ...
-for each class. Says what the new rows have that the training rows had not.
+Reads a table (.csv, .csv.gz, .parquet or a folder of Parquet files) that has the model's feature columns, in any order,
+with or without others; writes a table with a line per row, in the same order: `_row` (its number, from 0), `predicted`,
+and `probability of ...` for each class. Says what the new rows have that the training rows had not.
 
     python -m stages.predict customers_new.csv --output scored.csv [--ensemble]
 """
@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 
-from stages import encoding, files, kernel, model, scores, table
+from stages import encoding, files, folder, kernel, model, scores, table
 from stages.encoding import Category
 from stages.errors import UserError, run
 from stages.table import ROW
@@ -30,10 +30,12 @@ def main() -> None:
         raise UserError(f"--output {output} must end in .parquet or .csv")
     if output.exists() and Path(arguments.table).exists() and output.samefile(arguments.table):
         raise UserError(f"--output {output} is the table to predict on, and would overwrite it; choose another name")
+    if Path(arguments.table).is_dir() and output.resolve().is_relative_to(Path(arguments.table).resolve()):
+        raise UserError(f"--output {output} is in {arguments.table}, which is read as one table; choose another place")
     saved = model.load(arguments.model)
     card = saved.card
     texts = [column.name for column in card.encoding.columns if isinstance(column, Category)]
-    rows = table.read_source(arguments.table, texts)
+    rows = folder.read_source(arguments.table, texts)
     for line in encoding.unseen(card.encoding, rows):
         print(line)
     weights = saved.weights if arguments.ensemble else {name: array[:1] for name, array in saved.weights.items()}
@@ -50,7 +52,7 @@ def main() -> None:
 def parse() -> argparse.Namespace:
     """The command line."""
     parser = argparse.ArgumentParser(prog="python -m stages.predict", description=__doc__.splitlines()[0])
-    parser.add_argument("table", help="a .csv, .csv.gz or .parquet file with the model's feature columns")
+    parser.add_argument("table", help="a .csv, .csv.gz or .parquet file, or a folder of .parquet files")
     parser.add_argument("--output", required=True, help="the .csv or .parquet file to write")
     parser.add_argument("--ensemble", action="store_true", help="the mean of all networks, not network 0 alone")
     parser.add_argument("--model", default="models/model.safetensors", help="the model file (%(default)s)")

@@ -28,6 +28,7 @@ from stages.files import replacing
 
 ROWS = 2**20  # of a row group: so much of a table is in memory at a time
 TEXT = 100  # bytes of a text in Python, beside its letters
+FEW = 2**16  # rows up to which threads take longer to start than to read; a folder may have a thousand such files
 ROW = "_row"  # the row's number in dataset.parquet, from 0; a reserved name
 METADATA_KEY = b"plumbline"
 SUFFIXES = (".parquet", ".csv", ".csv.gz")
@@ -119,7 +120,7 @@ class Stored:
     def read(self, columns: list[str] | None = None) -> pa.Table:
         """The whole table, or some of its columns."""
         with self._reading():
-            return self._file.read(columns).replace_schema_metadata(None)
+            return self._file.read(columns, use_threads=len(self) > FEW).replace_schema_metadata(None)
 
 
 def is_fixed(kind: pa.DataType) -> bool:
