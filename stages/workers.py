@@ -20,6 +20,7 @@ import sys
 import threading
 import time
 import traceback
+import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -53,7 +54,8 @@ class Group:
         self.device = torch.device("cuda", local) if device == "cuda" else torch.device("cpu")
         meeting, waiting = datetime.timedelta(seconds=MEETING), datetime.timedelta(seconds=WAITING)
         with _lost_if_it_fails():
-            self._store, *_ = next(distributed.rendezvous("env://", timeout=meeting))
+            store, *_ = next(distributed.rendezvous("env://", timeout=meeting))
+            self._store = distributed.PrefixStore(room(store, self.rank, self.size), store)
             given = {"store": self._store, "rank": self.rank, "world_size": self.size}
             _one_interface()
             distributed.init_process_group("gloo", timeout=meeting, **given)
@@ -65,7 +67,7 @@ class Group:
         own = self._torch.from_numpy(np.ascontiguousarray(array)).to(self.device)
         every = own.new_empty((self.size * own.numel(),))
         with _lost_if_it_fails():
-            self._distributed.all_gather_into_tensor(every, own.reshape(-1), group=self._arrays)
+            self._distributed.all_gather_single(every, own.reshape(-1), group=self._arrays)
             return every.cpu().numpy().reshape(self.size, *array.shape)
 
     def broadcast(self, value):
@@ -99,6 +101,30 @@ class Group:
                 host, message = json.loads(self._store.get(LAST_WORDS))
                 return message if host == self.host else f"on host {host}: {message}"
         return None
+
+
+def room(store, rank: int, size: int) -> str:
+    """Agree on a name under which the store is empty: torchrun's still has what workers wrote who were lost.
+
+    Each of the others puts up a number of its own, to which the first one answers with the name. A number may be that
+    of a predecessor, so the first one looks again until all have taken the name to themselves.
+    """
+    deadline, own = time.monotonic() + MEETING, uuid.uuid4().hex
+    missing, answered = set(range(1, size)), {}
+    if rank:
+        store.set(f"number of {rank}", own)
+        name = store.get(f"name for {own}").decode()
+        store.set(f"{name} taken by {rank}", "")
+        return name
+    while missing and time.monotonic() < deadline:
+        for other in missing:
+            number = f"number of {other}"
+            if store.check([number]) and answered.get(other) != (answer := store.get(number).decode()):
+                store.set(f"name for {answer}", own)
+                answered[other] = answer
+        missing = {other for other in missing if not store.check([f"{own} taken by {other}"])}
+        time.sleep(0.01)
+    return own
 
 
 def run(main: Callable[[Group | None], None], module: str, device: Callable[[], str]) -> None:
