@@ -45,7 +45,7 @@ def launch(options: str, module: str) -> None:
     from torch.distributed import run
 
     if "LOGLEVEL" not in os.environ:
-        logging.getLogger("torch.distributed").setLevel(logging.CRITICAL)
+        logging.disable(logging.CRITICAL)
     arguments = parsed(run.get_args_parser(), options, module)
     try:
         local = run.determine_local_world_size(arguments.nproc_per_node)

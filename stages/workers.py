@@ -14,6 +14,7 @@ import contextlib
 import datetime
 import json
 import os
+import shutil
 import signal
 import socket
 import sys
@@ -141,7 +142,7 @@ def run(main: Callable[[Group | None], None], module: str, device: Callable[[], 
 
 def _work(main: Callable[[Group | None], None], device: Callable[[], str]) -> None:
     launcher, _, folder = os.environ.get(LAUNCHER, "").partition(":")
-    _end_with(int(launcher or os.getppid()))
+    _end_with(int(launcher or os.getppid()), folder)
     for number in (signal.SIGINT, signal.SIGTERM):  # a terminal interrupts everyone, and torchrun then its workers
         signal.signal(number, _quietly)
     group, began = None, time.monotonic()
@@ -186,8 +187,8 @@ def _complaint(work: Callable[[], None]) -> str | None:
     try:
         errors.run(work)
     except SystemExit as end:
-        if not isinstance(end.code, str):
-            raise
+        if not isinstance(end.code, str):  # a signal; gloo's threads do not take part in an orderly end
+            os._exit(end.code)
         return end.code.removeprefix("error: ")
     except Lost:
         raise
@@ -204,12 +205,13 @@ def _quietly(number: int, frame) -> None:
     sys.exit(128 + number)
 
 
-def _end_with(launcher: int) -> None:
-    """End when the launcher has gone, however it went."""
+def _end_with(launcher: int, folder: str) -> None:
+    """End when the launcher has gone, however it went, and clear up after it."""
 
     def watch() -> None:
         while os.getppid() == launcher:
             time.sleep(1)
+        shutil.rmtree(folder, ignore_errors=True)
         os._exit(LOST)
 
     threading.Thread(target=watch, daemon=True).start()
