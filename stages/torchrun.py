@@ -24,6 +24,7 @@ import socket
 import struct
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -34,16 +35,17 @@ from stages.workers import LAST_WORDS, LAUNCHER, LOST, MEETING, TORCHRUN
 RESTARTS = 3
 LAST_CALL = 10  # seconds that the least number of hosts waits for more, up to the most
 GOODBYE = 5  # seconds that workers have for ending when they are told to
+ANSWERED = 5  # seconds in which a rendezvous that is one answers
 PORT = 29400  # torchrun's own
 
 
 def launch(options: str, module: str) -> None:
     """Run `python -m module` as workers until they end; a UserError says why they did not end well."""
-    os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")  # its warnings tell every attempt to connect
+    os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "FATAL")  # it logs what it raises, and every attempt to connect
     from torch.distributed import run
 
     if "LOGLEVEL" not in os.environ:
-        logging.getLogger("torch.distributed").setLevel(logging.CRITICAL)
+        logging.disable(logging.CRITICAL)
     arguments = parsed(run.get_args_parser(), options, module)
     try:
         local = run.determine_local_world_size(arguments.nproc_per_node)
@@ -160,10 +162,18 @@ def wait_for(host: str, port: int) -> None:
             where = f"{host} does not answer on port {port} ({why}) within {MEETING} s"
             raise UserError(f"{where}; start the stage there too, or let this host through, and try again") from None
         time.sleep(0.5)
-    try:
-        TCPStore(host, port, is_master=False, wait_for_workers=False, timeout=datetime.timedelta(seconds=5))
-    except DistError:
-        raise UserError(taken(host, port)) from None
+    answered = []
+
+    def ask() -> None:
+        with contextlib.suppress(DistError):
+            seconds = datetime.timedelta(seconds=ANSWERED)
+            answered.append(TCPStore(host, port, is_master=False, wait_for_workers=False, timeout=seconds))
+
+    asking = threading.Thread(target=ask, daemon=True)  # which a program that listens and says nothing keeps for ever
+    asking.start()
+    asking.join(ANSWERED)
+    if not answered:
+        raise UserError(f"{TORCHRUN}: {taken(host, port)}")
 
 
 def taken(host: str, port: int) -> str:

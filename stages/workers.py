@@ -14,12 +14,14 @@ import contextlib
 import datetime
 import json
 import os
+import shutil
 import signal
 import socket
 import sys
 import threading
 import time
 import traceback
+import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -53,7 +55,8 @@ class Group:
         self.device = torch.device("cuda", local) if device == "cuda" else torch.device("cpu")
         meeting, waiting = datetime.timedelta(seconds=MEETING), datetime.timedelta(seconds=WAITING)
         with _lost_if_it_fails():
-            self._store, *_ = next(distributed.rendezvous("env://", timeout=meeting))
+            store, *_ = next(distributed.rendezvous("env://", timeout=meeting))
+            self._store = distributed.PrefixStore(room(store, self.rank, self.size), store)
             given = {"store": self._store, "rank": self.rank, "world_size": self.size}
             _one_interface()
             distributed.init_process_group("gloo", timeout=meeting, **given)
@@ -65,7 +68,7 @@ class Group:
         own = self._torch.from_numpy(np.ascontiguousarray(array)).to(self.device)
         every = own.new_empty((self.size * own.numel(),))
         with _lost_if_it_fails():
-            self._distributed.all_gather_into_tensor(every, own.reshape(-1), group=self._arrays)
+            self._distributed.all_gather_single(every, own.reshape(-1), group=self._arrays)
             return every.cpu().numpy().reshape(self.size, *array.shape)
 
     def broadcast(self, value):
@@ -101,6 +104,30 @@ class Group:
         return None
 
 
+def room(store, rank: int, size: int) -> str:
+    """Agree on a name under which the store is empty: torchrun's still has what workers wrote who were lost.
+
+    Each of the others puts up a number of its own, to which the first one answers with the name. A number may be that
+    of a predecessor, so the first one looks again until all have taken the name to themselves.
+    """
+    deadline, own = time.monotonic() + MEETING, uuid.uuid4().hex
+    missing, answered = set(range(1, size)), {}
+    if rank:
+        store.set(f"number of {rank}", own)
+        name = store.get(f"name for {own}").decode()
+        store.set(f"{name} taken by {rank}", "")
+        return name
+    while missing and time.monotonic() < deadline:
+        for other in missing:
+            number = f"number of {other}"
+            if store.check([number]) and answered.get(other) != (answer := store.get(number).decode()):
+                store.set(f"name for {answer}", own)
+                answered[other] = answer
+        missing = {other for other in missing if not store.check([f"{own} taken by {other}"])}
+        time.sleep(0.01)
+    return own
+
+
 def run(main: Callable[[Group | None], None], module: str, device: Callable[[], str]) -> None:
     """Run a stage's `main` in the part that this process has; module and device() (cpu or cuda) are the stage's."""
     if "TORCHELASTIC_RUN_ID" in os.environ:
@@ -115,7 +142,7 @@ def run(main: Callable[[Group | None], None], module: str, device: Callable[[], 
 
 def _work(main: Callable[[Group | None], None], device: Callable[[], str]) -> None:
     launcher, _, folder = os.environ.get(LAUNCHER, "").partition(":")
-    _end_with(int(launcher or os.getppid()))
+    _end_with(int(launcher or os.getppid()), folder)
     for number in (signal.SIGINT, signal.SIGTERM):  # a terminal interrupts everyone, and torchrun then its workers
         signal.signal(number, _quietly)
     group, began = None, time.monotonic()
@@ -160,8 +187,8 @@ def _complaint(work: Callable[[], None]) -> str | None:
     try:
         errors.run(work)
     except SystemExit as end:
-        if not isinstance(end.code, str):
-            raise
+        if not isinstance(end.code, str):  # a signal; gloo's threads do not take part in an orderly end
+            os._exit(end.code)
         return end.code.removeprefix("error: ")
     except Lost:
         raise
@@ -178,12 +205,13 @@ def _quietly(number: int, frame) -> None:
     sys.exit(128 + number)
 
 
-def _end_with(launcher: int) -> None:
-    """End when the launcher has gone, however it went."""
+def _end_with(launcher: int, folder: str) -> None:
+    """End when the launcher has gone, however it went, and clear up after it."""
 
     def watch() -> None:
         while os.getppid() == launcher:
             time.sleep(1)
+        shutil.rmtree(folder, ignore_errors=True)
         os._exit(LOST)
 
     threading.Thread(target=watch, daemon=True).start()
