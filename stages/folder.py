@@ -14,7 +14,7 @@ from urllib.parse import unquote
 
 import pyarrow as pa
 
-from stages import table
+from stages import spill, table
 from stages.errors import UserError
 
 MISSING = "__HIVE_DEFAULT_PARTITION__"  # what all of them write where a partition's value is missing
@@ -71,6 +71,7 @@ class Folder(table.Stored):
 
     def groups(self, rows: int = table.ROWS, columns: list[str] | None = None) -> Iterator[pa.Table]:
         """The table, or some of its columns, in pieces of so many rows wherever the files end; at least one."""
+        rows = spill.rows_at_a_time(self.row_size(columns), min(rows, max(len(self), 1)))
         waiting, count = [], 0
         for piece in self._pieces(rows, self.column_names if columns is None else columns):
             while count + len(piece) > rows:
@@ -83,7 +84,10 @@ class Folder(table.Stored):
 
     def read(self, columns: list[str] | None = None) -> pa.Table:
         """The whole table, or some of its columns."""
-        return next(self.groups(max(len(self), 1), columns))
+        return _joined(list(self._pieces(table.ROWS, self.column_names if columns is None else columns)))
+
+    def _first_rows(self, columns: list[str]) -> pa.Table:
+        return next(self._pieces(1024, columns))
 
     def _pieces(self, rows: int, columns: list[str]) -> Iterator[pa.Table]:
         """The files' rows, at most so many at a time, with the partitions' columns and the whole table's types."""
