@@ -26,7 +26,7 @@ WARM_UP = 3  # steps before a capture, as in PyTorch's notes: cuBLAS and the all
 
 def check_device(device: str) -> None:
     """A UserError where `device` is cuda and there is none."""
-    if device == "cuda" and not torch.cuda.is_available():
+    if torch.device(device).type == "cuda" and not torch.cuda.is_available():
         if torch.version.cuda is None and torch.version.hip is None:
             why, remedy = "is a build for the CPU alone", "install PyTorch with CUDA"
         else:

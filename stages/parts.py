@@ -42,8 +42,8 @@ def _together(rows: int, settings: Train) -> int:
 
 
 def _orders(rows: int, settings: Train) -> int:
-    """Bytes of what is known of every row: its place in every network's order and, with train.held_out, its part."""
-    return (20 if settings.held_out else 4) * rows * _together(rows, settings)
+    """Bytes of what is known of every row: its place in every network's order, its window, with held_out its part."""
+    return (20 if settings.held_out else 6) * rows * _together(rows, settings)
 
 
 def encoded(part: Stored, watched: Stored, facts: Facts, fitted: Encoding, settings: Train, group=None) -> list[Part]:

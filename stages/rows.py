@@ -97,7 +97,7 @@ class Rows:
 
 def _found(order: np.ndarray, rows: int) -> tuple[np.ndarray, np.ndarray]:
     """np.unique with its inverse, of numbers of so many rows; of most of them without sorting."""
-    if order.size < rows // 8:
+    if order.size < rows // 4:
         return np.unique(order, return_inverse=True)
     there = np.zeros(rows, bool)
     there[order] = True

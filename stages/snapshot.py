@@ -45,6 +45,58 @@ class Progress(msgspec.Struct):
         named = [*self.trained, *self.epochs, *([self.best.weights] if self.best else [])]
         return sum(array.nbytes for array in [*self.state, *(each for some in named for each in some.values())])
 
+    def fits(self, weights: dict[str, np.ndarray], settings, together: int) -> bool:
+        """Whether the loop can go on from here: every number in its range, every array of the shape it has there.
+
+        weights: the initial ones of all networks, of which so many train together; settings: the train section.
+        """
+        networks = len(weights["net.0.bias"])
+        return (
+            0 <= self.first < networks
+            and self.first % together == 0
+            and 1 <= self.epoch <= settings.epochs
+            and self._best_fits(weights, min(together, networks - self.first), settings.patience)
+            and len(self.trained) == self.first // together
+            and all(_like(weights, group, together) for group in self.trained)
+            and self._history_fits(weights, settings)
+        )
+
+    def _best_fits(self, weights: dict[str, np.ndarray], size: int, patience: int) -> bool:
+        """That of the `size` networks in training, of which one at least goes on."""
+        best = self.best
+        if best is None or best.patience != patience or not _like(weights, best.weights, size):
+            return False
+        kinds = [(array.dtype, array.shape) for array in (best.loss, best.epoch)]
+        if kinds != [(np.float64, (size,)), (np.int64, (size,))] or best.running.dtype != np.int64:
+            return False
+        going_on = np.isin(np.arange(size), best.running)
+        parameters = sum(array[0].size for array in weights.values())
+        state = [((going_on.sum(), width), kind) for width, kind in [(parameters, np.float32)] * 3 + [(2, np.float64)]]
+        return (
+            bool(going_on.any() if patience else going_on.all())
+            and np.array_equal(best.running, np.flatnonzero(going_on))
+            and bool((best.epoch >= 1).all() and (best.epoch <= self.epoch).all())
+            and bool((best.epoch[going_on] > self.epoch - max(patience, 1)).all())
+            and [(array.shape, array.dtype) for array in self.state] == state
+        )
+
+    def _history_fits(self, weights: dict[str, np.ndarray], settings) -> bool:
+        """Network 0's members' epochs: all so far while one of them runs, and the kept one once all have ended."""
+        count, patience = settings.members, settings.patience
+        behind, first_runs = len(self.history) // count, self.first == 0 and self.best.running[0] < count
+        by_epoch = [self.history[e * count : (e + 1) * count] for e in range(behind)]
+        columns = {"epoch", "train_loss", "train_accuracy"} | ({"validation_loss"} if patience else set())
+        return (
+            1 <= behind <= (self.epoch if self.first == 0 else settings.epochs)
+            and (behind == self.epoch or not first_runs)
+            and len(self.history) == behind * count
+            and [max(row.get("epoch", 0) for row in rows) for rows in by_epoch] == list(range(1, behind + 1))
+            and all(row.keys() == self.history[0].keys() >= columns for row in self.history)
+            and len(self.epochs) == 1
+            and _like(weights, self.epochs[0], behind * count)
+            and (1 <= self.kept <= behind if self.first else self.kept == 0)
+        )
+
 
 class Keeper:
     """Finds, keeps and drops the snapshot of one training: that of these parameters, files and arrays, by this code."""
@@ -137,6 +189,12 @@ def _files(given: Sequence[Path | np.ndarray]) -> list[tuple[int, int, int]]:
     """What tells a file from one that took its place."""
     states = [each.stat() for each in given if isinstance(each, Path)]
     return [(state.st_ino, state.st_size, state.st_mtime_ns) for state in states]
+
+
+def _like(weights: dict[str, np.ndarray], arrays: dict[str, np.ndarray], networks: int) -> bool:
+    """Whether the arrays are weights of so many networks."""
+    shapes = {name: (array.dtype, (networks, *array.shape[1:])) for name, array in weights.items()}
+    return {name: (array.dtype, array.shape) for name, array in arrays.items()} == shapes
 
 
 def restore(state: Sequence[np.ndarray], kept: Sequence[np.ndarray]) -> None:

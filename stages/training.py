@@ -42,7 +42,7 @@ def train(
     0; group: a workers.Group, all of whose workers call this alike (but the first alone has a keeper), or None.
     """
     together = at_a_time(len(data[1]), settings.members)
-    run = keeper.find(lambda run: fits(run, weights, settings, together)) if keeper else Progress()
+    run = keeper.find(lambda run: run.fits(weights, settings, together)) if keeper else Progress()
     run = group.broadcast(run) if group else run
     if run.epoch:
         advance(run.first * settings.epochs + len(run.state[0]) * run.epoch, None)
@@ -88,49 +88,6 @@ def units(rows: int, settings) -> int:
 def at_a_time(rows: int, members: int) -> int:
     """As many networks as have their shuffled row numbers fit; with the default table that is all of them."""
     return max(SHUFFLED_ROWS // (rows * members), 1) * members
-
-
-def fits(run: Progress, weights: dict[str, np.ndarray], settings, together: int) -> bool:
-    """Whether the loop can go on from here: every number in its range, every array of the shape it has there."""
-
-    def like(arrays: dict[str, np.ndarray], networks: int) -> bool:
-        shapes = {name: (array.dtype, (networks, *array.shape[1:])) for name, array in weights.items()}
-        return {name: (array.dtype, array.shape) for name, array in arrays.items()} == shapes
-
-    networks, best = len(weights["net.0.bias"]), run.best
-    if not (0 <= run.first < networks and run.first % together == 0 and 1 <= run.epoch <= settings.epochs and best):
-        return False
-    size, parameters = min(together, networks - run.first), sum(array[0].size for array in weights.values())
-    kinds = [(array.dtype, array.shape) for array in (best.loss, best.epoch)]
-    if kinds != [(np.float64, (size,)), (np.int64, (size,))] or best.running.dtype != np.int64:
-        return False
-    going_on = np.isin(np.arange(size), best.running)
-    state = [((going_on.sum(), width), kind) for width, kind in [(parameters, np.float32)] * 3 + [(2, np.float64)]]
-    count = settings.members
-    behind, first_runs = len(run.history) // count, run.first == 0 and going_on[:count].any()
-    by_epoch = [run.history[e * count : (e + 1) * count] for e in range(behind)]
-    columns = {"epoch", "train_loss", "train_accuracy"} | ({"validation_loss"} if settings.patience else set())
-    return (
-        best.patience == settings.patience
-        and going_on.any()
-        and np.array_equal(best.running, np.flatnonzero(going_on))
-        and (best.epoch[going_on] > run.epoch - max(settings.patience, 1)).all()
-        and (settings.patience > 0 or going_on.all())
-        and (best.epoch >= 1).all()
-        and (best.epoch <= run.epoch).all()
-        and [(array.shape, array.dtype) for array in run.state] == state
-        and like(best.weights, size)
-        and len(run.trained) == run.first // together
-        and all(like(group, together) for group in run.trained)
-        and 1 <= behind <= (run.epoch if run.first == 0 else settings.epochs)
-        and (behind == run.epoch or not first_runs)
-        and len(run.history) == behind * count
-        and [max(row.get("epoch", 0) for row in rows) for rows in by_epoch] == list(range(1, behind + 1))
-        and all(row.keys() == run.history[0].keys() >= columns for row in run.history)
-        and len(run.epochs) == 1
-        and like(run.epochs[0], behind * count)
-        and (1 <= run.kept <= behind if run.first else run.kept == 0)
-    )
 
 
 def rows_of(own, data, watch, seeds: np.ndarray, running: np.ndarray) -> tuple[np.ndarray, tuple]:
@@ -190,7 +147,7 @@ def trainer_for(settings, data, weights, group=None):
     if settings.device == "cuda":
         from stages import batched
 
-        return batched.Trainer(*given, settings.device, group)
+        return batched.Trainer(*given, str(group.device) if group else settings.device, group)  # a GPU a worker
     if settings.engine == "torch":
         from stages import network
 

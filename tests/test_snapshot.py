@@ -301,7 +301,7 @@ def test_senseless_numbers_under_the_right_key_are_not_gone_on_from(tmp_path, mo
     with pytest.raises(Killed):
         training.train(*arguments, killed_after(5), keeper_for(path, data, weights, shuffles, patient))
     keeper = keeper_for(path, data, weights, shuffles, patient)
-    run = keeper.find(lambda run: training.fits(run, weights, patient, 2))
+    run = keeper.find(lambda run: run.fits(weights, patient, 2))
     assert (run.first, run.epoch, run.kept, len(run.trained)) == (2, 2, 3, 1)
     (name, value), best = *change.items(), run.best
     owner, name = {
