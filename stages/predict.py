@@ -20,7 +20,7 @@ from stages.encoding import Category
 from stages.errors import UserError, run
 from stages.table import ROW
 
-ROWS_AT_A_TIME = 65_536  # so that all networks' probabilities of a large table need no memory of their own
+PROBABILITIES = 2**21  # of all networks at a time (8 MiB), so that those of a large table need no memory of their own
 
 
 def main() -> None:
@@ -63,8 +63,9 @@ def parse() -> argparse.Namespace:
 
 def probabilities(x: np.ndarray, weights: dict[str, np.ndarray]) -> np.ndarray:
     """The mean probability of the networks, one column a class: float64 (n, classes)."""
-    starts = range(0, max(len(x), 1), ROWS_AT_A_TIME)
-    batches = [scores.ensemble(kernel.probabilities(x[i : i + ROWS_AT_A_TIME], weights)) for i in starts]
+    rows = max(PROBABILITIES // weights["net.2.bias"].size, 1)
+    starts = range(0, max(len(x), 1), rows)
+    batches = [scores.ensemble(kernel.probabilities(x[i : i + rows], weights)) for i in starts]
     return scores.by_class(np.concatenate(batches))
 
 
