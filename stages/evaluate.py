@@ -6,16 +6,20 @@ that every network gives to every row), metrics/evaluate.json and the points of 
     python -m stages.evaluate
 """
 
+import functools
 import math
+from collections.abc import Callable
 
 import numpy as np
 import pyarrow as pa
 
-from stages import curves, encoding, files, kernel, model, params, resources, scores, table
+from stages import curves, encoding, files, kernel, model, params, resources, scores, spill, table
 from stages.errors import UserError, run
 from stages.table import ROW
 
 PROBABILITIES = 2**24  # most probabilities of all epochs held at once (64 MiB an output)
+UNIT = 2**13  # rows whose losses are added up at a time, in whatever pieces they come
+FOLDER = "metrics"  # for what of every row does not fit in memory
 
 
 def main() -> None:
@@ -23,7 +27,6 @@ def main() -> None:
     saved, after = model.load("models/model.safetensors"), model.load("models/epochs.safetensors")
     if (saved.sizes, saved.card) != (after.sizes, after.card):
         raise UserError("models/model.safetensors and models/epochs.safetensors are of two trainings; run `dvc repro`")
-    epochs = after.weights
     card, batch_size = saved.card, settings.evaluate.batch_size
     parts = {}
     for part in ("validation", "test"):
@@ -32,25 +35,28 @@ def main() -> None:
             raise UserError(f"data/{part}.parquet and the model have different classes; run `dvc repro`")
     n, (networks, k) = len(parts["test"]), saved.weights["net.2.bias"].shape
     rows, row = sum(map(len, parts.values())), 4 * networks * k
-    resources.check_memory("evaluate", (row + 56 * networks + 140 * k) * n, "train.replicas or the test part's rows")
     resources.check_disk("evaluate", (row + 20) * rows, "metrics", "train.replicas or the table's rows")
-    probability, target = np.empty((networks, n, k), np.float32), np.empty(n, np.int32)
-    by_epoch = 0.0
+    wide = 3 * row + 4 * card.encoding.width + parts["test"].row_size()  # encoded, scored, and on its way to the file
+    what = f"1024 rows of {card.encoding.width} inputs and {networks} networks"
+    resources.check_piece("evaluate", wide * min(1024, n), what)
+    empty = functools.partial(spill.empty, folder=FOLDER)
+    probability, target = empty((networks, n, k), np.float32), empty(n, np.int32)
+    by_epoch = ByEpoch(after.weights, batch_size)
     with files.together(), table.writing("metrics/predictions.parquet", facts) as writer:
         for part, rows in parts.items():
             first = 0
-            for group in rows.groups():
+            for group in rows.groups(spill.rows_at_a_time(wide, table.ROWS)):
                 x, here = encoding.encode(card.encoding, group, first), slice(first, first + len(group))
                 scored = score(x, saved.weights, batch_size)
                 writer.write(predictions(group, part, scored, card.target))
                 if part == "test":
                     probability[:, here], target[here] = scored, table.targets(group, facts)
-                    by_epoch += epoch_figures(x, target[here], epochs, batch_size) / n
+                    by_epoch.add(x, target[here])
                 first += len(group)
         writer.finish()
-        figures = metrics(probability, target, card.train_counts)
+        figures = metrics(probability, target, card.train_counts, empty)
         files.write_json(files.six_digits(figures), "metrics/evaluate.json")
-        write_plots(by_epoch, probability[0], target, card.classes)
+        write_plots(by_epoch.means(), probability[0], target, card.classes, empty)
     print(f"{n} test rows: accuracy {figures['accuracy']:.3f}, log loss {figures['log_loss']:.4f}")
 
 
@@ -73,57 +79,96 @@ def predictions(rows: pa.Table, part: str, probability: np.ndarray, target: str)
     return pa.table(columns)
 
 
-def epoch_figures(x: np.ndarray, target: np.ndarray, epochs: dict[str, np.ndarray], batch_size: int) -> np.ndarray:
-    """Sums over rows of log loss and right answers, as network 0 was after each epoch: (epochs, 2)."""
-    sums = np.empty((len(epochs["net.0.bias"]), 2))
-    together = max(PROBABILITIES // max(len(x), 1), 1)
-    for first in range(0, len(sums), together):
-        some = {name: array[first : first + together] for name, array in epochs.items()}
-        for i, p in enumerate(score(x, some, batch_size), start=first):
-            sums[i] = scores.log_losses(p, target).sum(), (scores.predicted(p) == target).sum()
-    return sums
+class ByEpoch:
+    """Log loss and accuracy of network 0 as it was after each epoch, of rows that come in pieces.
+
+    Losses are added up UNIT rows at a time, so that the bits do not depend on the pieces.
+    """
+
+    def __init__(self, weights: dict[str, np.ndarray], batch_size: int):
+        self._weights, self._batch_size, self._rows = weights, batch_size, 0
+        self._sums = np.zeros((len(weights["net.0.bias"]), 2))
+        self._losses = np.empty((len(self._sums), UNIT))
+
+    def add(self, x: np.ndarray, target: np.ndarray) -> None:
+        """Go on with these rows: encoded (n, d), class numbers (n,)."""
+        done = 0
+        while done < len(x):
+            filled = self._rows % UNIT
+            n = min(UNIT - filled, len(x) - done)
+            self._score(x[done : done + n], target[done : done + n], self._losses[:, filled : filled + n])
+            done, self._rows = done + n, self._rows + n
+            if filled + n == UNIT:
+                self._sums[:, 0] += [losses.sum() for losses in self._losses]
+
+    def means(self) -> np.ndarray:
+        """Means over all rows: (epochs, 2)."""
+        rest = [losses[: self._rows % UNIT].sum() for losses in self._losses]
+        return np.column_stack([self._sums[:, 0] + rest, self._sums[:, 1]]) / self._rows
+
+    def _score(self, x: np.ndarray, target: np.ndarray, losses: np.ndarray) -> None:
+        together = max(PROBABILITIES // len(x), 1)
+        for first in range(0, len(losses), together):
+            some = {name: array[first : first + together] for name, array in self._weights.items()}
+            for i, p in enumerate(score(x, some, self._batch_size), start=first):
+                losses[i] = scores.log_losses(p, target)
+                self._sums[i, 1] += (scores.predicted(p) == target).sum()
 
 
-def metrics(probability: np.ndarray, target: np.ndarray, train_counts: list[int]) -> dict:
+def metrics(probability: np.ndarray, target: np.ndarray, train_counts: list[int], empty: Callable = np.empty) -> dict:
     """Figures of network 0, of always answering the training shares, and of all networks: of their mean probability
     (the ensemble), and the mean of their figures with its interval (replicas).
 
-    probability: float32 (R, n, k); target: class numbers (n,). A metric that is not defined is left out.
+    probability: float32 (R, n, k); target: class numbers (n,). A metric that is not defined is left out. Metric after
+    metric, so that the contributions of one at a time are there; `empty` makes what is of every row.
     """
-    phi = [scores.contributions(network, target) for network in probability]
-    together = scores.contributions(scores.ensemble(probability), target) if len(phi) > 1 else phi[0]
-    replicas = {}
-    for name in phi[0]:
-        figures = scores.interval(np.stack([network[name] for network in phi]))
+    networks, n, k = probability.shape
+    mean = scores.ensemble(probability, empty) if networks > 1 else None
+    phi, of_mean = empty((networks, n), np.float64), empty(n if networks > 1 else 0, np.float64)
+    network_0, ensemble, replicas = {}, {}, {}
+    for name in scores.defined(target, max(k, 2)):
+        for r in range(networks):
+            scores.contribution(name, probability[r], target, phi[r], empty)
+        network_0[name] = ensemble[name] = abs(float(phi[0].mean()))
+        if networks > 1:
+            ensemble[name] = abs(float(scores.contribution(name, mean, target, of_mean, empty).mean()))
+        figures = scores.interval(phi, empty)
         if name in scores.LOSSES:
             figures = -figures[0], -figures[2], -figures[1]
         bounds = scores.RANGES.get(name, (0.0, 1.0))
         named = zip(("mean", "low", "high"), figures)
         replicas[name] = {end: float(np.clip(value, *bounds)) for end, value in named if math.isfinite(value)}
-    network_0, ensemble = (
-        {name: abs(float(values.mean())) for name, values in each.items()} for each in (phi[0], together)
-    )
     shares = np.array(train_counts) / sum(train_counts)
-    always = np.tile(shares[1:] if len(shares) == 2 else shares, (len(target), 1))
-    baseline = {
-        "accuracy": float((scores.predicted(always) == target).mean()),
-        "log_loss": float(scores.log_losses(always, target).mean()),
-    }
-    return network_0 | {"rows": len(target), "baseline": baseline, "ensemble": ensemble, "replicas": replicas}
+    baseline = always(shares, target, phi[0])
+    return network_0 | {"rows": n, "baseline": baseline, "ensemble": ensemble, "replicas": replicas}
 
 
-def write_plots(by_epoch: np.ndarray, probability: np.ndarray, target: np.ndarray, classes: list) -> None:
+def always(shares: np.ndarray, target: np.ndarray, losses: np.ndarray) -> dict[str, float]:
+    """Accuracy and log loss of the same answer on every row; `losses` (n,) is scratch."""
+    k = len(shares)
+    answer = np.tile(shares[1:] if k == 2 else shares, (k, 1))
+    by_class, right = scores.log_losses(answer, np.arange(k)), 0
+    for here in scores.pieces(len(target)):
+        losses[here] = by_class[target[here]]
+        right += int((scores.predicted(answer[:1]) == target[here]).sum())
+    return {"accuracy": right / len(target), "log_loss": float(losses.mean())}
+
+
+def write_plots(
+    by_epoch: np.ndarray, probability: np.ndarray, target: np.ndarray, classes: list, empty: Callable = np.empty
+) -> None:
     """Network 0's test columns by epoch, its curves and its confusion matrix, as CSV for `dvc plots`."""
     plots = "metrics/plots"
     rows = [(epoch, *figures) for epoch, figures in enumerate(by_epoch.tolist(), start=1)]
     files.write_csv(("epoch", "test_loss", "test_accuracy"), rows, f"{plots}/test_epochs.csv")
-    decided = curves.decisions(probability, target)
-    counted = curves.counts(*decided)
+    decided = curves.decisions(probability, target, empty)
+    counted = curves.counts(*decided, empty)
     files.write_csv(("false_positive_rate", "true_positive_rate"), curves.roc(*counted), f"{plots}/roc.csv")
     files.write_csv(("recall", "precision"), curves.precision_recall(*counted), f"{plots}/precision_recall.csv")
     columns = ("mean_probability", "share_of_positives", "rows")
     files.write_csv(columns, curves.calibration(*decided), f"{plots}/calibration.csv")
-    counts = curves.confusion(scores.predicted(probability), target, len(classes))
+    parts = scores.pieces(len(target))
+    counts = sum(curves.confusion(scores.predicted(probability[i]), target[i], len(classes)) for i in parts)
     cells = [(classes[a], classes[p], int(counts[a, p])) for a in range(len(classes)) for p in range(len(classes))]
     files.write_csv(("actual", "predicted", "rows"), cells, f"{plots}/confusion.csv")
 

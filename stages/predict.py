@@ -15,12 +15,12 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 
-from stages import encoding, files, folder, kernel, model, scores, table
+from stages import encoding, files, folder, kernel, model, resources, scores, spill, table
 from stages.encoding import Category
 from stages.errors import UserError, run
 from stages.table import ROW
 
-ROWS_AT_A_TIME = 65_536  # so that all networks' probabilities of a large table need no memory of their own
+PROBABILITIES = 2**21  # of all networks at a time (8 MiB), so that those of a large table need no memory of their own
 
 
 def main() -> None:
@@ -41,7 +41,9 @@ def main() -> None:
     weights = saved.weights if arguments.ensemble else {name: array[:1] for name, array in saved.weights.items()}
     with writing(output) as write:
         first = 0
-        for group in table.groups(rows):
+        row = 8 * (len(card.classes) + 2) * 3 + 4 * card.encoding.width
+        resources.check_piece("predict", 1024 * row, f"1024 rows of {card.encoding.width} inputs")
+        for group in table.groups(rows, spill.rows_at_a_time(row, table.ROWS)):
             x = encoding.encode(card.encoding, group, first)
             write(predictions(probabilities(x, weights), card.classes, first))
             first += len(x)
@@ -61,8 +63,9 @@ def parse() -> argparse.Namespace:
 
 def probabilities(x: np.ndarray, weights: dict[str, np.ndarray]) -> np.ndarray:
     """The mean probability of the networks, one column a class: float64 (n, classes)."""
-    starts = range(0, max(len(x), 1), ROWS_AT_A_TIME)
-    batches = [scores.ensemble(kernel.probabilities(x[i : i + ROWS_AT_A_TIME], weights)) for i in starts]
+    rows = max(PROBABILITIES // weights["net.2.bias"].size, 1)
+    starts = range(0, max(len(x), 1), rows)
+    batches = [scores.ensemble(kernel.probabilities(x[i : i + rows], weights)) for i in starts]
     return scores.by_class(np.concatenate(batches))
 
 

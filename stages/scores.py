@@ -3,9 +3,13 @@
 Every metric is a mean of contributions phi, one a row, so that one formula gives every interval. For a mean of labels
 or losses phi is the row's own value. ROC AUC has DeLong's placements. Precision, recall and F1 are ratios of means;
 theirs is the ratio plus its influence function, whose mean is zero. Shapes: R networks, n rows, k classes.
+
+Arrays of many rows are made by `empty`, NumPy's or one that puts them on the disk (stages.spill), and filled piece by
+piece. Sums are over whole arrays: NumPy adds in pairs, and so the bits do not depend on the pieces.
 """
 
 import math
+from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
@@ -14,6 +18,8 @@ RANGES = {"log_loss": (0.0, np.inf), "brier": (0.0, 2.0)}  # every other metric 
 LOSSES = ("log_loss", "brier")  # lower is better; phi holds their negatives, so that more is better throughout
 NEAREST_TO_ONE = 2.0**-25  # a float32 of 1.0 stands for any probability this near to it
 SMALLEST = 2.0**-149  # and one of 0.0 for any below the smallest float32
+METRICS = ("accuracy", "log_loss", "brier", "roc_auc", "precision", "recall", "f1")
+PIECE = 2**16  # rows at a time: what is made of them on the way stays in the cache
 
 
 def by_class(probability: np.ndarray) -> np.ndarray:
@@ -24,12 +30,20 @@ def by_class(probability: np.ndarray) -> np.ndarray:
     return np.concatenate([1.0 - probability, probability], axis=-1)
 
 
-def ensemble(probability: np.ndarray) -> np.ndarray:
+def ensemble(probability: np.ndarray, empty: Callable = np.empty) -> np.ndarray:
     """The mean of what R networks say, added up in their order: (R, n, k) -> float32 (n, k)."""
-    total = np.zeros(probability.shape[1:])
-    for network in probability:
-        total += network
-    return (total / len(probability)).astype(np.float32)
+    mean = empty(probability.shape[1:], np.float32)
+    for here in pieces(len(mean)):
+        total = np.zeros(mean[here].shape)
+        for network in probability:
+            total += network[here]
+        mean[here] = total / len(probability)
+    return mean
+
+
+def pieces(n: int, size: int = PIECE) -> list[slice]:
+    """n rows, so many at a time."""
+    return [slice(start, min(start + size, n)) for start in range(0, n, size)]
 
 
 def predicted(probability: np.ndarray) -> np.ndarray:
@@ -49,6 +63,12 @@ def log_losses(probability: np.ndarray, target: np.ndarray) -> np.ndarray:
     return -np.log(np.maximum(true, SMALLEST))
 
 
+def defined(target: np.ndarray, classes: int) -> list[str]:
+    """The metrics that are defined: ROC AUC is not when a class has no row."""
+    all_there = all(any((target[here] == c).any() for here in pieces(len(target))) for c in range(classes))
+    return [name for name in METRICS if all_there or name != "roc_auc"]
+
+
 def contributions(probability: np.ndarray, target: np.ndarray) -> dict[str, np.ndarray]:
     """phi of every metric for one network: {metric: (n,)}, more is better, a metric that is not defined left out.
 
@@ -57,57 +77,110 @@ def contributions(probability: np.ndarray, target: np.ndarray) -> dict[str, np.n
     ROC AUC: macro, one class versus the rest; not defined when a class has no row.
     Precision, recall, F1: macro over classes, 0 where a class has no row to divide by (scikit-learn's zero_division=0).
     """
-    p, answer = by_class(probability), predicted(probability)
-    k = p.shape[1]
-    truth = np.arange(k) == target[:, None]  # (n, k)
-    phi = {"accuracy": (answer == target).astype(np.float64), "log_loss": -log_losses(probability, target)}
-    # Class by class: of many rows a table of all classes would take as much memory as everything else together.
-    errors = [(p[:, c] - truth[:, c]) ** 2 for c in ([1] if k == 2 else range(k))]
-    phi["brier"] = -np.sum(errors, axis=0)
-    if truth.any(axis=0).all():
-        areas = [auc_contributions(p[:, c], truth[:, c]) for c in ([1] if k == 2 else range(k))]
-        phi["roc_auc"] = np.mean(areas, axis=0)
-    chosen = np.arange(k) == answer[:, None]
-    hits = truth & chosen
-    ratios = {
-        "precision": lambda c: (hits[:, c], chosen[:, c]),
-        "recall": lambda c: (hits[:, c], truth[:, c]),
-        "f1": lambda c: (2.0 * hits[:, c], truth[:, c] + 1.0 * chosen[:, c]),
-    }
-    for name, part_and_whole in ratios.items():
-        phi[name] = sum(ratio_contributions(*part_and_whole(c)) for c in range(k)) / k
-    return phi
+    names = defined(target, max(probability.shape[1], 2))
+    return {name: contribution(name, probability, target, np.empty(len(target))) for name in names}
 
 
-def auc_contributions(score: np.ndarray, positive: np.ndarray) -> np.ndarray:
+def contribution(
+    name: str, probability: np.ndarray, target: np.ndarray, out: np.ndarray, empty: Callable = np.empty
+) -> np.ndarray:
+    """phi of one metric as `contributions` has it, into `out` (n,)."""
+    if name == "roc_auc":
+        return _areas(probability, target, out, empty)
+    ratios = _ratios(name, probability, target) if name in ("precision", "recall", "f1") else None
+    for here in pieces(len(target)):
+        p, own = probability[here], target[here]
+        if name == "accuracy":
+            out[here] = predicted(p) == own
+        elif name == "log_loss":
+            out[here] = -log_losses(p, own)
+        elif name == "brier":
+            out[here] = -_squared_errors(p, own)
+        else:
+            answer = predicted(p)
+            terms = [_influence(*_part_and_whole(name, answer, own, c), *ratio) for c, ratio in enumerate(ratios)]
+            out[here] = sum(terms) / len(ratios)
+    return out
+
+
+def _squared_errors(probability: np.ndarray, target: np.ndarray) -> np.ndarray:
+    """The squared errors of the second class of two, or of all classes added up: (n,)."""
+    chosen = range(probability.shape[1]) if probability.shape[1] > 1 else [0]
+    # Column 0 is the second class where there is one column.
+    truths = (target == (c if len(chosen) > 1 else 1) for c in chosen)
+    return sum((probability[:, c].astype(np.float64) - truth) ** 2 for c, truth in zip(chosen, truths))
+
+
+def _areas(probability: np.ndarray, target: np.ndarray, out: np.ndarray, empty: Callable) -> np.ndarray:
+    """`auc_contributions` of the second class of two, or the mean over all classes."""
+    k = probability.shape[1]
+    if k == 1:
+        return auc_contributions(probability[:, 0], _is(1, target, empty), out, empty)
+    area = empty(len(target), np.float64)
+    for c in range(k):
+        auc_contributions(probability[:, c], _is(c, target, empty), area, empty)
+        for here in pieces(len(target)):
+            out[here] = area[here] if c == 0 else out[here] + area[here]
+    for here in pieces(len(target)):
+        out[here] /= k
+    return out
+
+
+def _is(label: int, target: np.ndarray, empty: Callable) -> np.ndarray:
+    truth = empty(len(target), bool)
+    for here in pieces(len(target)):
+        truth[here] = target[here] == label
+    return truth
+
+
+def auc_contributions(
+    score: np.ndarray, positive: np.ndarray, out: np.ndarray | None = None, empty: Callable = np.empty
+) -> np.ndarray:
     """Row by row shares of the area under the ROC curve, (n,); their mean is the area.
 
     DeLong, DeLong and Clarke-Pearson, Biometrics 44 (1988) 837: a positive row's placement V10 is the share of
     negatives it ranks above (ties half), a negative row's V01 the share of positives above it.
     phi = AUC + (n / n1) (V10 - AUC) for positives, AUC + (n / n0) (V01 - AUC) for negatives; both must occur.
     """
-    n, n1 = len(score), np.count_nonzero(positive)
-    order = np.argsort(score, kind="stable")  # the other sort is another code on every CPU
-    score, ones = score[order], np.r_[0, np.cumsum(positive[order])]
-    starts = np.flatnonzero(np.r_[True, score[1:] != score[:-1]])  # of runs of equal scores: below a run, ties half
-    ends = np.r_[starts[1:], n]
-    below = np.empty((2, n))  # the share of negatives, of positives
-    for shares, ranks, count in (
-        (below[0], starts - ones[starts] + ends - ones[ends], n - n1),
-        (below[1], ones[starts] + ones[ends], n1),
-    ):
-        shares[order] = np.repeat(ranks / (2.0 * count), ends - starts)
-    area = below[0][positive].mean()
-    return np.where(positive, area + n / n1 * (below[0] - area), area + n / (n - n1) * ((1.0 - below[1]) - area))
+    from stages import ordering  # Numba, which a comparison of revisions that were not scored does without
+
+    n, n1 = len(score), int(np.count_nonzero(positive))
+    out = empty(n, np.float64) if out is None else out
+    ordering.placements(ordering.ascending(score, empty), positive, n1, out)
+    placed, done = empty(n1, np.float64), 0
+    for here in pieces(n):
+        some = out[here][positive[here]]
+        placed[done : done + len(some)] = some
+        done += len(some)
+    area = placed.mean()
+    for here in pieces(n):
+        of_positive, of_negative = out[here] - area, (1.0 - out[here]) - area
+        out[here] = np.where(positive[here], area + n / n1 * of_positive, area + n / (n - n1) * of_negative)
+    return out
 
 
-def ratio_contributions(part: np.ndarray, whole: np.ndarray) -> np.ndarray:
+def _part_and_whole(name: str, answer: np.ndarray, target: np.ndarray, c: int) -> tuple[np.ndarray, np.ndarray]:
+    """What a class's precision, recall or F1 divides, row by row."""
+    truth, chosen = target == c, answer == c
+    if name == "f1":
+        return 2.0 * (truth & chosen), truth + 1.0 * chosen
+    return truth & chosen, chosen if name == "precision" else truth
+
+
+def _ratios(name: str, probability: np.ndarray, target: np.ndarray) -> list[tuple[float, float]]:
+    """Of each class the mean of what is divided by, and the ratio; their sums are of whole numbers, and so exact."""
+    sums = np.zeros((max(probability.shape[1], 2), 2))
+    for here in pieces(len(target)):
+        answer = predicted(probability[here])
+        for c in range(len(sums)):
+            sums[c] += [values.sum() for values in _part_and_whole(name, answer, target[here], c)]
+    means = (sums / len(target)).tolist()
+    return [(whole, part / whole if whole else 0.0) for part, whole in means]
+
+
+def _influence(part: np.ndarray, whole: np.ndarray, mean: float, ratio: float) -> np.ndarray:
     """Row by row shares of sum(part) / sum(whole): the ratio plus its influence function, (n,); 0 where whole is."""
-    mean = whole.mean()
-    if mean == 0:
-        return np.zeros(len(part))
-    ratio = part.mean() / mean
-    return ratio + (part - ratio * whole) / mean
+    return ratio + (part - ratio * whole) / mean if mean else np.zeros(len(part))
 
 
 class Estimate(NamedTuple):
@@ -153,7 +226,7 @@ class Estimate(NamedTuple):
         return 2.0 * float(stdtr(self.freedom, -abs(self.mean) / math.sqrt(self.variance)))
 
 
-def estimate(phi: np.ndarray) -> Estimate:
+def estimate(phi: np.ndarray, empty: Callable = np.empty) -> Estimate:
     """Mean of phi (R, n) with its variance over both test rows and seeds.
 
     V_row, the variance over rows of the mean over networks / n, and V_seed, that over networks of the mean over rows /
@@ -162,20 +235,33 @@ def estimate(phi: np.ndarray) -> Estimate:
     """
     networks, n = phi.shape
     mean = float(phi.mean())
-    by_row, by_network = phi.mean(axis=0), phi.mean(axis=1)
-    v_row = float(by_row.var(ddof=1)) / n if n > 1 else 0.0
+    by_row, by_network = empty(n, np.float64), np.array([network.mean() for network in phi])
+    for here in pieces(n):
+        by_row[here] = sum(network[here] for network in phi) / networks
+    v_row = _variance(by_row, empty) / n if n > 1 else 0.0
     v_seed = v_both = 0.0
     if networks > 1:
         v_seed = float(by_network.var(ddof=1)) / networks
-        residual = phi - by_row - by_network[:, None] + mean
+        squares = empty((networks, n), np.float64)
+        for here in pieces(n):
+            for r in range(networks):
+                squares[r, here] = (phi[r, here] - by_row[here] - by_network[r] + mean) ** 2
         if n > 1:
-            v_both = float((residual**2).sum()) / ((n - 1) * (networks - 1)) / (n * networks)
+            v_both = float(squares.sum()) / ((n - 1) * (networks - 1)) / (n * networks)
     return Estimate(mean, v_row, v_seed, v_both, networks, n)
 
 
-def interval(phi: np.ndarray) -> tuple[float, float, float]:
+def _variance(values: np.ndarray, empty: Callable) -> float:
+    """`values.var(ddof=1)`, operation by operation, without its arrays."""
+    squares, mean = empty(len(values), np.float64), values.mean()
+    for here in pieces(len(values)):
+        squares[here] = (values[here] - mean) * (values[here] - mean)
+    return float(squares.sum() / (len(values) - 1))
+
+
+def interval(phi: np.ndarray, empty: Callable = np.empty) -> tuple[float, float, float]:
     """Mean of phi (R, n) and its about-95 % interval: (mean, low, high)."""
-    estimated = estimate(phi)
+    estimated = estimate(phi, empty)
     return estimated.mean, *estimated.interval()
 
 
