@@ -25,6 +25,7 @@ from stages import encoding, folder, params, resources, stream, table
 from stages.errors import UserError, run
 from stages.table import ROW, Facts
 
+OUTPUT = "data/dataset.parquet"
 MOST_CLASSES = 100
 MOST_COUNTED = 2**16  # different labels: so many are none, and need no longer be counted
 FEWEST_ROWS = 2  # of a class: one to train on and one to test on
@@ -35,10 +36,14 @@ def main() -> None:
     settings = params.read()
     source, target, drop = settings.make_data.source, settings.make_data.target, settings.make_data.drop
     generator = stream.seeded(settings.seed) if source.endswith(".py") else None
+    if Path(source).resolve() in Path(OUTPUT).resolve().parents:
+        raise UserError(
+            f"make_data.source {source} is a folder that holds what the stages write; put the table elsewhere"
+        )
     rows = generate(source, settings.make_data, generator) if generator else folder.read_source(source, texts=[target])
     if isinstance(rows, table.Stored):
         resources.check_disk("make_data", rows.nbytes, "data", f"the rows of {source}")
-    with table.writing("data/dataset.parquet") as writer:
+    with table.writing(OUTPUT) as writer:
         counts = Counter()
         for group in labelled(rows, source, target, drop):
             writer.write(group)

@@ -122,7 +122,8 @@ GOOD = "a,b,y\n1,2,0\n3,4,1\n5,6,1\n"
         ("t.py", TWINS, ["t.py has 2 columns named 'y'"]),
         ("none.csv", None, ["none.csv is not there", "dvc add"]),
         ("none.py", None, ["none.py is not there"]),
-        ("data", None, ["data is a folder"]),
+        ("data", None, ["data is a folder that holds what the stages write"]),
+        (".", None, ["put the table elsewhere"]),
         ("notes.txt", "hello", ["notes.txt", ".csv"]),
     ],
 )
