@@ -410,16 +410,14 @@ class Trainer:
 
     def _own(self, networks: int, rows: int) -> np.ndarray:
         """Which rows of some batches are this worker's, a mask (networks, rows)."""
-        batch, mask = min(self.batch_size, rows), np.zeros((networks, rows), bool)
-        whole = rows // batch * batch
-        for start, stop, size in ((0, whole, batch), (whole, rows, rows - whole)):
-            if size:
-                shards = shards_of(size)
-                bounds = shared_out(networks * shards, self.group.size)[self.group.rank :][:2]
-                first, end = (int(u) // shards * size + size * (int(u) % shards) // shards for u in bounds)
-                of_batch = np.zeros(networks * size, bool)
-                of_batch[first:end] = True
-                mask[:, start:stop].reshape(networks, -1, size)[:] = of_batch.reshape(networks, 1, size)
+        mask = np.zeros((networks, rows), bool)
+        for start in range(0, rows, self.batch_size):
+            size = min(self.batch_size, rows - start)
+            shards, batch = shards_of(size), np.zeros(networks * size, bool)
+            bounds = shared_out(networks * shards, self.group.size)[self.group.rank :][:2].tolist()
+            first, end = (unit // shards * size + size * (unit % shards) // shards for unit in bounds)
+            batch[first:end] = True
+            mask[:, start : start + size] = batch.reshape(networks, size)
         return mask
 
     def select(self, networks: np.ndarray) -> None:

@@ -51,10 +51,10 @@ class Rows:
         ends = self._spread(len(y), orders[0], most, own) if apart else None
         for i, start in enumerate(starts):
             order = orders[:, start : start + most]
-            mine = own(*order.shape) if own else np.full(order.shape, True)
-            numbers, places = _found(order[mine], len(y))
+            mine = own(*order.shape) if own else ...
+            numbers, places = _found(order[mine].ravel(), len(y))
             order = np.zeros(order.shape, orders.dtype)
-            order[mine] = places
+            order[mine] = places if own else places.reshape(order.shape)
             del mine, places
             x = self.room[: len(numbers) * self.width].reshape(-1, self.width)
             if apart:
