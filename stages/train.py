@@ -62,6 +62,9 @@ def main(group: workers.Group | None = None) -> None:
         print(f"column {left.name!r} is left out: {left.why}")
     if fitted.width > width:  # text takes an input a category
         parts.check_memory(len(part), fitted.width, settings.train)
+    # Now, for what compiling takes is then known when the parts ask how much memory there is.
+    compiled = settings.train.engine == "compiled"
+    portable = not compiled or answers_as_others(settings.train.replicas * settings.train.members)
     data, watch = parts.encoded(part, watched, facts, fitted, settings.train, group)
     counts, rows = counted(data[1], len(facts.classes)).tolist(), len(part)
     if settings.train.held_out:
@@ -83,11 +86,10 @@ def main(group: workers.Group | None = None) -> None:
         idle = f"{group.size - units} of {group.size} workers have nothing to do"
         print(f"{idle}: a step has {units} shards of a network's batch; raise train.batch_size, or start fewer")
 
-    keeper, portable = None, True
-    if settings.train.engine == "compiled":
-        portable = answers_as_others(len(generators))
+    keeper = None
+    if compiled and leads:
         given = *map(Path, TABLES), *weights.values(), shuffles, draws
-        keeper = snapshot.Keeper(snapshot.PATH, settings.train, *given) if leads else None
+        keeper = snapshot.Keeper(snapshot.PATH, settings.train, *given)
     given = data, watch, weights, shuffles, settings.train
     with progress(settings.train.epochs, shuffles.size) as advance:
         weights, epochs, rows_of_members, kept = training.train(*given, advance, keeper, draws, group)

@@ -122,7 +122,7 @@ WEIGHTS = model.initial_weights([stream.seeded(0)], WIDTH, 8, 1)
 
 def test_windows_that_cannot_hold_a_batch_are_refused_with_the_least_that_works(monkeypatch):
     monkeypatch.setattr(resources, "available_memory", lambda *_: int(parts.MARGIN + 7e6))
-    monkeypatch.setattr(resources, "own_memory", lambda *_: int(200e6))
+    monkeypatch.setattr(resources, "own_memory", lambda *_: int(150e6))
     monkeypatch.setenv("PLUMBLINE_MEMORY", "307MB")
     parts.check_memory(10**6, 10, settings(replicas=1, batch_size=4096))
     least = r"^train needs at least 0\.4 GB of memory, for the order of 1,000,000 rows and a window of 1,000,000 \("
