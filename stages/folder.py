@@ -69,11 +69,25 @@ class Folder(table.Stored):
         """Bytes of all columns, not compressed."""
         return self._bytes
 
+    def row_size(self, columns: list[str] | None = None) -> float:
+        """About the bytes in memory of a row, or of some columns of it, by the file that has the most rows."""
+        columns = columns or self.column_names
+        own = [name for name in columns if name not in self._values[0]]
+        largest = self._paths[self._rows.index(max(self._rows))]
+        return (self._open(largest).row_size(own) if own else 0) + table.TEXT * (len(columns) - len(own))
+
     def groups(self, rows: int = table.ROWS, columns: list[str] | None = None) -> Iterator[pa.Table]:
-        """The table, or some of its columns, in pieces of so many rows wherever the files end; at least one."""
+        """As a file's: pieces of so many rows wherever the files end, at least one; smaller if memory is short."""
         rows = spill.rows_at_a_time(self.row_size(columns), min(rows, max(len(self), 1)))
+        yield from self._cut(rows, columns or self.column_names)
+
+    def read(self, columns: list[str] | None = None) -> pa.Table:
+        """The whole table, or some of its columns."""
+        return next(self._cut(max(len(self), 1), columns or self.column_names))
+
+    def _cut(self, rows: int, columns: list[str]) -> Iterator[pa.Table]:
         waiting, count = [], 0
-        for piece in self._pieces(rows, self.column_names if columns is None else columns):
+        for piece in self._pieces(rows, columns):
             while count + len(piece) > rows:
                 yield _joined([*waiting, piece.slice(0, rows - count)])
                 piece = piece.slice(rows - count)
@@ -82,19 +96,17 @@ class Folder(table.Stored):
             count += len(piece)
         yield _joined(waiting)
 
-    def read(self, columns: list[str] | None = None) -> pa.Table:
-        """The whole table, or some of its columns."""
-        return _joined(list(self._pieces(table.ROWS, self.column_names if columns is None else columns)))
-
-    def _first_rows(self, columns: list[str]) -> pa.Table:
-        return next(self._pieces(1024, columns))
-
     def _pieces(self, rows: int, columns: list[str]) -> Iterator[pa.Table]:
         """The files' rows, at most so many at a time, with the partitions' columns and the whole table's types."""
         for path, values, length in zip(self._paths, self._values, self._rows):
             own = [name for name in columns if name not in values]
-            lengths = [min(rows, length - start) for start in range(0, max(length, 1), rows)]
-            for piece in self._open(path).groups(rows, own) if own else lengths:
+            if not own:
+                pieces = (min(rows, length - start) for start in range(0, max(length, 1), rows))
+            elif length <= rows:
+                pieces = [self._open(path).read(own)]
+            else:
+                pieces = self._open(path).groups(rows, own)
+            for piece in pieces:
                 yield self._complete(piece, columns, values, path)
 
     def _complete(self, piece: pa.Table | int, columns: list[str], values: dict, path: Path) -> pa.Table:
@@ -123,7 +135,7 @@ class Folder(table.Stored):
 
 
 def _joined(pieces: list[pa.Table]) -> pa.Table:
-    """Pieces as one, in one chunk a column: what is written depends on chunks, and they on where files end."""
+    """Pieces as one, in one chunk a column: categories of different files get the same numbers."""
     return pa.concat_tables(pieces).combine_chunks()
 
 

@@ -98,13 +98,10 @@ class Stored:
         texts = [name for name, kind in kinds.items() if not is_fixed(kind)]
         size = sum(max(kind.bit_width // 8, 1) for name, kind in kinds.items() if name not in texts)
         if texts:
-            first = self._first_rows(texts)
+            with self._reading():
+                first = next(self._file.iter_batches(1024, columns=texts), None)
             size += len(texts) * TEXT + (first.nbytes / max(len(first), 1) if first is not None else 0)
         return size
-
-    def _first_rows(self, columns: list[str]) -> pa.RecordBatch | pa.Table | None:
-        with self._reading():
-            return next(self._file.iter_batches(1024, columns=columns), None)
 
     def groups(self, rows: int = ROWS, columns: list[str] | None = None) -> Iterator[pa.Table]:
         """The table, or some of its columns, in pieces of so many rows, at least one; smaller if memory is short."""
