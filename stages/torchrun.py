@@ -2,7 +2,7 @@
 
     PLUMBLINE_TORCHRUN="--standalone --nproc-per-node=4" dvc repro
 
-and on each of several hosts, with one host's name in all of them:
+and on each of several hosts, with one host's name in all of them (`dvc repro` on the one that is to have the files):
 
     PLUMBLINE_TORCHRUN="--nnodes=2 --rdzv-backend=c10d --rdzv-endpoint=HOST:29400" python -m stages.train
 
@@ -14,14 +14,12 @@ of those is still the user's to set, with torchrun's own options.
 import argparse
 import contextlib
 import datetime
-import fcntl
 import logging
 import os
 import shlex
 import shutil
 import signal
 import socket
-import struct
 import sys
 import tempfile
 import threading
@@ -30,7 +28,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from stages.errors import UserError
-from stages.workers import LAST_WORDS, LAUNCHER, LOST, MEETING, TORCHRUN
+from stages.workers import LAST_WORDS, LAUNCHER, LOST, MEETING, TORCHRUN, address_towards
 
 RESTARTS = 3
 LAST_CALL = 10  # seconds that the least number of hosts waits for more, up to the most
@@ -74,7 +72,7 @@ def parsed(parser: argparse.ArgumentParser, options: str, module: str) -> argpar
         raise UserError(refusal(options, message))
 
     parser.error = refuse
-    patient = f"--rdzv-conf=join_timeout={MEETING},last_call_timeout={LAST_CALL},timeout={MEETING}"
+    patient = f"join_timeout={MEETING},last_call_timeout={LAST_CALL},timeout={MEETING}"
     ours = [f"--max-restarts={RESTARTS}", f"--shutdown-timeout={GOODBYE}", f"--log-dir={os.devnull}"]
     try:
         given = shlex.split(options)
@@ -83,7 +81,7 @@ def parsed(parser: argparse.ArgumentParser, options: str, module: str) -> argpar
     arguments = parser.parse_args([*ours, *given, "--module", module])
     if arguments.training_script != module:
         refuse(f"{arguments.training_script!r} is no option, and what it runs is the stage")
-    arguments.rdzv_conf = ",".join(filter(None, (patient.partition("=")[2], arguments.rdzv_conf)))  # the last one holds
+    arguments.rdzv_conf = ",".join(filter(None, (patient, arguments.rdzv_conf)))  # the last one holds
     return arguments
 
 
@@ -179,27 +177,6 @@ def wait_for(host: str, port: int) -> None:
 def taken(host: str, port: int) -> str:
     """That a port is another program's."""
     return f"port {port} of {host} is in use by another program; end it, or name another port on all hosts"
-
-
-def address_towards(host: str, port: int) -> str | None:
-    """This host's address in the network in which the other one is; nothing is sent for it."""
-    with contextlib.suppress(OSError):
-        family, _, _, _, address = socket.getaddrinfo(host, port or PORT, type=socket.SOCK_DGRAM)[0]
-        with socket.socket(family, socket.SOCK_DGRAM) as trial:
-            trial.connect(address)
-            return trial.getsockname()[0]
-    return None
-
-
-def interface(address: str | None) -> str | None:
-    """The name of the network interface that has an IPv4 address; on Linux, where one asks for it so."""
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as any_socket:
-        for _, name in socket.if_nameindex():
-            with contextlib.suppress(OSError):
-                answer = fcntl.ioctl(any_socket, 0x8915, struct.pack("256s", name.encode()[:15]))  # SIOCGIFADDR
-                if socket.inet_ntoa(answer[20:24]) == address:
-                    return name
-    return None
 
 
 # ---- how it ended

@@ -12,11 +12,13 @@ its group is lost, and torchrun does start it anew.
 
 import contextlib
 import datetime
+import fcntl
 import json
 import os
 import shutil
 import signal
 import socket
+import struct
 import sys
 import threading
 import time
@@ -57,6 +59,7 @@ class Group:
         with _lost_if_it_fails():
             store, *_ = next(distributed.rendezvous("env://", timeout=meeting))
             self._store = distributed.PrefixStore(room(store, self.rank, self.size), store)
+            self.rank = (self.rank - first_under_dvc(self._store, self.rank, self.size)) % self.size
             given = {"store": self._store, "rank": self.rank, "world_size": self.size}
             _one_interface()
             distributed.init_process_group("gloo", timeout=meeting, **given)
@@ -126,6 +129,13 @@ def room(store, rank: int, size: int) -> str:
         missing = {other for other in missing if not store.check([f"{own} taken by {other}"])}
         time.sleep(0.01)
     return own
+
+
+def first_under_dvc(store, rank: int, size: int) -> int:
+    """Torchrun's rank of the worker that is to write: on the host where DVC waits for the files, which may be any."""
+    store.set(f"under dvc {rank}", "yes" if "DVC_STAGE" in os.environ else "no")
+    answers = store.multi_get([f"under dvc {other}" for other in range(size)])
+    return answers.index(b"yes") if b"yes" in answers else 0
 
 
 def run(main: Callable[[Group | None], None], module: str, device: Callable[[], str]) -> None:
@@ -221,13 +231,33 @@ def _one_interface() -> None:
     """Have gloo use the network on which the first worker's host is reached.
 
     By itself it takes the address that this host's name stands for: on Debian 127.0.1.1, where nobody else reaches it.
+    stages.torchrun is not asked: a worker has no modules in use that a plain process has not, or their snapshots differ.
     """
     if "GLOO_SOCKET_IFNAME" in os.environ:
         return
-    from stages.torchrun import address_towards, interface
-
     if name := interface(address_towards(os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"]))):
         os.environ["GLOO_SOCKET_IFNAME"] = name
+
+
+def address_towards(host: str, port: int) -> str | None:
+    """This host's address in the network in which the other one is; nothing is sent for it."""
+    with contextlib.suppress(OSError):
+        family, _, _, _, address = socket.getaddrinfo(host, port or 9, type=socket.SOCK_DGRAM)[0]
+        with socket.socket(family, socket.SOCK_DGRAM) as trial:
+            trial.connect(address)
+            return trial.getsockname()[0]
+    return None
+
+
+def interface(address: str | None) -> str | None:
+    """The name of the network interface that has an IPv4 address; on Linux, where one asks for it so."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as any_socket:
+        for _, name in socket.if_nameindex():
+            with contextlib.suppress(OSError):
+                answer = fcntl.ioctl(any_socket, 0x8915, struct.pack("256s", name.encode()[:15]))  # SIOCGIFADDR
+                if socket.inet_ntoa(answer[20:24]) == address:
+                    return name
+    return None
 
 
 @contextlib.contextmanager
