@@ -19,7 +19,6 @@ from stages.table import Facts, Stored
 FOLDER = "models"  # beside the outputs
 BESIDE = 20  # bytes a row beside its inputs where all are in memory: target, order, and a column on its way
 WINDOW = 40  # bytes a row of a window beside its inputs: target, place, and what sorting its number takes
-FINDING = 8  # bytes a row of what finds a window's rows (stages.rows), and of the target
 MARGIN = 150e6  # bytes not given to windows: pieces of the table on their way, and pages of files
 
 Part = tuple[np.ndarray | Rows, np.ndarray]
