@@ -19,7 +19,6 @@ from stages.table import Facts, Stored
 FOLDER = "models"  # beside the outputs
 BESIDE = 20  # bytes a row beside its inputs where all are in memory: target, order, and a column on its way
 WINDOW = 40  # bytes a row of a window beside its inputs: target, place, and what sorting its number takes
-FINDING = 8  # bytes a row of what finds a window's rows (stages.rows), and of the target
 MARGIN = 150e6  # bytes not given to windows: pieces of the table on their way, and pages of files
 
 Part = tuple[np.ndarray | Rows, np.ndarray]
@@ -43,10 +42,8 @@ def _together(rows: int, settings: Train) -> int:
 
 
 def _orders(rows: int, settings: Train) -> int:
-    """Bytes of what is known of every row: its place in every network's order and, with train.held_out, its part; its
-    window, whether it is in the present one, and where.
-    """
-    return ((20 if settings.held_out else 4) * _together(rows, settings) + FINDING) * rows
+    """Bytes of what is known of every row: its place in every network's order, its window, with held_out its part."""
+    return (20 if settings.held_out else 6) * rows * _together(rows, settings)
 
 
 def encoded(part: Stored, watched: Stored, facts: Facts, fitted: Encoding, settings: Train, group=None) -> list[Part]:
@@ -66,7 +63,7 @@ def encoded(part: Stored, watched: Stored, facts: Facts, fitted: Encoding, setti
         Rows,
         width=fitted.width,
         room=np.empty(int(most) * fitted.width, np.float32),
-        scratch=lambda rows: spill.Runs(4 * fitted.width * rows, FOLDER),
+        empty=lambda rows: spill.empty((rows, fitted.width), np.float32, FOLDER),
     )
     # What lies in a file is no array's own data.
     xs = [x if x.flags.owndata else elsewhere(functools.partial(_scan_file, x)) for x in xs]

@@ -10,8 +10,6 @@ from collections.abc import Callable, Iterator
 
 import numpy as np
 
-from stages.spill import Runs
-
 FEW = 3  # windows that are filled by a pass each: spreading the rows first reads them twice and writes them once
 PIECE = 2**20  # class numbers that are counted at a time: NumPy widens them to 64 bits
 NOWHERE = 2**16 - 1  # the window of a row that is in none
@@ -35,11 +33,11 @@ class Rows:
     """Encoded rows somewhere else: `scan(pick)` goes through them and gives those that are wanted.
 
     room: float32, for a window's rows; several parts may share it, for a window is used up before the next one.
-    scratch(rows): a spill.Runs for so many rows.
+    empty(rows): room for so many rows on the disk.
     """
 
-    def __init__(self, scan: Scan, width: int, room: np.ndarray, scratch: Callable[[int], Runs]):
-        self.scan, self.width, self.room, self.scratch, self.spread = scan, width, room, scratch, None
+    def __init__(self, scan: Scan, width: int, room: np.ndarray, empty: Callable[[int], np.ndarray]):
+        self.scan, self.width, self.room, self.empty, self.spread = scan, width, room, empty, None
 
     def windows(self, y: np.ndarray, orders: np.ndarray, step: int, own=None) -> Iterator[Window]:
         """As `windows` below; y may be of any integers."""
@@ -60,7 +58,7 @@ class Rows:
             del mine, places
             x = self.room[: len(numbers) * self.width].reshape(-1, self.width)
             if apart:
-                self.spread.read(x, 4 * self.width * int(ends[i] - len(x)))
+                x[:] = self.spread[ends[i] - len(x) : ends[i]]
             else:
                 self._fetch(numbers, x)
             yield x, y[numbers].astype(np.int32, copy=False), order
@@ -84,14 +82,14 @@ class Rows:
             some = order[start : start + most]
             window[some[own(1, len(some))[0]] if own else some] = i
         ends = np.cumsum(counted(window, NOWHERE + 1)[:NOWHERE])
-        if self.spread is None or self.spread.size < 4 * self.width * ends[-1]:
-            self.spread = self.scratch(int(ends[-1]))
+        if self.spread is None or len(self.spread) < ends[-1]:
+            self.spread = self.empty(int(ends[-1]))
         places = ends - np.diff(ends, prepend=0)
         for numbers, x in self.scan(lambda first, count: np.flatnonzero(window[first : first + count] != NOWHERE)):
             own_window = window[numbers]
             x, first = x[np.argsort(own_window, kind="stable")], 0
             for i, count in enumerate(np.bincount(own_window).tolist()):
-                self.spread.write(x[first : first + count], 4 * self.width * int(places[i]))
+                self.spread[places[i] : places[i] + count] = x[first : first + count]
                 places[i] += count
                 first += count
         return ends

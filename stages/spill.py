@@ -13,7 +13,6 @@ import tempfile
 import weakref
 from collections.abc import Iterable
 from pathlib import Path
-from typing import BinaryIO
 
 import numpy as np
 import pyarrow as pa
@@ -90,44 +89,17 @@ def beside_each_other(columns: Iterable[pa.Table], folder: str | Path) -> pa.Tab
     return pa.Table.from_arrays([column for table in mapped for column in table.columns], schema=pa.schema(fields))
 
 
-class Runs:
-    """A file without a name in `folder` that is written and read in runs of an array's bytes.
-
-    It is not mapped: a page of a mapped file is read before a part of it is written, with megabytes around it.
-    """
-
-    def __init__(self, size: int, folder: str | Path):
-        self.size, self._file = size, _reserved(size, Path(folder))
-        weakref.finalize(self, self._file.close)
-
-    def write(self, array: np.ndarray, place: int) -> None:
-        """Write a C-contiguous array's bytes from this one on."""
-        self._file.seek(place)
-        self._file.write(array.reshape(-1).view(np.uint8))
-
-    def read(self, array: np.ndarray, place: int) -> None:
-        """Fill a C-contiguous array with the bytes from this one on."""
-        self._file.seek(place)
-        self._file.readinto(array.reshape(-1).view(np.uint8))
-
-
 def _mapped(size: int, folder: Path) -> mmap.mmap:
-    with _reserved(size, folder) as file:
-        return mmap.mmap(file.fileno(), size)
-
-
-def _reserved(size: int, folder: Path) -> BinaryIO:
     folder.mkdir(parents=True, exist_ok=True)
-    file = tempfile.TemporaryFile(dir=folder, prefix=".spill-")  # noqa: SIM115
     try:
-        if hasattr(os, "posix_fallocate"):
-            os.posix_fallocate(file.fileno(), 0, max(size, 1))
-        else:
-            file.truncate(size)
+        with tempfile.TemporaryFile(dir=folder, prefix=".spill-") as file:
+            if hasattr(os, "posix_fallocate"):
+                os.posix_fallocate(file.fileno(), 0, size)
+            else:
+                file.truncate(size)
+            return mmap.mmap(file.fileno(), size)
     except OSError as error:
-        file.close()
         raise UserError(
             f"{resources.gb(size)} do not fit in memory, and the disk of {folder} does not take them "
             f"({os.strerror(error.errno or 0)}); make room there, or give more memory"
         ) from None
-    return file

@@ -72,10 +72,10 @@ def test_what_must_be_held_at_once_is_told_with_the_least_that_works(monkeypatch
     root = machine(tmp_path, proc__self__status="RssAnon:\t 102400 kB\n")
     monkeypatch.setenv("PLUMBLINE_MEMORY", "1GiB")
     resources.check_piece("train", 900 * 2**20, "a batch", root)
-    with pytest.raises(UserError, match=r"^train needs at least 1130MB of memory, for a batch and .* is 1GiB; "):
+    with pytest.raises(UserError, match=r"^train needs at least 1\.1 GB of memory, for a batch and .* is 1GiB; "):
         resources.check_piece("train", 925 * 2**20, "a batch", root)
     monkeypatch.delenv("PLUMBLINE_MEMORY")
-    with pytest.raises(UserError, match=r"^train needs at least 18270MB of memory, for .* there are 17\.3 GB; "):
+    with pytest.raises(UserError, match=r"^train needs at least 18\.3 GB of memory, for .* there are 17\.3 GB; "):
         resources.check_piece("train", 16.1 * GIB, "a batch", root)
 
 

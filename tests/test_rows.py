@@ -1,7 +1,6 @@
 """Rows a window at a time, and shared out over workers: the bits of one process that has them all in memory."""
 
 import copy
-import tempfile
 import threading
 
 import numpy as np
@@ -11,7 +10,7 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 from test_train import NONE, batched_trainer, settings, silent
 
-from stages import kernel, model, spill, stream, training
+from stages import kernel, model, stream, training
 from stages.rows import Rows, windows
 
 
@@ -29,8 +28,9 @@ def elsewhere(x, rows, scans=None):
         if scans is not None:
             scans.append(numbers)
 
-    room = np.empty(rows * x.shape[1], np.float32)
-    return Rows(scan, x.shape[1], room, lambda n: spill.Runs(x[:1].nbytes * n, tempfile.gettempdir()))
+    return Rows(
+        scan, x.shape[1], np.empty(rows * x.shape[1], np.float32), lambda n: np.empty((n, x.shape[1]), np.float32)
+    )
 
 
 class Worker:
