@@ -13,7 +13,7 @@ import numpy as np
 from stages import encoding, resources, spill, table, training
 from stages.encoding import IN_CACHE, Encoding
 from stages.params import Train
-from stages.rows import Pick, Rows
+from stages.rows import OnDisk, Pick, Rows
 from stages.table import Facts, Stored
 
 FOLDER = "models"  # beside the outputs
@@ -42,8 +42,8 @@ def _together(rows: int, settings: Train) -> int:
 
 
 def _orders(rows: int, settings: Train) -> int:
-    """Bytes of what is known of every row: its place in every network's order, its window, with held_out its part."""
-    return (20 if settings.held_out else 6) * rows * _together(rows, settings)
+    """Bytes of what is known of every row: target, place in every network's order, window, with held_out its part."""
+    return (21 if settings.held_out else 7) * rows * _together(rows, settings)
 
 
 def encoded(part: Stored, watched: Stored, facts: Facts, fitted: Encoding, settings: Train, group=None) -> list[Part]:
@@ -53,20 +53,21 @@ def encoded(part: Stored, watched: Stored, facts: Facts, fitted: Encoding, setti
     if held and group is None:
         return [(encoding.encode(fitted, rows), table.targets(rows, facts)) for rows in both]
     ys = [_targets(rows, facts) for rows in both]
-    xs = [_encoded(rows, fitted, held) for rows in (both if group is None else [watched])]
+    files = both if group is None else [watched]
+    xs = [encoding.encode(fitted, rows) if held else _encoded(rows, fitted) for rows in files]
     # One room for all windows. Untouched memory costs nothing, and no window has more rows than there are.
     most, there = max(map(len, both)), resources.available_memory()
     if there is not None:
         left = there / _workers_here(group) - MARGIN - _orders(len(part), settings)
+        left = max(left - MARGIN, left / 2)  # what else there is keeps the pages of files and of the code itself
         most = min(most, max(left, _least(len(part), fitted.width, settings)) / (4 * fitted.width + WINDOW))
     elsewhere = functools.partial(
         Rows,
         width=fitted.width,
         room=np.empty(int(most) * fitted.width, np.float32),
-        empty=lambda rows: spill.empty((rows, fitted.width), np.float32, FOLDER),
+        folder=FOLDER,
     )
-    # What lies in a file is no array's own data.
-    xs = [x if x.flags.owndata else elsewhere(functools.partial(_scan_file, x)) for x in xs]
+    xs = [elsewhere(functools.partial(_scan_file, x)) if isinstance(x, OnDisk) else x for x in xs]
     if group is not None:
         xs.insert(0, elsewhere(functools.partial(_scan_table, part, fitted)))
     return [(x, y.astype(np.int32) if isinstance(x, np.ndarray) else y) for x, y in zip(xs, ys)]
@@ -77,32 +78,32 @@ def _workers_here(group) -> int:
     return int(os.environ.get("LOCAL_WORLD_SIZE", "1")) if group else 1  # torchrun's
 
 
-def _encoded(rows: Stored, fitted: Encoding, held: bool) -> np.ndarray:
-    """All rows, in memory or in a file."""
-    if held:
-        return encoding.encode(fitted, rows)
-    x, first = spill.empty((len(rows), fitted.width), np.float32, FOLDER), 0
+def _encoded(rows: Stored, fitted: Encoding) -> OnDisk:
+    """All rows, in a file."""
+    x, first = OnDisk(len(rows), fitted.width, FOLDER), 0
     for piece in table.groups(rows, IN_CACHE, [column.name for column in fitted.columns]):
-        x[first : first + len(piece)] = encoding.encode(fitted, piece, first)
+        x.write(first, encoding.encode(fitted, piece, first))
         first += len(piece)
     return x
 
 
 def _targets(rows: Stored, facts: Facts) -> np.ndarray:
-    """table.targets piece by piece, in memory or in a file, in as few bytes as the classes take."""
-    y, first = spill.empty(len(rows), np.min_scalar_type(len(facts.classes) - 1), FOLDER), 0
+    """table.targets piece by piece, in as few bytes as the classes take."""
+    y, first = np.empty(len(rows), np.min_scalar_type(len(facts.classes) - 1)), 0
     for piece in table.groups(rows, columns=[facts.target]):
         y[first : first + len(piece)] = table.targets(piece, facts)
         first += len(piece)
     return y
 
 
-def _scan_file(x: np.ndarray, pick: Pick) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+def _scan_file(x: OnDisk, pick: Pick) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """The rows that are picked out of a file, with their numbers."""
-    for first in range(0, len(x), IN_CACHE):
-        piece = x[first : first + IN_CACHE]
+    buffer = np.empty((IN_CACHE, x.width), np.float32)
+    for first in range(0, x.rows, IN_CACHE):
+        piece = buffer[: x.rows - first]
         own = pick(first, len(piece))
         if len(own):
+            x.read(first, piece)
             yield first + own, piece[own]
 
 

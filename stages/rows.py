@@ -6,9 +6,15 @@ them would be a page from the disk. A few windows are filled by a pass over all 
 the rows over a file in which each window's lie together.
 """
 
+import os
+import tempfile
+import weakref
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import numpy as np
+
+from stages.errors import UserError
 
 FEW = 3  # windows that are filled by a pass each: spreading the rows first reads them twice and writes them once
 PIECE = 2**20  # class numbers that are counted at a time: NumPy widens them to 64 bits
@@ -29,15 +35,52 @@ def counted(classes: np.ndarray, least: int = 0) -> np.ndarray:
     return total
 
 
+class OnDisk:
+    """Float32 rows (rows, width) in a file without a name in `folder`, read and written in pieces.
+
+    It is not mapped: a fault in a mapped file reads megabytes around the page, and where memory is short those push
+    out what the next piece needs. Its room on the disk is taken first: a full disk is an error line at the start.
+    """
+
+    def __init__(self, rows: int, width: int, folder: str | Path):
+        self.rows, self.width = rows, width
+        size = max(4 * rows * width, 1)
+        Path(folder).mkdir(parents=True, exist_ok=True)
+        try:
+            self._file = tempfile.TemporaryFile(dir=folder, prefix=".rows-", buffering=0)  # noqa: SIM115 (it lives as long as this)
+            weakref.finalize(self, self._file.close)
+            if hasattr(os, "posix_fallocate"):
+                os.posix_fallocate(self._file.fileno(), 0, size)
+        except OSError as error:
+            raise UserError(
+                f"{size / 1e9:,.1f} GB of rows do not fit in memory, and the disk of {folder} does not take them "
+                f"({os.strerror(error.errno or 0)}); make room there, or give more memory"
+            ) from None
+
+    def write(self, first: int, x: np.ndarray) -> None:
+        """Put the rows x, C-contiguous, where row `first` is."""
+        self._go_through(first, x, self._file.write)
+
+    def read(self, first: int, x: np.ndarray) -> None:
+        """Fill x, C-contiguous, with the rows from `first` on."""
+        self._go_through(first, x, self._file.readinto)
+
+    def _go_through(self, first: int, x: np.ndarray, some: Callable[[memoryview], int]) -> None:
+        self._file.seek(4 * first * self.width)
+        left = memoryview(x.reshape(-1)).cast("B") if x.size else memoryview(b"")
+        while left:  # no system call moves more than two gigabytes
+            left = left[some(left) :]
+
+
 class Rows:
     """Encoded rows somewhere else: `scan(pick)` goes through them and gives those that are wanted.
 
     room: float32, for a window's rows; several parts may share it, for a window is used up before the next one.
-    empty(rows): room for so many rows on the disk.
+    folder: for a file of rows.
     """
 
-    def __init__(self, scan: Scan, width: int, room: np.ndarray, empty: Callable[[int], np.ndarray]):
-        self.scan, self.width, self.room, self.empty, self.spread = scan, width, room, empty, None
+    def __init__(self, scan: Scan, width: int, room: np.ndarray, folder: str | Path):
+        self.scan, self.width, self.room, self.folder, self.spread = scan, width, room, folder, None
 
     def windows(self, y: np.ndarray, orders: np.ndarray, step: int, own=None) -> Iterator[Window]:
         """As `windows` below; y may be of any integers."""
@@ -58,7 +101,7 @@ class Rows:
             del mine, places
             x = self.room[: len(numbers) * self.width].reshape(-1, self.width)
             if apart:
-                x[:] = self.spread[ends[i] - len(x) : ends[i]]
+                self.spread.read(int(ends[i]) - len(x), x)
             else:
                 self._fetch(numbers, x)
             yield x, y[numbers].astype(np.int32, copy=False), order
@@ -82,14 +125,14 @@ class Rows:
             some = order[start : start + most]
             window[some[own(1, len(some))[0]] if own else some] = i
         ends = np.cumsum(counted(window, NOWHERE + 1)[:NOWHERE])
-        if self.spread is None or len(self.spread) < ends[-1]:
-            self.spread = self.empty(int(ends[-1]))
+        if self.spread is None or self.spread.rows < ends[-1]:
+            self.spread = OnDisk(int(ends[-1]), self.width, self.folder)
         places = ends - np.diff(ends, prepend=0)
         for numbers, x in self.scan(lambda first, count: np.flatnonzero(window[first : first + count] != NOWHERE)):
             own_window = window[numbers]
             x, first = x[np.argsort(own_window, kind="stable")], 0
             for i, count in enumerate(np.bincount(own_window).tolist()):
-                self.spread[places[i] : places[i] + count] = x[first : first + count]
+                self.spread.write(int(places[i]), x[first : first + count])
                 places[i] += count
                 first += count
         return ends

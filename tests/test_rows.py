@@ -1,6 +1,7 @@
 """Rows a window at a time, and shared out over workers: the bits of one process that has them all in memory."""
 
 import copy
+import tempfile
 import threading
 
 import numpy as np
@@ -11,7 +12,8 @@ from hypothesis import strategies as st
 from test_train import NONE, batched_trainer, settings, silent
 
 from stages import kernel, model, stream, training
-from stages.rows import Rows, windows
+from stages.errors import UserError
+from stages.rows import OnDisk, Rows, windows
 
 
 def elsewhere(x, rows, scans=None):
@@ -28,9 +30,7 @@ def elsewhere(x, rows, scans=None):
         if scans is not None:
             scans.append(numbers)
 
-    return Rows(
-        scan, x.shape[1], np.empty(rows * x.shape[1], np.float32), lambda n: np.empty((n, x.shape[1]), np.float32)
-    )
+    return Rows(scan, x.shape[1], np.empty(rows * x.shape[1], np.float32), tempfile.gettempdir())
 
 
 class Worker:
@@ -128,6 +128,22 @@ def test_windows_are_the_orders_rows_in_whole_batches_and_no_more_than_there_is_
         assert len(scans) == (1 if first > orders[:, seen[0].shape[1] :].min() else len(seen))
     if few == 1000:
         assert len(scans) == len(seen)
+
+
+def test_rows_on_the_disk_come_back_and_leave_no_file(tmp_path):
+    file, x = OnDisk(10, 3, tmp_path / "new"), np.arange(30, dtype=np.float32).reshape(10, 3)
+    file.write(4, x[4:])
+    file.write(0, x[:4])
+    file.write(0, x[:0])
+    back = np.zeros((7, 3), np.float32)
+    file.read(2, back)
+    np.testing.assert_array_equal(back, x[2:9])
+    assert list((tmp_path / "new").iterdir()) == []
+
+
+def test_a_disk_that_does_not_take_the_rows_is_one_line(tmp_path):
+    with pytest.raises(UserError, match=r"^4,000,000,000\.0 GB of rows do not fit in memory, and the disk of .*; make"):
+        OnDisk(10**15, 1000, tmp_path)
 
 
 def test_in_memory_nothing_is_copied():
