@@ -11,6 +11,8 @@ import numpy as np
 from stages.compiled import compiled
 
 DIGIT = 11  # bits of a score's 32 that one of three passes sorts by: 2,048 runs of writes at a time
+PIECE = 2**16
+HALF = np.uint64(2**32 - 1)
 MOST = 2**32  # rows: a row's number takes the lower half of 64 bits
 
 
@@ -111,3 +113,23 @@ def cumulated(ordered: np.ndarray, positive: np.ndarray, empty: Callable = np.em
     hits, misses = empty(runs, np.int64), empty(runs, np.int64)
     _cumulated(ordered, positive, hits, misses)
     return hits, misses
+
+
+def sorted_by(keys: np.ndarray, rows: np.ndarray, empty: Callable = np.empty) -> np.ndarray:
+    """Row numbers (n,) in the order of their keys, uint64 (n,); those of equal keys stay in the order they are in."""
+    n = len(rows)
+    if n > MOST:
+        raise ValueError(f"{n} rows cannot be sorted, at most {MOST} can")
+    numbers, ordered = empty(n, np.uint64), empty(n, np.uint64)
+    for start in range(0, n, PIECE):
+        ordered[start : start + PIECE] = rows[start : start + PIECE]
+    for shift in (0, 32):  # first by the lower half of the keys, then by the upper one
+        for start in range(0, n, PIECE):
+            own = ordered[start : start + PIECE] & HALF
+            numbers[start : start + PIECE] = (keys[own] >> np.uint64(shift) & HALF) << np.uint64(32)
+            numbers[start : start + PIECE] |= own
+        _sort(numbers, ordered)
+    result = empty(n, rows.dtype)
+    for start in range(0, n, PIECE):
+        result[start : start + PIECE] = ordered[start : start + PIECE] & HALF
+    return result

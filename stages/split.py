@@ -8,6 +8,7 @@ class by class (split.stratify), group by group (split.group), or put in the ord
 """
 
 import contextlib
+import functools
 from collections.abc import Iterator
 from itertools import chain
 
@@ -16,13 +17,14 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from stages import params, resources, spill, stream, table
+from stages import ordering, params, resources, spill, stream, table
 from stages.errors import UserError, run
 from stages.rows import counted
 from stages.table import ROW
 
 PARTS = ("train", "validation", "test")
 FOLDER = "data"  # for what of every row does not fit in memory
+HIGH = np.uint64(2**63)
 PIECE = 2**20  # rows whose numbers are looked up at a time: NumPy widens them to 64 bits
 
 
@@ -168,10 +170,28 @@ def by_time(order: np.ndarray, dataset: table.Stored, name: str) -> np.ndarray:
     numbers = pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_decimal(kind)
     if not (numbers or pa.types.is_temporal(kind)):
         raise UserError(f"split.time {name!r} holds {kind}, and must be dates, times or numbers; choose another column")
-    resources.check_memory("split by split.time", 56 * len(order), "the table's rows, or cut it another way")
-    column = pa.chunked_array(chain.from_iterable(each.chunks for each in columns), kind)
-    ranks = pc.rank(column.combine_chunks(), tiebreaker="min").to_numpy()
-    return order[np.argsort(ranks[order], kind="stable")]
+    if pa.types.is_decimal(kind):
+        resources.check_memory("split by decimals", 56 * len(order), "the rows, or make split.time a column of floats")
+        column = pa.chunked_array(chain.from_iterable(each.chunks for each in columns), kind)
+        keys = pc.rank(column.combine_chunks(), tiebreaker="min").to_numpy()
+    else:
+        keys, start = spill.empty(len(order), np.uint64, FOLDER), 0
+        for column in columns:
+            keys[start : start + len(column)] = moments(column)
+            start += len(column)
+    return ordering.sorted_by(keys, order, functools.partial(spill.empty, folder=FOLDER))
+
+
+def moments(column: pa.ChunkedArray) -> np.ndarray:
+    """Numbers or times as whole numbers in the same order: uint64 (n,)."""
+    if pa.types.is_unsigned_integer(column.type):
+        return column.to_numpy().astype(np.uint64)
+    if pa.types.is_floating(column.type):
+        bits = (column.cast(pa.float64()).to_numpy() + 0.0).view(np.uint64)  # a zero has no sign
+        return np.where(bits & HIGH, ~bits, bits | HIGH)
+    if pa.types.is_temporal(column.type):
+        column = column.cast(pa.int32() if column.type.bit_width == 32 else pa.int64())
+    return column.to_numpy().astype(np.int64).view(np.uint64) ^ HIGH
 
 
 def column_to_split_by(dataset: table.Stored, name: str, parameter: str) -> Iterator[pa.ChunkedArray]:
