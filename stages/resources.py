@@ -5,7 +5,6 @@ The memory of a process is what the machine and its cgroups have, or less by the
 (stages.spill). Estimates are of the arrays that grow with the rows, a little above what was measured.
 """
 
-import math
 import os
 import re
 import shutil
@@ -31,10 +30,10 @@ def check_piece(stage: str, piece: float, what: str, root: str | Path = "/") -> 
     there = available_memory(root)
     if there is None or piece <= there:
         return
-    least = math.ceil((own_memory(root) + piece) * 1.05 / 1e7) * 10  # MB, as the variable takes it
+    least = (own_memory(root) + piece) * 1.05
     limit = f"{VARIABLE} is {os.environ[VARIABLE]}" if memory_limit() else f"there are {gb(there + own_memory(root))}"
     raise UserError(
-        f"{stage} needs at least {least}MB of memory, for {what} and the process itself, and {limit}; "
+        f"{stage} needs at least {gb(least)} of memory, for {what} and the process itself, and {limit}; "
         f"give it that much, or lower what must be held at once"
     )
 

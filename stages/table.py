@@ -27,6 +27,7 @@ from stages.errors import UserError
 from stages.files import replacing
 
 ROWS = 2**20  # of a row group: so much of a table is in memory at a time
+LISTS = 2**23  # most bytes of lists in a row group
 TEXT = 100  # bytes of a text in Python, beside its letters
 FEW = 2**16  # rows up to which threads take longer to start than to read; a folder may have a thousand such files
 ROW = "_row"  # the row's number in dataset.parquet, from 0; a reserved name
@@ -295,8 +296,9 @@ class Writer:
 
     def write(self, table: pa.Table) -> None:
         """Add rows; they are held until a row group is full."""
-        while self._rows + len(table) > ROWS:
-            rest = ROWS - self._rows
+        most = _group_rows(table.schema)
+        while self._rows + len(table) > most:
+            rest = most - self._rows
             self._hold(table.slice(0, rest))
             self._flush()
             table = table.slice(rest)
@@ -344,6 +346,15 @@ class Writer:
                 options["column_encoding"] = {ROW: "DELTA_BINARY_PACKED"}
             self._file = pq.ParquetWriter(self.path, table.schema, **options)
         self._file.write_table(table, ROWS)
+
+
+def _group_rows(schema: pa.Schema) -> int:
+    """Rows of a row group; of lists fewer, for writing them takes ten times their own memory."""
+    lists = [field.type for field in schema if pa.types.is_fixed_size_list(field.type)]
+    size, rows = sum(kind.list_size * kind.value_type.bit_width // 8 for kind in lists), ROWS
+    while rows * size > LISTS and rows > 1024:
+        rows //= 2
+    return rows
 
 
 def _options(schema: pa.Schema) -> dict:

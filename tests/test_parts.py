@@ -125,7 +125,7 @@ def test_windows_that_cannot_hold_a_batch_are_refused_with_the_least_that_works(
     monkeypatch.setattr(resources, "own_memory", lambda *_: int(150e6))
     monkeypatch.setenv("PLUMBLINE_MEMORY", "307MB")
     parts.check_memory(10**6, 10, settings(replicas=1, batch_size=4096))
-    least = r"^train needs at least \d+MB of memory, for the order of 1,000,000 rows and a window of 1,000,000 \("
+    least = r"^train needs at least 0\.4 GB of memory, for the order of 1,000,000 rows and a window of 1,000,000 \("
     with pytest.raises(UserError, match=least):
         parts.check_memory(10**6, 10, settings(replicas=1, batch_size=10**6))
     with pytest.raises(UserError, match="PLUMBLINE_MEMORY is 307MB"):
@@ -142,7 +142,7 @@ def test_the_stage_within_a_limit_and_below_what_it_needs(project):
     project.stage("train", PLUMBLINE_MEMORY="400MB")
     assert bits == [project.path(name).read_bytes() for name in ("models/model.safetensors", "metrics/history.csv")]
     said = project.stage("train", fails=True, PLUMBLINE_MEMORY="150MB")
-    assert_one_line(said, "train needs at least ", "a window of 400 (train.batch_size), for 400 networks", "150MB")
+    assert_one_line(said, "train needs at least 0.", "a window of 400 (train.batch_size), for 400 networks", "150MB")
 
 
 @pytest.mark.parametrize("classes", [[], [0], [3, 1, 1, 0, 3]])
