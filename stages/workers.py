@@ -231,7 +231,7 @@ def _one_interface() -> None:
     """Have gloo use the network on which the first worker's host is reached.
 
     By itself it takes the address that this host's name stands for: on Debian 127.0.1.1, where nobody else reaches it.
-    stages.torchrun is not asked: a worker has no modules in use that a plain process has not, or their snapshots differ.
+    stages.torchrun is not asked: with modules in use that a plain process has not, their snapshots would differ.
     """
     if "GLOO_SOCKET_IFNAME" in os.environ:
         return
