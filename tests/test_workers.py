@@ -177,6 +177,37 @@ def test_two_launchers_meet_and_one_with_another_table_is_refused(default, tmp_p
         assert "data/train.parquet is " in out and "dvc pull" in out
 
 
+def test_a_users_error_on_one_host_ends_the_other_at_once(default, tmp_path):
+    options = f"--nnodes=2 --rdzv-backend=c10d --rdzv-endpoint=127.0.0.1:{free_port()}"
+    hosts = [default.copy(tmp_path / name) for name in "ab"]
+    hosts[1].set(train__learning_rate=-1)
+    began = time.monotonic()
+    with launched(hosts[0], options) as one, launched(hosts[1], options) as other:
+        outs = [launcher.communicate(timeout=100)[0] for launcher in (one, other)]
+    assert [one.returncode, other.returncode] == [1, 1], outs
+    assert all("train.learning_rate must be a number > 0.0, not -1" in out for out in outs)
+    assert all(len(out.splitlines()) == 1 for out in outs)
+    assert time.monotonic() - began < workers.MEETING
+
+
+def test_a_host_that_dies_is_done_without(trained, tmp_path):
+    hosts, plain = [trained[0].copy(tmp_path / name) for name in "ab"], trained[1]
+    options = f"--nnodes=1:2 --rdzv-backend=c10d --rdzv-endpoint=127.0.0.1:{free_port()}"
+    options += " --rdzv-conf=last_call_timeout=4,keep_alive_interval=1"
+    with launched(hosts[0], options) as one, launched(hosts[1], options) as other:
+        deadline = time.monotonic() + 60
+        while not any(host.path("models/resume.safetensors").exists() for host in hosts):
+            assert time.monotonic() < deadline
+            time.sleep(0.02)
+        pids = children(other)
+        other.kill()
+        out, _ = one.communicate(timeout=120)
+        assert are_gone(pids)
+    assert one.returncode == 0, out
+    assert "a worker was lost; 1 start again" in out
+    assert written(hosts[0]) == plain
+
+
 def met(store, size):
     """What `room` gave each of the workers."""
     names = [None] * size
