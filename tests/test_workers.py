@@ -14,7 +14,7 @@ import pytest
 from conftest import ENVIRONMENT, assert_one_line
 from torch.distributed import HashStore
 
-from stages import workers
+from stages import torchrun, workers
 
 FILES = ("models/model.safetensors", "models/epochs.safetensors", "metrics/train.json", "metrics/history.csv")
 LONG = {"make_data__samples": 20_000, "train__batch_size": 1024, "train__epochs": 150, "train__replicas": 1}
@@ -192,17 +192,23 @@ def test_a_users_error_on_one_host_ends_the_other_at_once(default, tmp_path):
 
 def test_a_host_that_dies_is_done_without(trained, tmp_path):
     hosts, plain = [trained[0].copy(tmp_path / name) for name in "ab"], trained[1]
-    options = f"--nnodes=1:2 --rdzv-backend=c10d --rdzv-endpoint=127.0.0.1:{free_port()}"
-    options += " --rdzv-conf=last_call_timeout=4,keep_alive_interval=1"
-    with launched(hosts[0], options) as one, launched(hosts[1], options) as other:
-        deadline = time.monotonic() + 60
-        while not any(host.path("models/resume.safetensors").exists() for host in hosts):
+    port, deadline = free_port(), time.monotonic() + 60
+    options = f"--nnodes=1:2 --rdzv-backend=c10d --rdzv-endpoint=127.0.0.1:{port}"
+    options += " --rdzv-conf=last_call_timeout=6,keep_alive_interval=1"
+
+    def until(happens):
+        while not happens():
             assert time.monotonic() < deadline
             time.sleep(0.02)
-        pids = children(other)
-        other.kill()
-        out, _ = one.communicate(timeout=120)
-        assert are_gone(pids)
+
+    with launched(hosts[0], options) as one:
+        until(lambda: torchrun.in_use("127.0.0.1", port))  # here they meet, so that this one is not the one to die
+        with launched(hosts[1], options) as other:
+            until(lambda: any(host.path("models/resume.safetensors").exists() for host in hosts))
+            pids = children(other)
+            other.kill()
+            out, _ = one.communicate(timeout=120)
+            assert len(pids) == 1 and are_gone(pids)
     assert one.returncode == 0, out
     assert "a worker was lost; 1 start again" in out
     assert written(hosts[0]) == plain
