@@ -53,6 +53,8 @@ def main(group: workers.Group | None = None) -> None:
         from stages import batched
 
         batched.check_device(settings.train.device)
+        if group:
+            group.use_cuda()
     part, facts = table.stored(TABLES[0])
     watched, _ = table.stored(TABLES[1])
     width = len(part.column_names) - 2
@@ -162,4 +164,4 @@ def progress(epochs: int, total: int) -> Iterator[Callable[[int, dict | None], N
 
 
 if __name__ == "__main__":
-    workers.run(main, "stages.train", lambda: params.read().train.device)
+    workers.run(main, "stages.train")

@@ -45,16 +45,16 @@ class Lost(Exception):
 
 
 class Group:
-    """The workers of a stage, seen by one of them: `rank`, from 0, of `size`. device: where what they exchange lies."""
+    """The workers of a stage, seen by one of them: `rank`, from 0, of `size`."""
 
-    def __init__(self, device: str = "cpu"):
+    def __init__(self):
         import torch
         from torch import distributed
 
         self._torch, self._distributed = torch, distributed
-        self.rank, self.size, local = (int(os.environ[name]) for name in ("RANK", "WORLD_SIZE", "LOCAL_RANK"))
-        self.host, self.first_of_host = socket.gethostname(), local == 0
-        self.device = torch.device("cuda", local) if device == "cuda" else torch.device("cpu")
+        self.rank, self.size, self._local = (int(os.environ[name]) for name in ("RANK", "WORLD_SIZE", "LOCAL_RANK"))
+        self.host, self.first_of_host = socket.gethostname(), self._local == 0
+        self._device = torch.device("cpu")
         meeting, waiting = datetime.timedelta(seconds=MEETING), datetime.timedelta(seconds=WAITING)
         with _lost_if_it_fails():
             store, *_ = next(distributed.rendezvous("env://", timeout=meeting))
@@ -63,12 +63,19 @@ class Group:
             given = {"store": self._store, "rank": self.rank, "world_size": self.size}
             _one_interface()
             distributed.init_process_group("gloo", timeout=meeting, **given)
-            self._talk = distributed.new_group(timeout=waiting)
-            self._arrays = distributed.new_group(timeout=waiting, backend="nccl") if device == "cuda" else self._talk
+            self._talk = self._arrays = distributed.new_group(timeout=waiting)
+
+    def use_cuda(self) -> None:
+        """Exchange arrays by NCCL from here on, each worker of a host on a GPU of its own."""
+        self._device = self._torch.device("cuda", self._local)
+        self._torch.cuda.set_device(self._device)
+        with _lost_if_it_fails():
+            waiting = datetime.timedelta(seconds=WAITING)
+            self._arrays = self._distributed.new_group(timeout=waiting, backend="nccl")
 
     def gather(self, array: np.ndarray) -> np.ndarray:
         """Every worker's array, all of one shape and kind, in the order of ranks: (size, ...)."""
-        own = self._torch.from_numpy(np.ascontiguousarray(array)).to(self.device)
+        own = self._torch.from_numpy(np.ascontiguousarray(array)).to(self._device)
         every = own.new_empty((self.size * own.numel(),))
         with _lost_if_it_fails():
             self._distributed.all_gather_single(every, own.reshape(-1), group=self._arrays)
@@ -138,10 +145,10 @@ def first_under_dvc(store, rank: int, size: int) -> int:
     return answers.index(b"yes") if b"yes" in answers else 0
 
 
-def run(main: Callable[[Group | None], None], module: str, device: Callable[[], str]) -> None:
-    """Run a stage's `main` in the part that this process has; module and device() (cpu or cuda) are the stage's."""
+def run(main: Callable[[Group | None], None], module: str) -> None:
+    """Run a stage's `main` in the part that this process has; `python -m module` is what its workers run."""
     if "TORCHELASTIC_RUN_ID" in os.environ:
-        _work(main, device)
+        _work(main)
     elif os.environ.get(TORCHRUN, "").strip():
         from stages import torchrun
 
@@ -150,7 +157,7 @@ def run(main: Callable[[Group | None], None], module: str, device: Callable[[], 
         errors.run(lambda: main(None))
 
 
-def _work(main: Callable[[Group | None], None], device: Callable[[], str]) -> None:
+def _work(main: Callable[[Group | None], None]) -> None:
     launcher, _, folder = os.environ.get(LAUNCHER, "").partition(":")
     _end_with(int(launcher or os.getppid()), folder)
     for number in (signal.SIGINT, signal.SIGTERM):  # a terminal interrupts everyone, and torchrun then its workers
@@ -159,7 +166,7 @@ def _work(main: Callable[[Group | None], None], device: Callable[[], str]) -> No
 
     def share() -> None:
         nonlocal group
-        group = Group(device())
+        group = Group()
         _begin(group)
         with _silent() if group.rank else contextlib.nullcontext():
             main(group)
@@ -231,7 +238,7 @@ def _one_interface() -> None:
     """Have gloo use the network on which the first worker's host is reached.
 
     By itself it takes the address that this host's name stands for: on Debian 127.0.1.1, where nobody else reaches it.
-    stages.torchrun is not asked: a worker with modules that a plain process has not would have snapshots of its own.
+    stages.torchrun is not asked: with modules in use that a plain process has not, their snapshots would differ.
     """
     if "GLOO_SOCKET_IFNAME" in os.environ:
         return

@@ -10,6 +10,7 @@ from test_kernel import orders_for, problem
 
 from stages import kernel
 
+HOSTS = runpy.run_path(str(ROOT / "benchmarks" / "hosts.py"))
 TRAINING = runpy.run_path(str(ROOT / "benchmarks" / "training.py"))
 
 
@@ -35,3 +36,21 @@ def test_the_plot_is_of_the_table(tmp_path):
     assert all(speed > 0 and "kernel" in next(iter(sides)) for sides in jobs.values() for speed in sides.values())
     TRAINING["draw"](jobs, tmp_path / "plot.svg")
     assert "</svg>" in (tmp_path / "plot.svg").read_text()
+
+
+@pytest.mark.parametrize("job", [HOSTS["SMALL"], HOSTS["LARGE"], HOSTS["TINY"]])
+def test_the_bytes_reckoned_for_hosts_are_what_a_worker_sends(job):
+    """benchmarks/hosts.py's job.sent against the buffer that the kernel hands to the group."""
+    sent = []
+
+    class Group:
+        rank, size = 0, 3
+
+        def gather(self, array):
+            sent.append(array.nbytes * (self.size - 1))
+            return np.stack([array] * self.size)
+
+    x, y, weights = problem(job.batch, job.features, job.hidden, 1)
+    kernel.Trainer(x, y, weights, job.batch, 0.01, group=Group()).epoch(orders_for(job.batch, 1, 0))
+    assert sent == [job.sent(3)]
+    assert weights["net.0.weight"][0].size + 2 * job.hidden + 1 == job.parameters

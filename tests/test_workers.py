@@ -14,7 +14,7 @@ import pytest
 from conftest import ENVIRONMENT, assert_one_line
 from torch.distributed import HashStore
 
-from stages import workers
+from stages import torchrun, workers
 
 FILES = ("models/model.safetensors", "models/epochs.safetensors", "metrics/train.json", "metrics/history.csv")
 LONG = {"make_data__samples": 20_000, "train__batch_size": 1024, "train__epochs": 150, "train__replicas": 1}
@@ -175,6 +175,43 @@ def test_two_launchers_meet_and_one_with_another_table_is_refused(default, tmp_p
     for out in outs:
         assert out.startswith("error: host ") and len(out.splitlines()) == 1
         assert "data/train.parquet is " in out and "dvc pull" in out
+
+
+def test_a_users_error_on_one_host_ends_the_other_at_once(default, tmp_path):
+    options = f"--nnodes=2 --rdzv-backend=c10d --rdzv-endpoint=127.0.0.1:{free_port()}"
+    hosts = [default.copy(tmp_path / name) for name in "ab"]
+    hosts[1].set(train__learning_rate=-1)
+    began = time.monotonic()
+    with launched(hosts[0], options) as one, launched(hosts[1], options) as other:
+        outs = [launcher.communicate(timeout=100)[0] for launcher in (one, other)]
+    assert [one.returncode, other.returncode] == [1, 1], outs
+    assert all("train.learning_rate must be a number > 0.0, not -1" in out for out in outs)
+    assert all(len(out.splitlines()) == 1 for out in outs)
+    assert time.monotonic() - began < workers.MEETING
+
+
+def test_a_host_that_dies_is_done_without(trained, tmp_path):
+    hosts, plain = [trained[0].copy(tmp_path / name) for name in "ab"], trained[1]
+    port, deadline = free_port(), time.monotonic() + 60
+    options = f"--nnodes=1:2 --rdzv-backend=c10d --rdzv-endpoint=127.0.0.1:{port}"
+    options += " --rdzv-conf=last_call_timeout=6,keep_alive_interval=1"
+
+    def until(happens):
+        while not happens():
+            assert time.monotonic() < deadline
+            time.sleep(0.02)
+
+    with launched(hosts[0], options) as one:
+        until(lambda: torchrun.in_use("127.0.0.1", port))  # here they meet, so that this one is not the one to die
+        with launched(hosts[1], options) as other:
+            until(lambda: any(host.path("models/resume.safetensors").exists() for host in hosts))
+            pids = children(other)
+            other.kill()
+            out, _ = one.communicate(timeout=120)
+            assert len(pids) == 1 and are_gone(pids)
+    assert one.returncode == 0, out
+    assert "a worker was lost; 1 start again" in out
+    assert written(hosts[0]) == plain
 
 
 def met(store, size):
