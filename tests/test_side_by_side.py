@@ -62,13 +62,16 @@ def test_two_temporary_runs_at_once_that_both_compile(together, tmp_path):
 
 
 def test_two_queued_runs_at_once(together):
-    project, alone = together
+    (project, alone), quiet = together, subprocess.DEVNULL
     for name, size in SIZES.items():
         project.run("dvc", "exp", "run", "--queue", "-n", f"queued-{name}", "-S", f"train.hidden_size={size}")
     project.run("rm", "-rf", ".dvc/cache/runs")  # or DVC would take the results of the other test
     # `dvc exp run --run-all` may wait for ever for workers that have ended (dvc#10398), so the queue is asked instead.
     for _ in range(100):
-        project.run("dvc", "queue", "start", "--jobs", "2")  # says so and does nothing while workers run
+        # It says so and does nothing while workers run. They keep what it prints to open, and one may never end.
+        subprocess.run(
+            ["dvc", "queue", "start", "--jobs", "2"], cwd=project.folder, env=ENVIRONMENT, stdout=quiet, stderr=quiet
+        )
         time.sleep(1)
         if project.run("dvc", "queue", "status").stdout.count("Success") == 2:
             break
