@@ -10,7 +10,9 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 # A stage's `python` is the one that runs the tests.
-ENVIRONMENT = {**os.environ, "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"}
+# A make of a test's own says nothing of the make the tests run under.
+ENVIRONMENT = {name: value for name, value in os.environ.items() if not name.startswith(("MAKE", "MFLAGS"))}
+ENVIRONMENT["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
 ENVIRONMENT.pop("PYTHONPATH", None)
 
 
