@@ -94,14 +94,44 @@ RUNS = [
 
 
 class Costs(NamedTuple):
-    """Seconds a row: computing, drawing its place in the epoch's order, and reading it anew, which all workers do."""
+    """Seconds a row: computing; drawing its place in the epoch's order and passing over it, as every worker does with
+    every row; and encoding it anew, which one worker does.
+    """
 
     compute: float
     order: float
-    read: float
+    passing: float
+    encode: float
+
+    def reading(self, workers: int) -> float:
+        """Of all rows, by each of so many workers."""
+        return self.passing + self.encode / workers
 
 
-ORDER = 10_000_000  # rows of the order that is timed
+# Seconds a row, least of three: drawing an epoch's order; reading the rows of one worker, and of one of 64, by it.
+READING = """
+import functools, time
+import numpy as np
+from stages import encoding, parts, rows, stream, table
+
+def taken(work, count):
+    best = float("inf")
+    for _ in range(3):
+        start = time.perf_counter()
+        work()
+        best = min(best, time.perf_counter() - start)
+    return best / count
+
+part, facts = table.stored("data/train.parquet")
+fitted = encoding.fit(part, facts, "raw")
+seeds, n, batch = stream.shuffle_seeds(stream.seeded(1), 1), len(part), 2**17
+print(taken(lambda: stream.permutations(seeds, 10_000_000), 10_000_000))
+y, order, room = parts._targets(part, facts), stream.permutations(seeds, n), np.empty(n * fitted.width, np.float32)
+scanned = rows.Rows(functools.partial(parts._scan_table, part, fitted), fitted.width, room, ".")
+for workers in (1, 64):
+    own = lambda networks, count: (np.arange(count) % batch < batch // workers)[None]
+    print(taken(lambda: [len(x) for x, _, _ in scanned.windows(y, order, batch, own)], n))
+"""
 BILLION, CORES, MACHINES = 1e9, 8, (1, 4, 16, 64)
 CLUSTERS = (Link(1e9, 1e-4), Link(25e9, 2e-5))
 
@@ -245,20 +275,10 @@ def train(folder: Path, names: list[str]) -> tuple[float, int, str]:
 
 def measured(folder: Path, job: Job) -> Costs:
     """What a row takes on this machine with one thread."""
-    rows = job.rows * 4 // 5
     plain, _, _ = train(folder, [])
-    code = (
-        "import time; from stages import stream; seeds = stream.shuffle_seeds(stream.seeded(1), 2)\n"
-        f"stream.permutations(seeds[:1], 1000); start = time.perf_counter(); stream.permutations(seeds[:1], {ORDER})\n"
-        f"print((time.perf_counter() - start) / {ORDER})"
-    )
-    order = float(subprocess.check_output([sys.executable, "-c", code], cwd=folder))
-    os.environ["PLUMBLINE_TORCHRUN"] = "--standalone"
-    try:
-        alone, _, _ = train(folder, [])
-    finally:
-        del os.environ["PLUMBLINE_TORCHRUN"]
-    return Costs(plain / rows - order, order, max(alone - plain, 0.0) / rows)
+    order, one, share = map(float, subprocess.check_output([sys.executable, "-c", READING], cwd=folder).split())
+    passing = max((64 * share - one) / 63, 0.0)
+    return Costs(plain / (job.rows * 4 // 5) - order, order, passing, one - passing)
 
 
 def exchange(job: Job, workers: int, link: Link, round_trip: float) -> float:
@@ -269,7 +289,7 @@ def exchange(job: Job, workers: int, link: Link, round_trip: float) -> float:
 def report(scratch: Path) -> Iterator[str]:
     """Run it all, and tell it line by line."""
     costs, shas = {}, {}
-    yield "what a row takes with one thread, in ns: computing, its place in the epoch's order, reading it anew"
+    yield "ns a row with one thread: computing, its place in the epoch's order, passing over it, encoding it anew"
     for job in (SMALL, LARGE):
         folder = scratch / f"costs {job.hidden}"
         prepare(folder, job._replace(batch=2**17))
@@ -290,7 +310,7 @@ def report(scratch: Path) -> Iterator[str]:
         step, wire = seconds / job.steps, carried / hosts / job.steps
         if job is TINY:
             spent = costs[job.hidden]
-            round_trip = step - (spent.compute / 2 + spent.order + spent.read) * job.batch
+            round_trip = step - (spent.compute / 2 + spent.order + spent.reading(2)) * job.batch
         yield (
             f"{job!s:24} {hosts:5} {link!s:34} {step * 1e3:9.2f} {wire / 1e3:10.1f}  "
             f"({job.sent(hosts) / 1e3:.1f} of gradients) {same}"
@@ -315,7 +335,7 @@ def estimate(costs: dict[int, Costs], round_trip: float) -> Iterator[str]:
                 for machines in MACHINES:
                     computing = cost.compute * batch * math.ceil(64 / machines / CORES) / 64
                     talking = exchange(this, machines, link, round_trip)
-                    whole = BILLION * (cost.order + (cost.read if machines > 1 else 0.0))
+                    whole = BILLION * (cost.order + (cost.reading(machines) if machines > 1 else 0.0))
                     line.append(f"{whole + BILLION / batch * (computing + talking):12,.0f}")
                 yield f"{this!s:24} {link!s:22} " + " ".join(line)
             for machines in MACHINES[1:]:

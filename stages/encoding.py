@@ -148,7 +148,7 @@ def _encode_piece(encoding: Encoding, table: pa.Table, x: np.ndarray, first: int
         inputs = x[:, start : start + column.width]
         start += column.width
         if isinstance(column, Number):
-            _encode_number(column, numbers_of(column, table), inputs, first)
+            _encode_number(column, numbers_of(column, table, narrow=column.scale == 0.0), inputs, first)
         else:
             codes = codes_of(column, table)
             rows = np.flatnonzero(codes < column.width)
@@ -209,8 +209,11 @@ def texts_of(column: pa.ChunkedArray) -> list[str | None]:
     return [None if text is None or text.strip() in MISSING else text for text in texts]
 
 
-def numbers_of(column: Number, table: pa.Table | Stored) -> np.ndarray:
-    """A new table's column as float64 (n,), nan where it is missing; UserError when it is not of the kind fitted."""
+def numbers_of(column: Number, table: pa.Table | Stored, narrow: bool = False) -> np.ndarray:
+    """A new table's column as float64 (n,), nan where it is missing; UserError when it is not of the kind fitted.
+
+    narrow: leave a float32 column as it is, which saves half the time where its numbers are taken as they are.
+    """
     values = _column(column.name, table)
     if pa.types.is_null(values.type):
         return np.full(len(values), np.nan)
@@ -224,6 +227,8 @@ def numbers_of(column: Number, table: pa.Table | Stored) -> np.ndarray:
             f"column {column.name!r} holds {values.type}{example}, and the model was trained on "
             f"{ARTICLES[column.kind]} there; mend the column, or train anew"
         )
+    if narrow and pa.types.is_float32(values.type):
+        return values.to_numpy() + np.float32(0.0)
     return _floats(values)
 
 
@@ -527,12 +532,12 @@ def _category(column: Column) -> Category | str:
 
 
 def _encode_number(column: Number, values: np.ndarray, inputs: np.ndarray, row: int) -> None:
-    missing = np.isnan(values)
-    if column.marks_missing:
-        inputs[:, 1] = missing
     if column.scale == 0.0:
         inputs[:, 0] = _finite_float32(values, column.name, row)
         return
+    missing = np.isnan(values)
+    if column.marks_missing:
+        inputs[:, 1] = missing
     z = (smooth_clip(values, column.centre, column.scale) - column.mean) / column.deviation
     inputs[:, 0] = np.where(missing, 0.0, z)
 
@@ -607,7 +612,7 @@ def _check_raw(column: Column) -> None:
 
 def _finite_float32(values: np.ndarray, name: str, row: int = 0) -> np.ndarray:
     with np.errstate(over="ignore"):
-        narrow = values.astype(np.float32)
+        narrow = values.astype(np.float32, copy=False)
     finite = np.isfinite(narrow)
     if not finite.all():
         i = int(finite.argmin())

@@ -41,6 +41,7 @@ def launch(options: str, module: str) -> None:
     """Run `python -m module` as workers until they end; a UserError says why they did not end well."""
     os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "FATAL")  # it logs what it raises, and every attempt to connect
     from torch.distributed import run
+    from torch.distributed.elastic.rendezvous import RendezvousConnectionError
 
     if "LOGLEVEL" not in os.environ:
         logging.disable(logging.CRITICAL)
@@ -53,12 +54,18 @@ def launch(options: str, module: str) -> None:
             raise ValueError(f"--nproc-per-node={local} is no worker at all")
     except (ValueError, RuntimeError, AssertionError) as error:
         raise UserError(refusal(options, str(error))) from None
-    meet(arguments, config.max_nodes)
+    serves = meet(arguments, config.max_nodes)
     folder = tempfile.mkdtemp(prefix="plumbline-")
     os.environ[LAUNCHER] = f"{os.getpid()}:{folder}"
     try:
         with in_one_line(arguments):
-            run.run(arguments)
+            try:
+                run.run(arguments)
+            except RendezvousConnectionError:  # another launcher of this host took the port a moment earlier
+                if not serves:
+                    raise
+                meet(arguments, config.max_nodes, may_serve=False)
+                run.run(arguments)
         with contextlib.suppress(FileNotFoundError):
             raise UserError(Path(folder, LAST_WORDS).read_text(encoding="utf-8"))
     finally:
@@ -93,11 +100,14 @@ def refusal(options: str, why: str) -> str:
 # ---- where the hosts meet
 
 
-def meet(arguments: argparse.Namespace, hosts: int) -> None:
-    """See to it that the hosts can meet at the endpoint, which torchrun would find out late and tell at length."""
+def meet(arguments: argparse.Namespace, hosts: int, may_serve: bool = True) -> bool:
+    """See to it that the hosts can meet at the endpoint, which torchrun would find out late and tell at length.
+
+    Returns whether this launcher is to serve the rendezvous there, to the others and itself.
+    """
     alone = hosts == 1 and not arguments.rdzv_endpoint and arguments.master_port is None
     if arguments.standalone or alone or arguments.rdzv_backend not in ("c10d", "static"):
-        return
+        return False
     static = arguments.rdzv_backend == "static"
     if static:
         endpoint = arguments.rdzv_endpoint or f"{arguments.master_addr}:{arguments.master_port or 29500}"
@@ -112,14 +122,15 @@ def meet(arguments: argparse.Namespace, hosts: int) -> None:
         mine = is_here(host)
     except OSError as error:
         raise UserError(f"{TORCHRUN}: the host {host!r} of the endpoint is not known here ({error.strerror})") from None
-    serves = arguments.node_rank == 0 if static else mine and not in_use(host, port)
+    serves = arguments.node_rank == 0 if static else may_serve and mine and not in_use(host, port)
     if static and serves and (not mine or in_use(host, port)):
         raise UserError(f"{TORCHRUN}: " + (taken(host, port) if mine else f"{host} is not host 0, where this is run"))
     if not serves:
         wait_for(host, port)
     if not static:
-        arguments.rdzv_conf = f"is_host={int(serves)},{arguments.rdzv_conf}"
+        arguments.rdzv_conf = f"is_host={int(serves)},{arguments.rdzv_conf.removeprefix('is_host=1,')}"
     arguments.local_addr = arguments.local_addr or address_towards(host, port)
+    return serves and not static
 
 
 def is_here(host: str) -> bool:

@@ -78,6 +78,17 @@ def test_the_figures_of_the_benchmarks_are_those_in_their_results():
         assert f"| peak memory of `{stage}`, MiB | {figures} |" in README
 
 
+def test_the_tables_of_memory_and_hosts_are_those_printed():
+    blocks = {block.strip() for block in BLOCKS}
+    assert (ROOT / "benchmarks/results/memory.txt").read_text().strip() in blocks
+    (hosts,) = [block for block in blocks if "ESTIMATE" in block]
+    printed = (ROOT / "benchmarks/results/hosts.txt").read_text()
+    measured, _, estimated = hosts.partition("ESTIMATE")
+    assert estimated == printed.strip().partition("ESTIMATE")[2]
+    assert len(measured.split()) > 50
+    assert set(measured.splitlines()) <= set(printed.splitlines())
+
+
 def test_the_matrix_of_cpus_is_the_one_printed():
     printed = (ROOT / "benchmarks/results/cpu_matrix.txt").read_text()
     assert printed[printed.index("all artefacts of") :].strip() in {block.strip() for block in BLOCKS}

@@ -79,6 +79,11 @@ def test_who_comes_second_finds_the_rendezvous():
     second = parsed(f"--nnodes=2 --rdzv-backend=c10d --rdzv-endpoint=127.0.0.1:{store.port}")
     torchrun.meet(second, 2)
     assert "is_host=0" in second.rdzv_conf
+    late = parsed("--nnodes=2 --rdzv-backend=c10d --rdzv-endpoint=127.0.0.1:0")
+    assert torchrun.meet(late, 2)
+    late.rdzv_endpoint = second.rdzv_endpoint  # as it looks to one that found the port free, and was too late
+    assert not torchrun.meet(late, 2, may_serve=False)
+    assert late.rdzv_conf.startswith("is_host=0,") and "is_host=1" not in late.rdzv_conf
 
 
 def test_nobody_is_asked_where_there_is_one_host(monkeypatch):
