@@ -33,6 +33,7 @@ bench: .venv/installed
 	@$(PYTHON) -c 'import sys; sys.version_info >= (3, 11) or sys.exit("Python 3.11 or newer is needed; make PYTHON=python3.12 takes another one")'
 	$(PYTHON) -m venv .venv
 	python -m pip install --quiet --disable-pip-version-check -r requirements.txt
+	@echo 'set up: `. .venv/bin/activate` makes its dvc and python yours'
 	touch $@
 
 # Renew the pins: the newest versions that go together, tried in an environment of their own.

@@ -12,6 +12,7 @@ need fit in memory.
 """
 
 import math
+import re
 import zlib
 from collections import Counter
 from collections.abc import Iterator
@@ -31,6 +32,7 @@ MOST_CATEGORIES = 100  # inputs that one column of text may take; the rest share
 FEWEST_ROWS = 4  # a category of fewer training rows is pooled with those never seen, which so have been trained
 IN_CACHE = 2**15  # rows of a large table to encode at a time: a column of them stays in the second-level cache
 MANY = 2**14  # different texts, after so many more it is asked whether they still fit in memory
+MEASURE = re.compile(r"\W*\d+(\W+\d*)+", re.ASCII)  # text such as 31.12.2021, 1,234.50 $ or 45 %
 EXACT = 2**53  # up to here float64 tells integers apart
 IQR_OF_NORMAL = 1.349  # an interquartile range is so many standard deviations of a normal column
 CLIP = 6.0  # standard deviations that no value gets past
@@ -203,8 +205,6 @@ def kind_of(kind: pa.DataType) -> str | None:
 
 def texts_of(column: pa.ChunkedArray) -> list[str | None]:
     """A column as text, None where it is missing or blank."""
-    if pa.types.is_dictionary(column.type):
-        column = column.cast(column.type.value_type)
     texts = column.cast(pa.string()).to_pylist()
     return [None if text is None or text.strip() in MISSING else text for text in texts]
 
@@ -292,8 +292,6 @@ class Column:
     def counts(self) -> Iterator[tuple[str | None, int]]:
         """Its texts with how often each comes in a piece; None is missing."""
         for piece in self.pieces():
-            if pa.types.is_dictionary(piece.type):
-                piece = piece.cast(piece.type.value_type)
             counted = piece.cast(pa.string()).value_counts()
             yield from zip(texts_of(counted.field("values")), counted.field("counts").to_pylist())
 
@@ -363,8 +361,11 @@ def _why_text_is_left_out(texts: Texts) -> str | None:
     if texts.distinct == 1 and not texts.missing:
         return f"it is {texts.frequent[0][0]!r} in every training row"
     if texts.distinct > max(texts.present / 2, 10):
-        thing = "free text" if texts.words >= 3 else "an identifier"
-        return f"{thing}: {texts.distinct} different values in {texts.present} rows"
+        thing, example = "free text" if texts.words >= 3 else "an identifier", texts.frequent[0][0]
+        why = f"{thing}: {texts.distinct} different values in {texts.present} rows"
+        if MEASURE.fullmatch(example):
+            why += f", such as {example!r}; if that is a measure write it as a number, and a date as 2021-12-31"
+        return why
     return None
 
 

@@ -1,6 +1,7 @@
 """What a user did wrong, said in one line: it names the thing, the rule, the value and what to do next."""
 
 import io
+import os
 import sys
 from collections.abc import Callable
 
@@ -19,8 +20,12 @@ def run(main: Callable[[], None]) -> None:
             stream.reconfigure(errors="backslashreplace")
     try:
         main()
+        sys.stdout.flush()  # here, where it can be said what goes wrong
     except UserError as error:
         sys.exit(f"error: {error}")
+    except BrokenPipeError:  # whoever reads has enough, as `head` has
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or the interpreter complains at its end
+        sys.exit(128 + 13)
     except OSError as error:  # a missing file, a full disk, a folder that may not be written
         what = f"{error.filename}: {error.strerror}" if error.filename else str(error)
         sys.exit(f"error: {what}; nothing was written under its final name, mend that and run the stage again")

@@ -37,8 +37,8 @@ def main() -> None:
     rows, row = sum(map(len, parts.values())), 4 * networks * k
     resources.check_disk("evaluate", (row + 20) * rows, "metrics", "train.replicas or the table's rows")
     wide = 3 * row + 4 * card.encoding.width + parts["test"].row_size()  # encoded, scored, and on its way to the file
-    what = f"1024 rows of {card.encoding.width} inputs and {networks} networks"
-    resources.check_piece("evaluate", wide * min(1024, n), what)
+    what = f"{spill.LEAST} rows of {card.encoding.width} inputs and {networks} networks"
+    resources.check_piece("evaluate", wide * min(spill.LEAST, n), what)
     empty = functools.partial(spill.empty, folder=FOLDER)
     probability, target = empty((networks, n, k), np.float32), empty(n, np.int32)
     by_epoch = ByEpoch(after.weights, batch_size)

@@ -8,7 +8,7 @@ tells them apart. pyarrow.dataset has no dates among them, reads 01 as 1, and ta
 import datetime
 import os
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import unquote
 
@@ -21,11 +21,6 @@ MISSING = "__HIVE_DEFAULT_PARTITION__"  # what all of them write where a partiti
 WHOLE = re.compile(r"0|-?[1-9][0-9]{0,17}")  # 01 stays text, and so does what int64 cannot hold
 # Tables whose files do not all count: which of them do, a log says that is not read here.
 LOGS = {"_delta_log": "Delta", ".hoodie": "Hudi"}
-
-
-def read_source(path: str | Path, texts: Iterable[str] = ()) -> pa.Table | table.Stored:
-    """A user's table, of one file as `table.read_source` reads it, or of a folder."""
-    return Folder(Path(path)) if Path(path).is_dir() else table.read_source(path, texts)
 
 
 class Folder(table.Stored):
@@ -175,6 +170,8 @@ def _partitions(folder: Path, paths: list[Path]) -> tuple[list[dict], dict[str, 
     texts = []
     for path in paths:
         pairs = [part.split("=", 1) for part in path.relative_to(folder).parts[:-1] if "=" in part]
+        if not all(name for name, _ in pairs):
+            raise UserError(f"{path} is in a partition without a name; a partition's folder is NAME=VALUE, rename it")
         texts.append({unquote(name): None if text in ("", MISSING) else unquote(text) for name, text in pairs})
         if len(texts[-1]) < len(pairs):
             raise UserError(f"{path} is in two folders of the same partition; names must differ, rename one")

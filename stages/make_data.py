@@ -11,7 +11,6 @@ a Parquet table goes through a row group at a time; a CSV, whose checks need its
 import importlib.util
 import itertools
 import math
-import re
 import sys
 import traceback
 from collections import Counter
@@ -21,7 +20,7 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from stages import encoding, folder, params, resources, stream, table
+from stages import encoding, folder, params, resources, sources, spill, stream, table
 from stages.errors import UserError, run
 from stages.table import ROW, Facts
 
@@ -29,7 +28,6 @@ OUTPUT = "data/dataset.parquet"
 MOST_CLASSES = 100
 MOST_COUNTED = 2**16  # different labels: so many are none, and need no longer be counted
 FEWEST_ROWS = 2  # of a class: one to train on and one to test on
-WHOLE = re.compile(r"0|-?[1-9][0-9]{0,17}")  # integers as Python writes them, within int64
 
 
 def main() -> None:
@@ -40,9 +38,15 @@ def main() -> None:
         raise UserError(
             f"make_data.source {source} is a folder that holds what the stages write; put the table elsewhere"
         )
-    rows = generate(source, settings.make_data, generator) if generator else folder.read_source(source, texts=[target])
+    if not Path(source).exists():
+        raise UserError(
+            f"make_data.source {source} is not there (in a --temp or --queue run it must be tracked: `git add` or "
+            f"`dvc add` it); name a .parquet, .csv or .csv.gz file, a folder of .parquet files, or a .py that makes one"
+        )
+    rows = generate(source, settings.make_data, generator) if generator else sources.read(source, texts=[target])
     if isinstance(rows, table.Stored):
         resources.check_disk("make_data", rows.nbytes, "data", f"the rows of {source}")
+        resources.check_piece("make_data", spill.LEAST * rows.row_size(), f"{spill.LEAST} rows of {source}")
     with table.writing(OUTPUT) as writer:
         counts = Counter()
         for group in labelled(rows, source, target, drop):
@@ -128,7 +132,8 @@ def labelled(rows, source: str, target: str, drop: list[str]) -> Iterator[pa.Tab
     missing = n = 0
     for group in rows if isinstance(rows, Iterator) else table.groups(rows):
         column = labels(group.column(target), kind, source, target)
-        group = group.set_column(group.column_names.index(target), target, column).drop_columns(drop)
+        group = as_text(group)
+        group = group.set_column(group.column_names.index(target), target, column).drop_columns([*set(drop)])
         n, missing = n + len(group), missing + column.null_count
         yield group.filter(pc.is_valid(column)) if column.null_count else group
     if not n:
@@ -137,6 +142,12 @@ def labelled(rows, source: str, target: str, drop: list[str]) -> Iterator[pa.Tab
         raise UserError(f"{source}: the target {target!r} is missing in every row; choose another make_data.target")
     if missing:
         print(f"{source}: {missing} rows of {n} are left out, their {target!r} is missing")
+
+
+def as_text(rows: pa.Table) -> pa.Table:
+    """The rows with views of text as plain text, which alone can be taken from by number."""
+    fields = [field.with_type(pa.string()) if pa.types.is_string_view(field.type) else field for field in rows.schema]
+    return rows.cast(pa.schema(fields))
 
 
 def check_columns(rows, source: str, target: str, drop: list[str]) -> None:
@@ -160,14 +171,19 @@ def kind_of_labels(pieces: Iterator[pa.ChunkedArray], kind: pa.DataType, source:
     """Numbers and booleans stay what they are; all else is text, or whole numbers if all of it reads so."""
     if encoding.kind_of(kind) is None:
         raise UserError(f"{source}: the target {target!r} holds {kind}, which is no label; choose another column")
+    if pa.types.is_float16(kind):
+        return pa.float32()
     if pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_boolean(kind):
         return kind
     texts = (text for piece in pieces for text in set(encoding.texts_of(piece)) - {None})
-    return pa.int64() if all(WHOLE.fullmatch(text) for text in texts) else pa.string()  # but 01 is a label of its own
+    whole = all(folder.WHOLE.fullmatch(text) for text in texts)  # but 01 is a label of its own
+    return pa.int64() if whole else pa.string()
 
 
 def labels(column: pa.ChunkedArray, kind: pa.DataType, source: str, target: str) -> pa.ChunkedArray:
     """A piece of the target as labels of that kind, null where they are missing."""
+    if pa.types.is_float16(column.type):
+        column = column.cast(kind)
     if column.type != kind or pa.types.is_string(kind):
         try:
             column = pa.chunked_array([pa.array(encoding.texts_of(column), pa.string())]).cast(kind)

@@ -88,13 +88,8 @@ def ascending(score: np.ndarray, empty: Callable = np.empty) -> np.ndarray:
     if n > MOST:
         raise ValueError(f"{n} scores cannot be sorted, at most {MOST} can")
     numbers = empty(n, np.uint64)
-    if score.dtype != np.float32:  # none of the pipeline's
-        rows = np.argsort(score, kind="stable")
-        runs = np.cumsum(np.r_[False, np.diff(score[rows]) > 0])
-        numbers[:] = runs.astype(np.uint64) << np.uint64(32) | rows.astype(np.uint64)
-        return numbers
     ordered = empty(n, np.uint64)
-    _pack(np.ascontiguousarray(score).view(np.uint32), numbers)
+    _pack(np.ascontiguousarray(score, np.float32).view(np.uint32), numbers)
     _sort(numbers, ordered)
     return ordered
 

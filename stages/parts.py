@@ -19,7 +19,6 @@ from stages.table import Facts, Stored
 FOLDER = "models"  # beside the outputs
 BESIDE = 20  # bytes a row beside its inputs where all are in memory: target, order, and a column on its way
 WINDOW = 40  # bytes a row of a window beside its inputs: target, place, and what sorting its number takes
-MARGIN = 150e6  # bytes not given to windows: pieces of the table on their way, and pages of files
 
 Part = tuple[np.ndarray | Rows, np.ndarray]
 
@@ -29,7 +28,7 @@ def check_memory(rows: int, width: int, settings: Train) -> None:
     what = f"the order of {rows:,} rows and a window of {settings.batch_size:,} (train.batch_size)"
     if (networks := _together(rows, settings)) > 1:
         what += f", for {networks} networks"
-    resources.check_piece("train", MARGIN + _orders(rows, settings) + _least(rows, width, settings), what)
+    resources.check_piece("train", _orders(rows, settings) + _least(rows, width, settings), what)
 
 
 def _least(rows: int, width: int, settings: Train) -> int:
@@ -52,14 +51,14 @@ def encoded(part: Stored, watched: Stored, facts: Facts, fitted: Encoding, setti
     held = spill.fits((4 * fitted.width + BESIDE) * sum(map(len, both)) * _workers_here(group))
     if held and group is None:
         return [(encoding.encode(fitted, rows), table.targets(rows, facts)) for rows in both]
-    ys = [_targets(rows, facts) for rows in both]
+    ys = [table.class_numbers(rows, facts) for rows in both]
     files = both if group is None else [watched]
     xs = [encoding.encode(fitted, rows) if held else _encoded(rows, fitted) for rows in files]
     # One room for all windows. Untouched memory costs nothing, and no window has more rows than there are.
     most, there = max(map(len, both)), resources.available_memory()
     if there is not None:
-        left = there / _workers_here(group) - MARGIN - _orders(len(part), settings)
-        left = max(left - MARGIN, left / 2)  # what else there is keeps the pages of files and of the code itself
+        left = there / _workers_here(group) - resources.MARGIN - _orders(len(part), settings)
+        left = max(left - resources.MARGIN, left / 2)  # the rest keeps pages of files and of the code itself
         most = min(most, max(left, _least(len(part), fitted.width, settings)) / (4 * fitted.width + WINDOW))
     elsewhere = functools.partial(
         Rows,
@@ -85,15 +84,6 @@ def _encoded(rows: Stored, fitted: Encoding) -> OnDisk:
         x.write(first, encoding.encode(fitted, piece, first))
         first += len(piece)
     return x
-
-
-def _targets(rows: Stored, facts: Facts) -> np.ndarray:
-    """table.targets piece by piece, in as few bytes as the classes take."""
-    y, first = np.empty(len(rows), np.min_scalar_type(len(facts.classes) - 1)), 0
-    for piece in table.groups(rows, columns=[facts.target]):
-        y[first : first + len(piece)] = table.targets(piece, facts)
-        first += len(piece)
-    return y
 
 
 def _scan_file(x: OnDisk, pick: Pick) -> Iterator[tuple[np.ndarray, np.ndarray]]:

@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 
-from stages import encoding, files, folder, kernel, model, resources, scores, spill, table
+from stages import encoding, files, kernel, model, resources, scores, sources, spill, table
 from stages.encoding import Category
 from stages.errors import UserError, run
 from stages.table import ROW
@@ -35,14 +35,14 @@ def main() -> None:
     saved = model.load(arguments.model)
     card = saved.card
     texts = [column.name for column in card.encoding.columns if isinstance(column, Category)]
-    rows = folder.read_source(arguments.table, texts)
+    rows = sources.read(arguments.table, texts)
     for line in encoding.unseen(card.encoding, rows):
         print(line)
     weights = saved.weights if arguments.ensemble else {name: array[:1] for name, array in saved.weights.items()}
     with writing(output) as write:
         first = 0
         row = 8 * (len(card.classes) + 2) * 3 + 4 * card.encoding.width
-        resources.check_piece("predict", 1024 * row, f"1024 rows of {card.encoding.width} inputs")
+        resources.check_piece("predict", spill.LEAST * row, f"{spill.LEAST} rows of {card.encoding.width} inputs")
         for group in table.groups(rows, spill.rows_at_a_time(row, table.ROWS)):
             x = encoding.encode(card.encoding, group, first)
             write(predictions(probabilities(x, weights), card.classes, first))

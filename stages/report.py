@@ -47,16 +47,23 @@ def epoch_table(history: list[dict], test_epochs: list[dict]) -> str:
         epoch = int(left["epoch"])
         if epoch == 1 or epoch % every == 0 or epoch == len(history):
             row = left | right
-            lines.append("  ".join(f"{float(row[name]):>{len(name)}.{decimals}f}" for name, decimals in columns))
+            lines.append("  ".join(f"{row[name]:>{len(name)}.{decimals}f}" for name, decimals in columns))
     return "\n".join(lines)
 
 
 def read_json(path: str) -> dict:
-    return json.loads(text_of(path))
+    try:
+        return json.loads(text_of(path))
+    except ValueError as error:
+        raise UserError(f"{path} is not as the stages write it ({error}); run `dvc repro`") from None
 
 
 def read_csv(path: str) -> list[dict]:
-    return list(csv.DictReader(text_of(path).splitlines()))
+    rows = csv.DictReader(text_of(path).splitlines())
+    try:
+        return [{name: float(value) for name, value in row.items()} for row in rows]
+    except (ValueError, TypeError) as error:  # a cell too few is None
+        raise UserError(f"{path} is not as the stages write it ({error}); run `dvc repro`") from None
 
 
 def text_of(path: str) -> str:

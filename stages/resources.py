@@ -5,13 +5,17 @@ The memory of a process is what the machine and its cgroups have, or less by the
 (stages.spill). Estimates are of the arrays that grow with the rows, a little above what was measured.
 """
 
+import math
 import os
 import re
 import shutil
 from pathlib import Path
 
+import pyarrow as pa
+
 from stages.errors import UserError
 
+MARGIN = 150e6  # bytes that go to pieces of a table on their way and to the pages of files, whatever else is held
 BASE = 400e6  # Python, its libraries, and a row group on its way through
 VARIABLE = "PLUMBLINE_MEMORY"
 SIZE = re.compile(r"(\d+(?:\.\d+)?(?:e\d{1,2})?)\s*([kmgt]?)(i?)b?", re.IGNORECASE)
@@ -27,13 +31,18 @@ def check_memory(stage: str, growing: float, lower: str, root: str | Path = "/")
 
 def check_piece(stage: str, piece: float, what: str, root: str | Path = "/") -> None:
     """Refuse work that must hold `piece` bytes at once, however slow it may be; says the least that works."""
-    there = available_memory(root)
+    piece, there = piece + MARGIN, available_memory(root)
+    if there is not None and piece > there:
+        pa.default_memory_pool().release_unused()  # by itself it keeps what was freed
+        there = available_memory(root)
     if there is None or piece <= there:
         return
-    least = (own_memory(root) + piece) * 1.05
-    limit = f"{VARIABLE} is {os.environ[VARIABLE]}" if memory_limit() else f"there are {gb(there + own_memory(root))}"
+    own, allowed = own_memory(root), memory_limit()
+    least = math.ceil((own + piece) * 1.05 / 1e6)
+    ours = allowed is not None and allowed <= there + own
+    limit = f"{VARIABLE} is {os.environ[VARIABLE]}" if ours else f"there are {(there + own) / 1e6:,.0f} MB"
     raise UserError(
-        f"{stage} needs at least {gb(least)} of memory, for {what} and the process itself, and {limit}; "
+        f"{stage} needs at least {least:,} MB of memory, for {what} and the process itself, and {limit}; "
         f"give it that much, or lower what must be held at once"
     )
 

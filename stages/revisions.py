@@ -48,7 +48,7 @@ def read(name: str | None) -> Revision:
     lock = _lock(files)
     recorded = {out["path"]: out["md5"] for stage in lock.values() for out in stage.get("outs", ())}
     stale = name is None and hashlib.md5(content, usedforsecurity=False).hexdigest() != recorded.get(PREDICTIONS)
-    curves = {side: _numbers(files.read(path).decode()) for side, path in CURVES.items()}
+    curves = {side: _numbers(files, path) for side, path in CURVES.items()}
     return Revision(files.name, facts, _parts(predictions, facts), lock, curves, stale)
 
 
@@ -111,12 +111,25 @@ class Committed:
 
 def _lock(files) -> dict:
     from ruamel.yaml import YAML
+    from ruamel.yaml.error import YAMLError
 
-    return (YAML(typ="safe").load(files.read("dvc.lock").decode()) or {}).get("stages", {})
+    try:
+        return (YAML(typ="safe").load(files.read("dvc.lock").decode()) or {}).get("stages", {})
+    except (YAMLError, AttributeError) as error:
+        raise _damaged("dvc.lock", files.name, error) from None
 
 
-def _numbers(text: str) -> list[dict[str, float]]:
-    return [{name: float(value) for name, value in row.items()} for row in csv.DictReader(io.StringIO(text))]
+def _numbers(files, path: str) -> list[dict[str, float]]:
+    rows = csv.DictReader(io.StringIO(files.read(path).decode()))
+    try:
+        return [{name: float(value) for name, value in row.items()} for row in rows]
+    except (ValueError, TypeError) as error:  # a cell too few is None
+        raise _damaged(path, files.name, error) from None
+
+
+def _damaged(path: str, name: str, error: Exception) -> UserError:
+    reason = " ".join(str(error).split())[:200]
+    return UserError(f"{path} of {name} is not as the stages write it ({reason}); run `dvc repro`")
 
 
 def _parts(predictions: pa.Table, facts: Facts) -> dict[str, Scored]:

@@ -6,15 +6,13 @@ them would be a page from the disk. A few windows are filled by a pass over all 
 the rows over a file in which each window's lie together.
 """
 
-import os
-import tempfile
 import weakref
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
 
-from stages.errors import UserError
+from stages import spill
 
 FEW = 3  # windows that are filled by a pass each: spreading the rows first reads them twice and writes them once
 PIECE = 2**20  # class numbers that are counted at a time: NumPy widens them to 64 bits
@@ -44,18 +42,8 @@ class OnDisk:
 
     def __init__(self, rows: int, width: int, folder: str | Path):
         self.rows, self.width = rows, width
-        size = max(4 * rows * width, 1)
-        Path(folder).mkdir(parents=True, exist_ok=True)
-        try:
-            self._file = tempfile.TemporaryFile(dir=folder, prefix=".rows-", buffering=0)  # noqa: SIM115 (it lives as long as this)
-            weakref.finalize(self, self._file.close)
-            if hasattr(os, "posix_fallocate"):
-                os.posix_fallocate(self._file.fileno(), 0, size)
-        except OSError as error:
-            raise UserError(
-                f"{size / 1e9:,.1f} GB of rows do not fit in memory, and the disk of {folder} does not take them "
-                f"({os.strerror(error.errno or 0)}); make room there, or give more memory"
-            ) from None
+        self._file = spill.nameless(max(4 * rows * width, 1), folder)
+        weakref.finalize(self, self._file.close)
 
     def write(self, first: int, x: np.ndarray) -> None:
         """Put the rows x, C-contiguous, where row `first` is."""
@@ -87,7 +75,7 @@ class Rows:
         networks, count = orders.shape
         most, fit = count, self.room.size // self.width
         if fit < len(y):  # which is more than any window has different rows
-            each = int(own(networks, step).sum()) if own else networks * step
+            each = max(int(own(networks, n).sum()) for n in (step, count % step)) if own else networks * step
             most = max(fit // max(each, 1), 1) * step
         starts = range(0, count, most)
         apart = FEW < len(starts) < NOWHERE and networks == 1 and orders[0, :most].max() > orders[0, most:].min()

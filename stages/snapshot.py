@@ -16,14 +16,13 @@ from pathlib import Path
 import msgspec
 import numpy as np
 
-from stages import sealed
+from stages import alike, sealed
 from stages.early_stopping import Best
 from stages.errors import UserError
 
 PATH = "models/resume.safetensors"
 EVERY = 5.0  # seconds after the last that one is due, at the end of the epoch then in progress
 SHARE = 0.02  # most of the run that goes into hashing and writing: what takes s seconds is written every 50 s seconds
-PIECE = 2**20  # bytes of a file that are hashed at a time
 RATE = 2e8  # bytes a second of hashing and writing, until one has been timed: a slow disk's
 
 
@@ -104,7 +103,7 @@ class Keeper:
     def __init__(self, path: str | Path, parameters: msgspec.Struct, *given: Path | np.ndarray):
         self.path, self._parameters, self._given, self._key = Path(path), parameters, given, None
         self._files = _files(given)
-        self._code = _sources()  # now: while it runs someone may edit them
+        self._code = msgspec.json.encode(alike.code())  # now: while it runs someone may edit them
         self._began = self._last = time.monotonic()
         self._spent, self._rate, self._own = 0.0, RATE, False
 
@@ -171,10 +170,8 @@ class Keeper:
             digest = hashlib.sha256(msgspec.json.encode(self._parameters) + self._code)
             for each in self._given:
                 if isinstance(each, Path):
-                    digest.update(f"\n{each.stat().st_size}\n".encode())
                     with each.open("rb") as file:
-                        while piece := file.read(PIECE):
-                            digest.update(piece)
+                        digest.update(hashlib.file_digest(file, "sha256").digest())
                 else:
                     digest.update(f"\n{each.dtype.str} {each.shape}\n".encode())
                     digest.update(np.ascontiguousarray(each).reshape(-1).view(np.uint8))
@@ -201,13 +198,3 @@ def restore(state: Sequence[np.ndarray], kept: Sequence[np.ndarray]) -> None:
     """Copy the kept state of a trainer into that of a new one."""
     for new, old in zip(state, kept, strict=True):
         new[...] = old
-
-
-def _sources() -> bytes:
-    """SHA-256 of the project's modules in use, the stage's own among them."""
-    here = Path(__file__).parent
-    files = {getattr(module, "__file__", None) or "" for module in list(sys.modules.values())}
-    digest = hashlib.sha256()
-    for path in sorted(Path(file) for file in files if file.startswith(str(here))):
-        digest.update(f"{path.name}\n".encode() + path.read_bytes())
-    return digest.digest()

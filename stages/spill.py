@@ -5,6 +5,7 @@ them again when they are asked for. What is computed on such an array is the sam
 that a killed process leaves none behind, and its room on the disk is taken first: a full disk is an error line.
 """
 
+import contextlib
 import itertools
 import math
 import mmap
@@ -13,6 +14,7 @@ import tempfile
 import weakref
 from collections.abc import Iterable
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 import pyarrow as pa
@@ -21,6 +23,7 @@ from stages import resources
 from stages.errors import UserError
 
 RESERVE = resources.BASE  # bytes that arrays leave free, for what else the work takes
+LEAST = 1024  # rows that go through memory at a time in any case
 PIECES = 8  # what goes through memory in pieces is so many times as large in all its forms, at most
 
 _promised: dict[int, int] = {}  # bytes of the ordinary arrays that live: pages never touched count as free until then
@@ -36,7 +39,7 @@ def empty(shape: int | tuple[int, ...], dtype, folder: str | Path) -> np.ndarray
         _promised[id(array)] = size
         weakref.finalize(array, _promised.pop, id(array)).atexit = False
         return array
-    return np.frombuffer(_mapped(size, Path(folder)), dtype).reshape(shape)
+    return np.frombuffer(_mapped(size, folder), dtype).reshape(shape)
 
 
 def fits(size: float) -> bool:
@@ -51,11 +54,11 @@ def passes(size: float) -> bool:
     return left is None or size <= left / PIECES
 
 
-def rows_at_a_time(row: float, most: int, least: int = 1024) -> int:
-    """How many rows of so many bytes may go through memory at a time: at most `most`, a power of two times `least`."""
+def rows_at_a_time(row: float, most: int) -> int:
+    """How many rows of so many bytes may go through memory at a time: at most `most`, LEAST times a power of two."""
     left = _left()
     rows = most if left is None else max(left, 0) / PIECES / max(row, 1.0)
-    return most if rows >= most else min(most, least * 2 ** max(int(math.log2(max(rows / least, 1.0))), 0))
+    return most if rows >= most else min(most, LEAST * 2 ** int(math.log2(max(rows / LEAST, 1.0))))
 
 
 def _left() -> int | None:
@@ -69,35 +72,48 @@ def _left() -> int | None:
     return min(left, _at_first - sum(_promised.values()))
 
 
-def tables(made: Iterable[pa.Table], folder: str | Path) -> list[pa.Table]:
-    """Tables mapped on a file without a name in `folder`; of those an iterator makes one is in memory at a time."""
+def tables(made: Iterable[Iterable[pa.Table]], folder: str | Path) -> list[pa.Table]:
+    """Tables mapped on a file without a name in `folder`; each comes in pieces, of which one is in memory at a time."""
     with tempfile.TemporaryFile(dir=folder, prefix=".spill-") as file:
         sink, ends = pa.PythonFile(file, mode="w"), [0]
-        for table in made:
-            with pa.ipc.new_stream(sink, table.schema) as stream:
-                stream.write_table(table)
+        for pieces in made:
+            with contextlib.ExitStack() as stack:
+                stream = None
+                for piece in pieces:
+                    stream = stream or stack.enter_context(pa.ipc.new_stream(sink, piece.schema))
+                    stream.write_table(piece)
+                    del piece
+                    pa.default_memory_pool().release_unused()  # by itself it keeps what was freed
             ends.append(sink.tell())
         file.flush()
         data = pa.py_buffer(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))
     return [pa.ipc.open_stream(data.slice(a, b - a)).read_all() for a, b in itertools.pairwise(ends)]
 
 
-def beside_each_other(columns: Iterable[pa.Table], folder: str | Path) -> pa.Table:
-    """One mapped table of columns that an iterator makes one after the other."""
+def beside_each_other(columns: Iterable[Iterable[pa.Table]], folder: str | Path) -> pa.Table:
+    """One mapped table of columns that are made one after the other, each in pieces."""
     mapped = tables(columns, folder)
     fields = [field for table in mapped for field in table.schema]
     return pa.Table.from_arrays([column for table in mapped for column in table.columns], schema=pa.schema(fields))
 
 
-def _mapped(size: int, folder: Path) -> mmap.mmap:
-    folder.mkdir(parents=True, exist_ok=True)
+def _mapped(size: int, folder: str | Path) -> mmap.mmap:
+    with nameless(size, folder) as file:
+        return mmap.mmap(file.fileno(), size)
+
+
+def nameless(size: int, folder: str | Path) -> BinaryIO:
+    """A file without a name in `folder`, its bytes taken; UserError where the disk does not have them."""
+    Path(folder).mkdir(parents=True, exist_ok=True)
     try:
-        with tempfile.TemporaryFile(dir=folder, prefix=".spill-") as file:
+        with contextlib.ExitStack() as until_taken:
+            file = until_taken.enter_context(tempfile.TemporaryFile(dir=folder, prefix=".spill-", buffering=0))
             if hasattr(os, "posix_fallocate"):
                 os.posix_fallocate(file.fileno(), 0, size)
             else:
                 file.truncate(size)
-            return mmap.mmap(file.fileno(), size)
+            until_taken.pop_all()
+            return file
     except OSError as error:
         raise UserError(
             f"{resources.gb(size)} do not fit in memory, and the disk of {folder} does not take them "

@@ -17,7 +17,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from stages import ordering, params, resources, spill, stream, table
+from stages import files, ordering, params, resources, spill, stream, table
 from stages.errors import UserError, run
 from stages.rows import counted
 from stages.table import ROW
@@ -33,11 +33,13 @@ def main() -> None:
     dataset, facts = table.stored("data/dataset.parquet")
     split, n = settings.split, len(dataset)
     resources.check_disk("split", dataset.nbytes + 8 * n, "data", "make_data.samples or the table's rows")
+    resources.check_piece("split", spill.LEAST * dataset.row_size(), f"{spill.LEAST} rows of data/dataset.parquet")
     generator = stream.from_text(facts.stream) if facts.stream else stream.seeded(settings.seed)
     order = stream.permutation(generator, n, spill.empty(n, np.int32 if n <= 2**31 else np.int64, FOLDER))
     position = stream.to_text(generator)
     if split.stratify:
-        part_of = cut_by_class(order, class_numbers(dataset, facts), split)
+        empty = functools.partial(spill.empty, folder=FOLDER)
+        part_of = cut_by_class(order, table.class_numbers(dataset, facts, empty), split)
     elif split.group:
         part_of = cut_by_group(order, group_numbers(dataset, split.group), split)
     else:
@@ -58,7 +60,7 @@ def write(dataset: table.Stored, facts: table.Facts, order: np.ndarray, part_of:
     group at a time is enough. Training shuffles either.
     """
     trained, start = np.zeros(len(facts.classes), np.int64), 0
-    with contextlib.ExitStack() as stack:
+    with files.together(), contextlib.ExitStack() as stack:
         writers = []
         for part in PARTS:
             part_facts = msgspec.structs.replace(facts, stream=position if part == "train" else None)
@@ -114,15 +116,6 @@ def cut_by_class(order: np.ndarray, classes: np.ndarray, split) -> np.ndarray:
             part_of[own] = np.searchsorted(ends[c], np.arange(seen[c], seen[c] + len(own)), side="right")
             seen[c] += len(own)
     return part_of
-
-
-def class_numbers(dataset: table.Stored, facts: table.Facts) -> np.ndarray:
-    """The class of each row: int8 (n,)."""
-    classes, start = spill.empty(len(dataset), np.int8, FOLDER), 0
-    for group in dataset.groups(columns=[facts.target]):
-        classes[start : start + len(group)] = table.targets(group, facts)
-        start += len(group)
-    return classes
 
 
 def cut_by_group(order: np.ndarray, groups: np.ndarray, split) -> np.ndarray:

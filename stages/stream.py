@@ -77,7 +77,10 @@ def _pool(count: int) -> Iterator[Callable]:
     from concurrent.futures import ThreadPoolExecutor
 
     with ThreadPoolExecutor(threads) as pool:
-        yield pool.submit
+        calls = []
+        yield lambda *call: calls.append(pool.submit(*call))
+        for call in calls:
+            call.result()  # raises what it raised
 
 
 def _pieces(array: np.ndarray) -> Iterator[np.ndarray]:

@@ -1,4 +1,4 @@
-"""A Parquet table in and out, by row groups, with the facts that travel in its metadata; CSV and Parquet sources.
+"""A Parquet table in and out, by row groups, with the facts that travel in its metadata.
 
 The facts are what later stages must know of the whole table and cannot see in their part of it: the target, its
 classes, and where the stream of random numbers stands. A table may be larger than memory: it is written and read a row
@@ -7,12 +7,8 @@ depend on pyarrow's version alone, and columns of random digits do not shrink an
 """
 
 import contextlib
-import csv
-import gzip
-import io
-import zlib
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import BinaryIO
 
@@ -22,7 +18,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from stages import resources, spill
+from stages import spill
 from stages.errors import UserError
 from stages.files import replacing
 
@@ -32,8 +28,6 @@ TEXT = 100  # bytes of a text in Python, beside its letters
 FEW = 2**16  # rows up to which threads take longer to start than to read; a folder may have a thousand such files
 ROW = "_row"  # the row's number in dataset.parquet, from 0; a reserved name
 METADATA_KEY = b"plumbline"
-SUFFIXES = (".parquet", ".csv", ".csv.gz")
-NAMES = {",": "commas", ";": "semicolons", "\t": "tabs"}
 # What pyarrow's CSV reader takes for missing, so that it is the same in Parquet; and cells of nothing but spaces.
 MISSING = {"", "#N/A", "#N/A N/A", "#NA", "-1.#IND", "-1.#QNAN", "-NaN", "-nan", "1.#IND", "1.#QNAN"}
 MISSING |= {"N/A", "NA", "NULL", "NaN", "n/a", "nan", "null"}
@@ -139,129 +133,11 @@ def groups(rows: pa.Table | Stored, size: int = ROWS, columns: list[str] | None 
     return (rows.slice(start, size) for start in range(0, max(len(rows), 1), size))
 
 
-def read_source(path: str | Path, texts: Iterable[str] = ()) -> pa.Table | Stored:
-    """A user's table as it came, without metadata; UserError for what cannot be read as its name says.
-
-    The columns named in `texts` are read from a CSV as the text that stands there: labels and categories.
-    """
-    path = Path(path)
-    problem = None
-    if path.is_dir():
-        problem = "is a folder"
-    elif not path.is_file():
-        problem = "is not there (in a --temp or --queue run it must be tracked: `git add` or `dvc add` it)"
-    elif not path.name.lower().endswith(SUFFIXES):
-        problem = "is of no kind that is read here"
-    elif not path.stat().st_size:
-        problem = "is empty"
-    if problem:
-        raise UserError(f"{path} {problem}; a table is a file ({', '.join(SUFFIXES)}), or a .py file that makes one")
-    complaint = "{} cannot be read as its name says: {}; save it anew"
-    if path.suffix.lower() == ".parquet":
-        rows = Stored(path, path, complaint)
-    else:
-        try:
-            rows = _read_csv(path, texts).replace_schema_metadata(None)
-        except (pa.ArrowException, OSError, EOFError, zlib.error) as error:
-            raise UserError(complaint.format(path, " ".join(str(error).split()))) from None
-    check_names(rows, path)
-    return rows
-
-
 def check_names(table: pa.Table | Stored, source: str | Path) -> None:
     """Refuse columns of the same name: which of them is meant cannot be told."""
     for name, count in Counter(table.column_names).items():
         if count > 1:
             raise UserError(f"{source} has {count} columns named {name!r}; names must differ, rename them")
-
-
-def _read_csv(path: Path, texts: Iterable[str]) -> pa.Table:
-    """A CSV by pyarrow's reader, on one thread, where it tells the number of a bad row."""
-    from pyarrow import csv as arrow  # 20 ms that only a CSV costs
-
-    lower = "its rows, or save it as Parquet, which is read by row groups"
-    resources.check_memory(f"reading {path} whole", 4 * path.stat().st_size, lower)  # as bytes, text and table
-    data = path.read_bytes()
-    if path.name.lower().endswith(".gz"):
-        data = gzip.decompress(data)
-    separator = _separator(data, path)
-    wrong = []
-    parsing = arrow.ParseOptions(
-        delimiter=separator,
-        newlines_in_values=True,
-        invalid_row_handler=lambda row: wrong.append(row) or "skip",
-    )
-    options = {"column_types": dict.fromkeys(texts, pa.string()), "strings_can_be_null": True}
-    for decimal_point in ".,":  # where a comma does not separate cells it may be the decimal point
-        table = arrow.read_csv(
-            pa.BufferReader(data),
-            read_options=arrow.ReadOptions(use_threads=False),
-            parse_options=parsing,
-            convert_options=arrow.ConvertOptions(decimal_point=decimal_point, **options),
-        )
-        if separator == "," or not any(_has_decimal_commas(table.column(i)) for i in range(table.num_columns)):
-            break
-    if wrong:
-        row, line = wrong[0], _line_of(data, separator, wrong[0].number)
-        raise UserError(
-            f"{path} line {line}: {row.actual_columns} cells separated by {NAMES[separator]}, and the header has "
-            f"{row.expected_columns}; mend that line"
-        )
-    return table
-
-
-def _separator(data: bytes, path: Path) -> str:
-    """The separator of a CSV's cells; UserError when the file is no text, or has a quote that is never closed."""
-    try:
-        text = data.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        line = data.count(b"\n", 0, error.start) + 1
-        raise UserError(
-            f"{path} line {line}: byte 0x{data[error.start]:02x} is not UTF-8 text; save the table as CSV in UTF-8"
-        ) from None
-    if "\0" in text:
-        line = text.count("\n", 0, text.index("\0")) + 1
-        raise UserError(f"{path} line {line}: a zero byte, so this is no UTF-8 text; save the table as CSV in UTF-8")
-    if not text.strip():
-        raise UserError(f"{path} is blank; its first line must name the columns")
-    header = next(line for line in text.splitlines() if line.strip())
-    separator = max(NAMES, key=lambda mark: len(next(csv.reader([header], delimiter=mark), [])))
-    if data.count(b'"') % 2:
-        _check_quotes(text, separator, path)
-    return separator
-
-
-def _check_quotes(text: str, separator: str, path: Path) -> None:
-    """Refuse a quote that is never closed: pyarrow takes the rest of the file as one cell and says nothing."""
-    rows = csv.reader(io.StringIO(text, newline=""), delimiter=separator, strict=True)
-    while True:
-        line = rows.line_num + 1
-        try:
-            if next(rows, None) is None:
-                return
-        except csv.Error as error:
-            if "end of data" not in str(error):
-                return
-            raise UserError(f"{path} line {line}: a quote is opened and never closed; close it, or remove it") from None
-
-
-def _line_of(data: bytes, separator: str, number: int) -> int:
-    """The line at which the row of that number starts: pyarrow counts rows, not blank lines or lines in quotes."""
-    rows = csv.reader(io.StringIO(data.decode("utf-8-sig"), newline=""), delimiter=separator)
-    line = 1
-    for row in rows:
-        number -= bool(row)
-        if not number:
-            return line
-        line = rows.line_num + 1
-    return line
-
-
-def _has_decimal_commas(column: pa.ChunkedArray) -> bool:
-    """Whether a column is text only because its numbers are written with a comma."""
-    if not pa.types.is_string(column.type) or column.null_count == len(column):
-        return False
-    return pc.all(pc.match_substring_regex(column, r"^\s*[-+]?\d*(,\d+)?([eE][-+]?\d+)?\s*$")).as_py()
 
 
 def stored(path: str | Path | BinaryIO, name: str | None = None) -> tuple[Stored, Facts]:
@@ -321,14 +197,14 @@ class Writer:
             self._held.append(table)
             self._rows += len(table)
         if not spill.passes(sum(piece.nbytes for piece in self._held[self._mapped :])):
-            self._held[self._mapped :] = spill.tables(self._held[self._mapped :], self.path.parent)
+            self._held[self._mapped :] = spill.tables([self._held[self._mapped :]], self.path.parent)
             self._mapped = len(self._held)
 
     def _taken(self) -> pa.Table:
         """What is held as one table, every column in one piece: where pieces end Parquet may begin a new page."""
         table = pa.concat_tables(self._held)
         if self._mapped:
-            columns = (table.select([i]).combine_chunks() for i in range(table.num_columns))
+            columns = ([table.select([i]).combine_chunks()] for i in range(table.num_columns))
             table = spill.beside_each_other(columns, self.path.parent)
         else:
             table = table.combine_chunks()
@@ -377,13 +253,35 @@ def write(table: pa.Table, path: str | Path, facts: Facts | None = None) -> None
 
 
 def take(rows: Stored, numbers: np.ndarray, folder: str | Path) -> pa.Table:
-    """Rows of a table in any order; on the disk if they do not fit in memory, and then made column by column."""
+    """Different rows of a table in any order; on the disk if they do not fit in memory, and then column by column."""
     if spill.passes(2 * rows.row_size() * len(rows)):
         return rows.read().take(numbers)
-    return spill.beside_each_other((rows.read([name]).take(numbers) for name in rows.column_names), folder)
+    return spill.beside_each_other((_taken(rows, name, numbers) for name in rows.column_names), folder)
+
+
+def _taken(rows: Stored, name: str, numbers: np.ndarray) -> Iterator[pa.Table]:
+    """A column of `take` in pieces, for each of which the whole column goes through memory."""
+    size = spill.rows_at_a_time(rows.row_size([name]), max(len(rows), 1))
+    for start in range(0, max(len(numbers), 1), size):
+        wanted = numbers[start : start + size]
+        ordered, first, found = np.sort(wanted), 0, []
+        for piece in rows.groups(size, [name]):
+            here = slice(*ordered.searchsorted([first, first + len(piece)]))
+            found.append(piece.take(ordered[here] - first))
+            first += len(piece)
+        yield pa.concat_tables(found).take(ordered.searchsorted(wanted))
 
 
 def targets(table: pa.Table | Stored, facts: Facts) -> np.ndarray:
     """The target as class numbers in the order of `facts.classes`: int32 (n,)."""
     column = table.column(facts.target)
-    return pc.index_in(column, pa.array(facts.classes, column.type)).to_numpy().astype(np.int32, copy=False)
+    return pc.index_in(column, pa.array(facts.classes, column.type)).to_numpy().astype(np.int32)
+
+
+def class_numbers(rows: Stored, facts: Facts, empty: Callable = np.empty) -> np.ndarray:
+    """The same piece by piece, in as few bytes as the classes take: unsigned (n,)."""
+    y, first = empty(len(rows), np.min_scalar_type(len(facts.classes) - 1)), 0
+    for piece in rows.groups(columns=[facts.target]):
+        y[first : first + len(piece)] = targets(piece, facts)
+        first += len(piece)
+    return y

@@ -17,7 +17,6 @@ import datetime
 import logging
 import os
 import shlex
-import shutil
 import signal
 import socket
 import sys
@@ -55,21 +54,22 @@ def launch(options: str, module: str) -> None:
     except (ValueError, RuntimeError, AssertionError) as error:
         raise UserError(refusal(options, str(error))) from None
     serves = meet(arguments, config.max_nodes)
-    folder = tempfile.mkdtemp(prefix="plumbline-")
-    os.environ[LAUNCHER] = f"{os.getpid()}:{folder}"
-    try:
-        with in_one_line(arguments):
-            try:
-                run.run(arguments)
-            except RendezvousConnectionError:  # another launcher of this host took the port a moment earlier
-                if not serves:
-                    raise
-                meet(arguments, config.max_nodes, may_serve=False)
-                run.run(arguments)
-        with contextlib.suppress(FileNotFoundError):
-            raise UserError(Path(folder, LAST_WORDS).read_text(encoding="utf-8"))
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
+    with tempfile.TemporaryDirectory(prefix="plumbline-", ignore_cleanup_errors=True) as folder:
+        os.environ[LAUNCHER], words = f"{os.getpid()}:{folder}", Path(folder, LAST_WORDS)
+        try:
+            with in_one_line(arguments):
+                try:
+                    run.run(arguments)
+                except RendezvousConnectionError:  # another launcher of this host took the port a moment earlier
+                    if not serves:
+                        raise
+                    meet(arguments, config.max_nodes, may_serve=False)
+                    run.run(arguments)
+        except UserError:
+            if not words.exists():  # a worker's own word says more
+                raise
+        if words.exists():
+            raise UserError(words.read_text(encoding="utf-8"))
 
 
 def parsed(parser: argparse.ArgumentParser, options: str, module: str) -> argparse.Namespace:
@@ -224,6 +224,11 @@ def in_one_line(arguments: argparse.Namespace) -> Iterator[None]:
             raise UserError(few) from None
         why = str(error.__cause__ or error).splitlines()[0]
         raise UserError(f"the host where workers meet, {where}, is lost ({why}); start all hosts again") from None
+    except Exception as error:
+        if arguments.rdzv_backend in ("c10d", "static"):
+            raise
+        why = f"--rdzv-backend={arguments.rdzv_backend} does not work here ({' '.join(str(error).split())[:200]})"
+        raise UserError(f"{TORCHRUN}: {why}; take c10d, which needs nothing installed") from None
 
 
 def of_failure(failures: dict, restarts: int) -> str:

@@ -58,12 +58,12 @@ def main(group: workers.Group | None = None) -> None:
     part, facts = table.stored(TABLES[0])
     watched, _ = table.stored(TABLES[1])
     width = len(part.column_names) - 2
-    parts.check_memory(len(part), width, settings.train)
+    if settings.train.encoding == "raw":  # which takes at least an input a column: said before all of it is read
+        parts.check_memory(len(part), width, settings.train)
     fitted = encoding.fit(part, facts, settings.train.encoding)
     for left in fitted.left_out:
         print(f"column {left.name!r} is left out: {left.why}")
-    if fitted.width > width:  # text takes an input a category
-        parts.check_memory(len(part), fitted.width, settings.train)
+    parts.check_memory(len(part), fitted.width, settings.train)
     # Now, for what compiling takes is then known when the parts ask how much memory there is.
     compiled = settings.train.engine == "compiled"
     portable = not compiled or answers_as_others(settings.train.replicas * settings.train.members)

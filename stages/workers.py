@@ -12,7 +12,6 @@ its group is lost, and torchrun does start it anew.
 
 import contextlib
 import datetime
-import fcntl
 import json
 import os
 import shutil
@@ -183,11 +182,20 @@ def _work(main: Callable[[Group | None], None]) -> None:
                 "reach the others at any port, or name the network with GLOO_SOCKET_IFNAME"
             )
         if message is None:
-            sys.exit(LOST)
+            _end(LOST)
     if message and folder:
         Path(folder, LAST_WORDS).write_text(message, encoding="utf-8")
-    elif message:
-        sys.exit(f"error: {message}")  # torchrun was started by hand, and does not know of last words
+        _end(0)
+    elif message:  # torchrun was started by hand, and does not know of last words
+        print(f"error: {message}", file=sys.stderr)
+        _end(1)
+
+
+def _end(status: int) -> None:
+    """End before the others: gloo's threads do not take part in an orderly end, and abort the process."""
+    for stream in (sys.stdout, sys.stderr):
+        stream.flush()
+    os._exit(status)
 
 
 def _begin(group: Group) -> None:
@@ -204,8 +212,8 @@ def _complaint(work: Callable[[], None]) -> str | None:
     try:
         errors.run(work)
     except SystemExit as end:
-        if not isinstance(end.code, str):  # a signal; gloo's threads do not take part in an orderly end
-            os._exit(end.code)
+        if not isinstance(end.code, str):  # a signal
+            _end(end.code)
         return end.code.removeprefix("error: ")
     except Lost:
         raise
@@ -258,6 +266,8 @@ def address_towards(host: str, port: int) -> str | None:
 
 def interface(address: str | None) -> str | None:
     """The name of the network interface that has an IPv4 address; on Linux, where one asks for it so."""
+    import fcntl
+
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as any_socket:
         for _, name in socket.if_nameindex():
             with contextlib.suppress(OSError):
@@ -279,4 +289,6 @@ def _lost_if_it_fails() -> Iterator[None]:
     try:
         yield
     except RuntimeError as error:  # a connection refused or closed, or time that ran out
+        if type(error).__name__ == "OutOfMemoryError":  # torch's, of a GPU
+            raise
         raise Lost(str(error).splitlines()[0]) from None

@@ -206,6 +206,21 @@ def test_predictions_that_are_nowhere(revisions, tmp_path):
     assert_one_line(clone.stage("compare", fails=True), "not in the workspace", "dvc repro")
 
 
+@pytest.mark.parametrize("name", ["dvc.lock", "metrics/history.csv"])
+def test_a_file_in_conflict_is_one_line(revisions, name):
+    text = revisions.read(name)
+    try:
+        revisions.path(name).write_text(f"<<<<<<< HEAD\n{text}=======\n{text}>>>>>>> other\n")
+        assert_one_line(revisions.stage("compare", fails=True), f"{name} of workspace is not as", "`dvc repro`")
+    finally:
+        revisions.path(name).write_text(text)
+
+
+def test_who_reads_a_comparison_may_stop_early(revisions):
+    done = revisions.run("bash", "-o", "pipefail", "-c", "python -m stages.compare HEAD slow | true", fails=True)
+    assert (done.returncode, done.stderr) == (141, "")  # as a program that SIGPIPE ends
+
+
 def test_a_test_part_of_one_class_has_the_other_metrics(project):
     last = stream.permutation(stream.seeded(42), 40)[38:]  # the rows that become the test part
     rows = "".join(f"{i % 7},{i},{int(i % 5 == 0 and i not in last)}\n" for i in range(40))

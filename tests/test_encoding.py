@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from stages import encoding, resources, table
+from stages import encoding, resources, sources, table
 from stages.encoding import Category, Encoding, Number, check, fit, unseen
 from stages.errors import UserError
 from stages.table import Facts
@@ -181,6 +181,11 @@ def test_a_dictionary_is_categories_also_when_its_values_are_numbers():
         (list(range(100, 200)), "identifier"),
         ([2**60 + 7 * i for i in range(30)], "identifier"),
         ([f"K{i}" for i in range(30)], "identifier"),
+        (
+            [f"{i}.12.2021" for i in range(30)],
+            "such as '0.12.2021'; if that is a measure write",
+        ),
+        ([f"€{i},378.31" for i in range(30)], "such as '€0,378.31'; if that is a measure write it as a number"),
         ([f"some words about {i} of them" for i in range(30)], "free text"),
     ],
 )
@@ -331,7 +336,7 @@ def test_a_column_in_pieces_is_fitted_as_one_in_memory(tmp_path, little_memory):
     expected = fit(whole, facts, "robust")
     lines = unseen(expected, shifted := altered(whole))
     little_memory()
-    stored = table.read_source(tmp_path / "t.parquet")
+    stored = sources.read(tmp_path / "t.parquet")
     assert max(len(piece) for piece in stored.groups()) == 1024
     assert fit(stored, facts, "robust") == expected
     assert {left.name: left.why for left in expected.left_out} == {
@@ -344,7 +349,7 @@ def test_a_column_in_pieces_is_fitted_as_one_in_memory(tmp_path, little_memory):
         "nothing": "it is empty",
     }
     table.write(shifted, tmp_path / "new.parquet")
-    assert unseen(expected, table.read_source(tmp_path / "new.parquet")) == lines
+    assert unseen(expected, sources.read(tmp_path / "new.parquet")) == lines
     assert [line.split(":")[0] for line in lines] == ["normal", "odd", "late", "late", "few", "many"]
     assert "few: 4000 never seen in training ('other ', 'n0', 'n1')" in lines
     check(stored, "y")
@@ -393,7 +398,7 @@ def test_columns_in_pieces_are_refused_as_in_memory(tmp_path, little_memory):
         "missing": r"has 1 missing values in the training part \(first in its row 6000\)",
         "large": r"'large' is 1e\+39 in row 6000",
     }.items():
-        stored = table.read_source(tmp_path / f"{name}.parquet")
+        stored = sources.read(tmp_path / f"{name}.parquet")
         with pytest.raises(UserError, match=words):
             check(stored, "y")
             fit(stored, Facts("y", [0, 1], [1, 1], None), "raw")

@@ -14,7 +14,7 @@ from conftest import assert_one_line
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from stages import folder, table
+from stages import folder, sources, table
 from stages.errors import UserError
 
 
@@ -48,7 +48,7 @@ def spark(place, rows=600, files=3):
 
 def test_what_spark_writes_comes_back(tmp_path):
     written = spark(tmp_path / "t.parquet")
-    read = folder.read_source(str(tmp_path / "t.parquet"))
+    read = sources.read(str(tmp_path / "t.parquet"))
     assert read.column_names == ["x", "kind", "y", "year", "month"]
     assert len(read) == len(written)
     assert read.read().equals(written)
@@ -202,6 +202,7 @@ X, Y = {"x": [1.0]}, {"x": ["a"]}
         ({"a.parquet": X, "b.parquet": Y}, ["column 'x' is double in t/a.parquet and string in t/b.parquet", "alike"]),
         ({"k=1/a.parquet": X, "k=2/b.parquet": Y}, ["'x' is double in t/k=1/a.parquet and string in t/k=2/b.parquet"]),
         ({"x=1/a.parquet": X}, ["'x' is a column of t/x=1/a.parquet and a partition (x=...) too"]),
+        ({"=1/a.parquet": X}, ["t/=1/a.parquet is in a partition without a name", "NAME=VALUE"]),
         ({"k=1/k=2/a.parquet": X}, ["t/k=1/k=2/a.parquet is in two folders of the same partition"]),
         ({"k=1/a.parquet": X, "z.parquet": X}, ["t/z.parquet is in the partitions none, and t/k=1/a.parquet in k"]),
         ({"k=1/l=1/a.parquet": X, "l=1/k=1/a.parquet": X}, ["in the partitions l, k", "in k, l"]),
@@ -220,7 +221,7 @@ def test_what_is_no_table_is_refused_by_the_files_name(tmp_path, monkeypatch, fi
         Path("t", name).parent.mkdir(parents=True, exist_ok=True)
         Path("t", name).write_bytes(content) if isinstance(content, bytes) else put(Path("t", name), content)
     with pytest.raises(UserError) as error:
-        folder.read_source("t").read()
+        sources.read("t").read()
     assert "\n" not in str(error.value)
     for word in words:
         assert word in str(error.value)

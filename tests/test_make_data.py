@@ -4,6 +4,8 @@ import json
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 import torch
 from conftest import ROOT, assert_one_line
@@ -195,8 +197,24 @@ def test_a_categorical_target_gaps_in_it_and_columns_to_drop(project):
     assert list(dataset.columns) == ["a b", "y"]
     assert dataset["a b"].tolist() == [0, 1, 3, 4, 5, 6]
     assert "2 rows of 8 are left out, their 'y' is missing" in done.stdout
+    dataset, _, _ = dataset_of(project, frame, make_data__drop=["é", "é"])
+    assert list(dataset.columns) == ["a b", "y"]
     project.set(make_data__drop=["e"])
     assert_one_line(project.stage("make_data", fails=True), "no column 'e' to leave out (make_data.drop)")
+
+
+def test_kinds_that_pyarrow_can_do_less_with(project):
+    """A label of 16 bits, and views of text as Polars may write them."""
+    texts = pa.array(["a", "b", None, "a", "b", "a"], pa.string_view())
+    half = pa.array(np.array([0, 1, 0, 1, 0, 1], np.float16))
+    pq.write_table(pa.table({"x": half, "view": texts, "y": half}), project.path("t.parquet"))
+    assert pq.read_schema(project.path("t.parquet")).field("view").type == pa.string_view()
+    project.set(make_data__source="t.parquet", make_data__target="y", train__encoding="robust", split__train=0.5)
+    project.stage("make_data")
+    dataset, facts = table.read(project.path("data/dataset.parquet"))
+    assert (facts.classes, facts.class_counts) == ([0.0, 1.0], [3, 3])
+    assert dataset["view"].to_pylist() == texts.to_pylist()
+    project.stage("split")
 
 
 def test_nan_is_no_class_whether_a_number_or_text(project):

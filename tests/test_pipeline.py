@@ -3,6 +3,7 @@
 import json
 
 import pandas as pd
+import pytest
 import yaml
 from conftest import ROOT, assert_one_line
 
@@ -45,6 +46,15 @@ def test_the_report_is_the_notebooks_table(default):
             for metric, d in (("loss", 4), ("accuracy", 3))
         ]
         assert any(row.split() == [str(line["epoch"]), *numbers] for row in lines), numbers
+
+
+@pytest.mark.parametrize("name", ["metrics/train.json", "metrics/history.csv"])
+def test_a_report_of_a_file_in_conflict_is_one_line(default, tmp_path, name):
+    project = default.copy(tmp_path / "project")
+    text = project.read(name)
+    project.path(name).unlink()
+    project.path(name).write_text(f"<<<<<<< HEAD\n{text}=======\n{text}>>>>>>> other\n")
+    assert_one_line(project.stage("report", fails=True), f"{name} is not as the stages write it", "`dvc repro`")
 
 
 def test_the_committed_lock_and_metrics_are_what_this_code_makes(default):

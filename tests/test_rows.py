@@ -142,7 +142,7 @@ def test_rows_on_the_disk_come_back_and_leave_no_file(tmp_path):
 
 
 def test_a_disk_that_does_not_take_the_rows_is_one_line(tmp_path):
-    with pytest.raises(UserError, match=r"^4,000,000,000\.0 GB of rows do not fit in memory, and the disk of .*; make"):
+    with pytest.raises(UserError, match=r"^4,000,000,000\.0 GB do not fit in memory, and the disk of .*; make"):
         OnDisk(10**15, 1000, tmp_path)
 
 
@@ -203,6 +203,20 @@ def test_workers_together_have_the_bits_of_one_process(case, size):
         assert_same(ours, whole)
         if chosen.batch_size == 5000:  # five shards of 258 rows
             assert max(map(len, fetched), default=0) <= -(-5 // size) * 258
+
+
+@pytest.mark.parametrize("batches", [2, 11])  # few windows, and many
+@pytest.mark.parametrize("size", [2, 3])
+def test_a_worker_that_has_more_of_the_last_batch_than_of_others_has_room_for_it(batches, size):
+    chosen = settings(batch_size=768, epochs=2)
+    (x, y), weights, shuffles = task(n=768 * batches + 511, networks=1, epochs=2)  # 511 rows are one shard
+    whole = training.train((x, y), NONE, weights, shuffles, chosen, silent)
+
+    def work(group):
+        return training.train((elsewhere(x, 768), y), NONE, weights, shuffles, chosen, silent, group=group)
+
+    for ours in with_workers(size, work):
+        assert_same(ours, whole)
 
 
 TORCH = pytest.mark.parametrize("trainer_for", [training.trainer_for, batched_trainer])

@@ -6,6 +6,7 @@ import pickle
 import random
 import signal
 import subprocess
+import sys
 import time
 
 import numpy as np
@@ -17,7 +18,7 @@ from hypothesis import strategies as st
 from test_rows import with_workers
 from test_train import NONE, problem, settings, silent, watched_problem
 
-from stages import sealed, snapshot, training
+from stages import alike, sealed, snapshot, training
 from stages.errors import UserError
 
 
@@ -196,7 +197,7 @@ def test_a_snapshot_of_another_training_is_not_used(tmp_path, every_epoch, monke
     assert keeper_for(path, data, weights, shuffles, settings()).find().epoch == 2
     for name, given_ in others.items():
         assert keeper_for(path, *given_).find() == snapshot.Progress(), name
-    monkeypatch.setattr(snapshot, "_sources", lambda: b"other code")
+    monkeypatch.setattr(snapshot.alike, "code", lambda: {"stages/kernel.py": "another"})
     assert keeper_for(path, data, weights, shuffles, settings()).find() == snapshot.Progress()
 
 
@@ -221,21 +222,21 @@ def test_a_file_that_was_replaced_after_the_start_has_no_key_of_any_training(tmp
 
 
 def test_the_key_holds_the_code_in_use(tmp_path, monkeypatch):
-    before = snapshot._sources()
+    before = alike.code()
     for name in ("snapshot.py", "kernel.py", "training.py"):
         (tmp_path / name).write_text("")
     used = {
         f"stages.{name}": type("Module", (), {"__file__": str(tmp_path / f"{name}.py")})
         for name in ("kernel", "training")
     }
-    monkeypatch.setattr(snapshot, "__file__", str(tmp_path / "snapshot.py"))
+    monkeypatch.setattr(alike, "__file__", str(tmp_path / "snapshot.py"))
     for name, module in used.items():
-        monkeypatch.setitem(snapshot.sys.modules, name, module)
-    hashes = [before, snapshot._sources()]
+        monkeypatch.setitem(sys.modules, name, module)
+    hashes = [before, alike.code()]
     for name in ("kernel.py", "training.py"):
         (tmp_path / name).write_text("# changed")
-        hashes.append(snapshot._sources())
-    assert len(set(hashes)) == 4
+        hashes.append(alike.code())
+    assert len({str(code) for code in hashes}) == 4
 
 
 @pytest.fixture(scope="module")

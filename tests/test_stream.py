@@ -78,6 +78,16 @@ def test_replicas_have_seeds_of_their_own():
     assert f"{stream.seed_of_replica(42, 1):08x}" == DIGEST_42_1[-8:]
 
 
+def test_what_goes_wrong_on_a_thread_is_raised(monkeypatch):
+    def fail(uniform, out):
+        raise MemoryError("of a thread")
+
+    monkeypatch.setattr(stream, "box_muller", fail)
+    monkeypatch.setattr(stream.numba.config, "NUMBA_NUM_THREADS", 2)
+    with pytest.raises(MemoryError, match="of a thread"):
+        stream.normal(stream.seeded(0), 4 * stream.PIECE)
+
+
 def test_few_normals_are_refused():
     with pytest.raises(ValueError, match="16"):
         stream.normal(stream.seeded(0), 15)

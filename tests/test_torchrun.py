@@ -31,10 +31,20 @@ def test_options_that_torchrun_does_not_take(options):
         parsed(options)
 
 
-@pytest.mark.parametrize("options", ["--nnodes=0", "--nproc-per-node=0", "--nproc-per-node=x", "--rdzv-conf=abc"])
+@pytest.mark.parametrize(
+    "options",
+    [
+        "--nnodes=0",
+        "--nproc-per-node=0",
+        "--nproc-per-node=x",
+        "--rdzv-conf=abc",
+        "--rdzv-backend=etcd3",
+        "--rdzv-backend=etcd-v2 --rdzv-endpoint=127.0.0.1:1",
+    ],
+)
 def test_values_that_torchrun_does_not_take_are_one_line(project, options):
     done = project.stage("train", fails=True, PLUMBLINE_TORCHRUN=options)
-    assert_one_line(done, "PLUMBLINE_TORCHRUN", options)
+    assert_one_line(done, "PLUMBLINE_TORCHRUN", options.split()[0])
 
 
 def test_the_users_own_settings_hold():

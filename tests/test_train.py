@@ -80,6 +80,9 @@ def test_a_loss_that_is_not_finite_names_epoch_network_and_learning_rate(project
 
 def test_the_torch_engine_prints_the_same_figures(project, default):
     project.set(train__engine="torch", train__replicas=2)
+    for name in ("make_data", "split"):
+        project.stage(name)
+    assert project.stage("train").stderr == ""
     assert_the_printed_figures(project, default)
 
 
