@@ -89,6 +89,18 @@ def test_the_tables_of_memory_and_hosts_are_those_printed():
     assert set(measured.splitlines()) <= set(printed.splitlines())
 
 
+def test_the_calibration_is_the_one_printed():
+    (block,) = [block.strip() for block in BLOCKS if block.startswith("200 comparisons a line")]
+    printed = (ROOT / "benchmarks/results/calibration.txt").read_text().splitlines()
+    assert block.splitlines() == printed[:2] + [line for line in printed[2:] if re.search(r" 32 +\d", line)]
+
+
+def test_every_module_is_on_the_map():
+    modules = {path.stem for path in (ROOT / "stages").glob("*.py")} - {"__init__"}
+    named = set(re.findall(r"`(\w+)`", README[README.index("## The pipeline") : README.index("## The exercise")]))
+    assert not modules - named
+
+
 def test_the_matrix_of_cpus_is_the_one_printed():
     printed = (ROOT / "benchmarks/results/cpu_matrix.txt").read_text()
     assert printed[printed.index("all artefacts of") :].strip() in {block.strip() for block in BLOCKS}
