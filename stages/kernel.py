@@ -2,7 +2,8 @@
 
 What fixes the bits, whatever the CPU and the number of threads:
 
-- Only +, -, *, / and sqrt on float32, each rounded once (no fused or reordered operations); exp and log are our own.
+- Only +, -, *, / and sqrt on float32 (losses and powers of beta: float64), each rounded once, none fused or reordered;
+  exp and log are our own.
 - Every sum runs in a written order: across a batch row after row within a shard, then shard after shard; across
   features and hidden units in index order. Loops are vectorized across hidden units, where each lane is its own sum.
 - A batch is cut into shards by its number of rows alone. Threads share out shards, or whole networks; no bit of the

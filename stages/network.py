@@ -54,7 +54,7 @@ def module_of(weights: dict[str, np.ndarray], replica: int) -> TwoLayerNet:
 
 
 def share(rows: int, group) -> slice:
-    """Which of a batch's rows are this worker's: all, or of those of a group the one after the other."""
+    """Which of a batch's rows are this worker's: all, or its own of the group's contiguous runs, equal as can be."""
     return slice(*shared_out(rows, group.size)[group.rank :][:2]) if group else slice(rows)
 
 

@@ -1,4 +1,4 @@
-"""Scores in their order, by a radix sort of our own: the same code on every CPU, in memory or on the disk.
+"""Scores, and rows by a key, in their order by a radix sort of our own: the same code on every CPU, also on the disk.
 
 NumPy's fast sort is another code on every CPU, and an emulated one got it wrong; its stable one jumps about in memory.
 This one reads and writes in runs, so that arrays on the disk (stages.spill) can be sorted too.
@@ -111,7 +111,7 @@ def cumulated(ordered: np.ndarray, positive: np.ndarray, empty: Callable = np.em
 
 
 def sorted_by(keys: np.ndarray, rows: np.ndarray, empty: Callable = np.empty) -> np.ndarray:
-    """Row numbers (n,) in the order of their keys, uint64 (n,); those of equal keys stay in the order they are in."""
+    """Row numbers (n,) in the order of their keys, uint64 by row number; those of equal keys stay in their order."""
     n = len(rows)
     if n > MOST:
         raise ValueError(f"{n} rows cannot be sorted, at most {MOST} can")

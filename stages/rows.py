@@ -3,7 +3,7 @@
 A window is a whole number of batches, so that whoever carries its state from one window to the next computes the bits
 of an epoch in memory. Rows are only ever read in the order in which they lie: read in the epoch's order every one of
 them would be a page from the disk. A few windows are filled by a pass over all rows each; for many, one pass spreads
-the rows over a file in which each window's lie together.
+the rows over a file in which each window's lie together. OnDisk is such a file; `counted` counts many class numbers.
 """
 
 import weakref

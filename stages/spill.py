@@ -2,7 +2,7 @@
 
 A mapped file's pages are the file cache: the system writes them back and takes them when memory runs short, and reads
 them again when they are asked for. What is computed on such an array is the same to the bit. The file has no name, so
-that a killed process leaves none behind, and its room on the disk is taken first: a full disk is an error line.
+that a killed process leaves none behind; an array's room on the disk is taken first: a full disk is an error line.
 """
 
 import contextlib

@@ -114,7 +114,9 @@ def test_a_worker_holds_no_more_than_its_share(stored):
         trainer.epoch(orders)
         return fetched
 
-    assert sum(map(sum, with_workers(2, rows_of))) == 760
+    one, other = map(sum, with_workers(2, rows_of))
+    assert one + other == 760
+    assert abs(one - other) <= 248  # the last batch is one shard, and one worker's
 
 
 WEIGHTS = model.initial_weights([stream.seeded(0)], WIDTH, 8, 1)

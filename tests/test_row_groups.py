@@ -16,11 +16,11 @@ ROWS = 96
 
 
 def set_rows(project, rows):
-    text = project.read("stages/table.py")
-    project.path("stages/table.py").write_text(re.sub(r"^ROWS = \S+", f"ROWS = {rows}", text, flags=re.MULTILINE))
-    text = project.read("stages/encoding.py")
-    text = re.sub(r"^IN_CACHE = \S+", f"IN_CACHE = {max(rows // 3, 2)}", text, flags=re.MULTILINE)
-    project.path("stages/encoding.py").write_text(text)
+    for module, name, value in (("table", "ROWS", rows), ("encoding", "IN_CACHE", max(rows // 3, 2))):
+        path = project.path(f"stages/{module}.py")
+        text, found = re.subn(rf"^{name} = \S+", f"{name} = {value}", path.read_text(), flags=re.MULTILINE)
+        assert found == 1
+        path.write_text(text)
 
 
 @pytest.fixture(scope="module")
