@@ -126,7 +126,7 @@ part, facts = table.stored("data/train.parquet")
 fitted = encoding.fit(part, facts, "raw")
 seeds, n, batch = stream.shuffle_seeds(stream.seeded(1), 1), len(part), 2**17
 print(taken(lambda: stream.permutations(seeds, 10_000_000), 10_000_000))
-y, order, room = parts._targets(part, facts), stream.permutations(seeds, n), np.empty(n * fitted.width, np.float32)
+y, order, room = table.class_numbers(part, facts), stream.permutations(seeds, n), np.empty(n * fitted.width, np.float32)
 scanned = rows.Rows(functools.partial(parts._scan_table, part, fitted), fitted.width, room, ".")
 for workers in (1, 64):
     own = lambda networks, count: (np.arange(count) % batch < batch // workers)[None]
