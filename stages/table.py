@@ -27,6 +27,7 @@ LISTS = 2**23  # most bytes of lists in a row group
 TEXT = 100  # bytes of a text in Python, beside its letters
 FEW = 2**16  # rows up to which threads take longer to start than to read; a folder may have a thousand such files
 ROW = "_row"  # the row's number in dataset.parquet, from 0; a reserved name
+BUFFER = 2**20  # bytes of a column read at a time: else all of its row group are, and mapped pages count as memory
 METADATA_KEY = b"plumbline"
 # What pyarrow's CSV reader takes for missing, so that it is the same in Parquet; and cells of nothing but spaces.
 MISSING = {"", "#N/A", "#N/A N/A", "#NA", "-1.#IND", "-1.#QNAN", "-NaN", "-nan", "1.#IND", "1.#QNAN"}
@@ -53,7 +54,7 @@ class Stored:
         self._name, self._complaint = name, complaint
         with self._reading():
             # Mapped: otherwise reading a few rows takes the memory of their whole row group.
-            self._file = pq.ParquetFile(path, pre_buffer=False, memory_map=isinstance(path, str | Path))
+            self._file = pq.ParquetFile(path, pre_buffer=False, buffer_size=BUFFER)
             self.schema = self._file.schema_arrow.remove_metadata()
             self.metadata = self._file.metadata.metadata or {}
 
