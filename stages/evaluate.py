@@ -12,6 +12,7 @@ from collections.abc import Callable
 
 import numpy as np
 import pyarrow as pa
+import scipy.special  # noqa: F401  scores' t: loaded later, when memory is short, its BLAS would try for ever
 
 from stages import curves, encoding, files, kernel, model, params, resources, scores, spill, table
 from stages.errors import UserError, run

@@ -84,8 +84,8 @@ def limited(project, stage, megabytes):
 
 
 def test_a_table_that_does_not_fit_goes_through_the_disk_and_without_it_the_process_ends(project, tmp_path):
-    """split and evaluate of 2 million rows where the system gives 450 MiB, most of which are Python's libraries."""
-    project.set(make_data__samples=2_000_000, split__train=0.5, train__hidden_size=8, train__replicas=4)
+    """split and evaluate of 4 million rows where the system gives 450 MiB, most of which are Python's libraries."""
+    project.set(make_data__samples=4_000_000, split__train=0.5, train__hidden_size=8, train__replicas=4)
     project.set(train__epochs=1, train__batch_size=16384, evaluate__batch_size=16384)
     for stage in STAGES:
         project.stage(stage)
