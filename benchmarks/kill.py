@@ -63,7 +63,7 @@ def kill_and_compare(copy: Path, whole: dict, kills: int, seconds: float, moment
         runs, same = runs + 1, same + (contents(copy) == whole)
     print(f"{done} kills, {runs} runs, {same} with the bytes of an untouched one")
     print(f"half-written by DVC itself and deleted: {dict(mended) or 'nothing'}")
-    sys.exit(same != runs)
+    sys.exit(same != runs or not resumed)
 
 
 def mend(copy: Path) -> list[str]:
@@ -81,8 +81,9 @@ def mend(copy: Path) -> list[str]:
 
 
 def lengthen(copy: Path) -> None:
-    """Some seconds of training, a snapshot every tenth of a second."""
+    """Some ten seconds of training, most of the run, a snapshot every tenth of a second."""
     for name, old, new in (
+        ("params.yaml", r"samples: \d+", "samples: 100000"),
         ("params.yaml", r"epochs: \d+", "epochs: 500"),
         ("params.yaml", r"replicas: \d+", "replicas: 2"),
         ("stages/snapshot.py", r"EVERY = [\d.]+", "EVERY = 0.05"),
