@@ -18,7 +18,8 @@ import numpy as np
 ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT))  # a script outside the package, run from anywhere
 
-from stages import kernel, model, params, scores, stream, synthetic, training  # noqa: E402
+from stages import comparison, kernel, model, params, scores, stream, synthetic, training  # noqa: E402
+from stages.comparison import JUDGED  # noqa: E402
 
 MOST_NETWORKS = 32
 POOL = 20_000  # rows that stand for the population
@@ -62,11 +63,11 @@ def calibrate(classes: int, rows: int, comparisons: int) -> list[str]:
             chosen = fixed if change == "no change" else fresh
             phi = [contributions(weights, pool[0][chosen], pool[1][chosen]) for weights in (base, other)]
             for r in (8, 16, 32):
-                judged = [scores.compare(phi[0][m][:r], phi[1][m][:r], m, len(scores.JUDGED)) for m in scores.JUDGED]
+                judged = [comparison.compare(phi[0][m][:r], phi[1][m][:r], m, len(JUDGED)) for m in JUDGED]
                 verdicts[change, r].append(judged)
             if number < FOR_TRUTH and change != "no change":
                 means = [{m: v.mean() for m, v in contributions(w, *pool).items()} for w in (base, other)]
-                truth[change].append([means[1][m] - means[0][m] for m in scores.JUDGED])
+                truth[change].append([means[1][m] - means[0][m] for m in JUDGED])
     return [line(classes, rows, change, r, judged, truth[change]) for (change, r), judged in verdicts.items()]
 
 
@@ -90,14 +91,13 @@ def trained(data, classes: int, changes: dict, seed: int) -> dict[str, np.ndarra
 
 def contributions(weights, x, y) -> dict[str, np.ndarray]:
     """phi of the judged metrics, (R, n) each; they say more is better, losses too."""
-    networks = [scores.contributions(p, y) for p in kernel.probabilities(np.ascontiguousarray(x), weights)]
-    return {m: np.stack([network[m] for network in networks]) for m in scores.JUDGED}
+    return scores.contributions(kernel.probabilities(np.ascontiguousarray(x), weights), y, JUDGED)
 
 
 def line(classes: int, rows: int, change: str, r: int, comparisons: list, truths: list) -> str:
     """Rates in percent: any metric called different; each metric called as the truth is, or the other way; coverage."""
     called = np.mean([any(d.verdict in ("better", "worse") for d in judged) for judged in comparisons])
-    truth = np.mean(truths, axis=0) if truths else np.zeros(len(scores.JUDGED))
+    truth = np.mean(truths, axis=0) if truths else np.zeros(len(JUDGED))
     signs = np.array([[{"better": 1, "worse": -1}.get(d.verdict, 0) for d in judged] for judged in comparisons])
     intervals = np.array([[d.estimate.interval(0.95) for d in judged] for judged in comparisons])  # (c, m, 2)
     coverage = ((intervals[..., 0] <= truth) & (truth <= intervals[..., 1])).mean()

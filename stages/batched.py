@@ -19,7 +19,7 @@ from torch.nn import functional
 from stages.errors import UserError
 from stages.kernel import BETA1, BETA2, CORRECT, EPSILON, LOSS, pack, unpack
 from stages.network import own_rows, share
-from stages.rows import Rows, windows
+from stages.rows import windows
 
 WARM_UP = 3  # steps before a capture, as in PyTorch's notes: cuBLAS and the allocator set themselves up in them
 
@@ -40,17 +40,7 @@ class Trainer:
     Weights are the kernel's vectors (R, p), so that Adam is a few operations for all of them.
     """
 
-    def __init__(
-        self,
-        x: np.ndarray | Rows,
-        y: np.ndarray,
-        weights: dict[str, np.ndarray],
-        batch_size: int,
-        learning_rate: float,
-        weight_decay: float = 0.0,
-        device: str = "cpu",
-        group=None,
-    ):
+    def __init__(self, x, y, weights, batch_size, learning_rate, weight_decay=0.0, device="cpu", group=None):
         check_device(device)
         _, h, d = weights["net.0.weight"].shape
         self.sizes = d, h, weights["net.2.weight"].shape[1]

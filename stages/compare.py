@@ -15,7 +15,7 @@ import json
 import math
 import sys
 
-from stages import comparison, picture, revisions, scores
+from stages import comparison, picture, revisions
 from stages.comparison import Comparison, Ranking
 from stages.errors import UserError, run
 
@@ -45,7 +45,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("base", nargs="?", default="HEAD", help="a revision as DVC takes them (default HEAD)")
     parser.add_argument("other", nargs="?", help="another (default the workspace)")
     parser.add_argument("--experiments", action="store_true", help="every experiment over the base instead")
-    parser.add_argument("--metric", choices=scores.JUDGED, default="accuracy", help="what --experiments sorts by")
+    parser.add_argument("--metric", choices=comparison.JUDGED, default="accuracy", help="what --experiments sorts by")
     form = parser.add_mutually_exclusive_group()
     form.add_argument("--md", action="store_true", help="Markdown with curves, for a pull request")
     form.add_argument("--json", action="store_true", help="JSON, for programs")
@@ -72,31 +72,23 @@ def comparison_text(compared: Comparison, markdown: bool) -> str:
     rows = []
     for d in differences:
         interval = f"{d.low:+.4f} to {d.high:+.4f}" if math.isfinite(d.low) else "-"
-        rows.append(
-            [d.metric, f"{d.base:.4f}", f"{d.other:.4f}", f"{d.difference:+.4f}", interval, p_text(d.p), d.verdict]
-        )
+        figures = f"{d.base:.4f}", f"{d.other:.4f}", f"{d.difference:+.4f}"
+        rows.append([d.metric, *figures, interval, p_text(d.p), d.verdict])
     lines += [*table_lines(columns, rows, markdown), ""]
     item = "- " if markdown else ""
     if all(d.verdict == "identical" for d in differences):
         lines.append(f"{item}identical predictions")
     uncertain = [d for d in differences if d.estimate and d.estimate.v_row and d.estimate.v_seed]
     if uncertain:
-        columns = [
-            "uncertainty of",
-            "test rows",
-            "seeds",
-            "width at twice the rows",
-            "at twice the replicas",
-            "more help",
-        ]
-        lines += table_lines(columns, [uncertainty(d) for d in uncertain], markdown)
+        columns = ["uncertainty of", "test rows", "seeds", "width at twice the rows", "at twice the replicas"]
+        lines += table_lines([*columns, "more help"], [uncertainty(d) for d in uncertain], markdown)
     lines += ["", *(item + line for line in changes(compared))]
     if markdown:
         lines += ["", *picture.mermaid(compared.base, compared.other)]
     return "\n".join(lines)
 
 
-def uncertainty(d: scores.Difference) -> list[str]:
+def uncertainty(d: comparison.Difference) -> list[str]:
     """Where a difference's uncertainty comes from, and how much narrower twice the rows or replicas would make it."""
     e = d.estimate
     rows = e.v_row / (e.v_row + e.v_seed)
@@ -122,13 +114,8 @@ def ranking_text(ranking: Ranking, markdown: bool) -> str:
     """Experiments as a table, best first, and what may be concluded from it."""
     base, metric, part = ranking.base.name, ranking.metric, ranking.part
     title = f"{len(ranking.entries)} experiments over {base}, by {part} {metric}"
-    columns = [
-        "experiment",
-        metric,
-        f"to {base}",
-        f"about 95 % for all {ranking.pairs} pairs",
-        f"p, times {ranking.pairs}",
-    ]
+    pairs = ranking.pairs
+    columns = ["experiment", metric, f"to {base}", f"about 95 % for all {pairs} pairs", f"p, times {pairs}"]
     columns += ["verdict", *(["test part"] if part != "test" else []), "what changed"]
     rows = []
     for entry in ranking.entries:

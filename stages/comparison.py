@@ -1,13 +1,33 @@
 """Revisions judged against each other: which differences are real, what else changed, and what cannot be compared."""
 
+import math
 from typing import NamedTuple
 
 import numpy as np
 
 from stages import revisions, scores
 from stages.errors import UserError
-from stages.revisions import Revision, Scored
-from stages.scores import Difference
+from stages.lock import Stage
+from stages.revisions import Revision
+
+JUDGED = ("accuracy", "log_loss", "roc_auc", "brier")  # what a comparison judges, and corrects for
+
+
+class Difference(NamedTuple):
+    """How a metric differs between two revisions, in the sign that files have (a smaller log loss is negative).
+
+    `verdict` is better, worse, no evidence, identical, one network (luck cannot be told then), or not paired.
+    """
+
+    metric: str
+    base: float
+    other: float
+    difference: float
+    low: float
+    high: float
+    p: float
+    verdict: str
+    estimate: scores.Estimate | None
 
 
 class Comparison(NamedTuple):
@@ -48,6 +68,45 @@ class Ranking(NamedTuple):
     left_out: dict[str, str]  # {name: why}
 
 
+def compare(base: np.ndarray, other: np.ndarray, metric: str, comparisons: int) -> Difference:
+    """Judge `other` against `base` by their contributions (R, n) on the same rows, network r beside network r.
+
+    For m comparisons made at once the interval is at 1 - 0.05 / m and p is multiplied by m (Bonferroni); better or
+    worse is said when the interval leaves out 0. Which is right: see benchmarks/calibration.py.
+    """
+    delta = scores.estimate(other - base)
+    low, high, p = delta.student(1 - 0.05 / comparisons)
+    if not (other - base).any():
+        verdict = "identical"
+    elif delta.networks < 2:
+        verdict = "one network"
+    elif low > 0 or high < 0:
+        verdict = "better" if low > 0 else "worse"
+    else:
+        verdict = "no evidence"
+    sides = float(base.mean()), float(other.mean())
+    return _signed(metric, *sides, delta.mean, low, high, min(p * comparisons, 1.0), verdict, delta)
+
+
+def compare_unpaired(base: np.ndarray, other: np.ndarray, metric: str, comparisons: int) -> Difference:
+    """The interval for revisions scored on different rows, (R, n) and (R', n'): variances add, and no verdict is given.
+
+    Degrees of freedom after Welch and Satterthwaite from those of both sides.
+    """
+    sides = left, right = scores.estimate(base), scores.estimate(other)
+    v, mean, low, high, p = left.variance + right.variance, right.mean - left.mean, math.nan, math.nan, math.nan
+    if min(left.n, right.n) > 1:
+        shares = sum(side.variance**2 / side.freedom for side in sides if side.variance)
+        low, high, p = scores.student(mean, v, v**2 / shares if v else math.inf, 1 - 0.05 / comparisons)
+    return _signed(metric, left.mean, right.mean, mean, low, high, min(p * comparisons, 1.0), "not paired", None)
+
+
+def _signed(metric, base, other, difference, low, high, p, verdict, estimated) -> Difference:
+    if metric in scores.LOSSES:
+        base, other, difference, low, high = (0.0 - value for value in (base, other, difference, high, low))
+    return Difference(metric, base, other, difference, low, high, p, verdict, estimated)
+
+
 def judge(base: Revision, other: Revision) -> Comparison:
     """Compare two revisions on their test rows; UserError when not even their metrics mean the same."""
     _check_classes(base, other)
@@ -57,10 +116,10 @@ def judge(base: Revision, other: Revision) -> Comparison:
     if base.stale or other.stale:
         notes.append("the workspace's predictions are not those of its dvc.lock; run `dvc repro`")
     if refused:
-        networks, how = len(right.probability), scores.compare_unpaired
+        networks, how = len(right.probability), compare_unpaired
     else:
         counts = [len(side.probability) for side in (left, right)]
-        networks, how = min(counts), scores.compare
+        networks, how = min(counts), compare
         if counts[0] != counts[1]:
             notes.append(f"{counts[0]} and {counts[1]} networks: the first {networks} of each are compared")
         if networks == 1:
@@ -68,8 +127,8 @@ def judge(base: Revision, other: Revision) -> Comparison:
         left, right = (side._replace(probability=side.probability[:networks]) for side in (left, right))
         if _changed_files(base, other, "data/test.parquet"):
             notes.append("data/test.parquet differs though its rows and labels do not: features changed")
-    phi = [contributions(side) for side in (left, right)]
-    judged = [name for name in scores.JUDGED if name in phi[0] and name in phi[1]]
+    phi = [scores.contributions(side.probability, side.target, JUDGED) for side in (left, right)]
+    judged = [name for name in JUDGED if name in phi[0] and name in phi[1]]
     return Comparison(
         base,
         other,
@@ -100,7 +159,10 @@ def rank(base: Revision, others: list[Revision], metric: str) -> Ranking:
             left_out[other.name] = why
     everyone = {side.name: side for side in [base, *others] if side.name not in left_out}
     part = "validation" if all("validation" in side.parts for side in everyone.values()) else "test"
-    phi = {p: {name: contributions(side.parts[p]) for name, side in everyone.items()} for p in {part, "test"}}
+    phi = {part: {}, "test": {}}
+    for p, of in phi.items():
+        for name, side in everyone.items():
+            of[name] = scores.contributions(side.parts[p].probability, side.parts[p].target, [metric])
     for p in phi:
         if metric not in phi[p][base.name]:
             raise UserError(f"{metric} is not defined on the {p} part of {base.name}; choose another --metric")
@@ -108,7 +170,7 @@ def rank(base: Revision, others: list[Revision], metric: str) -> Ranking:
 
     def against(one: str, two: str, p: str) -> Difference:
         networks = min(len(phi[p][name][metric]) for name in (one, two))
-        return scores.compare(*(phi[p][name][metric][:networks] for name in (one, two)), metric, pairs)
+        return compare(*(phi[p][name][metric][:networks] for name in (one, two)), metric, pairs)
 
     means = {name: phi[part][name][metric].mean() for name in everyone}
     best = max(means, key=means.get)
@@ -148,22 +210,16 @@ def why_not_paired(base: Revision, other: Revision) -> str | None:
     return None
 
 
-def contributions(part: Scored) -> dict[str, np.ndarray]:
-    """phi of every metric that is defined, (R, n) each."""
-    networks = [scores.contributions(probability, part.target) for probability in part.probability]
-    return {name: np.stack([network[name] for network in networks]) for name in networks[0]}
-
-
 def changed_params(base: Revision, other: Revision) -> dict[str, tuple]:
     """Parameters that differ, as dvc.lock recorded them when the stages ran: {name: (base, other)}."""
     left, right = _recorded_params(base.lock), _recorded_params(other.lock)
     return {name: (left.get(name), right.get(name)) for name in left | right if left.get(name) != right.get(name)}
 
 
-def _recorded_params(lock: dict) -> dict:
+def _recorded_params(stages: dict[str, Stage]) -> dict:
     flat = {}
-    for stage in lock.values():
-        for section, values in stage.get("params", {}).get("params.yaml", {}).items():
+    for stage in stages.values():
+        for section, values in stage.params.get("params.yaml", {}).items():
             flat |= {f"{section}.{n}": v for n, v in values.items()} if isinstance(values, dict) else {section: values}
     return flat
 
@@ -172,8 +228,7 @@ def _changed_files(base: Revision, other: Revision, end: str) -> dict[str, list[
     """Dependencies with this ending that differ, and the stages that they changed: {path: stages}."""
     changed: dict[str, list[str]] = {}
     for stage in base.lock | other.lock:
-        deps = [side.lock.get(stage, {}).get("deps", ()) for side in (base, other)]
-        left, right = ({dep["path"]: dep.get("md5") for dep in side} for side in deps)
+        left, right = (side.lock[stage].deps if stage in side.lock else {} for side in (base, other))
         for path in sorted(left | right):
             if path.endswith(end) and left.get(path) != right.get(path):
                 changed.setdefault(path, []).append(stage)

@@ -1,33 +1,31 @@
 """Points of the curves that `dvc plots` draws for network 0: ROC, precision-recall, calibration, confusion matrix.
 
 Of several classes each is taken against the rest and all these decisions are pooled, so that there is one curve to
-compare between revisions however many classes there are. Curves are thinned to a few hundred points. Arrays of many
-rows are made by `empty`, as in stages.scores.
+compare between revisions however many classes there are. Curves are thinned to a few hundred points.
 """
 
 from collections.abc import Callable
 
 import numpy as np
 
-from stages import ordering
-from stages.scores import pieces
+from stages import ordering, spill
 
 MOST_POINTS = 200
 BINS = 10
 
 
-def decisions(probability: np.ndarray, target: np.ndarray, empty: Callable = np.empty) -> tuple[np.ndarray, np.ndarray]:
+def decisions(probability: np.ndarray, target: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """(n, 1 or k) probabilities and (n,) targets as one-against-the-rest decisions: score (m,), truth (m,) of bool."""
     n, k = probability.shape
-    truth = empty((n, k), bool)
-    for here in pieces(n):
+    truth = spill.empty((n, k), bool)
+    for here in spill.pieces(n):
         truth[here] = target[here, None] == (1 if k == 1 else np.arange(k))
     return probability.reshape(-1), truth.reshape(-1)
 
 
-def counts(score: np.ndarray, truth: np.ndarray, empty: Callable = np.empty) -> tuple[np.ndarray, np.ndarray]:
+def counts(score: np.ndarray, truth: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Positives and negatives at or above each distinct score, from the highest down."""
-    return ordering.cumulated(ordering.ascending(score, empty), truth, empty)
+    return ordering.cumulated(ordering.ascending(score), truth)
 
 
 def roc(hits: np.ndarray, misses: np.ndarray) -> list[tuple[float, float]]:
@@ -47,7 +45,7 @@ def precision_recall(hits: np.ndarray, misses: np.ndarray) -> list[tuple[float, 
 def calibration(score: np.ndarray, truth: np.ndarray) -> list[tuple[float, float, int]]:
     """(mean probability, share of positives, decisions) in ten bins of equal width, empty ones left out."""
     counts, sums, positives = np.zeros(BINS, np.int64), np.zeros(BINS), np.zeros(BINS)
-    for here in pieces(len(score)):
+    for here in spill.pieces(len(score)):
         p = score[here].astype(np.float64)
         bins = np.minimum((p * BINS).astype(np.int64), BINS - 1)
         np.add.at(sums, bins, p)  # one after the other, which does not depend on the pieces
@@ -74,10 +72,10 @@ def _thinned(hits: np.ndarray, misses: np.ndarray, first: float, curve: Callable
         inner = np.flatnonzero(x[1:] * y[:-1] != x[:-1] * y[1:]) + max(here.start, 1)
         return np.r_[[0] * (here.start == 0), inner, [n - 1] * (here.stop == n)].astype(np.int64)
 
-    total = sum(len(corners(here)) for here in pieces(n))
+    total = sum(len(corners(here)) for here in spill.pieces(n))
     kept = np.unique(np.linspace(0, total - 1, MOST_POINTS).round().astype(np.int64))
     found, before = [], 0
-    for here in pieces(n):
+    for here in spill.pieces(n):
         some = corners(here)
         mine = some[kept[(kept >= before) & (kept < before + len(some))] - before]
         before += len(some)

@@ -10,6 +10,8 @@ from pathlib import Path
 
 import numpy as np
 
+from stages.errors import reason
+
 
 def difference(old: Path, new: Path) -> str:
     """How far apart two versions of a file are, in its own terms."""
@@ -17,7 +19,7 @@ def difference(old: Path, new: Path) -> str:
         columns = {".parquet": parquet, ".safetensors": parameters, ".csv": cells, ".json": figures}[new.suffix]
         a, b = columns(old), columns(new)
     except Exception as error:  # whatever a forged file makes its reader say; that it differs is known already
-        return f"one of them cannot be read ({' '.join(str(error).split())[:100]})"
+        return f"one of them cannot be read ({reason(error)})"
     unit = {".parquet": "column", ".csv": "column", ".safetensors": "array", ".json": "figure"}[new.suffix]
     said = [f"{unit} {name} is only in {'dvc.lock' if name in a else 'the new one'}" for name in sorted({*a} ^ {*b})]
     for name in (name for name in a if name in b):
@@ -78,11 +80,8 @@ def flat(values: dict | list, prefix: str = "") -> dict[str, np.ndarray]:
     """Nested values by the path to each."""
     found = {}
     for name, value in values.items() if isinstance(values, dict) else enumerate(values):
-        found |= (
-            flat(value, f"{prefix}{name}.")
-            if isinstance(value, dict | list)
-            else {prefix + str(name): as_numbers([value])}
-        )
+        nested = isinstance(value, dict | list)
+        found |= flat(value, f"{prefix}{name}.") if nested else {f"{prefix}{name}": as_numbers([value])}
     return found
 
 

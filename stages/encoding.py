@@ -7,17 +7,13 @@ input of its own.
 Under both, text becomes one input a category. Columns that can teach nothing are left out, with the reason.
 
 What is fitted are order statistics, counts and exactly rounded sums, and encoding is +, -, *, / and sqrt on float64:
-the same bits on every machine. All of it goes over a column piece by piece, as often as it takes, so that no column
-need fit in memory.
+the same bits on every machine.
 """
 
 import math
 import re
-import zlib
-from collections import Counter
 from collections.abc import Iterator
-from itertools import chain, islice
-from typing import NamedTuple
+from itertools import chain
 
 import msgspec
 import numpy as np
@@ -25,21 +21,19 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from stages import spill
+from stages.columns import EXACT, Column, Texts, all_differ, floats_of, is_number, kind_of, texts_in, texts_of
 from stages.errors import UserError
-from stages.table import MISSING, ROW, ROWS, TEXT, Facts, Stored, groups
+from stages.table import ROW, Facts, Stored, groups
 
-MOST_CATEGORIES = 100  # inputs that one column of text may take; the rest share one
 FEWEST_ROWS = 4  # a category of fewer training rows is pooled with those never seen, which so have been trained
 IN_CACHE = 2**15  # rows of a large table to encode at a time: a column of them stays in the second-level cache
-MANY = 2**14  # different texts, after so many more it is asked whether they still fit in memory
 MEASURE = re.compile(r"\W*\d+(\W+\d*)+", re.ASCII)  # text such as 31.12.2021, 1,234.50 $ or 45 %
-EXACT = 2**53  # up to here float64 tells integers apart
+QUARTERS = (0.25, 0.5, 0.75)
 IQR_OF_NORMAL = 1.349  # an interquartile range is so many standard deviations of a normal column
 CLIP = 6.0  # standard deviations that no value gets past
 SMALLEST = float(np.finfo(np.float64).tiny)
 LARGEST = float(np.finfo(np.float64).max)
 ARTICLES = {"number": "a number", "instant": "an instant", "time of day": "a time of day", "duration": "a duration"}
-SECONDS = {"s": 1.0, "ms": 1e3, "us": 1e6, "ns": 1e9}
 
 
 class Number(msgspec.Struct, frozen=True, tag="number"):
@@ -92,23 +86,6 @@ class Encoding(msgspec.Struct, frozen=True):
     def width(self) -> int:
         """Inputs of the network."""
         return sum(column.width for column in self.columns)
-
-
-def check(table: pa.Table | Stored, target: str) -> None:
-    """Refuse a column that no encoding can take, by its name, first row and what to do."""
-    for name in table.column_names:
-        if name == target:
-            continue
-        kind = table.schema.field(name).type
-        if kind_of(kind) is None:
-            raise UserError(
-                f"column {name!r} holds {kind}, and a feature must be a number, text, date or time; "
-                f"flatten it or leave it out (make_data.drop)"
-            )
-        if kind_of(kind) == "category":
-            _check_text(Column(table, name))
-        elif pa.types.is_integer(kind):
-            _check_integers(Column(table, name))
 
 
 def fit(table: pa.Table | Stored, facts: Facts, setting: str) -> Encoding:
@@ -172,7 +149,7 @@ def unseen(encoding: Encoding, table: pa.Table | Stored) -> list[str]:
             if outside:
                 lines.append(f"{column.name}: {outside} outside the training rows' {column.low:g} to {column.high:g}")
         else:
-            texts = _texts(Column(table, column.name), frozenset(column.values))
+            texts = texts_in(Column(table, column.name), frozenset(column.values))
             if texts.present:
                 examples = ", ".join(repr(text) for text, _ in texts.frequent[:3])
                 rare = "rare or " if column.pools_others else ""
@@ -184,29 +161,6 @@ def unseen(encoding: Encoding, table: pa.Table | Stored) -> list[str]:
 
 
 # ---- kinds of columns
-
-
-def kind_of(kind: pa.DataType) -> str | None:
-    """number, instant, time of day, duration or category; None for what cannot be encoded, category for no values."""
-    types = pa.types
-    if types.is_integer(kind) or types.is_floating(kind) or types.is_boolean(kind) or types.is_decimal(kind):
-        return "number"
-    if types.is_date(kind) or types.is_timestamp(kind):
-        return "instant"
-    if types.is_time(kind):
-        return "time of day"
-    if types.is_duration(kind):
-        return "duration"
-    if types.is_dictionary(kind):
-        return "category" if kind_of(kind.value_type) else None
-    text = types.is_string(kind) or types.is_large_string(kind) or types.is_string_view(kind) or types.is_null(kind)
-    return "category" if text else None
-
-
-def texts_of(column: pa.ChunkedArray) -> list[str | None]:
-    """A column as text, None where it is missing or blank."""
-    texts = column.cast(pa.string()).to_pylist()
-    return [None if text is None or text.strip() in MISSING else text for text in texts]
 
 
 def numbers_of(column: Number, table: pa.Table | Stored, narrow: bool = False) -> np.ndarray:
@@ -229,7 +183,7 @@ def numbers_of(column: Number, table: pa.Table | Stored, narrow: bool = False) -
         )
     if narrow and pa.types.is_float32(values.type):
         return values.to_numpy() + np.float32(0.0)
-    return _floats(values)
+    return floats_of(values)
 
 
 def codes_of(column: Category, table: pa.Table) -> np.ndarray:
@@ -251,95 +205,7 @@ def _column(name: str, table: pa.Table | Stored) -> pa.ChunkedArray:
     return table.column(name)
 
 
-def _floats(column: pa.ChunkedArray) -> np.ndarray:
-    """Numbers, or times as seconds (dates and timestamps since 1970, UTC where there is a zone), nan for missing.
-
-    A zero has no sign here: which of 0.0 and -0.0 comes first when they are sorted depends on the CPU.
-    """
-    kind, per_second = column.type, 1.0
-    if pa.types.is_date(kind):
-        column = column.cast(pa.timestamp("s"))
-    elif not pa.types.is_boolean(kind):
-        per_second = SECONDS.get(getattr(kind, "unit", None), 1.0)
-    if kind_of(kind) != "number":
-        bits = 32 if pa.types.is_time32(kind) else 64
-        column = column.cast(pa.int32() if bits == 32 else pa.int64())
-    values = column.cast(pa.float64(), safe=False).to_numpy(zero_copy_only=False).astype(np.float64, copy=False)
-    return values / per_second + 0.0
-
-
 # ---- fitting
-
-
-class Column:
-    """A column of a table, to go over piece by piece as often as it takes."""
-
-    def __init__(self, table: pa.Table | Stored, name: str):
-        self.table, self.name, self.type = table, name, table.schema.field(name).type
-
-    def __len__(self) -> int:
-        """Rows."""
-        return len(self.table)
-
-    def pieces(self) -> Iterator[pa.ChunkedArray]:
-        """The column's rows."""
-        return (piece.column(self.name) for piece in groups(self.table, columns=[self.name]))
-
-    def floats(self) -> Iterator[np.ndarray]:
-        """The same as `_floats` has them."""
-        return map(_floats, self.pieces())
-
-    def counts(self) -> Iterator[tuple[str | None, int]]:
-        """Its texts with how often each comes in a piece; None is missing."""
-        for piece in self.pieces():
-            counted = piece.cast(pa.string()).value_counts()
-            yield from zip(texts_of(counted.field("values")), counted.field("counts").to_pylist())
-
-
-class Texts(NamedTuple):
-    """What there is to know of a column of text."""
-
-    rows: int
-    missing: int
-    distinct: int
-    words: float  # in a distinct text, on average
-    frequent: list[tuple[str, int]]  # the MOST_CATEGORIES that come most often, of equally frequent ones by the letters
-
-    @property
-    def present(self) -> int:
-        """Rows that have a text."""
-        return self.rows - self.missing
-
-
-def _texts(column: Column, known: frozenset[str] = frozenset()) -> Texts:
-    """Counts of a column's texts but for those known, which are as if they were not there.
-
-    Different texts that do not fit in memory together are counted in several passes, in each those of some checksums.
-    """
-    passes = 1
-    while (texts := _texts_in(column, known, passes)) is None:
-        passes *= 4
-    return texts
-
-
-def _texts_in(column: Column, known: frozenset[str], passes: int) -> Texts | None:
-    rows = missing = distinct = words = 0
-    frequent = []
-    for now in range(passes):
-        counts, size = Counter(), 0
-        for text, count in column.counts():
-            if text is None:
-                missing += count if now == 0 else 0
-            elif text not in known and (passes == 1 or zlib.crc32(text.encode()) % passes == now):
-                if text not in counts:
-                    size += 2 * TEXT + len(text)
-                    if len(counts) % MANY == MANY - 1 and not spill.passes(size):
-                        return None
-                counts[text] += count
-        rows, distinct = rows + counts.total(), distinct + len(counts)
-        words += sum(len(text.split()) for text in counts)
-        frequent = sorted([*frequent, *counts.items()], key=lambda each: (-each[1], each[0]))[:MOST_CATEGORIES]
-    return Texts(rows + missing, missing, distinct, words / max(distinct, 1), frequent)
 
 
 def _why_left_out(column: Column, ends: tuple[float, float, int]) -> str | None:
@@ -374,7 +240,7 @@ def _ends(column: Column) -> tuple[float, float, int]:
     low, high, missing = math.inf, -math.inf, 0
     for piece in column.pieces():
         for start in range(0, len(piece), IN_CACHE):
-            values = _floats(piece.slice(start, IN_CACHE))
+            values = floats_of(piece.slice(start, IN_CACHE))
             if np.isnan(least := values.min()):
                 present = values[~np.isnan(values)]
                 missing += len(values) - len(present)
@@ -398,27 +264,7 @@ def _is_numbering(column: Column) -> bool:
     values = max(ends) - min(ends) + 1
     likely_to_repeat = n * n > 20 * values
     could = n <= values and (likely_to_repeat or max(map(abs, ends)) > EXACT)
-    return could and _all_differ(column, n)  # last, for it costs the most
-
-
-def _all_differ(column: Column, n: int) -> bool:
-    """Whether the n whole numbers of a column are all different, in as many passes as memory asks for."""
-    if any(pc.count_distinct(piece).as_py() < len(piece) - piece.null_count for piece in column.pieces()):
-        return False
-    passes = 1
-    while not spill.passes(32 * n / passes):
-        passes *= 2
-    for now in range(passes if len(column) > len(next(column.pieces())) else 0):
-        some = (piece.drop_null().to_numpy() for piece in column.pieces())
-        values = np.concatenate([each[_mixed(each) % passes == now] for each in some])
-        if pc.count_distinct(pa.array(values)).as_py() < len(values):
-            return False
-    return True
-
-
-def _mixed(values: np.ndarray) -> np.ndarray:
-    """Numbers that say little of the order of whole numbers, the same for the same: uint64 (n,)."""
-    return (values.astype(np.uint64) * np.uint64(0x9E3779B97F4A7C15)) >> np.uint64(40)  # Fibonacci hashing
+    return could and all_differ(column, n)  # last, for it costs the most
 
 
 def _number(column: Column, setting: str) -> Number | str:
@@ -433,7 +279,7 @@ def _number(column: Column, setting: str) -> Number | str:
                 _check_raw(column)
         return Number(name, kind, low, high, 0.0, 0.0, 0.0, 1.0, False)
     finite = _ordered(column)
-    low, centre, high = (quantile(finite, share) for share in (0.25, 0.5, 0.75))
+    low, centre, high = (quantile(finite, share) for share in QUARTERS)
     # Where most rows are equal it is half the range, as in RealMLP (arXiv 2407.04491), as the smooth clip is.
     with np.errstate(over="ignore"):
         spread = min(high - low or finite[-1] / 2 - finite[0] / 2 or 1.0, LARGEST)
@@ -454,57 +300,18 @@ def _sum(pieces: Iterator[np.ndarray]) -> float:
     return math.fsum(chain.from_iterable(piece.tolist() for piece in pieces))
 
 
-class _Places:
-    """The numbers at some places of a column, as if it was sorted: all that `quantile` asks for."""
-
-    def __init__(self, count: int, values: dict[int, float]):
-        self._count, self._values = count, values
-
-    def __len__(self) -> int:
-        return self._count
-
-    def __getitem__(self, place: int) -> float:
-        return self._values[place % self._count]
-
-
-def _ordered(column: Column) -> np.ndarray | _Places:
-    """A column's finite numbers in their order, at least one; of a large column those at its ends and quartiles."""
-    if len(column) <= ROWS:
-        values = np.concatenate(list(column.floats()))
-        finite = np.sort(values[np.isfinite(values)])
-        return finite if len(finite) else np.zeros(1)
-    count = sum(int(np.isfinite(values).sum()) for values in column.floats())
-    if not count:
+def _ordered(column: Column) -> np.ndarray:
+    """A column's finite numbers, at least one: its ends and what `quantile` asks for stand where sorting puts them."""
+    values, n = spill.empty(len(column), np.float64), 0
+    for piece in column.floats():
+        finite = piece[np.isfinite(piece)]
+        values[n : n + len(finite)] = finite
+        n += len(finite)
+    if not n:
         return np.zeros(1)
-    quarters = [int(share * (count - 1)) for share in (0.25, 0.5, 0.75)]
-    places = {0, count - 1, *quarters, *(min(place + 1, count - 1) for place in quarters)}
-    return _Places(count, _selected(column, places))
-
-
-def _selected(column: Column, places: set[int]) -> dict[int, np.float64]:
-    """The finite numbers at some places of a column's order, by counting: no place needs more than its 16 bits a pass.
-
-    A float's bits as a whole number are in its order once the negative ones are turned over.
-    """
-    high = np.uint64(2**63)
-    found = dict.fromkeys(places, 0)  # the leading bits of the number at each place
-    rests = {place: place for place in places}  # its place among the numbers with these leading bits
-    for shift in (48, 32, 16, 0):
-        counts = {leading: np.zeros(2**16, np.int64) for leading in found.values()}
-        for values in column.floats():
-            bits = values[np.isfinite(values)].view(np.uint64)
-            bits = np.where(bits & high, ~bits, bits | high)
-            leads = bits >> np.uint64(min(shift + 16, 63)) if shift < 48 else np.zeros(len(bits), np.uint64)
-            for leading, count in counts.items():
-                some = bits[leads == leading] >> np.uint64(shift) & np.uint64(0xFFFF)
-                count += np.bincount(some.astype(np.int64), minlength=2**16)
-        for place, leading in found.items():
-            sums = np.cumsum(counts[leading])
-            digit = int(np.searchsorted(sums, rests[place], side="right"))
-            rests[place] -= int(sums[digit - 1]) if digit else 0
-            found[place] = leading << 16 | digit
-    bits = np.array(list(found.values()), np.uint64)
-    return dict(zip(found, np.where(bits & high, bits ^ high, ~bits).view(np.float64)))
+    quarters = [int(share * (n - 1)) for share in QUARTERS]
+    values[:n].partition(sorted({0, n - 1, *quarters, *(min(place + 1, n - 1) for place in quarters)}))
+    return values[:n]
 
 
 def smooth_clip(values: np.ndarray, centre: float, scale: float) -> np.ndarray:
@@ -525,7 +332,7 @@ def quantile(ordered: np.ndarray, share: float) -> float:
 
 def _category(column: Column) -> Category | str:
     """The same of a column of text."""
-    texts = _texts(column)
+    texts = texts_in(column)
     if why := _why_text_is_left_out(texts):
         return why
     values = sorted(text for text, count in texts.frequent if count >= FEWEST_ROWS)
@@ -544,53 +351,6 @@ def _encode_number(column: Number, values: np.ndarray, inputs: np.ndarray, row: 
 
 
 # ---- what is refused
-
-
-def _check_text(column: Column) -> None:
-    """Refuse numbers with a few text cells among them: as text they would be an identifier, and silently lost."""
-    present = cells = 0
-    words, numbers = set(), set()
-    for text, count in column.counts():
-        if text is None:
-            continue
-        present += count
-        word = not is_number(text)
-        cells += count if word else 0
-        (some := words if word else numbers).add(text)
-        if len(some) > 21:  # only whether there are more is asked for
-            some.pop()
-    few = cells <= present / 20 or len(words) <= 3
-    if cells and cells < present / 2 and len(numbers) > 20 and few:
-        first = list(islice(_words(column), 5))
-        listed = ", ".join(f"{text!r} in row {row}" for row, text in first)
-        raise UserError(
-            f"column {column.name!r} holds numbers and {cells} cells of text ({listed}{', ...' if cells > 5 else ''}); "
-            f"mend or empty those cells, or leave the column out (make_data.drop)"
-        )
-
-
-def _words(column: Column) -> Iterator[tuple[int, str]]:
-    """The cells that are no number, each with its row."""
-    texts = chain.from_iterable(map(texts_of, column.pieces()))
-    return ((row, text) for row, text in enumerate(texts) if text is not None and not is_number(text))
-
-
-def _check_integers(column: Column) -> None:
-    """Refuse a measure that float64 cannot hold; an identifier may be of any size, it is left out later."""
-    first, rows, n = None, 0, 0
-    for piece in column.pieces():
-        values = piece.drop_null().to_numpy()
-        past = (values > EXACT) | (values < -EXACT)
-        if first is None and past.any():
-            value = int(values[past.argmax()])
-            first = value, rows + pc.index(piece, pa.scalar(value, column.type)).as_py()
-        rows, n = rows + len(piece), n + len(values)
-    if first and not _all_differ(column, n):
-        value, row = first
-        raise UserError(
-            f"column {column.name!r} is {value} in row {row}, past 2^53, where numbers are no longer exact; "
-            f"leave it out (make_data.drop) if it is an identifier, else write it in larger units"
-        )
 
 
 def _check_raw(column: Column) -> None:
@@ -623,12 +383,3 @@ def _finite_float32(values: np.ndarray, name: str, row: int = 0) -> np.ndarray:
             f"float32; train with train.encoding robust, or mend the column"
         )
     return narrow
-
-
-def is_number(text: str) -> bool:
-    """Whether a text reads as a number."""
-    try:
-        float(text)
-    except ValueError:
-        return False
-    return True

@@ -10,6 +10,11 @@ class UserError(Exception):
     """A condition that the user can mend; its text is the whole message."""
 
 
+def reason(error: object) -> str:
+    """What an exception says, on one line and not for ever."""
+    return " ".join(str(error).split())[:300]
+
+
 def run(main: Callable[[], None]) -> None:
     """Run a command's `main` and turn what a user can cause into one line on stderr and a non-zero exit.
 

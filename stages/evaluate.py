@@ -6,9 +6,7 @@ that every network gives to every row), metrics/evaluate.json and the points of 
     python -m stages.evaluate
 """
 
-import functools
 import math
-from collections.abc import Callable
 
 import numpy as np
 import pyarrow as pa
@@ -20,11 +18,11 @@ from stages.table import ROW
 
 PROBABILITIES = 2**24  # most probabilities of all epochs held at once (64 MiB an output)
 UNIT = 2**13  # rows whose losses are added up at a time, in whatever pieces they come
-FOLDER = "metrics"  # for what of every row does not fit in memory
 
 
 def main() -> None:
     settings = params.read()
+    spill.beside("metrics")
     saved, after = model.load("models/model.safetensors"), model.load("models/epochs.safetensors")
     if (saved.sizes, saved.card) != (after.sizes, after.card):
         raise UserError("models/model.safetensors and models/epochs.safetensors are of two trainings; run `dvc repro`")
@@ -40,8 +38,7 @@ def main() -> None:
     wide = 3 * row + 4 * card.encoding.width + parts["test"].row_size()  # encoded, scored, and on its way to the file
     what = f"{spill.LEAST} rows of {card.encoding.width} inputs and {networks} networks"
     resources.check_piece("evaluate", wide * min(spill.LEAST, n), what)
-    empty = functools.partial(spill.empty, folder=FOLDER)
-    probability, target = empty((networks, n, k), np.float32), empty(n, np.int32)
+    probability, target = spill.empty((networks, n, k), np.float32), spill.empty(n, np.int32)
     by_epoch = ByEpoch(after.weights, batch_size)
     with files.together(), table.writing("metrics/predictions.parquet", facts) as writer:
         for part, rows in parts.items():
@@ -55,9 +52,9 @@ def main() -> None:
                     by_epoch.add(x, target[here])
                 first += len(group)
         writer.finish()
-        figures = metrics(probability, target, card.train_counts, empty)
+        figures = metrics(probability, target, card.train_counts)
         files.write_json(files.six_digits(figures), "metrics/evaluate.json")
-        write_plots(by_epoch.means(), probability[0], target, card.classes, empty)
+        write_plots(by_epoch.means(), probability[0], target, card.classes)
     print(f"{n} test rows: accuracy {figures['accuracy']:.3f}, log loss {figures['log_loss']:.4f}")
 
 
@@ -116,24 +113,25 @@ class ByEpoch:
                 self._sums[i, 1] += (scores.predicted(p) == target).sum()
 
 
-def metrics(probability: np.ndarray, target: np.ndarray, train_counts: list[int], empty: Callable = np.empty) -> dict:
+def metrics(probability: np.ndarray, target: np.ndarray, train_counts: list[int]) -> dict:
     """Figures of network 0, of always answering the training shares, and of all networks: of their mean probability
     (the ensemble), and the mean of their figures with its interval (replicas).
 
     probability: float32 (R, n, k); target: class numbers (n,). A metric that is not defined is left out. Metric after
-    metric, so that the contributions of one at a time are there; `empty` makes what is of every row.
+    metric, so that the contributions of one at a time are there.
     """
     networks, n, k = probability.shape
-    mean = scores.ensemble(probability, empty) if networks > 1 else None
-    phi, of_mean = empty((networks, n), np.float64), empty(n if networks > 1 else 0, np.float64)
+    mean = scores.ensemble(probability) if networks > 1 else None
+    phi, of_mean = spill.empty((networks, n), np.float64), spill.empty(n if networks > 1 else 0, np.float64)
     network_0, ensemble, replicas = {}, {}, {}
     for name in scores.defined(target, max(k, 2)):
         for r in range(networks):
-            scores.contribution(name, probability[r], target, phi[r], empty)
+            scores.contribution(name, probability[r], target, phi[r])
         network_0[name] = ensemble[name] = abs(float(phi[0].mean()))
         if networks > 1:
-            ensemble[name] = abs(float(scores.contribution(name, mean, target, of_mean, empty).mean()))
-        figures = scores.interval(phi, empty)
+            ensemble[name] = abs(float(scores.contribution(name, mean, target, of_mean).mean()))
+        estimate = scores.estimate(phi)
+        figures = estimate.mean, *estimate.student()[:2]
         if name in scores.LOSSES:
             figures = -figures[0], -figures[2], -figures[1]
         bounds = scores.RANGES.get(name, (0.0, 1.0))
@@ -149,26 +147,24 @@ def always(shares: np.ndarray, target: np.ndarray, losses: np.ndarray) -> dict[s
     k = len(shares)
     answer = np.tile(shares[1:] if k == 2 else shares, (k, 1))
     by_class, right = scores.log_losses(answer, np.arange(k)), 0
-    for here in scores.pieces(len(target)):
+    for here in spill.pieces(len(target)):
         losses[here] = by_class[target[here]]
         right += int((scores.predicted(answer[:1]) == target[here]).sum())
     return {"accuracy": right / len(target), "log_loss": float(losses.mean())}
 
 
-def write_plots(
-    by_epoch: np.ndarray, probability: np.ndarray, target: np.ndarray, classes: list, empty: Callable = np.empty
-) -> None:
+def write_plots(by_epoch: np.ndarray, probability: np.ndarray, target: np.ndarray, classes: list) -> None:
     """Network 0's test columns by epoch, its curves and its confusion matrix, as CSV for `dvc plots`."""
     plots = "metrics/plots"
     rows = [(epoch, *figures) for epoch, figures in enumerate(by_epoch.tolist(), start=1)]
     files.write_csv(("epoch", "test_loss", "test_accuracy"), rows, f"{plots}/test_epochs.csv")
-    decided = curves.decisions(probability, target, empty)
-    counted = curves.counts(*decided, empty)
+    decided = curves.decisions(probability, target)
+    counted = curves.counts(*decided)
     files.write_csv(("false_positive_rate", "true_positive_rate"), curves.roc(*counted), f"{plots}/roc.csv")
     files.write_csv(("recall", "precision"), curves.precision_recall(*counted), f"{plots}/precision_recall.csv")
     columns = ("mean_probability", "share_of_positives", "rows")
     files.write_csv(columns, curves.calibration(*decided), f"{plots}/calibration.csv")
-    parts = scores.pieces(len(target))
+    parts = spill.pieces(len(target))
     counts = sum(curves.confusion(scores.predicted(probability[i]), target[i], len(classes)) for i in parts)
     cells = [(classes[a], classes[p], int(counts[a, p])) for a in range(len(classes)) for p in range(len(classes))]
     files.write_csv(("actual", "predicted", "rows"), cells, f"{plots}/confusion.csv")

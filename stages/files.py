@@ -1,4 +1,4 @@
-"""Files that appear whole or not at all, and the two text formats that DVC reads: JSON metrics and CSV plots."""
+"""Files that appear whole or not at all, and the text formats that DVC reads: YAML, JSON metrics and CSV plots."""
 
 import contextlib
 import csv
@@ -7,6 +7,8 @@ import json
 import os
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
+
+from stages.errors import UserError, reason
 
 _waiting: list[tuple[Path, Path]] | None = None  # files of a block of `together`, written under temporary names
 
@@ -71,3 +73,25 @@ def write_csv(columns: Iterable[str], rows: Iterable[Iterable], path: str | Path
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(columns)
         writer.writerows([six_digits(value) for value in row] for row in rows)
+
+
+def read_yaml(text: bytes, name: str | Path):
+    """What a YAML text holds, as DVC itself reads it; a UserError names the line that is none."""
+    from ruamel.yaml import YAML
+    from ruamel.yaml.error import MarkedYAMLError, YAMLError
+
+    try:
+        return YAML(typ="safe", pure=True).load(text.decode())
+    except (YAMLError, UnicodeDecodeError) as error:
+        mark = error.problem_mark if isinstance(error, MarkedYAMLError) else None
+        where, why = (f" line {mark.line + 1}", error.problem) if mark else ("", error)
+        raise UserError(f"{name}{where}: not valid YAML ({reason(why)}); mend it") from None
+
+
+def read_csv(text: bytes, name: str) -> list[dict[str, float]]:
+    """The rows of a table of numbers that `write_csv` wrote; UserError for what is none."""
+    try:
+        rows = csv.DictReader(text.decode().splitlines())
+        return [{column: float(value) for column, value in row.items()} for row in rows]
+    except (ValueError, TypeError) as error:  # a cell too few is None
+        raise UserError(f"{name} is not as the stages write it ({reason(error)}); run `dvc repro`") from None

@@ -15,7 +15,7 @@ from urllib.parse import unquote
 import pyarrow as pa
 
 from stages import spill, table
-from stages.errors import UserError
+from stages.errors import UserError, reason
 
 MISSING = "__HIVE_DEFAULT_PARTITION__"  # what all of them write where a partition's value is missing
 WHOLE = re.compile(r"0|-?[1-9][0-9]{0,17}")  # 01 stays text, and so does what int64 cannot hold
@@ -118,10 +118,9 @@ class Folder(table.Stored):
                     column = column.cast(column.type.value_type)
                 arrays[name] = column.cast(kind)
             except pa.ArrowException as error:
-                reason = " ".join(str(error).split())
                 raise UserError(
                     f"{path}: column {name!r} is {column.type} here and cannot be {kind}, which other files need "
-                    f"({reason}); write them alike"
+                    f"({reason(error)}); write them alike"
                 ) from None
         return pa.table(arrays, pa.schema([self.schema.field(name) for name in columns]))
 

@@ -8,7 +8,7 @@ import numpy as np
 
 from stages import stream
 from stages.errors import UserError
-from stages.rows import counted
+from stages.table import counted
 
 
 def counts(classes: np.ndarray, share: float) -> np.ndarray:

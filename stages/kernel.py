@@ -13,6 +13,8 @@ Weights of a network lie in one vector: W1 transposed (d, h), b1 (h), W2 (k, h),
 sigmoid and cross-entropy, k > 2 several classes with softmax. `pack` and `unpack` translate to a PyTorch state_dict.
 """
 
+import itertools
+
 import numpy as np
 
 from stages.arithmetic import exp, log
@@ -313,15 +315,10 @@ _share_serial = compiled(_share)
 _share = compiled(_share, parallel=True)
 
 
-def _step(gradients, parts, weights, first, second, powers, learning_rate, weight_decay, sums):
-    """Adam's step for every network out of the gradients of all units, shard after shard as in `_epoch`."""
-    shards = len(gradients) // len(weights)
+def _step(gradients, weights, first, second, powers, learning_rate, weight_decay):
+    """Adam's step for every network, out of the gradient of its whole batch."""
     for r in prange(len(weights)):
-        state = weights[r], first[r], second[r], powers[r]
-        _adam(state[0], gradients[r * shards : (r + 1) * shards], *state[1:], learning_rate, weight_decay)
-        for s in range(r * shards, (r + 1) * shards):
-            sums[r, LOSS] += parts[s, LOSS]
-            sums[r, CORRECT] += parts[s, CORRECT]
+        _adam(weights[r], gradients[r : r + 1], first[r], second[r], powers[r], learning_rate, weight_decay)
 
 
 _step_serial = compiled(_step)
@@ -333,12 +330,6 @@ def shared_out(units: int, size: int) -> np.ndarray:
     return units * np.arange(size + 1) // size
 
 
-def _parts_and_gradients(buffer: np.ndarray, most: int, units: int) -> tuple[np.ndarray, np.ndarray]:
-    """Views of what a worker sends, with room for `most` units: sums (units, 2) and gradients (units, p)."""
-    parts, gradients = buffer[: most * 16].view(np.float64), buffer[most * 16 :].view(np.float32)
-    return parts.reshape(most, -1)[:units], gradients.reshape(most, -1)[:units]
-
-
 class Trainer:
     """R networks and their Adam moments, trained in place an epoch at a time on the same rows.
 
@@ -348,16 +339,7 @@ class Trainer:
     `learning_rate` may change between epochs.
     """
 
-    def __init__(
-        self,
-        x: np.ndarray | Rows,
-        y: np.ndarray,
-        weights: dict[str, np.ndarray],
-        batch_size: int,
-        learning_rate: float,
-        weight_decay: float = 0.0,
-        group=None,
-    ):
+    def __init__(self, x, y, weights, batch_size, learning_rate, weight_decay=0.0, group=None):
         _, h, d = weights["net.0.weight"].shape
         self.sizes = d, h, weights["net.2.weight"].shape[1]
         self.x, self.y, self.batch_size = x, y, min(batch_size, len(y))
@@ -389,25 +371,44 @@ class Trainer:
         epoch(x, y, orders, self.batch_size, h, k, *state, self.learning_rate, self.weight_decay, sums)
 
     def _train_shared(self, x: np.ndarray, y: np.ndarray, orders: np.ndarray, sums: np.ndarray) -> None:
-        """The same with the group: one exchange a batch, of all networks together."""
-        (networks, rows), (_, h, k), parameters = orders.shape, self.sizes, self.packed.shape[1]
-        rank, size = self.group.rank, self.group.size
+        """The same with the group, a batch of all networks at a time."""
+        (networks, rows), (_, h, k), group = orders.shape, self.sizes, self.group
         for start in range(0, rows, self.batch_size):
             stop = min(start + self.batch_size, rows)
-            units = networks * shards_of(stop - start)
-            bounds = shared_out(units, size)
-            most = -(-units // size)
-            mine = np.zeros(most * (16 + 4 * parameters), np.uint8)  # one buffer, sums before gradients
-            parts, gradients = _parts_and_gradients(mine, most, bounds[rank + 1] - bounds[rank])
+            bounds = shared_out(networks * shards_of(stop - start), group.size)
+            first, end = bounds[group.rank :][:2]
+            gradients, parts = np.empty((end - first, self.packed.shape[1]), np.float32), np.empty((end - first, 2))
             share = _share if len(parts) > 1 else _share_serial
-            share(x, y, orders, start, stop, h, k, self.packed, bounds[rank], gradients, parts)
-            each = [
-                _parts_and_gradients(theirs, most, count)
-                for theirs, count in zip(self.group.gather(mine), np.diff(bounds))
-            ]
-            parts, gradients = (np.concatenate(arrays) for arrays in zip(*each))
+            share(x, y, orders, start, stop, h, k, self.packed, first, gradients, parts)
+            gradients, parts = self._added_up(gradients, parts, bounds)
+            for s in range(parts.shape[1]):
+                sums += parts[:, s]
             step = _step if networks > 1 else _step_serial
-            step(gradients, parts, *self.state, self.learning_rate, self.weight_decay, sums)
+            step(gradients, *self.state, self.learning_rate, self.weight_decay)
+
+    def _added_up(self, gradients: np.ndarray, parts: np.ndarray, bounds: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Every network's gradient (R, p) and the sums of its shards (R, shards, 2), out of what workers have of them.
+
+        Each worker adds up a slice of the parameters, over all units, and sends every other the result: so the more
+        workers there are the less each has to receive, down to two gradients' worth.
+        """
+        group, networks, (own, p) = self.group, len(self.packed), gradients.shape
+        cuts, units = shared_out(p, group.size), np.diff(bounds)
+        widths = np.diff(cuts)
+        width, most = widths[group.rank], units.max()
+        by_worker = np.concatenate([gradients[:, a:b].ravel() for a, b in itertools.pairwise(cuts)])
+        slices = group.exchange(by_worker, own * widths, units * width).reshape(networks, -1, width)
+        total = slices[:, 0]
+        for s in range(1, slices.shape[1]):
+            total += slices[:, s]
+        # One message of all that is left to tell, of one length from everyone: the sums, and the slice.
+        told = np.zeros(4 * most + networks * widths.max(), np.float32)
+        told[: 4 * own] = parts.reshape(-1).view(np.float32)
+        told[4 * most :][: total.size] = total.reshape(-1)
+        every = group.gather(told)
+        parts = np.concatenate([one[: 4 * n].view(np.float64) for one, n in zip(every, units)])
+        totals = [one[4 * most :][: networks * w].reshape(networks, w) for one, w in zip(every, widths)]
+        return np.concatenate(totals, axis=1), parts.reshape(networks, -1, 2)
 
     def _own(self, networks: int, rows: int) -> np.ndarray:
         """Which rows of some batches are this worker's, a mask (networks, rows)."""

@@ -17,7 +17,7 @@ from torch import nn
 from stages import model as models
 from stages.errors import UserError
 from stages.kernel import shared_out
-from stages.rows import Rows, windows
+from stages.rows import windows
 
 
 class TwoLayerNet(nn.Module):
@@ -73,16 +73,7 @@ class Trainer:
     In a group every worker takes a part of a batch's rows, and their gradients are added up.
     """
 
-    def __init__(
-        self,
-        x: np.ndarray | Rows,
-        y: np.ndarray,
-        weights: dict[str, np.ndarray],
-        batch_size: int,
-        learning_rate: float,
-        weight_decay: float = 0.0,
-        group=None,
-    ):
+    def __init__(self, x, y, weights, batch_size, learning_rate, weight_decay=0.0, group=None):
         self.learning_rate = learning_rate
         self.modules = [module_of(weights, r) for r in range(len(weights["net.0.bias"]))]
         # Without decay AdamW is Adam. Fused is one pass over each weight where the default makes ten.

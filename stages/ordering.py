@@ -4,14 +4,12 @@ NumPy's fast sort is another code on every CPU, and an emulated one got it wrong
 This one reads and writes in runs, so that arrays on the disk (stages.spill) can be sorted too.
 """
 
-from collections.abc import Callable
-
 import numpy as np
 
+from stages import spill
 from stages.compiled import compiled
 
 DIGIT = 11  # bits of a score's 32 that one of three passes sorts by: 2,048 runs of writes at a time
-PIECE = 2**16
 HALF = np.uint64(2**32 - 1)
 MOST = 2**32  # rows: a row's number takes the lower half of 64 bits
 
@@ -82,13 +80,13 @@ def _cumulated(ordered, positive, hits, misses):
         run += i > 0 and ordered[i] >> np.uint64(32) != ordered[i - 1] >> np.uint64(32)
 
 
-def ascending(score: np.ndarray, empty: Callable = np.empty) -> np.ndarray:
+def ascending(score: np.ndarray) -> np.ndarray:
     """Scores (n,) from the lowest to the highest: equal ones have the same upper half, the row is the lower: uint64."""
     n = len(score)
     if n > MOST:
         raise ValueError(f"{n} scores cannot be sorted, at most {MOST} can")
-    numbers = empty(n, np.uint64)
-    ordered = empty(n, np.uint64)
+    numbers = spill.empty(n, np.uint64)
+    ordered = spill.empty(n, np.uint64)
     _pack(np.ascontiguousarray(score, np.float32).view(np.uint32), numbers)
     _sort(numbers, ordered)
     return ordered
@@ -102,29 +100,28 @@ def placements(ordered: np.ndarray, positive: np.ndarray, positives: int, out: n
     return out
 
 
-def cumulated(ordered: np.ndarray, positive: np.ndarray, empty: Callable = np.empty) -> tuple[np.ndarray, np.ndarray]:
+def cumulated(ordered: np.ndarray, positive: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Positives and negatives at or above each different score, from the highest down: int64 both."""
     runs = _runs(ordered)
-    hits, misses = empty(runs, np.int64), empty(runs, np.int64)
+    hits, misses = spill.empty(runs, np.int64), spill.empty(runs, np.int64)
     _cumulated(ordered, positive, hits, misses)
     return hits, misses
 
 
-def sorted_by(keys: np.ndarray, rows: np.ndarray, empty: Callable = np.empty) -> np.ndarray:
+def sorted_by(keys: np.ndarray, rows: np.ndarray) -> np.ndarray:
     """Row numbers (n,) in the order of their keys, uint64 by row number; those of equal keys stay in their order."""
     n = len(rows)
     if n > MOST:
         raise ValueError(f"{n} rows cannot be sorted, at most {MOST} can")
-    numbers, ordered = empty(n, np.uint64), empty(n, np.uint64)
-    for start in range(0, n, PIECE):
-        ordered[start : start + PIECE] = rows[start : start + PIECE]
+    numbers, ordered = spill.empty(n, np.uint64), spill.empty(n, np.uint64)
+    for here in spill.pieces(n):
+        ordered[here] = rows[here]
     for shift in (0, 32):  # first by the lower half of the keys, then by the upper one
-        for start in range(0, n, PIECE):
-            own = ordered[start : start + PIECE] & HALF
-            numbers[start : start + PIECE] = (keys[own] >> np.uint64(shift) & HALF) << np.uint64(32)
-            numbers[start : start + PIECE] |= own
+        for here in spill.pieces(n):
+            own = ordered[here] & HALF
+            numbers[here] = (keys[own] >> np.uint64(shift) & HALF) << np.uint64(32) | own
         _sort(numbers, ordered)
-    result = empty(n, rows.dtype)
-    for start in range(0, n, PIECE):
-        result[start : start + PIECE] = ordered[start : start + PIECE] & HALF
+    result = spill.empty(n, rows.dtype)
+    for here in spill.pieces(n):
+        result[here] = ordered[here] & HALF
     return result

@@ -15,6 +15,7 @@ from typing import Annotated, Literal
 import msgspec
 
 from stages.errors import UserError
+from stages.files import read_yaml
 
 PATH = "params.yaml"
 
@@ -88,20 +89,11 @@ PARTS = {field.name: field.type for field in msgspec.structs.fields(Params) if f
 
 def read(path: str | Path = PATH) -> Params:
     """Read and check the whole file; a UserError names the parameter, the rule, the value and the nearest name."""
-    from ruamel.yaml import YAML
-    from ruamel.yaml.error import MarkedYAMLError, YAMLError
-
     try:
-        values = YAML(typ="safe", pure=True).load(Path(path).read_text(encoding="utf-8"))
+        text = Path(path).read_bytes()
     except FileNotFoundError:
         raise UserError(f"{path} is not here; run from the folder that holds dvc.yaml and {path}") from None
-    except MarkedYAMLError as error:
-        where = f" line {error.problem_mark.line + 1}" if error.problem_mark else ""
-        problem = " ".join(str(error.problem).split())
-        raise UserError(f"{path}{where}: not valid YAML ({problem}); mend that line") from None
-    except (YAMLError, UnicodeDecodeError) as error:
-        raise UserError(f"{path}: not valid YAML ({' '.join(str(error).split())})") from None
-    return check(values, path)
+    return check(read_yaml(text, path), path)
 
 
 def check(values: object, path: str | Path = PATH) -> Params:

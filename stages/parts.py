@@ -16,7 +16,6 @@ from stages.params import Train
 from stages.rows import OnDisk, Pick, Rows
 from stages.table import Facts, Stored
 
-FOLDER = "models"  # beside the outputs
 BESIDE = 20  # bytes a row beside its inputs where all are in memory: target, order, and a column on its way
 WINDOW = 40  # bytes a row of a window beside its inputs: target, place, and what sorting its number takes
 
@@ -60,12 +59,8 @@ def encoded(part: Stored, watched: Stored, facts: Facts, fitted: Encoding, setti
         left = there / _workers_here(group) - resources.MARGIN - _orders(len(part), settings)
         left = max(left - resources.MARGIN, left / 2)  # the rest keeps pages of files and of the code itself
         most = min(most, max(left, _least(len(part), fitted.width, settings)) / (4 * fitted.width + WINDOW))
-    elsewhere = functools.partial(
-        Rows,
-        width=fitted.width,
-        room=np.empty(int(most) * fitted.width, np.float32),
-        folder=FOLDER,
-    )
+    room = np.empty(int(most) * fitted.width, np.float32)
+    elsewhere = functools.partial(Rows, width=fitted.width, room=room)
     xs = [elsewhere(functools.partial(_scan_file, x)) if isinstance(x, OnDisk) else x for x in xs]
     if group is not None:
         xs.insert(0, elsewhere(functools.partial(_scan_table, part, fitted)))
@@ -79,7 +74,7 @@ def _workers_here(group) -> int:
 
 def _encoded(rows: Stored, fitted: Encoding) -> OnDisk:
     """All rows, in a file."""
-    x, first = OnDisk(len(rows), fitted.width, FOLDER), 0
+    x, first = OnDisk(len(rows), fitted.width), 0
     for piece in table.groups(rows, IN_CACHE, [column.name for column in fitted.columns]):
         x.write(first, encoding.encode(fitted, piece, first))
         first += len(piece)

@@ -4,23 +4,17 @@ import html
 import io
 import math
 
-from stages.comparison import Comparison
+from stages.comparison import Comparison, Difference
 from stages.files import replacing
 from stages.revisions import Revision
-from stages.scores import LOSSES, Difference
+from stages.scores import LOSSES
 
 # Base blue, other orange; the training curve the lighter of each (ColorBrewer's Paired).
 COLOURS = {
-    ("base", "train"): "#a6cee3",
-    ("base", "test"): "#1f78b4",
-    ("other", "train"): "#fdbf6f",
-    ("other", "test"): "#ff7f00",
-}
-WORDS = {
-    ("base", "train"): "light blue",
-    ("base", "test"): "blue",
-    ("other", "train"): "light orange",
-    ("other", "test"): "orange",
+    ("base", "train"): ("light blue", "#a6cee3"),
+    ("base", "test"): ("blue", "#1f78b4"),
+    ("other", "train"): ("light orange", "#fdbf6f"),
+    ("other", "test"): ("orange", "#ff7f00"),
 }
 MOST_POINTS = 40  # of a curve in a comment
 
@@ -34,13 +28,13 @@ def mermaid(base: Revision, other: Revision) -> list[str]:
             points = min(len(values), MOST_POINTS)
             shown = [values[round(i * (len(values) - 1) / max(points - 1, 1))] for i in range(points)]
             lines.append(f"  line [{', '.join(f'{value:.4g}' for value in shown)}]")
-            legend.append(f"{WORDS[side, part]}: {revision.name} {part}")
+            legend.append(f"{COLOURS[side, part][0]}: {revision.name} {part}")
             highest = max(highest, *values)
         lengths.append(len(rows))
     # Mermaid spreads every line over the whole axis, however many points it has.
     axis = f'"epoch" 1 --> {lengths[0]}' if lengths[0] == lengths[1] else '"percent of the run" 0 --> 100'
     note = "" if lengths[0] == lengths[1] else f" Runs of {lengths[0]} and {lengths[1]} epochs."
-    palette = ", ".join(COLOURS.values())
+    palette = ", ".join(colour for _, colour in COLOURS.values())
     return [
         "```mermaid",
         f"%%{{init: {{'themeVariables': {{'xyChart': {{'plotColorPalette': '{palette}'}}}}}}}}%%",
@@ -60,12 +54,8 @@ def write(compared: Comparison, path: str) -> None:
     import matplotlib
     from matplotlib.figure import Figure
 
-    matplotlib.rcParams |= {
-        "svg.hashsalt": "plumbline",
-        "font.size": 9,
-        "axes.spines.top": False,
-        "axes.spines.right": False,
-    }
+    matplotlib.rcParams |= {"svg.hashsalt": "plumbline", "font.size": 9}
+    matplotlib.rcParams |= {"axes.spines.top": False, "axes.spines.right": False}
     metrics = len(compared.differences)
     figure = Figure(figsize=(9, 0.75 * metrics + 3.6), layout="constrained")
     upper, lower = figure.subfigures(2, 1, height_ratios=[0.75 * metrics, 3.6])
@@ -81,7 +71,7 @@ def write(compared: Comparison, path: str) -> None:
         for side, revision in (("base", compared.base), ("other", compared.other)):
             for part, rows in revision.curves.items():
                 x, y = zip(*((row["epoch"], row[f"{part}_{metric}"]) for row in rows))
-                axis.plot(x, y, color=COLOURS[side, part], label=f"{revision.name} {part}")
+                axis.plot(x, y, color=COLOURS[side, part][1], label=f"{revision.name} {part}")
         axis.xaxis.get_major_locator().set_params(integer=True)
         axis.set(xlabel="epoch", ylabel=f"{metric} of network 0")
     axis.legend(frameon=False, loc="lower right")

@@ -32,6 +32,7 @@ def main() -> None:
         raise UserError(f"--output {output} is the table to predict on, and would overwrite it; choose another name")
     if Path(arguments.table).is_dir() and output.resolve().is_relative_to(Path(arguments.table).resolve()):
         raise UserError(f"--output {output} is in {arguments.table}, which is read as one table; choose another place")
+    spill.beside(output.parent)
     saved = model.load(arguments.model)
     card = saved.card
     texts = [column.name for column in card.encoding.columns if isinstance(column, Category)]

@@ -5,18 +5,19 @@ Reads params.yaml and what the stages wrote under metrics/; writes nothing.
     python -m stages.report
 """
 
-import csv
 import json
 from pathlib import Path
 
 from stages import params
 from stages.errors import UserError, run
+from stages.files import read_csv
 
 
 def main() -> None:
     settings = params.read()
     train, test = (read_json(f"metrics/{name}.json") for name in ("train", "evaluate"))
-    history, test_epochs = (read_csv(path) for path in ("metrics/history.csv", "metrics/plots/test_epochs.csv"))
+    curves = "metrics/history.csv", "metrics/plots/test_epochs.csv"
+    history, test_epochs = (read_csv(content(path), path) for path in curves)
     test_batches = -(-test["rows"] // settings.evaluate.batch_size)
     print(f"\n{train['rows']} training rows in {train['batches']} batches, {test['rows']} test rows in {test_batches}")
     if "positive_rate" in train:
@@ -53,22 +54,14 @@ def epoch_table(history: list[dict], test_epochs: list[dict]) -> str:
 
 def read_json(path: str) -> dict:
     try:
-        return json.loads(text_of(path))
+        return json.loads(content(path))
     except ValueError as error:
         raise UserError(f"{path} is not as the stages write it ({error}); run `dvc repro`") from None
 
 
-def read_csv(path: str) -> list[dict]:
-    rows = csv.DictReader(text_of(path).splitlines())
+def content(path: str) -> bytes:
     try:
-        return [{name: float(value) for name, value in row.items()} for row in rows]
-    except (ValueError, TypeError) as error:  # a cell too few is None
-        raise UserError(f"{path} is not as the stages write it ({error}); run `dvc repro`") from None
-
-
-def text_of(path: str) -> str:
-    try:
-        return Path(path).read_text(encoding="utf-8")
+        return Path(path).read_bytes()
     except FileNotFoundError:
         raise UserError(f"{path} is not there; `dvc repro` makes it, `git restore metrics` brings it back") from None
 

@@ -3,17 +3,18 @@
 A revision is what DVC takes for one: a branch, tag, commit or experiment; None is the workspace.
 """
 
-import csv
 import hashlib
 import io
 from pathlib import Path
 from typing import NamedTuple
 
+import msgspec
 import numpy as np
 import pyarrow as pa
 
-from stages import table
-from stages.errors import UserError
+from stages import lock, table
+from stages.errors import UserError, reason
+from stages.files import read_csv
 from stages.model import outputs_for
 from stages.table import ROW, Facts
 
@@ -35,7 +36,7 @@ class Revision(NamedTuple):
     name: str
     facts: Facts
     parts: dict[str, Scored]  # validation (if it has rows) and test
-    lock: dict  # dvc.lock's stages
+    lock: dict[str, lock.Stage]
     curves: dict[str, list[dict[str, float]]]  # a dict an epoch, for train and test
     stale: bool  # the predictions are not those of dvc.lock
 
@@ -45,11 +46,11 @@ def read(name: str | None) -> Revision:
     files = Workspace() if name is None else Committed(name)
     content = files.read(PREDICTIONS)
     predictions, facts = table.read(io.BytesIO(content), f"{PREDICTIONS} of {files.name}")
-    lock = _lock(files)
-    recorded = {out["path"]: out["md5"] for stage in lock.values() for out in stage.get("outs", ())}
+    stages = lock.read(files.read("dvc.lock"), f"dvc.lock of {files.name}")
+    recorded = {path: md5 for stage in stages.values() for path, md5 in stage.outs.items()}
     stale = name is None and hashlib.md5(content, usedforsecurity=False).hexdigest() != recorded.get(PREDICTIONS)
-    curves = {side: _numbers(files, path) for side, path in CURVES.items()}
-    return Revision(files.name, facts, _parts(predictions, facts), lock, curves, stale)
+    curves = {side: read_csv(files.read(path), f"{path} of {files.name}") for side, path in CURVES.items()}
+    return Revision(files.name, facts, _parts(predictions, facts), stages, curves, stale)
 
 
 def experiments(base: str) -> list[str]:
@@ -94,7 +95,7 @@ class Committed:
                 f"{name!r} is no branch, tag, commit or experiment here; see `git branch`, `dvc exp list`"
             ) from None
         except (DvcException, SCMError) as error:
-            raise UserError(f"{name}: {' '.join(str(error).split())}") from None
+            raise UserError(f"{name}: {reason(error)}") from None
 
     def read(self, path: str) -> bytes:
         """A file's content, from git, the cache or the remote."""
@@ -109,34 +110,11 @@ class Committed:
             ) from None
 
 
-def _lock(files) -> dict:
-    from ruamel.yaml import YAML
-    from ruamel.yaml.error import YAMLError
-
-    try:
-        return (YAML(typ="safe").load(files.read("dvc.lock").decode()) or {}).get("stages", {})
-    except (YAMLError, AttributeError) as error:
-        raise _damaged("dvc.lock", files.name, error) from None
-
-
-def _numbers(files, path: str) -> list[dict[str, float]]:
-    rows = csv.DictReader(io.StringIO(files.read(path).decode()))
-    try:
-        return [{name: float(value) for name, value in row.items()} for row in rows]
-    except (ValueError, TypeError) as error:  # a cell too few is None
-        raise _damaged(path, files.name, error) from None
-
-
-def _damaged(path: str, name: str, error: Exception) -> UserError:
-    reason = " ".join(str(error).split())[:200]
-    return UserError(f"{path} of {name} is not as the stages write it ({reason}); run `dvc repro`")
-
-
 def _parts(predictions: pa.Table, facts: Facts) -> dict[str, Scored]:
     k = outputs_for(len(facts.classes))
     kind = predictions.column("part").to_numpy(zero_copy_only=False)
     row = predictions.column(ROW).to_numpy()
-    target = table.targets(predictions.rename_columns({"target": facts.target}), facts)
+    target = table.targets(predictions, msgspec.structs.replace(facts, target="target"))
     flat = predictions.column("probability").combine_chunks().flatten().to_numpy()
     probability = flat.reshape(len(row), -1, k).transpose(1, 0, 2)
     parts = {}

@@ -3,19 +3,18 @@
 A window is a whole number of batches, so that whoever carries its state from one window to the next computes the bits
 of an epoch in memory. Rows are only ever read in the order in which they lie: read in the epoch's order every one of
 them would be a page from the disk. A few windows are filled by a pass over all rows each; for many, one pass spreads
-the rows over a file in which each window's lie together. OnDisk is such a file; `counted` counts many class numbers.
+the rows over a file in which each window's lie together. OnDisk is such a file.
 """
 
 import weakref
 from collections.abc import Callable, Iterator
-from pathlib import Path
 
 import numpy as np
 
 from stages import spill
+from stages.table import counted
 
 FEW = 3  # windows that are filled by a pass each: spreading the rows first reads them twice and writes them once
-PIECE = 2**20  # class numbers that are counted at a time: NumPy widens them to 64 bits
 NOWHERE = 2**16 - 1  # the window of a row that is in none
 
 Window = tuple[np.ndarray, np.ndarray, np.ndarray]  # x (m, d), y (m,), and numbers of rows in these (R, w)
@@ -23,26 +22,16 @@ Pick = Callable[[int, int], np.ndarray]  # of the rows from one on, so many: whi
 Scan = Callable[[Pick], Iterator[tuple[np.ndarray, np.ndarray]]]  # numbers of wanted rows and these, piece by piece
 
 
-def counted(classes: np.ndarray, least: int = 0) -> np.ndarray:
-    """np.bincount of any number of class numbers, of the first `least` classes at least; int64 (k,)."""
-    pieces = (classes[start : start + PIECE] for start in range(0, max(len(classes), 1), PIECE))
-    counts = [np.bincount(piece, minlength=least) for piece in pieces]
-    total = np.zeros(max(map(len, counts)), np.int64)
-    for count in counts:
-        total[: len(count)] += count
-    return total
-
-
 class OnDisk:
-    """Float32 rows (rows, width) in a file without a name in `folder`, read and written in pieces.
+    """Float32 rows (rows, width) in a file without a name, read and written in pieces.
 
     It is not mapped: a fault in a mapped file reads megabytes around the page, and where memory is short those push
     out what the next piece needs. Its room on the disk is taken first: a full disk is an error line at the start.
     """
 
-    def __init__(self, rows: int, width: int, folder: str | Path):
+    def __init__(self, rows: int, width: int):
         self.rows, self.width = rows, width
-        self._file = spill.nameless(max(4 * rows * width, 1), folder)
+        self._file = spill.nameless(max(4 * rows * width, 1))
         weakref.finalize(self, self._file.close)
 
     def write(self, first: int, x: np.ndarray) -> None:
@@ -64,11 +53,10 @@ class Rows:
     """Encoded rows somewhere else: `scan(pick)` goes through them and gives those that are wanted.
 
     room: float32, for a window's rows; several parts may share it, for a window is used up before the next one.
-    folder: for a file of rows.
     """
 
-    def __init__(self, scan: Scan, width: int, room: np.ndarray, folder: str | Path):
-        self.scan, self.width, self.room, self.folder, self.spread = scan, width, room, folder, None
+    def __init__(self, scan: Scan, width: int, room: np.ndarray):
+        self.scan, self.width, self.room, self.spread = scan, width, room, None
 
     def windows(self, y: np.ndarray, orders: np.ndarray, step: int, own=None) -> Iterator[Window]:
         """As `windows` below; y may be of any integers."""
@@ -114,7 +102,7 @@ class Rows:
             window[some[own(1, len(some))[0]] if own else some] = i
         ends = np.cumsum(counted(window, NOWHERE + 1)[:NOWHERE])
         if self.spread is None or self.spread.rows < ends[-1]:
-            self.spread = OnDisk(int(ends[-1]), self.width, self.folder)
+            self.spread = OnDisk(int(ends[-1]), self.width)
         places = ends - np.diff(ends, prepend=0)
         for numbers, x in self.scan(lambda first, count: np.flatnonzero(window[first : first + count] != NOWHERE)):
             own_window = window[numbers]

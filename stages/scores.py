@@ -4,22 +4,23 @@ Every metric is a mean of contributions phi, one a row, so that one formula give
 or losses phi is the row's own value. ROC AUC has DeLong's placements. Precision, recall and F1 are ratios of means;
 theirs is the ratio plus its influence function, whose mean is zero. Shapes: R networks, n rows, k classes.
 
-Arrays of many rows are made by `empty`, NumPy's or one that puts them on the disk (stages.spill), and filled piece by
-piece. Sums are over whole arrays: NumPy adds in pairs, and so the bits do not depend on the pieces.
+Arrays of many rows may lie on the disk (stages.spill), and are filled piece by piece. Sums are over whole arrays: NumPy
+adds in pairs, and so the bits do not depend on the pieces.
 """
 
 import math
-from collections.abc import Callable
+from collections.abc import Iterable
 from typing import NamedTuple
 
 import numpy as np
+
+from stages import spill
 
 RANGES = {"log_loss": (0.0, np.inf), "brier": (0.0, 2.0)}  # every other metric lies between 0 and 1
 LOSSES = ("log_loss", "brier")  # lower is better; phi holds their negatives, so that more is better throughout
 NEAREST_TO_ONE = 2.0**-25  # a float32 of 1.0 stands for any probability this near to it
 SMALLEST = 2.0**-149  # and one of 0.0 for any below the smallest float32
 METRICS = ("accuracy", "log_loss", "brier", "roc_auc", "precision", "recall", "f1")
-PIECE = 2**16  # rows at a time: what is made of them on the way stays in the cache
 
 
 def by_class(probability: np.ndarray) -> np.ndarray:
@@ -30,20 +31,15 @@ def by_class(probability: np.ndarray) -> np.ndarray:
     return np.concatenate([1.0 - probability, probability], axis=-1)
 
 
-def ensemble(probability: np.ndarray, empty: Callable = np.empty) -> np.ndarray:
+def ensemble(probability: np.ndarray) -> np.ndarray:
     """The mean of what R networks say, added up in their order: (R, n, k) -> float32 (n, k)."""
-    mean = empty(probability.shape[1:], np.float32)
-    for here in pieces(len(mean)):
+    mean = spill.empty(probability.shape[1:], np.float32)
+    for here in spill.pieces(len(mean)):
         total = np.zeros(mean[here].shape)
         for network in probability:
             total += network[here]
         mean[here] = total / len(probability)
     return mean
-
-
-def pieces(n: int, size: int = PIECE) -> list[slice]:
-    """n rows, so many at a time."""
-    return [slice(start, min(start + size, n)) for start in range(0, n, size)]
 
 
 def predicted(probability: np.ndarray) -> np.ndarray:
@@ -65,30 +61,32 @@ def log_losses(probability: np.ndarray, target: np.ndarray) -> np.ndarray:
 
 def defined(target: np.ndarray, classes: int) -> list[str]:
     """The metrics that are defined: ROC AUC is not when a class has no row."""
-    all_there = all(any((target[here] == c).any() for here in pieces(len(target))) for c in range(classes))
+    all_there = all(any((target[here] == c).any() for here in spill.pieces(len(target))) for c in range(classes))
     return [name for name in METRICS if all_there or name != "roc_auc"]
 
 
-def contributions(probability: np.ndarray, target: np.ndarray) -> dict[str, np.ndarray]:
-    """phi of every metric for one network: {metric: (n,)}, more is better, a metric that is not defined left out.
+def contributions(probability: np.ndarray, target: np.ndarray, names: Iterable[str] = METRICS) -> dict[str, np.ndarray]:
+    """phi of R networks, of those of the metrics that are defined: {metric: (R, n)}, out of float32 (R, n, 1 or k)."""
+    networks, n, k = probability.shape
+    found = {name: np.empty((networks, n)) for name in defined(target, max(k, 2)) if name in names}
+    for name, phi in found.items():
+        for one, out in zip(probability, phi):
+            contribution(name, one, target, out)
+    return found
+
+
+def contribution(name: str, probability: np.ndarray, target: np.ndarray, out: np.ndarray) -> np.ndarray:
+    """phi of one metric for one network into `out` (n,): more is better, the mean is the metric.
 
     probability: float32 (n, 1) of the second class of two, or (n, k); target: class numbers (n,).
     Brier score: the squared error of the second class of two, summed over classes of more (scikit-learn's).
     ROC AUC: macro, one class versus the rest; not defined when a class has no row.
     Precision, recall, F1: macro over classes, 0 where a class has no row to divide by (scikit-learn's zero_division=0).
     """
-    names = defined(target, max(probability.shape[1], 2))
-    return {name: contribution(name, probability, target, np.empty(len(target))) for name in names}
-
-
-def contribution(
-    name: str, probability: np.ndarray, target: np.ndarray, out: np.ndarray, empty: Callable = np.empty
-) -> np.ndarray:
-    """phi of one metric as `contributions` has it, into `out` (n,)."""
     if name == "roc_auc":
-        return _areas(probability, target, out, empty)
+        return _areas(probability, target, out)
     ratios = _ratios(name, probability, target) if name in ("precision", "recall", "f1") else None
-    for here in pieces(len(target)):
+    for here in spill.pieces(len(target)):
         p, own = probability[here], target[here]
         if name == "accuracy":
             out[here] = predicted(p) == own
@@ -111,31 +109,29 @@ def _squared_errors(probability: np.ndarray, target: np.ndarray) -> np.ndarray:
     return sum((probability[:, c].astype(np.float64) - truth) ** 2 for c, truth in zip(chosen, truths))
 
 
-def _areas(probability: np.ndarray, target: np.ndarray, out: np.ndarray, empty: Callable) -> np.ndarray:
+def _areas(probability: np.ndarray, target: np.ndarray, out: np.ndarray) -> np.ndarray:
     """`auc_contributions` of the second class of two, or the mean over all classes."""
     k = probability.shape[1]
     if k == 1:
-        return auc_contributions(probability[:, 0], _is(1, target, empty), out, empty)
-    area = empty(len(target), np.float64)
+        return auc_contributions(probability[:, 0], _is(1, target), out)
+    area = spill.empty(len(target), np.float64)
     for c in range(k):
-        auc_contributions(probability[:, c], _is(c, target, empty), area, empty)
-        for here in pieces(len(target)):
+        auc_contributions(probability[:, c], _is(c, target), area)
+        for here in spill.pieces(len(target)):
             out[here] = area[here] if c == 0 else out[here] + area[here]
-    for here in pieces(len(target)):
+    for here in spill.pieces(len(target)):
         out[here] /= k
     return out
 
 
-def _is(label: int, target: np.ndarray, empty: Callable) -> np.ndarray:
-    truth = empty(len(target), bool)
-    for here in pieces(len(target)):
+def _is(label: int, target: np.ndarray) -> np.ndarray:
+    truth = spill.empty(len(target), bool)
+    for here in spill.pieces(len(target)):
         truth[here] = target[here] == label
     return truth
 
 
-def auc_contributions(
-    score: np.ndarray, positive: np.ndarray, out: np.ndarray | None = None, empty: Callable = np.empty
-) -> np.ndarray:
+def auc_contributions(score: np.ndarray, positive: np.ndarray, out: np.ndarray | None = None) -> np.ndarray:
     """Row by row shares of the area under the ROC curve, (n,); their mean is the area.
 
     DeLong, DeLong and Clarke-Pearson, Biometrics 44 (1988) 837: a positive row's placement V10 is the share of
@@ -145,15 +141,15 @@ def auc_contributions(
     from stages import ordering  # Numba, which a comparison of revisions that were not scored does without
 
     n, n1 = len(score), int(np.count_nonzero(positive))
-    out = empty(n, np.float64) if out is None else out
-    ordering.placements(ordering.ascending(score, empty), positive, n1, out)
-    placed, done = empty(n1, np.float64), 0
-    for here in pieces(n):
+    out = spill.empty(n, np.float64) if out is None else out
+    ordering.placements(ordering.ascending(score), positive, n1, out)
+    placed, done = spill.empty(n1, np.float64), 0
+    for here in spill.pieces(n):
         some = out[here][positive[here]]
         placed[done : done + len(some)] = some
         done += len(some)
     area = placed.mean()
-    for here in pieces(n):
+    for here in spill.pieces(n):
         of_positive, of_negative = out[here] - area, (1.0 - out[here]) - area
         out[here] = np.where(positive[here], area + n / n1 * of_positive, area + n / (n - n1) * of_negative)
     return out
@@ -170,7 +166,7 @@ def _part_and_whole(name: str, answer: np.ndarray, target: np.ndarray, c: int) -
 def _ratios(name: str, probability: np.ndarray, target: np.ndarray) -> list[tuple[float, float]]:
     """Of each class the mean of what is divided by, and the ratio; their sums are of whole numbers, and so exact."""
     sums = np.zeros((max(probability.shape[1], 2), 2))
-    for here in pieces(len(target)):
+    for here in spill.pieces(len(target)):
         answer = predicted(probability[here])
         for c in range(len(sums)):
             sums[c] += [values.sum() for values in _part_and_whole(name, answer, target[here], c)]
@@ -204,29 +200,24 @@ class Estimate(NamedTuple):
         by_seed = self.v_seed**2 / (self.networks - 1) if self.networks > 1 else 0.0
         return self.variance**2 / (self.v_row**2 / (self.n - 1) + by_seed)
 
-    def interval(self, level: float = 0.95) -> tuple[float, float]:
-        """Student's t interval at `level`: (low, high); nan for a single row, which says nothing of how rows differ."""
-        from scipy.special import stdtrit
-
-        if self.n < 2:
-            return math.nan, math.nan
-        if self.variance == 0.0:
-            return self.mean, self.mean
-        half = float(stdtrit(self.freedom, 0.5 + level / 2)) * math.sqrt(self.variance)
-        return self.mean - half, self.mean + half
-
-    def p_value(self) -> float:
-        """Two-sided p of the mean being 0; nan for a single row."""
-        from scipy.special import stdtr
-
-        if self.n < 2:
-            return math.nan
-        if self.variance == 0.0:
-            return 1.0 if self.mean == 0.0 else 0.0
-        return 2.0 * float(stdtr(self.freedom, -abs(self.mean) / math.sqrt(self.variance)))
+    def student(self, level: float = 0.95) -> tuple[float, float, float]:
+        """Student's t: the interval at `level`, low and high, and the two-sided p of the mean being 0."""
+        if self.n < 2:  # a single row says nothing of how rows differ
+            return math.nan, math.nan, math.nan
+        return student(self.mean, self.variance, self.freedom if self.variance else math.inf, level)
 
 
-def estimate(phi: np.ndarray, empty: Callable = np.empty) -> Estimate:
+def student(mean: float, variance: float, freedom: float, level: float) -> tuple[float, float, float]:
+    """Student's t for a mean with its variance and degrees of freedom: low, high, and the two-sided p of it being 0."""
+    from scipy.special import stdtr, stdtrit
+
+    if variance == 0.0:
+        return mean, mean, float(mean == 0.0)
+    half = float(stdtrit(freedom, 0.5 + level / 2)) * math.sqrt(variance)
+    return mean - half, mean + half, 2.0 * float(stdtr(freedom, -abs(mean) / math.sqrt(variance)))
+
+
+def estimate(phi: np.ndarray) -> Estimate:
     """Mean of phi (R, n) with its variance over both test rows and seeds.
 
     V_row, the variance over rows of the mean over networks / n, and V_seed, that over networks of the mean over rows /
@@ -235,15 +226,15 @@ def estimate(phi: np.ndarray, empty: Callable = np.empty) -> Estimate:
     """
     networks, n = phi.shape
     mean = float(phi.mean())
-    by_row, by_network = empty(n, np.float64), np.array([network.mean() for network in phi])
-    for here in pieces(n):
+    by_row, by_network = spill.empty(n, np.float64), np.array([network.mean() for network in phi])
+    for here in spill.pieces(n):
         by_row[here] = sum(network[here] for network in phi) / networks
-    v_row = _variance(by_row, empty) / n if n > 1 else 0.0
+    v_row = _variance(by_row) / n if n > 1 else 0.0
     v_seed = v_both = 0.0
     if networks > 1:
         v_seed = float(by_network.var(ddof=1)) / networks
-        squares = empty((networks, n), np.float64)
-        for here in pieces(n):
+        squares = spill.empty((networks, n), np.float64)
+        for here in spill.pieces(n):
             for r in range(networks):
                 squares[r, here] = (phi[r, here] - by_row[here] - by_network[r] + mean) ** 2
         if n > 1:
@@ -251,84 +242,9 @@ def estimate(phi: np.ndarray, empty: Callable = np.empty) -> Estimate:
     return Estimate(mean, v_row, v_seed, v_both, networks, n)
 
 
-def _variance(values: np.ndarray, empty: Callable) -> float:
+def _variance(values: np.ndarray) -> float:
     """`values.var(ddof=1)`, operation by operation, without its arrays."""
-    squares, mean = empty(len(values), np.float64), values.mean()
-    for here in pieces(len(values)):
+    squares, mean = spill.empty(len(values), np.float64), values.mean()
+    for here in spill.pieces(len(values)):
         squares[here] = (values[here] - mean) * (values[here] - mean)
     return float(squares.sum() / (len(values) - 1))
-
-
-def interval(phi: np.ndarray, empty: Callable = np.empty) -> tuple[float, float, float]:
-    """Mean of phi (R, n) and its about-95 % interval: (mean, low, high)."""
-    estimated = estimate(phi, empty)
-    return estimated.mean, *estimated.interval()
-
-
-# ---- differences
-
-
-JUDGED = ("accuracy", "log_loss", "roc_auc", "brier")  # what a comparison judges, and corrects for
-
-
-class Difference(NamedTuple):
-    """How a metric differs between two revisions, in the sign that files have (a smaller log loss is negative).
-
-    `verdict` is better, worse, no evidence, identical, one network (luck cannot be told then), or not paired.
-    """
-
-    metric: str
-    base: float
-    other: float
-    difference: float
-    low: float
-    high: float
-    p: float
-    verdict: str
-    estimate: Estimate | None
-
-
-def compare(base: np.ndarray, other: np.ndarray, metric: str, comparisons: int) -> Difference:
-    """Judge `other` against `base` by their contributions (R, n) on the same rows, network r beside network r.
-
-    For m comparisons made at once the interval is at 1 - 0.05 / m and p is multiplied by m (Bonferroni); better or
-    worse is said when the interval leaves out 0. Which is right: see benchmarks/calibration.py.
-    """
-    delta = estimate(other - base)
-    low, high = delta.interval(1 - 0.05 / comparisons)
-    p = min(1.0, delta.p_value() * comparisons)
-    if not (other - base).any():
-        verdict = "identical"
-    elif delta.networks < 2:
-        verdict = "one network"
-    elif low > 0 or high < 0:
-        verdict = "better" if low > 0 else "worse"
-    else:
-        verdict = "no evidence"
-    return _signed(metric, float(base.mean()), float(other.mean()), delta.mean, low, high, p, verdict, delta)
-
-
-def compare_unpaired(base: np.ndarray, other: np.ndarray, metric: str, comparisons: int) -> Difference:
-    """The interval for revisions scored on different rows, (R, n) and (R', n'): variances add, and no verdict is given.
-
-    Degrees of freedom after Welch and Satterthwaite from those of both sides.
-    """
-    from scipy.special import stdtr, stdtrit
-
-    left, right = estimate(base), estimate(other)
-    v, mean = left.variance + right.variance, right.mean - left.mean
-    if min(left.n, right.n) < 2:
-        half = p = math.nan
-    elif v == 0.0:
-        half, p = 0.0, float(mean == 0.0)
-    else:
-        freedom = v**2 / sum(side.variance**2 / side.freedom for side in (left, right) if side.variance)
-        half = float(stdtrit(freedom, 1 - 0.025 / comparisons)) * math.sqrt(v)
-        p = min(1.0, 2.0 * float(stdtr(freedom, -abs(mean) / math.sqrt(v))) * comparisons)
-    return _signed(metric, left.mean, right.mean, mean, mean - half, mean + half, p, "not paired", None)
-
-
-def _signed(metric, base, other, difference, low, high, p, verdict, estimated) -> Difference:
-    if metric in LOSSES:
-        base, other, difference, low, high = (0.0 - value for value in (base, other, difference, high, low))
-    return Difference(metric, base, other, difference, low, high, p, verdict, estimated)

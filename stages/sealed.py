@@ -10,6 +10,7 @@ from pathlib import Path
 import msgspec
 import numpy as np
 
+from stages.errors import reason
 from stages.files import replacing
 
 METADATA_KEY = "plumbline"
@@ -55,7 +56,7 @@ def read(path: str | Path, names: tuple[str, ...] | None = None) -> tuple[dict[s
     except FileNotFoundError:
         raise
     except (SafetensorError, msgspec.MsgspecError, OSError, ValueError, TypeError, AttributeError, RecursionError) as e:
-        raise Refused(" ".join(str(e).split())[:200] or type(e).__name__) from None
+        raise Refused(reason(e) or type(e).__name__) from None
     text = bytes(seal.text)
     if seal.sha256 != _digest(arrays, text):
         raise Refused("its content does not match its SHA-256: it was altered")

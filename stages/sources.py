@@ -1,4 +1,4 @@
-"""A user's table as it came: a Parquet file, a folder of them, or a CSV of any usual form.
+"""A table as it came: a Parquet file, a folder of them, a CSV of any usual form, or what a generator makes.
 
 A Parquet table goes through by row groups. A CSV is read whole, for its checks need all its text: whether it is UTF-8,
 what separates its cells, and at which line a quote is opened that is never closed.
@@ -6,15 +6,18 @@ what separates its cells, and at which line a quote is opened that is never clos
 
 import csv
 import gzip
+import importlib.util
 import io
+import re
+import traceback
 import zlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import pyarrow as pa
 
 from stages import folder, resources
-from stages.errors import UserError
+from stages.errors import UserError, reason
 from stages.table import Stored, check_names
 
 SUFFIXES = (".parquet", ".csv", ".csv.gz")
@@ -46,9 +49,57 @@ def read(path: str | Path, texts: Iterable[str] = ()) -> pa.Table | Stored:
         try:
             rows = _read_csv(path, texts).replace_schema_metadata(None)
         except (pa.ArrowException, OSError, EOFError, zlib.error) as error:
-            raise UserError(complaint.format(path, " ".join(str(error).split()))) from None
+            raise UserError(complaint.format(path, reason(error))) from None
     check_names(rows, path)
     return rows
+
+
+def generate(source: str, settings, generator) -> Iterator[pa.Table]:
+    """The table that `make(settings, generator)` of a .py source returns, or the pieces that it yields."""
+    if not Path(source).is_file():
+        raise UserError(
+            f"make_data.source {source} is not there; it must be a file that defines make(params, generator)"
+        )
+    spec = importlib.util.spec_from_file_location(Path(source).stem, Path(source).absolute())
+    module = importlib.util.module_from_spec(spec)
+    try:
+        spec.loader.exec_module(module)
+        if not hasattr(module, "make"):
+            raise UserError(f"make_data.source {source} must define make(params, generator) and does not")
+        made = module.make(settings, generator)
+        schema = None
+        for piece in made if isinstance(made, Iterator) else [made]:
+            piece = as_table(piece, source)
+            schema = schema or piece.schema
+            if piece.schema != schema:
+                kinds = [", ".join(str(each).splitlines()) for each in (schema, piece.schema)]
+                raise UserError(
+                    f"{source} yields tables of different columns ({kinds[0]}; {kinds[1]}); make them alike"
+                )
+            yield piece
+    except (UserError, MemoryError):
+        raise
+    except Exception as error:  # whatever the user's code raises, said in one line that leads to it
+        frames = traceback.extract_tb(error.__traceback__)
+        lines = [frame.lineno for frame in frames if Path(frame.filename) == Path(source).absolute()] or [
+            getattr(error, "lineno", None)
+        ]
+        place = f"{source} line {lines[-1]}" if lines[-1] else source
+        raise UserError(f"{place}: {type(error).__name__}: {reason(error)}; mend the generator") from None
+
+
+def as_table(made, source: str) -> pa.Table:
+    """A generator's table or DataFrame as a table."""
+    if not isinstance(made, pa.Table):
+        import pandas as pd
+
+        if not isinstance(made, pd.DataFrame):
+            raise UserError(
+                f"make of {source} must return or yield a pyarrow table or a DataFrame, not {type(made).__name__}"
+            )
+        made = pa.Table.from_pandas(made, preserve_index=False)
+    check_names(made, source)
+    return made.replace_schema_metadata(None)
 
 
 def _read_csv(path: Path, texts: Iterable[str]) -> pa.Table:
@@ -109,10 +160,9 @@ def _separator(data: bytes, path: Path) -> str:
     if "\0" in text:
         line = text.count("\n", 0, text.index("\0")) + 1
         raise UserError(f"{path} line {line}: a zero byte, so this is no UTF-8 text; save the table as CSV in UTF-8")
-    if not text.strip():
+    if not (header := re.search(r"[^\r\n]*\S[^\r\n]*", text)):
         raise UserError(f"{path} is blank; its first line must name the columns")
-    header = next(line for line in text.splitlines() if line.strip())
-    separator = max(NAMES, key=lambda mark: len(next(csv.reader([header], delimiter=mark), [])))
+    separator = max(NAMES, key=lambda mark: len(next(csv.reader([header[0]], delimiter=mark), [])))
     if data.count(b'"') % 2:
         _check_quotes(text, separator, path)
     return separator

@@ -22,24 +22,41 @@ import pyarrow as pa
 from stages import resources
 from stages.errors import UserError
 
+SMALL = 2**20  # bytes for which nobody is asked: the answer takes a dozen reads of /proc and of the cgroups
 RESERVE = resources.BASE  # bytes that arrays leave free, for what else the work takes
 LEAST = 1024  # rows that go through memory at a time in any case
+PIECE = 2**16  # rows at a time of what is computed row by row: what is made of them on the way stays in the cache
 PIECES = 8  # what goes through memory in pieces is so many times as large in all its forms, at most
 
+_folder = Path()  # of what does not fit
 _promised: dict[int, int] = {}  # bytes of the ordinary arrays that live: pages never touched count as free until then
 _at_first: int | None = None  # memory there was before the first of them
 
 
-def empty(shape: int | tuple[int, ...], dtype, folder: str | Path) -> np.ndarray:
-    """`np.empty`; mapped on a file without a name in `folder`, if there is not memory enough."""
+def beside(folder: str | Path) -> None:
+    """From here on what does not fit lies in this folder: that of the outputs."""
+    global _folder
+    _folder = Path(folder)
+
+
+def empty(shape: int | tuple[int, ...], dtype) -> np.ndarray:
+    """`np.empty`; mapped on a file without a name, if there is not memory enough."""
     shape, dtype = (shape,) if isinstance(shape, int) else shape, np.dtype(dtype)
     size = math.prod(shape) * dtype.itemsize
-    if not size or fits(size):
+    if size < SMALL:
+        return np.empty(shape, dtype)
+    if fits(size):
         array = np.empty(shape, dtype)
         _promised[id(array)] = size
         weakref.finalize(array, _promised.pop, id(array)).atexit = False
         return array
-    return np.frombuffer(_mapped(size, folder), dtype).reshape(shape)
+    with nameless(size) as file:
+        return np.frombuffer(mmap.mmap(file.fileno(), size), dtype).reshape(shape)
+
+
+def pieces(n: int, size: int = PIECE) -> list[slice]:
+    """n rows, so many at a time."""
+    return [slice(start, min(start + size, n)) for start in range(0, n, size)]
 
 
 def fits(size: float) -> bool:
@@ -72,9 +89,9 @@ def _left() -> int | None:
     return min(left, _at_first - sum(_promised.values()))
 
 
-def tables(made: Iterable[Iterable[pa.Table]], folder: str | Path) -> list[pa.Table]:
-    """Tables mapped on a file without a name in `folder`; each comes in pieces, of which one is in memory at a time."""
-    with tempfile.TemporaryFile(dir=folder, prefix=".spill-") as file:
+def tables(made: Iterable[Iterable[pa.Table]]) -> list[pa.Table]:
+    """Tables mapped on a file without a name; each comes in pieces, of which one is in memory at a time."""
+    with tempfile.TemporaryFile(dir=_folder, prefix=".spill-") as file:
         sink, ends = pa.PythonFile(file, mode="w"), [0]
         for pieces in made:
             with contextlib.ExitStack() as stack:
@@ -90,24 +107,19 @@ def tables(made: Iterable[Iterable[pa.Table]], folder: str | Path) -> list[pa.Ta
     return [pa.ipc.open_stream(data.slice(a, b - a)).read_all() for a, b in itertools.pairwise(ends)]
 
 
-def beside_each_other(columns: Iterable[Iterable[pa.Table]], folder: str | Path) -> pa.Table:
+def beside_each_other(columns: Iterable[Iterable[pa.Table]]) -> pa.Table:
     """One mapped table of columns that are made one after the other, each in pieces."""
-    mapped = tables(columns, folder)
+    mapped = tables(columns)
     fields = [field for table in mapped for field in table.schema]
     return pa.Table.from_arrays([column for table in mapped for column in table.columns], schema=pa.schema(fields))
 
 
-def _mapped(size: int, folder: str | Path) -> mmap.mmap:
-    with nameless(size, folder) as file:
-        return mmap.mmap(file.fileno(), size)
-
-
-def nameless(size: int, folder: str | Path) -> BinaryIO:
-    """A file without a name in `folder`, its bytes taken; UserError where the disk does not have them."""
-    Path(folder).mkdir(parents=True, exist_ok=True)
+def nameless(size: int) -> BinaryIO:
+    """A file without a name, its bytes taken; UserError where the disk does not have them."""
+    _folder.mkdir(parents=True, exist_ok=True)
     try:
         with contextlib.ExitStack() as until_taken:
-            file = until_taken.enter_context(tempfile.TemporaryFile(dir=folder, prefix=".spill-", buffering=0))
+            file = until_taken.enter_context(tempfile.TemporaryFile(dir=_folder, prefix=".spill-", buffering=0))
             if hasattr(os, "posix_fallocate"):
                 os.posix_fallocate(file.fileno(), 0, size)
             else:
@@ -116,6 +128,6 @@ def nameless(size: int, folder: str | Path) -> BinaryIO:
             return file
     except OSError as error:
         raise UserError(
-            f"{resources.gb(size)} do not fit in memory, and the disk of {folder} does not take them "
+            f"{resources.gb(size)} do not fit in memory, and the disk of {_folder} does not take them "
             f"({os.strerror(error.errno or 0)}); make room there, or give more memory"
         ) from None

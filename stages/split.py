@@ -8,7 +8,6 @@ class by class (split.stratify), group by group (split.group), or put in the ord
 """
 
 import contextlib
-import functools
 from collections.abc import Iterator
 from itertools import chain
 
@@ -19,27 +18,24 @@ import pyarrow.compute as pc
 
 from stages import files, ordering, params, resources, spill, stream, table
 from stages.errors import UserError, run
-from stages.rows import counted
-from stages.table import ROW
+from stages.table import ROW, counted
 
 PARTS = ("train", "validation", "test")
-FOLDER = "data"  # for what of every row does not fit in memory
 HIGH = np.uint64(2**63)
-PIECE = 2**20  # rows whose numbers are looked up at a time: NumPy widens them to 64 bits
 
 
 def main() -> None:
     settings = params.read()
+    spill.beside("data")
     dataset, facts = table.stored("data/dataset.parquet")
     split, n = settings.split, len(dataset)
     resources.check_disk("split", dataset.nbytes + 8 * n, "data", "make_data.samples or the table's rows")
     resources.check_piece("split", spill.LEAST * dataset.row_size(), f"{spill.LEAST} rows of data/dataset.parquet")
     generator = stream.from_text(facts.stream) if facts.stream else stream.seeded(settings.seed)
-    order = stream.permutation(generator, n, spill.empty(n, np.int32 if n <= 2**31 else np.int64, FOLDER))
+    order = stream.permutation(generator, n, spill.empty(n, np.int32 if n <= 2**31 else np.int64))
     position = stream.to_text(generator)
     if split.stratify:
-        empty = functools.partial(spill.empty, folder=FOLDER)
-        part_of = cut_by_class(order, table.class_numbers(dataset, facts, empty), split)
+        part_of = cut_by_class(order, table.class_numbers(dataset, facts), split)
     elif split.group:
         part_of = cut_by_group(order, group_numbers(dataset, split.group), split)
     else:
@@ -68,7 +64,7 @@ def write(dataset: table.Stored, facts: table.Facts, order: np.ndarray, part_of:
         if len(dataset) <= table.ROWS:
             for i, writer in enumerate(writers):
                 rows = order[part_of[order] == i]
-                part = table.take(dataset, rows, FOLDER)
+                part = table.take(dataset, rows)
                 trained += np.bincount(table.targets(part, facts), minlength=len(trained)) * (i == 0)
                 writer.write(part.add_column(0, ROW, pa.array(rows.astype(np.int64))))
         else:
@@ -92,27 +88,22 @@ def cut(order: np.ndarray, split) -> np.ndarray:
     n = len(order)
     first = int(n * split.train)
     second = first + int(n * split.validation)
-    part_of = spill.empty(n, np.int8, FOLDER)
+    part_of = spill.empty(n, np.int8)
     for part, (start, end) in enumerate([(0, first), (first, second), (second, n)]):
-        for rows in pieces(order[start:end]):
-            part_of[rows] = part
+        for here in spill.pieces(end - start):
+            part_of[order[start:end][here]] = part
     return part_of
-
-
-def pieces(order: np.ndarray) -> Iterator[np.ndarray]:
-    """Numbers of rows, so many at a time as are looked up at once."""
-    return (order[start : start + PIECE] for start in range(0, len(order), PIECE))
 
 
 def cut_by_class(order: np.ndarray, classes: np.ndarray, split) -> np.ndarray:
     """Each class cut by itself; its first row trains."""
-    sizes, part_of = counted(classes), spill.empty(len(order), np.int8, FOLDER)
+    sizes, part_of = counted(classes), spill.empty(len(order), np.int8)
     ends = np.multiply.outer(sizes, [split.train, split.train + split.validation])
     ends, seen = np.maximum(np.floor(ends + 0.5).astype(np.int64), 1), np.zeros(len(sizes), np.int64)
-    for rows in pieces(order):
-        here = classes[rows]
-        for c in np.unique(here):
-            own = rows[here == c]
+    for here in spill.pieces(len(order)):
+        rows, found = order[here], classes[order[here]]
+        for c in np.unique(found):
+            own = rows[found == c]
             part_of[own] = np.searchsorted(ends[c], np.arange(seen[c], seen[c] + len(own)), side="right")
             seen[c] += len(own)
     return part_of
@@ -123,27 +114,28 @@ def cut_by_group(order: np.ndarray, groups: np.ndarray, split) -> np.ndarray:
 
     One row stands for each group, so that large groups do not come first more often.
     """
-    sizes, is_first = counted(groups), spill.empty(len(order), bool, FOLDER)
+    sizes, is_first = counted(groups), spill.empty(len(order), bool)
     firsts = np.empty(len(sizes), order.dtype)
-    for start in range(0, len(groups), PIECE)[::-1]:
-        here = groups[start : start + PIECE]
-        firsts[here[::-1]] = np.arange(start, start + len(here), dtype=order.dtype)[::-1]  # the last one written stays
-        is_first[start : start + PIECE] = False
+    for here in spill.pieces(len(groups))[::-1]:
+        rows = np.arange(here.start, here.stop, dtype=order.dtype)
+        firsts[groups[here][::-1]] = rows[::-1]  # the last one written stays
+        is_first[here] = False
     is_first[firsts] = True
-    shuffled = np.concatenate([groups[rows[is_first[rows]]] for rows in pieces(order)])
+    rows_of = (order[here] for here in spill.pieces(len(order)))
+    shuffled = np.concatenate([groups[rows[is_first[rows]]] for rows in rows_of])
     middles = np.cumsum(sizes[shuffled]) - sizes[shuffled] / 2
-    part_of_group, part_of = np.empty(len(sizes), np.int8), spill.empty(len(order), np.int8, FOLDER)
+    part_of_group, part_of = np.empty(len(sizes), np.int8), spill.empty(len(order), np.int8)
     ends = [len(order) * split.train, len(order) * (split.train + split.validation)]
     part_of_group[shuffled] = np.searchsorted(ends, middles, side="right")
-    for start in range(0, len(groups), PIECE):
-        part_of[start : start + PIECE] = part_of_group[groups[start : start + PIECE]]
+    for here in spill.pieces(len(groups)):
+        part_of[here] = part_of_group[groups[here]]
     return part_of
 
 
 def group_numbers(dataset: table.Stored, name: str) -> np.ndarray:
     """Groups numbered from 0 as they first occur in the dataset: int32 or int64 (n,)."""
     n, start = len(dataset), 0
-    groups = spill.empty(n, np.int32 if n <= 2**31 else np.int64, FOLDER)
+    groups = spill.empty(n, np.int32 if n <= 2**31 else np.int64)
     known = None
     for column in column_to_split_by(dataset, name, "split.group"):
         if pa.types.is_dictionary(column.type):
@@ -168,11 +160,11 @@ def by_time(order: np.ndarray, dataset: table.Stored, name: str) -> np.ndarray:
         column = pa.chunked_array(chain.from_iterable(each.chunks for each in columns), kind)
         keys = pc.rank(column.combine_chunks(), tiebreaker="min").to_numpy()
     else:
-        keys, start = spill.empty(len(order), np.uint64, FOLDER), 0
+        keys, start = spill.empty(len(order), np.uint64), 0
         for column in columns:
             keys[start : start + len(column)] = moments(column)
             start += len(column)
-    return ordering.sorted_by(keys, order, functools.partial(spill.empty, folder=FOLDER))
+    return ordering.sorted_by(keys, order)
 
 
 def moments(column: pa.ChunkedArray) -> np.ndarray:

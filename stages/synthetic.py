@@ -15,7 +15,6 @@ from stages.arithmetic import log
 from stages.table import ROWS
 
 PIECE = 4096  # rows that stay in the cache on their way to columns; a multiple of the 16 normals that come at a time
-FOLDER = "data"  # for columns that do not fit in memory
 
 
 def make(params, generator: np.random.Generator) -> Iterator[pa.Table]:
@@ -34,7 +33,7 @@ def draw(n: int, params, generator: np.random.Generator) -> pa.Table:
     which the probability lies. With two classes that is the notebook's `probability > 0.5`.
     """
     d = params.features
-    x = spill.empty((d, n), np.float32, FOLDER)
+    x = spill.empty((d, n), np.float32)
     most = n if spill.passes(4 * n * d) else PIECE
     start = 0
     while start < n:

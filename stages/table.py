@@ -8,7 +8,7 @@ depend on pyarrow's version alone, and columns of random digits do not shrink an
 
 import contextlib
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO
 
@@ -19,7 +19,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from stages import spill
-from stages.errors import UserError
+from stages.errors import UserError, reason
 from stages.files import replacing
 
 ROWS = 2**20  # of a row group: so much of a table is in memory at a time
@@ -27,11 +27,8 @@ LISTS = 2**23  # most bytes of lists in a row group
 TEXT = 100  # bytes of a text in Python, beside its letters
 FEW = 2**16  # rows up to which threads take longer to start than to read; a folder may have a thousand such files
 ROW = "_row"  # the row's number in dataset.parquet, from 0; a reserved name
-BUFFER = 2**20  # bytes of a column read at a time: else all of its row group are, and mapped pages count as memory
+BUFFER = 2**20  # bytes of a column read at a time (of a file that is mapped all pages would count as memory)
 METADATA_KEY = b"plumbline"
-# What pyarrow's CSV reader takes for missing, so that it is the same in Parquet; and cells of nothing but spaces.
-MISSING = {"", "#N/A", "#N/A N/A", "#NA", "-1.#IND", "-1.#QNAN", "-NaN", "-nan", "1.#IND", "1.#QNAN"}
-MISSING |= {"N/A", "NA", "NULL", "NaN", "n/a", "nan", "null"}
 
 
 class Facts(msgspec.Struct, frozen=True):
@@ -53,7 +50,7 @@ class Stored:
     def __init__(self, path: str | Path | BinaryIO, name: str | Path, complaint: str):
         self._name, self._complaint = name, complaint
         with self._reading():
-            # Mapped: otherwise reading a few rows takes the memory of their whole row group.
+            # Through a small buffer, and not all at once: else a few rows take the memory of their whole row group.
             self._file = pq.ParquetFile(path, pre_buffer=False, buffer_size=BUFFER)
             self.schema = self._file.schema_arrow.remove_metadata()
             self.metadata = self._file.metadata.metadata or {}
@@ -65,7 +62,7 @@ class Stored:
         except FileNotFoundError:
             raise
         except (pa.ArrowException, OSError) as error:
-            raise UserError(self._complaint.format(self._name, " ".join(str(error).split()))) from None
+            raise UserError(self._complaint.format(self._name, reason(error))) from None
 
     def __len__(self) -> int:
         """Rows."""
@@ -151,7 +148,7 @@ def stored(path: str | Path | BinaryIO, name: str | None = None) -> tuple[Stored
     except FileNotFoundError:
         raise UserError(f"{name} is not there; `dvc repro` makes it, `dvc checkout` brings it back") from None
     except (KeyError, msgspec.MsgspecError) as error:
-        raise UserError(complaint.format(name, " ".join(str(error).split()))) from None
+        raise UserError(complaint.format(name, reason(error))) from None
 
 
 def read(path: str | Path | BinaryIO, name: str | None = None) -> tuple[pa.Table, Facts]:
@@ -198,7 +195,7 @@ class Writer:
             self._held.append(table)
             self._rows += len(table)
         if not spill.passes(sum(piece.nbytes for piece in self._held[self._mapped :])):
-            self._held[self._mapped :] = spill.tables([self._held[self._mapped :]], self.path.parent)
+            self._held[self._mapped :] = spill.tables([self._held[self._mapped :]])
             self._mapped = len(self._held)
 
     def _taken(self) -> pa.Table:
@@ -206,7 +203,7 @@ class Writer:
         table = pa.concat_tables(self._held)
         if self._mapped:
             columns = ([table.select([i]).combine_chunks()] for i in range(table.num_columns))
-            table = spill.beside_each_other(columns, self.path.parent)
+            table = spill.beside_each_other(columns)
         else:
             table = table.combine_chunks()
         self._held, self._mapped, self._rows = [], 0, 0
@@ -253,11 +250,11 @@ def write(table: pa.Table, path: str | Path, facts: Facts | None = None) -> None
         writer.finish()
 
 
-def take(rows: Stored, numbers: np.ndarray, folder: str | Path) -> pa.Table:
+def take(rows: Stored, numbers: np.ndarray) -> pa.Table:
     """Different rows of a table in any order; on the disk if they do not fit in memory, and then column by column."""
     if spill.passes(2 * rows.row_size() * len(rows)):
         return rows.read().take(numbers)
-    return spill.beside_each_other((_taken(rows, name, numbers) for name in rows.column_names), folder)
+    return spill.beside_each_other(_taken(rows, name, numbers) for name in rows.column_names)
 
 
 def _taken(rows: Stored, name: str, numbers: np.ndarray) -> Iterator[pa.Table]:
@@ -279,10 +276,20 @@ def targets(table: pa.Table | Stored, facts: Facts) -> np.ndarray:
     return pc.index_in(column, pa.array(facts.classes, column.type)).to_numpy().astype(np.int32)
 
 
-def class_numbers(rows: Stored, facts: Facts, empty: Callable = np.empty) -> np.ndarray:
+def class_numbers(rows: Stored, facts: Facts) -> np.ndarray:
     """The same piece by piece, in as few bytes as the classes take: unsigned (n,)."""
-    y, first = empty(len(rows), np.min_scalar_type(len(facts.classes) - 1)), 0
+    y, first = spill.empty(len(rows), np.min_scalar_type(len(facts.classes) - 1)), 0
     for piece in rows.groups(columns=[facts.target]):
         y[first : first + len(piece)] = targets(piece, facts)
         first += len(piece)
     return y
+
+
+def counted(classes: np.ndarray, least: int = 0) -> np.ndarray:
+    """np.bincount of class numbers, of the first `least` classes at least; piece by piece, for it widens them: (k,)."""
+    total = np.zeros(least, np.int64)
+    for here in spill.pieces(len(classes), ROWS):
+        counts = np.bincount(classes[here], minlength=len(total))
+        counts[: len(total)] += total
+        total = counts
+    return total

@@ -26,7 +26,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from stages.errors import UserError
+from stages.errors import UserError, reason
 from stages.workers import LAST_WORDS, LAUNCHER, LOST, MEETING, TORCHRUN, address_towards
 
 RESTARTS = 3
@@ -199,11 +199,7 @@ def in_one_line(arguments: argparse.Namespace) -> Iterator[None]:
     from torch.distributed import DistError
     from torch.distributed.elastic.multiprocessing import SignalException
     from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
-    from torch.distributed.elastic.rendezvous import (
-        RendezvousClosedError,
-        RendezvousError,
-        RendezvousTimeoutError,
-    )
+    from torch.distributed.elastic.rendezvous import RendezvousClosedError, RendezvousError, RendezvousTimeoutError
 
     where = arguments.rdzv_endpoint or f"{arguments.master_addr}:{arguments.master_port}"
     few = f"not all hosts of --nnodes={arguments.nnodes} have come to {where} in time; start the stage on each of them"
@@ -227,7 +223,7 @@ def in_one_line(arguments: argparse.Namespace) -> Iterator[None]:
     except Exception as error:
         if arguments.rdzv_backend in ("c10d", "static"):
             raise
-        why = f"--rdzv-backend={arguments.rdzv_backend} does not work here ({' '.join(str(error).split())[:200]})"
+        why = f"--rdzv-backend={arguments.rdzv_backend} does not work here ({reason(error)})"
         raise UserError(f"{TORCHRUN}: {why}; take c10d, which needs nothing installed") from None
 
 

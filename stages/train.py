@@ -32,18 +32,20 @@ from stages import (
     params,
     parts,
     snapshot,
+    spill,
     stream,
     table,
     training,
     workers,
 )
-from stages.rows import counted
+from stages.table import counted
 
 TABLES = ("data/train.parquet", "data/validation.parquet")
 
 
 def main(group: workers.Group | None = None) -> None:
     settings = params.read()
+    spill.beside("models")
     leads = group is None or group.rank == 0  # the one who writes files
     if group:
         networks = settings.train.replicas * settings.train.members

@@ -5,7 +5,6 @@ stops, nor on whether the loop was killed and went on from a snapshot.
 """
 
 import math
-from collections.abc import Callable
 
 import numpy as np
 
@@ -18,17 +17,7 @@ from stages.snapshot import Progress
 SHUFFLED_ROWS = 2**25  # most row numbers of shuffled epochs held at once (128 MiB)
 
 
-def train(
-    data,
-    watch,
-    weights,
-    shuffles,
-    settings,
-    advance: Callable[[int, dict | None], None],
-    keeper=None,
-    draws=(),
-    group=None,
-):
+def train(data, watch, weights, shuffles, settings, advance, keeper=None, draws=(), group=None):
     """Train all networks; returns their weights, network 0's weights after each epoch, its history and kept epoch.
 
     With settings.members above 1 these are the members of the networks, network by network: R of weights and shuffles

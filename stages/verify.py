@@ -6,6 +6,7 @@ a line for every file, and where one differs which stage went off first and by h
     python -m stages.verify
 """
 
+import graphlib
 import hashlib
 import os
 import signal
@@ -14,8 +15,10 @@ import sys
 import tempfile
 from pathlib import Path
 
+from stages import lock
 from stages.differing import difference
 from stages.errors import UserError, run
+from stages.files import read_yaml
 
 EXEMPT = ("train", "evaluate")  # the stages whose bits are the machine's own with train.engine: torch
 # What git tells a hook about the repository it runs for; in the scratch copy it would still mean the user's.
@@ -31,9 +34,9 @@ def main() -> None:
     print(f"verifying HEAD, {head[:10]}, in a scratch copy", flush=True)
     if changed:
         print(f"not what is uncommitted: {', '.join(changed[:5])}{', ...' if len(changed) > 5 else ''}", flush=True)
-    committed = lock_of(show(prefix + "dvc.lock"), "dvc.lock of HEAD")
-    train = section_of(show(prefix + "params.yaml"), "train", "params.yaml of HEAD")
-    in_git = {path: git_has(prefix + path) for path in uncached(show(prefix + "dvc.yaml"))}
+    committed = lock.read(committed_file(prefix, "dvc.lock"), "dvc.lock of HEAD")
+    train = section_of(committed_file(prefix, "params.yaml"), "train", "params.yaml of HEAD")
+    in_git = {path: of_head(prefix + path) for path in uncached(committed_file(prefix, "dvc.yaml"))}
     exempt = EXEMPT if train.get("engine") == "torch" else ()
 
     with tempfile.TemporaryDirectory(prefix="plumbline-verify-") as scratch:
@@ -43,12 +46,12 @@ def main() -> None:
         git("checkout", "--quiet", "--detach", head, at=Path(scratch, "copy"))
         fetch_sources(copy, Path(scratch))
         reproduce(copy)
-        made = lock_of((copy / "dvc.lock").read_bytes(), "the dvc.lock that the scratch copy wrote")
+        made = lock.read((copy / "dvc.lock").read_bytes(), "the dvc.lock that the scratch copy wrote")
         rows = compare(committed, made, in_git)
         lines = [f"{stage:<10} {file:<34} {verdict}" for stage, file, verdict in shown(rows, exempt)]
         print("\n" + "\n".join(lines), flush=True)
         wrong = [row for row in rows if row[2] != "same" and not is_exempt(row, exempt)]
-        notes = list(explanations(rows, copy, prefix, committed, made))
+        notes = list(explanations(rows, copy, prefix, committed))
     print("".join(f"\n{note}" for note in notes))
     if exempt:
         where = "this GPU's" if train.get("device") == "cuda" else "this machine's"
@@ -108,15 +111,17 @@ def dvc(*arguments: str, at: Path | None = None, remedy: str = "") -> str:
     return output_of(["dvc", *arguments], at, remedy).decode(errors="replace")
 
 
-def show(path: str) -> bytes:
-    """A file of HEAD, by its path from the top."""
-    return output_of(["git", "show", f"HEAD:{path}"], None, INSIDE)
-
-
-def git_has(path: str) -> bytes | None:
-    """HEAD's version of a file; None where git does not keep it."""
+def of_head(path: str) -> bytes | None:
+    """HEAD's version of a file, by its path from the top; None where git does not keep it."""
     done = subprocess.run(["git", "show", f"HEAD:{path}"], env=environment(), capture_output=True)
     return done.stdout if done.returncode == 0 else None
+
+
+def committed_file(prefix: str, name: str) -> bytes:
+    """The same of a file that must be there."""
+    if (text := of_head(prefix + name)) is None:
+        raise UserError(f"{prefix}{name} is not in HEAD; {INSIDE}")
+    return text
 
 
 def output_of(command: list[str], at: Path | None, remedy: str) -> bytes:
@@ -134,22 +139,9 @@ def output_of(command: list[str], at: Path | None, remedy: str) -> bytes:
 # ---- the comparison
 
 
-def yaml(text: bytes):
-    from ruamel.yaml import YAML
-
-    return YAML(typ="safe", pure=True).load(text)
-
-
 def section_of(text: bytes, section: str, name: str) -> dict:
     """A section of a YAML file; whether it holds what it must the pipeline says itself."""
-    from ruamel.yaml.error import YAMLError
-
-    try:
-        values = yaml(text)
-    except YAMLError as error:
-        raise UserError(
-            f"{name} is not valid YAML ({' '.join(str(error).split())[:200]}); mend and commit it"
-        ) from None
+    values = read_yaml(text, name)
     found = values.get(section) if isinstance(values, dict) else None
     return found if isinstance(found, dict) else {}
 
@@ -164,72 +156,48 @@ def uncached(text: bytes) -> list[str]:
     return paths
 
 
-def lock_of(text: bytes, name: str) -> dict[str, dict]:
-    """{stage: {"cmd", "params", "deps": {path: md5}, "outs": {path: md5}, "sizes": {path: bytes}}} of a dvc.lock."""
-    from ruamel.yaml.error import YAMLError
-
-    stages = {}
-    try:
-        for name_of_stage, entry in yaml(text)["stages"].items():
-            files = {kind: {item["path"]: item["md5"] for item in entry.get(kind, [])} for kind in ("deps", "outs")}
-            files["sizes"] = {item["path"]: item["size"] for item in entry.get("outs", [])}
-            stages[name_of_stage] = {"cmd": entry["cmd"], "params": entry.get("params", {}), **files}
-    except (YAMLError, KeyError, TypeError, AttributeError) as error:
-        reason = " ".join(str(error).split())[:200]
-        raise UserError(f"{name} is no lock that DVC wrote ({reason}); run `dvc repro` and commit it") from None
-    return stages
-
-
 def compare(committed: dict, made: dict, in_git: dict[str, bytes | None]) -> list[tuple[str, str, str]]:
     """(stage, file or field, verdict) in the order in which stages run; a verdict of "same" or what is wrong."""
     rows = []
-    for stage in in_order(made | committed):
+    produced = {path for stage in made.values() for path in stage.outs}
+    said_made = {path: md5 for stage in committed.values() for path, md5 in stage.outs.items()}
+    order = in_order(made | committed)
+    for stage in order:
         if stage not in committed or stage not in made:
             rows.append((stage, "dvc.lock", "stage is not in it" if stage in made else "stage is not in dvc.yaml"))
             continue
         old, new = committed[stage], made[stage]
         for field in ("cmd", "params"):
-            if old[field] != new[field]:
+            if getattr(old, field) != getattr(new, field):
                 rows.append((stage, field, "dvc.lock is stale: HEAD has another"))
-        produced = {path for other in made.values() for path in other["outs"]}
-        for path in sorted(old["deps"].keys() | new["deps"].keys()):
-            if path not in produced and old["deps"].get(path) != new["deps"].get(path):
+        for path in old.deps.keys() | new.deps.keys():
+            if path not in produced and old.deps.get(path) != new.deps.get(path):
                 rows.append((stage, path, "dvc.lock is stale: HEAD has another"))
-            elif path in produced and old["deps"].get(path) != committed_out(committed, path):
+            elif path in produced and old.deps.get(path) != said_made.get(path):
                 rows.append((stage, path, "dvc.lock contradicts itself"))
-        for path in old["outs"].keys() | new["outs"].keys():
-            digest = old["outs"].get(path)
+        for path in old.outs.keys() | new.outs.keys():
+            digest = old.outs.get(path)
             if path in in_git and in_git[path] is None:
                 verdict = "is not in git, which should keep it"
-            elif path in in_git and md5(in_git[path]) != digest:
-                verdict = f"DIFFERS in git, {'not' if digest == new['outs'].get(path) else 'and'} in dvc.lock"
-            elif digest != new["outs"].get(path):
+            elif path in in_git and hashlib.md5(in_git[path], usedforsecurity=False).hexdigest() != digest:
+                verdict = f"DIFFERS in git, {'not' if digest == new.outs.get(path) else 'and'} in dvc.lock"
+            elif digest != new.outs.get(path):
                 verdict = "DIFFERS"
             else:
-                forged = old["sizes"][path] != new["sizes"][path]
-                verdict = f"has another size than dvc.lock says, {old['sizes'][path]}" if forged else "same"
+                forged = old.sizes[path] != new.sizes[path]
+                verdict = f"has another size than dvc.lock says, {old.sizes[path]}" if forged else "same"
             rows.append((stage, path, verdict))
-    order = list(dict.fromkeys(row[0] for row in rows))
     return sorted(rows, key=lambda row: (order.index(row[0]), row[2] == "same", row[1]))
 
 
 def in_order(stages: dict) -> list[str]:
     """Stages so that each comes after those whose files it reads."""
-    maker = {path: name for name, stage in stages.items() for path in stage["outs"]}
-    order, waiting = [], list(stages)
-    while waiting:
-        ready = [name for name in waiting if not {maker.get(path) for path in stages[name]["deps"]} & {*waiting}]
-        order += ready or waiting  # a forged lock may go in circles
-        waiting = [name for name in waiting if name not in order]
-    return order
-
-
-def committed_out(committed: dict, path: str) -> str | None:
-    return next((stage["outs"][path] for stage in committed.values() if path in stage["outs"]), None)
-
-
-def md5(text: bytes) -> str:
-    return hashlib.md5(text, usedforsecurity=False).hexdigest()
+    maker = {path: name for name, stage in stages.items() for path in stage.outs}
+    needs = {name: {maker[path] for path in stage.deps if path in maker} for name, stage in stages.items()}
+    try:
+        return list(graphlib.TopologicalSorter(needs).static_order())
+    except graphlib.CycleError:  # a forged lock may go in circles
+        return list(stages)
 
 
 def is_exempt(row: tuple[str, str, str], exempt: tuple) -> bool:
@@ -246,7 +214,7 @@ def shown(rows: list, exempt: tuple) -> list[tuple[str, str, str]]:
 # ---- by how much
 
 
-def explanations(rows: list, copy: Path, prefix: str, committed: dict, made: dict):
+def explanations(rows: list, copy: Path, prefix: str, committed: dict):
     """Lines on the first stage that went off, on every file that differs, and on a machine that cannot do it."""
     differing = [(stage, path) for stage, path, verdict in rows if verdict.startswith("DIFFERS")]
     if differing:
@@ -257,27 +225,22 @@ def explanations(rows: list, copy: Path, prefix: str, committed: dict, made: dic
     with tempfile.TemporaryDirectory(prefix="plumbline-verify-") as folder:
         for stage, path in differing:
             old = Path(folder, Path(path).name)
-            if not bring_back(path, committed[stage]["outs"].get(path), prefix, old):
+            if not bring_back(path, committed[stage].outs.get(path), prefix, old):
                 yield f"{path}: the committed version is not at hand (`dvc pull` brings it)"
             elif not (copy / path).is_file():
                 yield f"{path}: HEAD's pipeline does not make it"
             else:
                 yield f"{path}: {difference(old, copy / path)}"
-    for name, text in (
-        ("committed", git_has(prefix + "metrics/train.json")),
-        ("new", read(copy, "metrics/train.json")),
-    ):
+    new = copy / "metrics/train.json"
+    texts = of_head(prefix + "metrics/train.json"), new.read_bytes() if new.is_file() else None
+    for name, text in zip(("committed", "new"), texts):
         if text and b'"portable": false' in text:
             yield f"the {name} result was made on a machine that fails the known answer; its bits are that machine's"
 
 
-def read(copy: Path, path: str) -> bytes | None:
-    return (copy / path).read_bytes() if (copy / path).is_file() else None
-
-
 def bring_back(path: str, digest: str | None, prefix: str, target: Path) -> bool:
     """Put the committed version of a file under `target`, from git or from the DVC cache, if one of them has it."""
-    text = git_has(prefix + path)
+    text = of_head(prefix + path)
     if text is None and digest:
         cached = Path(dvc("cache", "dir").strip(), "files", "md5", digest[:2], digest[2:])
         text = cached.read_bytes() if cached.is_file() else None

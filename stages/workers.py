@@ -17,7 +17,6 @@ import os
 import shutil
 import signal
 import socket
-import struct
 import sys
 import threading
 import time
@@ -72,13 +71,21 @@ class Group:
             waiting = datetime.timedelta(seconds=WAITING)
             self._arrays = self._distributed.new_group(timeout=waiting, backend="nccl")
 
+    def exchange(self, array: np.ndarray, sent: np.ndarray, received: np.ndarray) -> np.ndarray:
+        """Send each worker its run of an array (n,), `sent` numbers to each; what they send here, in their order.
+
+        All to all at once: in a ring, as torch gathers, each worker would wait for the one before it.
+        """
+        own = self._torch.from_numpy(array).to(self._device)
+        every = own.new_empty((int(received.sum()),))
+        with _lost_if_it_fails():
+            self._distributed.all_to_all_single(every, own, received.tolist(), sent.tolist(), group=self._arrays)
+            return every.cpu().numpy()
+
     def gather(self, array: np.ndarray) -> np.ndarray:
         """Every worker's array, all of one shape and kind, in the order of ranks: (size, ...)."""
-        own = self._torch.from_numpy(np.ascontiguousarray(array)).to(self._device)
-        every = own.new_empty((self.size * own.numel(),))
-        with _lost_if_it_fails():
-            self._distributed.all_gather_single(every, own.reshape(-1), group=self._arrays)
-            return every.cpu().numpy().reshape(self.size, *array.shape)
+        counts = np.full(self.size, array.size)
+        return self.exchange(np.tile(array.ravel(), self.size), counts, counts).reshape(self.size, *array.shape)
 
     def broadcast(self, value):
         """The first worker's value, of any kind."""
@@ -265,16 +272,11 @@ def address_towards(host: str, port: int) -> str | None:
 
 
 def interface(address: str | None) -> str | None:
-    """The name of the network interface that has an IPv4 address; on Linux, where one asks for it so."""
-    import fcntl
+    """The name of the network interface that has an address."""
+    import psutil
 
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as any_socket:
-        for _, name in socket.if_nameindex():
-            with contextlib.suppress(OSError):
-                answer = fcntl.ioctl(any_socket, 0x8915, struct.pack("256s", name.encode()[:15]))  # SIOCGIFADDR
-                if socket.inet_ntoa(answer[20:24]) == address:
-                    return name
-    return None
+    owned = psutil.net_if_addrs().items()
+    return next((name for name, addresses in owned for each in addresses if each.address == address), None)
 
 
 @contextlib.contextmanager

@@ -211,7 +211,7 @@ def test_a_file_in_conflict_is_one_line(revisions, name):
     text = revisions.read(name)
     try:
         revisions.path(name).write_text(f"<<<<<<< HEAD\n{text}=======\n{text}>>>>>>> other\n")
-        assert_one_line(revisions.stage("compare", fails=True), f"{name} of workspace is not as", "`dvc repro`")
+        assert_one_line(revisions.stage("compare", fails=True), f"{name} of workspace is n", "`dvc repro`")
     finally:
         revisions.path(name).write_text(text)
 

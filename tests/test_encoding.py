@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from stages import encoding, resources, sources, table
-from stages.encoding import Category, Encoding, Number, check, fit, unseen
+from stages import columns, encoding, resources, sources, spill, table
+from stages.encoding import Category, Encoding, Number, fit, unseen
 from stages.errors import UserError
 from stages.table import Facts
 
@@ -156,7 +156,7 @@ NOON = datetime.datetime(2020, 2, 29, 12, 0, 1, 500_000)
 )
 def test_every_kind_of_column_becomes_a_number(value, kind, number):
     column = pa.chunked_array([pa.array([value, None], kind)])
-    floats = encoding._floats(column)
+    floats = columns.floats_of(column)
     assert floats[0] == pytest.approx(number, rel=1e-15)
     assert np.isnan(floats[1])
     code, table = fitted(column)
@@ -263,7 +263,7 @@ def test_a_new_table_without_a_column_or_with_another_kind_is_refused():
 )
 def test_a_column_that_no_encoding_takes_is_refused(column, words):
     with pytest.raises(UserError) as error:
-        encoding.check(pa.table({"x": column, "y": column}), "y")
+        columns.check(pa.table({"x": column, "y": column}), "y")
     for word in words:
         assert word in str(error.value)
 
@@ -271,7 +271,7 @@ def test_a_column_that_no_encoding_takes_is_refused(column, words):
 def test_codes_and_tickets_are_text_and_not_refused():
     codes = ["1", "2", "3", "K"] * 20
     tickets = [*map(str, range(60)), *(f"PC {i}" for i in range(20))]
-    encoding.check(pa.table({"x": codes, "t": tickets, "big": [2**60 + i for i in range(80)]}), "y")
+    columns.check(pa.table({"x": codes, "t": tickets, "big": [2**60 + i for i in range(80)]}), "y")
 
 
 def test_rows_encode_alike_whatever_stands_beside_them():
@@ -287,13 +287,14 @@ def test_rows_encode_alike_whatever_stands_beside_them():
 
 
 @pytest.fixture
-def little_memory(monkeypatch):
+def little_memory(monkeypatch, tmp_path):
     """Columns come in pieces of 1,024 or 2,048 rows, and few different texts fit at a time."""
 
     def begin():
         monkeypatch.setattr(resources, "available_memory", lambda root="/": 200_000)
-        monkeypatch.setattr(encoding, "ROWS", 2000)
-        monkeypatch.setattr(encoding, "MANY", 16)
+        monkeypatch.setattr(spill, "SMALL", 0)
+        monkeypatch.setattr(spill, "_folder", tmp_path)
+        monkeypatch.setattr(columns, "MANY", 16)
 
     return begin
 
@@ -352,7 +353,7 @@ def test_a_column_in_pieces_is_fitted_as_one_in_memory(tmp_path, little_memory):
     assert unseen(expected, sources.read(tmp_path / "new.parquet")) == lines
     assert [line.split(":")[0] for line in lines] == ["normal", "odd", "late", "late", "few", "many"]
     assert "few: 4000 never seen in training ('other ', 'n0', 'n1')" in lines
-    check(stored, "y")
+    columns.check(stored, "y")
 
 
 def altered(rows):
@@ -365,7 +366,7 @@ def altered(rows):
 
 
 @pytest.mark.parametrize("kind", ["normal", "equal", "few", "infinite", "tiny"])
-def test_places_are_found_by_counting_as_by_sorting(kind):
+def test_quantiles_are_those_of_the_sorted_column(kind, little_memory):
     rng = np.random.default_rng(1)
     values = {
         "normal": rng.normal(size=5000) * 10.0 ** rng.integers(-300, 300, 5000),
@@ -374,10 +375,14 @@ def test_places_are_found_by_counting_as_by_sorting(kind):
         "infinite": np.where(rng.random(5000) < 0.3, np.inf, rng.normal(size=5000)),
         "tiny": rng.integers(-5, 5, 5000) * 5e-324,
     }[kind]
-    ordered = np.sort(values[np.isfinite(values)])
-    places = {0, 1, len(ordered) // 4, len(ordered) // 2, len(ordered) - 1}
-    found = encoding._selected(encoding.Column(pa.table({"x": values}), "x"), places)
-    assert found == {place: ordered[place] for place in places}
+    little_memory()
+    ordered, found = (
+        np.sort(values[np.isfinite(values)]),
+        encoding._ordered(columns.Column(pa.table({"x": values}), "x")),
+    )
+    assert (found[0], found[-1]) == (ordered[0], ordered[-1])
+    for share in encoding.QUARTERS:
+        assert encoding.quantile(found, share) == encoding.quantile(ordered, share)
 
 
 def test_columns_in_pieces_are_refused_as_in_memory(tmp_path, little_memory):
@@ -400,5 +405,5 @@ def test_columns_in_pieces_are_refused_as_in_memory(tmp_path, little_memory):
     }.items():
         stored = sources.read(tmp_path / f"{name}.parquet")
         with pytest.raises(UserError, match=words):
-            check(stored, "y")
+            columns.check(stored, "y")
             fit(stored, Facts("y", [0, 1], [1, 1], None), "raw")

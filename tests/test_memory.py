@@ -112,7 +112,7 @@ def test_a_senseless_limit_is_one_line_and_one_too_small_says_the_least(default)
 
 
 def test_a_wide_table_of_one_row_group_is_spilled_column_by_column(tmp_path, monkeypatch):
-    from stages import resources, sources, table
+    from stages import resources, sources, spill, table
 
     rng = np.random.default_rng(0)
     rows = pa.table({f"x{i}": rng.random(3000) for i in range(20)} | {"t": [f"text {i % 7}" for i in range(3000)]})
@@ -120,7 +120,9 @@ def test_a_wide_table_of_one_row_group_is_spilled_column_by_column(tmp_path, mon
     stored, order = sources.read(tmp_path / "whole.parquet"), rng.permutation(3000)
     expected = stored.read().take(order)
     monkeypatch.setattr(resources, "available_memory", lambda root="/": 1000)
-    assert table.take(stored, order, tmp_path).equals(expected)
+    monkeypatch.setattr(spill, "_folder", tmp_path)
+    monkeypatch.setattr(spill, "SMALL", 0)
+    assert table.take(stored, order).equals(expected)
     with table.writing(tmp_path / "pieces.parquet") as writer:
         for piece in stored.groups():
             assert len(piece) <= 1024

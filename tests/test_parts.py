@@ -10,7 +10,8 @@ from test_train import settings, silent
 
 from stages import encoding, model, parts, resources, spill, stream, table, training
 from stages.errors import UserError
-from stages.rows import Rows, counted
+from stages.rows import Rows
+from stages.table import counted
 
 
 @pytest.fixture(scope="module")
@@ -47,7 +48,7 @@ def little_memory(monkeypatch, tmp_path):
     def set_rows(rows):
         monkeypatch.setattr(resources, "MARGIN", 1e6)
         monkeypatch.setattr(spill, "RESERVE", 1e9)
-        monkeypatch.setattr(parts, "FOLDER", tmp_path)
+        monkeypatch.setattr(spill, "_folder", tmp_path)
         there = 1e6 + 4 * 760 + rows * (4 * WIDTH + parts.WINDOW)
         monkeypatch.setattr(resources, "available_memory", lambda: int(there))
 
@@ -151,7 +152,7 @@ def test_the_stage_within_a_limit_and_below_what_it_needs(project):
 
 @pytest.mark.parametrize("classes", [[], [0], [3, 1, 1, 0, 3]])
 def test_counting_in_pieces_is_bincount(classes, monkeypatch):
-    monkeypatch.setattr("stages.rows.PIECE", 2)
+    monkeypatch.setattr(table, "ROWS", 2)
     classes = np.array(classes, np.int32)
     for least in (0, 2, 6):
         np.testing.assert_array_equal(counted(classes, least), np.bincount(classes, minlength=least))

@@ -1,7 +1,6 @@
 """Rows a window at a time, and shared out over workers: the bits of one process that has them all in memory."""
 
 import copy
-import tempfile
 import threading
 
 import numpy as np
@@ -11,9 +10,10 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 from test_train import NONE, batched_trainer, settings, silent
 
-from stages import kernel, model, stream, training
+from stages import kernel, model, spill, stream, training
 from stages.errors import UserError
 from stages.rows import OnDisk, Rows, windows
+from stages.workers import Group
 
 
 def elsewhere(x, rows, scans=None):
@@ -30,7 +30,7 @@ def elsewhere(x, rows, scans=None):
         if scans is not None:
             scans.append(numbers)
 
-    return Rows(scan, x.shape[1], np.empty(rows * x.shape[1], np.float32), tempfile.gettempdir())
+    return Rows(scan, x.shape[1], np.empty(rows * x.shape[1], np.float32))
 
 
 class Worker:
@@ -39,12 +39,15 @@ class Worker:
     def __init__(self, rank, size, shared):
         self.rank, self.size, (self.barrier, self.places) = rank, size, shared
 
-    def gather(self, array):
-        self.places[self.rank] = array.copy()
+    def exchange(self, array, sent, received):
+        self.places[self.rank] = np.split(array.copy(), np.cumsum(sent)[:-1])
         self.barrier.wait()
-        together = np.stack(self.places)
+        mine = [theirs[self.rank] for theirs in self.places]
+        assert [len(part) for part in mine] == received.tolist()
         self.barrier.wait()
-        return together
+        return np.concatenate(mine)
+
+    gather = Group.gather
 
     def broadcast(self, value):
         if self.rank == 0:
@@ -130,8 +133,9 @@ def test_windows_are_the_orders_rows_in_whole_batches_and_no_more_than_there_is_
         assert len(scans) == len(seen)
 
 
-def test_rows_on_the_disk_come_back_and_leave_no_file(tmp_path):
-    file, x = OnDisk(10, 3, tmp_path / "new"), np.arange(30, dtype=np.float32).reshape(10, 3)
+def test_rows_on_the_disk_come_back_and_leave_no_file(tmp_path, monkeypatch):
+    monkeypatch.setattr(spill, "_folder", tmp_path / "new")
+    file, x = OnDisk(10, 3), np.arange(30, dtype=np.float32).reshape(10, 3)
     file.write(4, x[4:])
     file.write(0, x[:4])
     file.write(0, x[:0])
@@ -141,9 +145,10 @@ def test_rows_on_the_disk_come_back_and_leave_no_file(tmp_path):
     assert list((tmp_path / "new").iterdir()) == []
 
 
-def test_a_disk_that_does_not_take_the_rows_is_one_line(tmp_path):
+def test_a_disk_that_does_not_take_the_rows_is_one_line(tmp_path, monkeypatch):
+    monkeypatch.setattr(spill, "_folder", tmp_path)
     with pytest.raises(UserError, match=r"^4,000,000,000\.0 GB do not fit in memory, and the disk of .*; make"):
-        OnDisk(10**15, 1000, tmp_path)
+        OnDisk(10**15, 1000)
 
 
 def test_in_memory_nothing_is_copied():

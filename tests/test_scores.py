@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn import metrics
 
-from stages import scores
+from stages import comparison, scores
 
 
 def problem(n, k, seed, ties=False):
@@ -38,17 +38,18 @@ def test_means_of_contributions_are_scikit_learns_metrics(n, k, seed, ties):
         "recall": metrics.recall_score(y, answer, **macro),
         "f1": metrics.f1_score(y, answer, **macro),
     }
-    phi = scores.contributions(p, y)
+    phi = scores.contributions(p[None], y)
     assert phi.keys() == expected.keys()
     for name, values in phi.items():
-        assert values.shape == (n,)
+        assert values.shape == (1, n)
         assert values.mean() == pytest.approx(expected[name], rel=1e-6, abs=1e-9), name
 
 
 def test_a_metric_that_is_not_defined_is_left_out():
     p, _ = problem(20, 1, 0)
-    assert "roc_auc" not in scores.contributions(p, np.zeros(20, int))
-    assert "roc_auc" in scores.contributions(p, np.arange(20) % 2)
+    assert "roc_auc" not in scores.contributions(p[None], np.zeros(20, int))
+    assert "roc_auc" in scores.contributions(p[None], np.arange(20) % 2)
+    assert list(scores.contributions(p[None], np.arange(20) % 2, ["brier"])) == ["brier"]
 
 
 def test_log_loss_is_finite_at_0_and_1():
@@ -75,9 +76,10 @@ def test_placements_give_delongs_variance():
 def test_one_network_has_the_t_interval_over_rows():
     phi = np.random.default_rng(1).normal(size=(1, 40))
     expected = scipy.stats.ttest_1samp(phi[0], 0).confidence_interval(0.95)
-    mean, low, high = scores.interval(phi)
-    assert (low, high) == pytest.approx((expected.low, expected.high), rel=1e-12)
-    assert mean == pytest.approx(phi.mean())
+    estimated = scores.estimate(phi)
+    p = scipy.stats.ttest_1samp(phi[0], 0).pvalue
+    assert estimated.student() == pytest.approx((expected.low, expected.high, p), rel=1e-12)
+    assert estimated.mean == pytest.approx(phi.mean())
 
 
 def test_two_way_components_are_those_of_the_analysis_of_variance():
@@ -92,7 +94,7 @@ def test_two_way_components_are_those_of_the_analysis_of_variance():
     ms_seed = n * ((phi.mean(axis=1) - phi.mean()) ** 2).sum() / (r - 1)
     v = max(ms_row, ms_seed, ms_row + ms_seed - ms_both) / (r * n)
     df = v**2 / ((ms_row / (r * n)) ** 2 / (n - 1) + (ms_seed / (r * n)) ** 2 / (r - 1))
-    mean, low, high = scores.interval(phi)
+    mean, (low, high, _) = phi.mean(), scores.estimate(phi).student()
     assert high - mean == pytest.approx(scipy.stats.t.ppf(0.975, df) * np.sqrt(v), rel=1e-9)
     assert mean - low == pytest.approx(high - mean)
 
@@ -102,16 +104,16 @@ def test_intervals_cover_about_as_often_as_they_say():
     covered = 0
     for _ in range(600):
         phi = 0.3 * rng.normal(size=(8, 1)) + rng.normal(size=(1, 50)) + rng.normal(size=(8, 50))
-        _, low, high = scores.interval(phi)
+        low, high, _ = scores.estimate(phi).student()
         covered += low <= 0.0 <= high
     assert 0.92 <= covered / 600 <= 0.99
 
 
 def test_equal_contributions_have_a_point_and_one_row_has_no_interval():
-    assert scores.interval(np.ones((4, 10))) == (1.0, 1.0, 1.0)
-    mean, low, high = scores.interval(np.array([[0.5], [0.7]]))
-    assert mean == pytest.approx(0.6)
-    assert np.isnan([low, high]).all()
+    assert scores.estimate(np.ones((4, 10))).student() == (1.0, 1.0, 0.0)
+    estimated = scores.estimate(np.array([[0.5], [0.7]]))
+    assert estimated.mean == pytest.approx(0.6)
+    assert np.isnan(estimated.student()).all()
 
 
 def sides(networks=8, n=60, shift=0.0, seed=0):
@@ -124,7 +126,7 @@ def sides(networks=8, n=60, shift=0.0, seed=0):
 def test_a_difference_of_one_network_is_scipys_paired_t_test():
     base, other = sides(networks=1, shift=0.05)
     expected = scipy.stats.ttest_rel(other[0], base[0])
-    d = scores.compare(base, other, "accuracy", comparisons=1)
+    d = comparison.compare(base, other, "accuracy", comparisons=1)
     assert d.p == pytest.approx(expected.pvalue, rel=1e-9)
     assert (d.low, d.high) == pytest.approx(tuple(expected.confidence_interval(0.95)), rel=1e-9)
     assert d.verdict == "one network"
@@ -134,7 +136,7 @@ def test_unpaired_sides_of_one_network_are_scipys_welch_test():
     base, other = sides(networks=1, shift=0.5)
     other = other[:, :40]
     expected = scipy.stats.ttest_ind(other[0], base[0], equal_var=False)
-    d = scores.compare_unpaired(base, other, "accuracy", comparisons=1)
+    d = comparison.compare_unpaired(base, other, "accuracy", comparisons=1)
     assert d.p == pytest.approx(expected.pvalue, rel=1e-9)
     assert (d.low, d.high) == pytest.approx(tuple(expected.confidence_interval(0.95)), rel=1e-9)
     assert d.verdict == "not paired"
@@ -142,17 +144,17 @@ def test_unpaired_sides_of_one_network_are_scipys_welch_test():
 
 def test_the_correction_is_bonferronis():
     base, other = sides(shift=0.05)
-    one, four = (scores.compare(base, other, "accuracy", m) for m in (1, 4))
+    one, four = (comparison.compare(base, other, "accuracy", m) for m in (1, 4))
     assert four.p == pytest.approx(min(1, 4 * one.p))
-    assert (four.low, four.high) == pytest.approx(one.estimate.interval(1 - 0.05 / 4))
+    assert (four.low, four.high) == pytest.approx(one.estimate.student(1 - 0.05 / 4)[:2])
     assert four.low < one.low < one.high < four.high
 
 
 @pytest.mark.parametrize("shift, verdict", [(0.5, "better"), (-0.5, "worse"), (0.0, "no evidence")])
 def test_verdicts_and_the_signs_that_files_have(shift, verdict):
     base, other = sides(shift=shift)
-    gain = scores.compare(base, other, "accuracy", 4)
-    loss = scores.compare(base, other, "log_loss", 4)
+    gain = comparison.compare(base, other, "accuracy", 4)
+    loss = comparison.compare(base, other, "log_loss", 4)
     assert gain.verdict == loss.verdict == verdict
     assert gain.low < gain.difference < gain.high
     assert (loss.difference, loss.low, loss.high) == (-gain.difference, -gain.high, -gain.low)
@@ -161,9 +163,9 @@ def test_verdicts_and_the_signs_that_files_have(shift, verdict):
 
 def test_no_difference_is_identical_and_one_row_is_no_evidence():
     base, other = sides()
-    d = scores.compare(base, base.copy(), "brier", 4)
+    d = comparison.compare(base, base.copy(), "brier", 4)
     assert (d.verdict, d.p, d.low, d.high, str(d.difference)) == ("identical", 1.0, 0.0, 0.0, "0.0")
-    assert scores.compare(base[:, :1], other[:, :1], "accuracy", 4).verdict == "no evidence"
+    assert comparison.compare(base[:, :1], other[:, :1], "accuracy", 4).verdict == "no evidence"
 
 
 def test_verdicts_of_no_change_are_rare_in_simulation():
@@ -176,7 +178,7 @@ def test_verdicts_of_no_change_are_rare_in_simulation():
             rows + 0.2 * rng.normal(size=(6, 1)) + 0.1 * rng.normal(size=(1, 60)) + 0.5 * rng.normal(size=(6, 60))
             for _ in range(2)
         )
-        called += scores.compare(base, other, "accuracy", 1).verdict != "no evidence"
+        called += comparison.compare(base, other, "accuracy", 1).verdict != "no evidence"
     assert called / 800 <= 0.065
 
 

@@ -6,7 +6,7 @@ import numpy as np
 import yaml
 from conftest import Project, assert_one_line
 
-from stages import verify
+from stages import lock, verify
 
 
 def copy_of(project, folder):
@@ -161,11 +161,10 @@ def test_what_cannot_be_verified_is_one_line(project):
 
 
 def test_stages_come_in_the_order_of_their_files():
-    stages = {
-        "c": {"deps": {"b": ""}, "outs": {"c": ""}},
-        "a": {"deps": {}, "outs": {"a": ""}},
-        "b": {"deps": {"a": ""}, "outs": {"b": ""}},
-    }
+    def stage(**files):
+        return lock.Stage("", {}, dict.fromkeys(files["deps"]), dict.fromkeys(files["outs"]), {})
+
+    stages = {"c": stage(deps="b", outs="c"), "a": stage(deps="", outs="a"), "b": stage(deps="a", outs="b")}
     assert verify.in_order(stages) == ["a", "b", "c"]
-    stages["a"]["deps"]["c"] = ""  # a forged circle ends too
+    stages["a"].deps["c"] = ""  # a forged circle ends too
     assert sorted(verify.in_order(stages)) == ["a", "b", "c"]
