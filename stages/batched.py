@@ -75,6 +75,7 @@ class Trainer:
         """Have the rows x (n, d) and y (n,) on the device; what is there already stays."""
         if self.held is not x:
             self.captured.clear()  # their addresses are the old ones'
+            self.x = self.y = None  # before what takes their place comes
             self.x = torch.from_numpy(x).to(self.device)
             self.y = torch.from_numpy(y).to(self.device, torch.float32 if self.sizes[2] == 1 else torch.int64)
             self.held = x
@@ -189,5 +190,8 @@ def _said_if_memory_runs_out() -> Iterator[None]:
     """What PyTorch says when a device's memory is used up, as the error that a command tells in one line."""
     try:
         yield
-    except torch.OutOfMemoryError as error:
-        raise MemoryError("the device says: " + str(error).split(". ")[0]) from None
+    except (torch.OutOfMemoryError, torch.AcceleratorError) as error:
+        # An allocation that fails while a graph is captured is told as an error of the capture (pytorch#159594).
+        if isinstance(error, torch.AcceleratorError) and "capture" not in str(error):
+            raise
+        raise MemoryError("the device says: " + ". ".join(str(error).split(". ")[:2])) from None

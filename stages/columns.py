@@ -90,7 +90,7 @@ class Column:
         return (piece.column(self.name) for piece in groups(self.table, columns=[self.name]))
 
     def floats(self) -> Iterator[np.ndarray]:
-        """The same as `floats_of` has them."""
+        """The column's rows as numbers, as `floats_of` has them."""
         return map(floats_of, self.pieces())
 
     def counts(self) -> Iterator[tuple[str | None, int]]:
@@ -137,7 +137,7 @@ def _texts_in(column: Column, known: frozenset[str], passes: int) -> Texts | Non
             elif text not in known and (passes == 1 or zlib.crc32(text.encode()) % passes == now):
                 if text not in counts:
                     size += 2 * TEXT + len(text)
-                    if len(counts) % MANY == MANY - 1 and not spill.passes(size):
+                    if len(counts) % MANY == MANY - 1 and not spill.may_hold(size):
                         return None
                 counts[text] += count
         rows, distinct = rows + counts.total(), distinct + len(counts)

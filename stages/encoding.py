@@ -221,7 +221,7 @@ def _why_left_out(column: Column, ends: tuple[float, float, int]) -> str | None:
 
 
 def _why_text_is_left_out(texts: Texts) -> str | None:
-    """The same of a column of text."""
+    """The reason why a column of text can teach nothing, if there is one."""
     if not texts.present:
         return "it is empty"
     if texts.distinct == 1 and not texts.missing:
@@ -331,7 +331,7 @@ def quantile(ordered: np.ndarray, share: float) -> float:
 
 
 def _category(column: Column) -> Category | str:
-    """The same of a column of text."""
+    """A column of text as it is fitted, or why it is left out."""
     texts = texts_in(column)
     if why := _why_text_is_left_out(texts):
         return why

@@ -35,8 +35,8 @@ def run(main: Callable[[], None]) -> None:
         what = f"{error.filename}: {error.strerror}" if error.filename else str(error)
         sys.exit(f"error: {what}; nothing was written under its final name, mend that and run the stage again")
     except MemoryError as error:
-        detail = str(error) or "no memory left"
-        sys.exit(f"error: not enough memory ({detail}); lower train.replicas, train.hidden_size or the rows")
+        why, lower = reason(error) or "no memory left", "the rows, train.replicas, train.hidden_size or train.epochs"
+        sys.exit(f"error: not enough memory ({why}); give it more, or lower {lower}")
     except KeyboardInterrupt:
         print("interrupted: no file was left half-written", file=sys.stderr)
         sys.exit(130)

@@ -10,13 +10,13 @@ import math
 
 import numpy as np
 import pyarrow as pa
-import scipy.special  # noqa: F401  scores' t: loaded later, when memory is short, its BLAS would try for ever
+import scipy.special  # noqa: F401  scores' t; if it is loaded when memory is short, its BLAS hangs
 
 from stages import curves, encoding, files, kernel, model, params, resources, scores, spill, table
 from stages.errors import UserError, run
 from stages.table import ROW
 
-PROBABILITIES = 2**24  # most probabilities of all epochs held at once (64 MiB an output)
+PROBABILITIES = 2**21  # most probabilities of all epochs held at once (8 MiB)
 UNIT = 2**13  # rows whose losses are added up at a time, in whatever pieces they come
 
 
@@ -37,7 +37,8 @@ def main() -> None:
     resources.check_disk("evaluate", (row + 20) * rows, "metrics", "train.replicas or the table's rows")
     wide = 3 * row + 4 * card.encoding.width + parts["test"].row_size()  # encoded, scored, and on its way to the file
     what = f"{spill.LEAST} rows of {card.encoding.width} inputs and {networks} networks"
-    resources.check_piece("evaluate", wide * min(spill.LEAST, n), what)
+    by_epoch = 8 * UNIT * len(after.weights["net.0.bias"]) + 3 * 4 * max(PROBABILITIES, UNIT * k)
+    resources.check_piece("evaluate", wide * min(spill.LEAST, n) + parts["test"].least + by_epoch, what)
     probability, target = spill.empty((networks, n, k), np.float32), spill.empty(n, np.int32)
     by_epoch = ByEpoch(after.weights, batch_size)
     with files.together(), table.writing("metrics/predictions.parquet", facts) as writer:
@@ -105,7 +106,7 @@ class ByEpoch:
         return np.column_stack([self._sums[:, 0] + rest, self._sums[:, 1]]) / self._rows
 
     def _score(self, x: np.ndarray, target: np.ndarray, losses: np.ndarray) -> None:
-        together = max(PROBABILITIES // len(x), 1)
+        together = max(PROBABILITIES // (len(x) * self._weights["net.2.bias"].shape[1]), 1)
         for first in range(0, len(losses), together):
             some = {name: array[first : first + together] for name, array in self._weights.items()}
             for i, p in enumerate(score(x, some, self._batch_size), start=first):

@@ -54,6 +54,7 @@ class Folder(table.Stored):
                 )
         self.schema = pa.schema([*fields, *map(pa.field, types, types.values())])
         self._bytes += 8 * len(types) * len(self)
+        self._largest = self._paths[self._rows.index(max(self._rows))]
 
     def __len__(self) -> int:
         """Rows."""
@@ -64,12 +65,16 @@ class Folder(table.Stored):
         """Bytes of all columns, not compressed."""
         return self._bytes
 
+    @property
+    def least(self) -> float:
+        """About the bytes that going through it takes, by the file that has the most rows."""
+        return self._open(self._largest).least
+
     def row_size(self, columns: list[str] | None = None) -> float:
         """About the bytes in memory of a row, or of some columns of it, by the file that has the most rows."""
         columns = columns or self.column_names
         own = [name for name in columns if name not in self._values[0]]
-        largest = self._paths[self._rows.index(max(self._rows))]
-        return (self._open(largest).row_size(own) if own else 0) + table.TEXT * (len(columns) - len(own))
+        return (self._open(self._largest).row_size(own) if own else 0) + table.TEXT * (len(columns) - len(own))
 
     def groups(self, rows: int = table.ROWS, columns: list[str] | None = None) -> Iterator[pa.Table]:
         """As a file's: pieces of so many rows wherever the files end, at least one; smaller if memory is short."""
@@ -117,6 +122,8 @@ class Folder(table.Stored):
                 if pa.types.is_dictionary(column.type) and column.type != kind:
                     column = column.cast(column.type.value_type)
                 arrays[name] = column.cast(kind)
+            except MemoryError:
+                raise
             except pa.ArrowException as error:
                 raise UserError(
                     f"{path}: column {name!r} is {column.type} here and cannot be {kind}, which other files need "

@@ -371,7 +371,7 @@ class Trainer:
         epoch(x, y, orders, self.batch_size, h, k, *state, self.learning_rate, self.weight_decay, sums)
 
     def _train_shared(self, x: np.ndarray, y: np.ndarray, orders: np.ndarray, sums: np.ndarray) -> None:
-        """The same with the group, a batch of all networks at a time."""
+        """Go through some batches with the group, a batch of all networks at a time."""
         (networks, rows), (_, h, k), group = orders.shape, self.sizes, self.group
         for start in range(0, rows, self.batch_size):
             stop = min(start + self.batch_size, rows)

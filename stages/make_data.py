@@ -44,7 +44,7 @@ def main() -> None:
         rows = sources.read(source, texts=[target])
     if isinstance(rows, table.Stored):
         resources.check_disk("make_data", rows.nbytes, "data", f"the rows of {source}")
-        resources.check_piece("make_data", spill.LEAST * rows.row_size(), f"{spill.LEAST} rows of {source}")
+        resources.check_piece("make_data", rows.least, f"{spill.LEAST} rows of {source} and a page of each column")
     with table.writing(OUTPUT) as writer:
         counts = Counter()
         for group in labelled(rows, source, target, drop):
@@ -65,8 +65,8 @@ def main() -> None:
 def labelled(rows, source: str, target: str, drop: list[str]) -> Iterator[pa.Table]:
     """The rows that have a target, group by group, without the columns of make_data.drop.
 
-    The target becomes labels: whole numbers, booleans or text as it was written. Which of them, the whole column says;
-    of a table that comes in pieces the first.
+    The target becomes labels: whole numbers, booleans or text as it was written. Of which kind is decided by the whole
+    column, or by the first piece of a generator that yields several.
     """
     first = rows
     if isinstance(rows, Iterator):

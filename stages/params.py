@@ -35,8 +35,8 @@ class MakeData(Section):
     target: Name
     drop: list[Name]
     samples: Annotated[int, msgspec.Meta(ge=5)]
-    features: Annotated[int, msgspec.Meta(ge=5)]  # the synthetic rule uses the first five
-    noise: Annotated[float, msgspec.Meta(ge=0)]
+    features: Annotated[int, msgspec.Meta(ge=5, le=100_000)]  # the synthetic rule uses the first five
+    noise: Annotated[float, msgspec.Meta(ge=0, le=1e30)]  # the sum with it is float32
     classes: Annotated[int, msgspec.Meta(ge=2, le=100)]
 
 

@@ -43,7 +43,8 @@ def main() -> None:
     with writing(output) as write:
         first = 0
         row = 8 * (len(card.classes) + 2) * 3 + 4 * card.encoding.width
-        resources.check_piece("predict", spill.LEAST * row, f"{spill.LEAST} rows of {card.encoding.width} inputs")
+        least = spill.LEAST * row + (rows.least if isinstance(rows, table.Stored) else 0)
+        resources.check_piece("predict", least, f"{spill.LEAST} rows of {card.encoding.width} inputs")
         for group in table.groups(rows, spill.rows_at_a_time(row, table.ROWS)):
             x = encoding.encode(card.encoding, group, first)
             write(predictions(probabilities(x, weights), card.classes, first))

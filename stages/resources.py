@@ -9,7 +9,9 @@ import math
 import os
 import re
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
+from typing import NamedTuple
 
 import pyarrow as pa
 
@@ -19,7 +21,7 @@ MARGIN = 150e6  # bytes that go to pieces of a table on their way and to the pag
 BASE = 400e6  # Python, its libraries, and a row group on its way through
 VARIABLE = "PLUMBLINE_MEMORY"
 SIZE = re.compile(r"(\d+(?:\.\d+)?(?:e\d{1,2})?)\s*([kmgt]?)(i?)b?", re.IGNORECASE)
-LEAST = 2**20  # bytes: who sets less has forgotten the unit
+LEAST = 2**20  # bytes: a smaller limit is taken for a forgotten unit
 
 
 def check_memory(stage: str, growing: float, lower: str, root: str | Path = "/") -> None:
@@ -31,18 +33,15 @@ def check_memory(stage: str, growing: float, lower: str, root: str | Path = "/")
 
 def check_piece(stage: str, piece: float, what: str, root: str | Path = "/") -> None:
     """Refuse work that must hold `piece` bytes at once, however slow it may be; says the least that works."""
-    piece, there = piece + MARGIN, available_memory(root)
-    if there is not None and piece > there:
+    piece, tightest = piece + MARGIN, min(limits(root), default=None)
+    if tightest and piece > tightest.left:
         pa.default_memory_pool().release_unused()  # by itself it keeps what was freed
-        there = available_memory(root)
-    if there is None or piece <= there:
+        tightest = min(limits(root))
+    if tightest is None or piece <= tightest.left:
         return
-    own, allowed = own_memory(root), memory_limit()
-    least = math.ceil((own + piece) * 1.05 / 1e6)
-    ours = allowed is not None and allowed <= there + own
-    limit = f"{VARIABLE} is {os.environ[VARIABLE]}" if ours else f"there are {(there + own) / 1e6:,.0f} MB"
+    least = math.ceil((tightest.held + piece) * 1.05 / 1e6)
     raise UserError(
-        f"{stage} needs at least {least:,} MB of memory, for {what} and the process itself, and {limit}; "
+        f"{stage} needs at least {least:,} MB of memory, for {what} and the process itself, and {tightest.said}; "
         f"give it that much, or lower what must be held at once"
     )
 
@@ -59,7 +58,9 @@ def check_disk(stage: str, needed: float, folder: str | Path, lower: str) -> Non
 
 def gb(count: float) -> str:
     """Bytes as a person reads them."""
-    return f"{count / 1e9:,.1f} GB"
+    if count < 1e8:
+        return f"{count / 1e6:,.1f} MB"
+    return f"{count / 1e9:,.1f} GB" if count < 1e21 else f"{count / 1e9:.3g} GB"
 
 
 def memory_limit() -> int | None:
@@ -76,16 +77,26 @@ def memory_limit() -> int | None:
     return int(min(size, 2**62))
 
 
-def available_memory(root: str | Path = "/") -> int | None:
-    """Bytes that can still be had; None if nobody says.
+class Limit(NamedTuple):
+    """Bytes that one of those who limit this process leaves it, those that it has by their count, and who it is."""
 
-    The least of what PLUMBLINE_MEMORY and `ulimit -d` leave to this process, what the machine has (MemAvailable) and
-    what the process's cgroups (v1 or v2) leave.
-    """
-    root, left = Path(root), []
+    left: int
+    held: int
+    said: str
+
+
+def available_memory(root: str | Path = "/") -> int | None:
+    """Bytes that can still be had; None if nobody says."""
+    return min((limit.left for limit in limits(root)), default=None)
+
+
+def limits(root: str | Path = "/") -> list[Limit]:
+    """What PLUMBLINE_MEMORY, `ulimit -d` and `-v`, the machine (MemAvailable) and cgroups (v1 or v2) leave."""
+    root = Path(root)
+    own, left = own_memory(root), []
+    found = [*_ulimits(root)]
     if (limit := memory_limit()) is not None:
-        left.append(max(limit - own_memory(root), 0))
-    left += _left_of_data(root)
+        found.append(Limit(max(limit - own, 0), own, f"{VARIABLE} is {os.environ[VARIABLE]}"))
     for line in _lines(root / "proc/meminfo"):
         if line.startswith("MemAvailable:"):
             left.append(int(line.split()[1]) * 1024)
@@ -102,7 +113,7 @@ def available_memory(root: str | Path = "/") -> int | None:
         for folder in (inner, *inner.parents):
             if folder.is_relative_to(mount):
                 left += _left(folder, *names)
-    return min(left, default=None)
+    return found + [Limit(count, own, f"there are {(count + own) / 1e6:,.0f} MB") for count in left]
 
 
 def own_memory(root: str | Path = "/") -> int:
@@ -110,15 +121,16 @@ def own_memory(root: str | Path = "/") -> int:
     return _status(Path(root), "RssAnon") or 0
 
 
-def _left_of_data(root: Path) -> list[int]:
-    """What `ulimit -d` leaves, if it is set: it counts private memory that can be written, touched or not."""
-    taken = _status(root, "VmData")
+def _ulimits(root: Path) -> Iterator[Limit]:
+    """What `ulimit` leaves: -d counts private memory that can be written, touched or not; -v whatever has addresses."""
     try:
         import resource
     except ImportError:  # Windows
-        return []
-    limit = resource.getrlimit(resource.RLIMIT_DATA)[0]
-    return [] if limit == resource.RLIM_INFINITY or taken is None else [max(limit - taken, 0)]
+        return
+    for flag, kind, name in (("-d", resource.RLIMIT_DATA, "VmData"), ("-v", resource.RLIMIT_AS, "VmSize")):
+        limit, taken = resource.getrlimit(kind)[0], _status(root, name)
+        if limit != resource.RLIM_INFINITY and taken is not None:
+            yield Limit(max(limit - taken, 0), taken, f"ulimit {flag} is {limit / 1e6:,.0f} MB")
 
 
 def _status(root: Path, name: str) -> int | None:

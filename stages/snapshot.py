@@ -105,7 +105,7 @@ class Keeper:
         self._files = _files(given)
         self._code = msgspec.json.encode(alike.code())  # now: while it runs someone may edit them
         self._began = self._last = time.monotonic()
-        self._spent, self._rate, self._own = 0.0, RATE, False
+        self._spent, self._rate, self._own, self._wanted = 0.0, RATE, False, True
 
     def find(self, fits: Callable[[Progress], bool] = lambda progress: True) -> Progress:
         """Where the training stood when it was killed, or its beginning; `fits` says whether it can go on from there.
@@ -140,7 +140,11 @@ class Keeper:
         now, size = time.monotonic(), progress.nbytes
         if self._key is None:
             size += sum(each.stat().st_size if isinstance(each, Path) else each.nbytes for each in self._given)
-        return now - self._last >= EVERY and self._spent + size / self._rate <= SHARE * (now - self._began)
+        return (
+            self._wanted
+            and now - self._last >= EVERY
+            and self._spent + size / self._rate <= SHARE * (now - self._began)
+        )
 
     def keep(self, progress: Progress) -> None:
         """Write where the training stands, whole or not at all."""
@@ -152,8 +156,13 @@ class Keeper:
             return f"{len(arrays) - 1}"
 
         text = msgspec.json.encode((key, progress), enc_hook=named)
-        sealed.write(self.path, arrays, text)
-        self._own, self._last = True, time.monotonic()
+        try:
+            sealed.write(self.path, arrays, text)
+            self._own = True
+        except OSError as error:  # the one before, if there is one, is still whole
+            print(f"{self.path} cannot be written ({error.strerror}); training goes on without", file=sys.stderr)
+            self._wanted = False
+        self._last = time.monotonic()
         self._spent += self._last - start
         self._rate = progress.nbytes / max(self._last - start, 1e-9)
 

@@ -48,6 +48,8 @@ def read(path: str | Path, texts: Iterable[str] = ()) -> pa.Table | Stored:
     else:
         try:
             rows = _read_csv(path, texts).replace_schema_metadata(None)
+        except MemoryError:
+            raise
         except (pa.ArrowException, OSError, EOFError, zlib.error) as error:
             raise UserError(complaint.format(path, reason(error))) from None
     check_names(rows, path)
@@ -108,11 +110,12 @@ def _read_csv(path: Path, texts: Iterable[str]) -> pa.Table:
 
     lower = "its rows, or save it as Parquet, which is read by row groups"
     resources.check_memory(f"reading {path} whole", 4 * path.stat().st_size, lower)  # as bytes, text and table
-    data = bytearray()
-    with gzip.open(path) if path.name.lower().endswith(".gz") else path.open("rb") as file:
+    data, zipped = bytearray(), path.name.lower().endswith(".gz")
+    with gzip.open(path) if zipped else path.open("rb") as file:
         while piece := file.read(PIECE):
             data += piece
-            resources.check_memory(f"reading {path} whole", 3 * len(data), lower)  # what a .gz holds only it says
+            if zipped:  # what it holds only it says
+                resources.check_memory(f"reading {path} whole", 3 * len(data), lower)
     separator = _separator(data, path)
     wrong = []
     parsing = arrow.ParseOptions(

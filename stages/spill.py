@@ -65,15 +65,15 @@ def fits(size: float) -> bool:
     return left is None or size + RESERVE <= left
 
 
-def passes(size: float) -> bool:
+def may_hold(size: float) -> bool:
     """Whether so many bytes may be held on their way through."""
-    left = _left()
+    left = _left() if size > SMALL else None
     return left is None or size <= left / PIECES
 
 
 def rows_at_a_time(row: float, most: int) -> int:
     """How many rows of so many bytes may go through memory at a time: at most `most`, LEAST times a power of two."""
-    left = _left()
+    left = _left() if row * most > SMALL else None
     rows = most if left is None else max(left, 0) / PIECES / max(row, 1.0)
     return most if rows >= most else min(most, LEAST * 2 ** int(math.log2(max(rows / LEAST, 1.0))))
 

@@ -30,7 +30,9 @@ def main() -> None:
     dataset, facts = table.stored("data/dataset.parquet")
     split, n = settings.split, len(dataset)
     resources.check_disk("split", dataset.nbytes + 8 * n, "data", "make_data.samples or the table's rows")
-    resources.check_piece("split", spill.LEAST * dataset.row_size(), f"{spill.LEAST} rows of data/dataset.parquet")
+    resources.check_piece(
+        "split", dataset.least, f"{spill.LEAST} rows of data/dataset.parquet and a page of each column"
+    )
     generator = stream.from_text(facts.stream) if facts.stream else stream.seeded(settings.seed)
     order = stream.permutation(generator, n, spill.empty(n, np.int32 if n <= 2**31 else np.int64))
     position = stream.to_text(generator)
@@ -136,13 +138,16 @@ def group_numbers(dataset: table.Stored, name: str) -> np.ndarray:
     """Groups numbered from 0 as they first occur in the dataset: int32 or int64 (n,)."""
     n, start = len(dataset), 0
     groups = spill.empty(n, np.int32 if n <= 2**31 else np.int64)
-    known = None
+    known, asked = None, 0
     for column in column_to_split_by(dataset, name, "split.group"):
         if pa.types.is_dictionary(column.type):
             column = column.cast(column.type.value_type)
         found = pc.unique(column)
         known = found if known is None else known
         known = pa.concat_arrays([known, found.filter(pc.invert(pc.is_in(found, known)))])
+        if len(known) > 2 * asked:  # what looking them up takes, and what is counted of each
+            asked = len(known)
+            resources.check_piece("split", 2 * known.nbytes + 80 * asked, f"{asked:,} different values of split.group")
         groups[start : start + len(column)] = pc.index_in(column, known).to_numpy()
         start += len(column)
     return groups

@@ -116,7 +116,7 @@ def permutations(seeds: np.ndarray, count: int) -> np.ndarray:
 
 def shuffle_seeds(generator: np.random.Generator, epochs: int) -> np.ndarray:
     """The seeds of the shuffles of the next `epochs` epochs, as the notebook's two DataLoaders draw them: (epochs,)."""
-    return words(generator, WORDS_PER_EPOCH * epochs).reshape(epochs, WORDS_PER_EPOCH)[:, SHUFFLE_WORD]
+    return words(generator, WORDS_PER_EPOCH * epochs).reshape(epochs, WORDS_PER_EPOCH)[:, SHUFFLE_WORD].copy()
 
 
 def to_text(generator: np.random.Generator) -> str:

@@ -18,7 +18,7 @@ PIECE = 4096  # rows that stay in the cache on their way to columns; a multiple 
 
 
 def make(params, generator: np.random.Generator) -> Iterator[pa.Table]:
-    """`params.samples` rows, a row group at a time: the notebook draws as many as there are for one."""
+    """`params.samples` rows, a row group at a time; a table of one row group is drawn as the notebook draws it."""
     row = 4 * params.features + 8
     resources.check_piece("make_data", 4 * row * min(PIECE, params.samples), f"{PIECE} rows of make_data.features")
     resources.check_disk("make_data", row * params.samples, "data", "make_data.samples or make_data.features")
@@ -34,7 +34,7 @@ def draw(n: int, params, generator: np.random.Generator) -> pa.Table:
     """
     d = params.features
     x = spill.empty((d, n), np.float32)
-    most = n if spill.passes(4 * n * d) else PIECE
+    most = n if spill.may_hold(4 * n * d) else PIECE
     start = 0
     while start < n:
         rows = most if n - start >= 2 * most else n - start  # never few: the last 16 normals are drawn together

@@ -18,16 +18,19 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from stages import spill
+from stages import resources, spill
 from stages.errors import UserError, reason
 from stages.files import replacing
 
 ROWS = 2**20  # of a row group: so much of a table is in memory at a time
 LISTS = 2**23  # most bytes of lists in a row group
+TEXTS = 2**26  # bytes of text after which a row group ends
+PAGE = 2**20  # bytes of a column's page, and of its dictionary: Parquet writers' usual limit
 TEXT = 100  # bytes of a text in Python, beside its letters
 FEW = 2**16  # rows up to which threads take longer to start than to read; a folder may have a thousand such files
 ROW = "_row"  # the row's number in dataset.parquet, from 0; a reserved name
 BUFFER = 2**20  # bytes of a column read at a time (of a file that is mapped all pages would count as memory)
+MANY_COLUMNS = 64  # of which each is read less at a time
 METADATA_KEY = b"plumbline"
 
 
@@ -52,6 +55,8 @@ class Stored:
         with self._reading():
             # Through a small buffer, and not all at once: else a few rows take the memory of their whole row group.
             self._file = pq.ParquetFile(path, pre_buffer=False, buffer_size=BUFFER)
+            if self._file.metadata.num_columns > MANY_COLUMNS:  # each has a buffer of its own
+                self._file = pq.ParquetFile(path, pre_buffer=False, buffer_size=BUFFER // 16)
             self.schema = self._file.schema_arrow.remove_metadata()
             self.metadata = self._file.metadata.metadata or {}
 
@@ -59,7 +64,7 @@ class Stored:
     def _reading(self) -> Iterator[None]:
         try:
             yield
-        except FileNotFoundError:
+        except (FileNotFoundError, MemoryError):
             raise
         except (pa.ArrowException, OSError) as error:
             raise UserError(self._complaint.format(self._name, reason(error))) from None
@@ -95,6 +100,19 @@ class Stored:
                 first = next(self._file.iter_batches(1024, columns=texts), None)
             size += len(texts) * TEXT + (first.nbytes / max(len(first), 1) if first is not None else 0)
         return size
+
+    @property
+    def least(self) -> float:
+        """About the bytes that going through it takes: spill.LEAST rows, of every column a page with its dictionary as
+        read and as decoded (of a few columns that is in resources.MARGIN), and of text what a row group writes.
+        """
+        groups = self._file.metadata
+        largest = groups.row_group(max(range(groups.num_row_groups), key=lambda i: groups.row_group(i).num_rows))
+        sizes = [largest.column(i).total_uncompressed_size for i in range(largest.num_columns)]
+        texts = [name for name in self.column_names if not is_fixed(self.schema.field(name).type)]
+        text = self.row_size(texts) * min(len(self), ROWS) if texts else 0
+        pages = max(4 * sum(min(size, PAGE) for size in sizes) - resources.MARGIN / 3, 0)
+        return spill.LEAST * self.row_size() + pages + 2 * min(text, TEXTS)
 
     def groups(self, rows: int = ROWS, columns: list[str] | None = None) -> Iterator[pa.Table]:
         """The table, or some of its columns, in pieces of so many rows, at least one; smaller if memory is short."""
@@ -152,7 +170,7 @@ def stored(path: str | Path | BinaryIO, name: str | None = None) -> tuple[Stored
 
 
 def read(path: str | Path | BinaryIO, name: str | None = None) -> tuple[pa.Table, Facts]:
-    """The same with the whole table in memory."""
+    """A table that a stage wrote, whole in memory, and its facts."""
     rows, facts = stored(path, name)
     return rows.read(), facts
 
@@ -167,16 +185,34 @@ class Writer:
     def __init__(self, path: Path, facts: Facts | None):
         self.path, self.facts = path, facts
         self._held, self._mapped, self._rows, self._file = [], 0, 0, None
+        self._text = 0  # bytes of text that are held
 
     def write(self, table: pa.Table) -> None:
         """Add rows; they are held until a row group is full."""
         most = _group_rows(table.schema)
-        while self._rows + len(table) > most:
-            rest = most - self._rows
+        while (rest := self._rest(table, most)) is not None:
             self._hold(table.slice(0, rest))
             self._flush()
             table = table.slice(rest)
         self._hold(table)
+
+    def _rest(self, table: pa.Table, most: int) -> int | None:
+        """How many of the rows still go into the row group; None if all do and there is room for more."""
+        rest = most - self._rows
+        texts = [
+            column
+            for column in table.columns
+            if pa.types.is_string(column.type) or pa.types.is_large_string(column.type)
+        ]
+        if texts and len(table):
+            lengths = (pc.fill_null(pc.binary_length(column), 0).to_numpy() for column in texts)
+            ends = self._text + np.cumsum(sum(lengths, np.zeros(len(table), np.int64)))
+            rest = min(rest, int(np.searchsorted(ends, TEXTS)) + 1 if self._text < TEXTS else 0)
+            self._text = int(ends[-1])
+        if rest >= len(table):
+            return None
+        self._text = 0
+        return rest
 
     def finish(self) -> Stored:
         """Write what is held, and give the table back from the file."""
@@ -194,7 +230,7 @@ class Writer:
         if len(table) or not self._held:
             self._held.append(table)
             self._rows += len(table)
-        if not spill.passes(sum(piece.nbytes for piece in self._held[self._mapped :])):
+        if not spill.may_hold(sum(piece.nbytes for piece in self._held[self._mapped :])):
             self._held[self._mapped :] = spill.tables([self._held[self._mapped :]])
             self._mapped = len(self._held)
 
@@ -252,7 +288,7 @@ def write(table: pa.Table, path: str | Path, facts: Facts | None = None) -> None
 
 def take(rows: Stored, numbers: np.ndarray) -> pa.Table:
     """Different rows of a table in any order; on the disk if they do not fit in memory, and then column by column."""
-    if spill.passes(2 * rows.row_size() * len(rows)):
+    if spill.may_hold(2 * rows.row_size() * len(rows)):
         return rows.read().take(numbers)
     return spill.beside_each_other(_taken(rows, name, numbers) for name in rows.column_names)
 
@@ -277,7 +313,7 @@ def targets(table: pa.Table | Stored, facts: Facts) -> np.ndarray:
 
 
 def class_numbers(rows: Stored, facts: Facts) -> np.ndarray:
-    """The same piece by piece, in as few bytes as the classes take: unsigned (n,)."""
+    """The targets of a table in a file, piece by piece, in as few bytes as the classes take: unsigned (n,)."""
     y, first = spill.empty(len(rows), np.min_scalar_type(len(facts.classes) - 1)), 0
     for piece in rows.groups(columns=[facts.target]):
         y[first : first + len(piece)] = targets(piece, facts)

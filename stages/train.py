@@ -31,6 +31,7 @@ from stages import (
     model,
     params,
     parts,
+    resources,
     snapshot,
     spill,
     stream,
@@ -38,6 +39,7 @@ from stages import (
     training,
     workers,
 )
+from stages.errors import UserError
 from stages.table import counted
 
 TABLES = ("data/train.parquet", "data/validation.parquet")
@@ -59,14 +61,20 @@ def main(group: workers.Group | None = None) -> None:
             group.use_cuda()
     part, facts = table.stored(TABLES[0])
     watched, _ = table.stored(TABLES[1])
-    width = len(part.column_names) - 2
-    if settings.train.encoding == "raw":  # which takes at least an input a column: said before all of it is read
-        parts.check_memory(len(part), width, settings.train)
+    if settings.train.patience and not settings.train.held_out and not len(watched):
+        raise UserError(f"{TABLES[1]} has no rows, and train.patience watches them; run `dvc repro`, which splits anew")
+    width, others = len(part.column_names) - 2, (settings.train.hidden_size, model.outputs_for(len(facts.classes)))
+    # At least an input a column, but for some that are left out: said before all of it is read.
+    least = width if settings.train.encoding == "raw" else 1
+    parts.check_memory(len(part), (least, *others), settings.train, parts.FITTING + part.least)
+    lower = "train.hidden_size, train.replicas or train.epochs"
+    resources.check_disk("train", parts.on_disk((least, *others), settings.train), "models", lower)
     fitted = encoding.fit(part, facts, settings.train.encoding)
     for left in fitted.left_out:
         print(f"column {left.name!r} is left out: {left.why}")
-    parts.check_memory(len(part), fitted.width, settings.train)
-    # Now, for what compiling takes is then known when the parts ask how much memory there is.
+    sizes = fitted.width, *others
+    parts.check_memory(len(part), sizes, settings.train, part.least)
+    # Before the parts ask how much memory is left, so that what compiling takes is counted.
     compiled = settings.train.engine == "compiled"
     portable = not compiled or answers_as_others(settings.train.replicas * settings.train.members)
     data, watch = parts.encoded(part, watched, facts, fitted, settings.train, group)
@@ -78,14 +86,13 @@ def main(group: workers.Group | None = None) -> None:
     each, seeds = settings.train.members, np.ndindex(settings.train.replicas, settings.train.members)
     generators = [stream.seeded(stream.seed_of_replica(settings.seed, *numbers)) for numbers in seeds]
     generators[0] = stream.from_text(facts.stream)
-    sizes = fitted.width, settings.train.hidden_size, model.outputs_for(len(facts.classes))
     weights = model.initial_weights(generators, *sizes)
     shuffles = np.stack([stream.shuffle_seeds(generator, settings.train.epochs) for generator in generators])
     draws = np.concatenate([stream.shuffle_seeds(generator, 1) for generator in generators])  # for train.held_out
     parameters = sum(array[0].size for array in members.merged(weights, each).values())
     of = f" of {each} members" if each > 1 else ""
     print(f"{rows} rows, {sizes[0]} features, {parameters} parameters, {settings.train.replicas} networks{of}")
-    units = training.units(rows, settings.train)
+    units = training.units(len(part), rows, settings.train)
     if group and group.size > units:
         idle = f"{group.size - units} of {group.size} workers have nothing to do"
         print(f"{idle}: a step has {units} shards of a network's batch; raise train.batch_size, or start fewer")

@@ -30,7 +30,7 @@ def train(data, watch, weights, shuffles, settings, advance, keeper=None, draws=
     draws: seeds (R,) of the rows that each network watches instead of the validation part, when train.held_out is above
     0; group: a workers.Group, all of whose workers call this alike (but the first alone has a keeper), or None.
     """
-    together = at_a_time(len(data[1]), settings.members)
+    together = at_a_time(len(data[1]), settings)
     run = keeper.find(lambda run: run.fits(weights, settings, together)) if keeper else Progress()
     run = group.broadcast(run) if group else run
     if run.epoch:
@@ -65,18 +65,19 @@ def train(data, watch, weights, shuffles, settings, advance, keeper=None, draws=
     return joined(run.trained), joined(run.epochs), run.history, run.kept
 
 
-def units(rows: int, settings) -> int:
-    """Into how many pieces the work of a step can be cut: what more workers there are have nothing to do."""
-    batch = min(settings.batch_size, rows)
-    if settings.engine == "torch":
-        return batch
-    together = min(at_a_time(rows, settings.members), settings.replicas * settings.members)
-    return together * kernel.shards_of(batch)
+def units(rows: int, trained: int, settings) -> int:
+    """Into how many pieces the work of a step can be cut: what more workers there are have nothing to do.
+
+    trained: the rows that a network does not hold out.
+    """
+    batch = min(settings.batch_size, trained)
+    return batch if settings.engine == "torch" else at_a_time(rows, settings) * kernel.shards_of(batch)
 
 
-def at_a_time(rows: int, members: int) -> int:
+def at_a_time(rows: int, settings) -> int:
     """As many networks as have their shuffled row numbers fit; with the default table that is all of them."""
-    return max(SHUFFLED_ROWS // (rows * members), 1) * members
+    groups = max(SHUFFLED_ROWS // (rows * settings.members), 1)
+    return min(groups, settings.replicas) * settings.members
 
 
 def rows_of(own, data, watch, seeds: np.ndarray, running: np.ndarray) -> tuple[np.ndarray, tuple]:

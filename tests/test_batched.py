@@ -88,7 +88,7 @@ def test_too_little_memory_on_the_device_is_one_line(monkeypatch):
 
     ours, _ = both(100, 1, 32, "cpu")
     monkeypatch.setattr(ours, "_step", full)
-    with pytest.raises(MemoryError, match=r"^the device says: CUDA out of memory$"):
+    with pytest.raises(MemoryError, match=r"^the device says: CUDA out of memory\. Tried to allocate 20\.00 GiB$"):
         ours.epoch(orders_for(100, 3, 0))
 
 

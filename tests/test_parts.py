@@ -124,15 +124,16 @@ WEIGHTS = model.initial_weights([stream.seeded(0)], WIDTH, 8, 1)
 
 
 def test_windows_that_cannot_hold_a_batch_are_refused_with_the_least_that_works(monkeypatch):
-    monkeypatch.setattr(resources, "available_memory", lambda *_: int(resources.MARGIN + 8e6))
     monkeypatch.setattr(resources, "own_memory", lambda *_: int(150e6))
-    monkeypatch.setenv("PLUMBLINE_MEMORY", "307MB")
-    parts.check_memory(10**6, 10, settings(replicas=1, batch_size=4096))
+    monkeypatch.setenv("PLUMBLINE_MEMORY", "308MB")
+    parts.check_memory(10**6, (10, 32, 1), settings(replicas=1, batch_size=4096))
     least = r"^train needs at least 4\d\d MB of memory, for the order of 1,000,000 rows and a window of 1,000,000 \("
     with pytest.raises(UserError, match=least):
-        parts.check_memory(10**6, 10, settings(replicas=1, batch_size=10**6))
-    with pytest.raises(UserError, match="PLUMBLINE_MEMORY is 307MB"):
-        parts.check_memory(10**8, 10, settings(replicas=1))
+        parts.check_memory(10**6, (10, 32, 1), settings(replicas=1, batch_size=10**6))
+    with pytest.raises(UserError, match="PLUMBLINE_MEMORY is 308MB"):
+        parts.check_memory(10**8, (10, 32, 1), settings(replicas=1))
+    with pytest.raises(UserError, match=r"a window of 32 .*, 4\.3 GB of weights \(train\.hidden_size, train\.replicas"):
+        parts.check_memory(1000, (10, 5 * 10**6, 1), settings(replicas=1, epochs=4))
 
 
 def test_the_stage_within_a_limit_and_below_what_it_needs(project):

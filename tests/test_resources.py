@@ -1,3 +1,5 @@
+import resource
+
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -95,8 +97,9 @@ def test_a_table_that_no_disk_holds_is_refused_before_it_is_made(project):
     project.path("data/dataset.parquet").write_text("old")
     project.set(make_data__samples=10**15)
     assert_one_line(project.stage("make_data", fails=True), "make_data writes about 48,000,000.0 GB", "samples")
-    project.set(make_data__samples=10**7, make_data__features=10**7)
-    assert_one_line(project.stage("make_data", fails=True), "of memory, for", "rows of make_data.features")
+    project.set(make_data__samples=10**7, make_data__features=10**5)
+    done = project.stage("make_data", fails=True, PLUMBLINE_MEMORY="1GB")
+    assert_one_line(done, "of memory, for", "rows of make_data.features")
     assert project.read("data/dataset.parquet") == "old"
 
 
@@ -117,3 +120,20 @@ def test_the_estimate_of_a_table_is_its_bytes_not_compressed(tmp_path):
 
     pq.write_table(pa.table({"a": np.zeros(100_000)}), tmp_path / "t.parquet", use_dictionary=False)
     assert 800_000 <= sources.read(tmp_path / "t.parquet").nbytes < 810_000
+
+
+def test_a_ulimit_counts_as_it_counts_itself(monkeypatch, tmp_path):
+    """-d and -v count more than what the process holds, and so does the least that works."""
+    status = "RssAnon:\t 102400 kB\nVmData:\t 512000 kB\nVmSize:\t 1024000 kB\n"
+    root, none = machine(tmp_path, proc__self__status=status), (resource.RLIM_INFINITY,) * 2
+    given = {resource.RLIMIT_DATA: none, resource.RLIMIT_AS: none}
+    monkeypatch.setattr(resource, "getrlimit", given.__getitem__)
+    assert resources.available_memory(root) == 16 * GIB
+    given[resource.RLIMIT_AS] = 2 * GIB, 2 * GIB
+    assert resources.available_memory(root) == 2 * GIB - 1000 * 2**20
+    given[resource.RLIMIT_DATA] = GIB, GIB
+    assert resources.available_memory(root) == GIB - 500 * 2**20
+    with pytest.raises(
+        UserError, match=r"^split needs at least 1,2\d\d MB of memory, .* ulimit -d is 1,074 MB; "
+    ):
+        resources.check_piece("split", 500 * 2**20, "a batch", root)

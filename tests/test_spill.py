@@ -24,14 +24,14 @@ def limited(code, megabytes, **environment):
 
 
 @pytest.fixture
-def left(monkeypatch):
+def left(monkeypatch, tmp_path):
     """Say how much memory there is, beside what is promised."""
 
     def say(count):
         monkeypatch.setattr(resources, "available_memory", lambda root="/": count)
         monkeypatch.setattr(spill, "_promised", {})
         monkeypatch.setattr(spill, "SMALL", 0)
-        monkeypatch.setattr(spill, "_folder")
+        monkeypatch.setattr(spill, "_folder", tmp_path / "new")
 
     return say
 
