@@ -7,7 +7,8 @@ export PATH := $(CURDIR)/.venv/bin:$(PATH)
 .PHONY: all test verify bench pins
 # Where there is a remote, what is missing here is pulled if it is there; stages run for the rest.
 all: .venv/installed
-	@if grep -qs '^[[:space:]]*remote[[:space:]]*=' .dvc/config .dvc/config.local && ! dvc status --quiet; then \
+	@if grep -qs '^[[:space:]]*remote[[:space:]]*=' .dvc/config .dvc/config.local \
+		"$${XDG_CONFIG_HOME:-$$HOME/.config}/dvc/config" && ! dvc status --quiet; then \
 		dvc pull --quiet --allow-missing </dev/null >/dev/null 2>&1 || \
 		echo 'the remote could not be pulled from (`dvc pull` says why); stages make what is missing' >&2; fi
 	@dvc repro

@@ -361,7 +361,8 @@ def main() -> None:
         sys.exit("error: network namespaces need root; run sudo python benchmarks/hosts.py")
     if missing := [tool for tool in ("ip", "tc", "unshare") if not shutil.which(tool)]:
         sys.exit(f"error: {', '.join(missing)} is not here; install iproute2 and util-linux")
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that the network is taken down
+    for number in (signal.SIGTERM, signal.SIGINT):  # so that the network is taken down, without a traceback
+        signal.signal(number, lambda number, _: sys.exit(128 + number))
     with tempfile.TemporaryDirectory(prefix="plumbline-hosts-") as scratch:
         if quick:
             RUNS[:] = [(SMALL, 2, FAST)]

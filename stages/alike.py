@@ -8,7 +8,7 @@ import hashlib
 import os
 import platform
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 
 import msgspec
@@ -24,7 +24,7 @@ def check(group, parameters, tables: tuple[str, ...], answer: Callable[[], str])
 
     What takes time, reading the tables and the machine's answer, is done by one worker a host.
     """
-    facts = versions() | code() | flat(parameters)
+    facts = versions() | code(Path(__file__).parent.glob("*.py")) | flat(parameters)
     if group.first_of_host:
         facts |= {KNOWN_ANSWER: answer()} | {table: digest(table) for table in tables}
     if complaint := difference(group.values((group.host, facts))):
@@ -62,11 +62,15 @@ def versions() -> dict[str, str]:
     return {"Python": platform.python_version()} | found
 
 
-def code() -> dict[str, str]:
-    """A digest of each of the project's modules in use, by name."""
-    here = Path(__file__).parent
+def code(files: Iterable[Path]) -> dict[str, str]:
+    """A digest of each of some modules, by name."""
+    return {f"stages/{path.name}": digest(path) for path in sorted(files)}
+
+
+def in_use() -> set[Path]:
+    """The project's modules that this process has imported."""
     files = {Path(getattr(module, "__file__", None) or os.devnull) for module in list(sys.modules.values())}
-    return {f"stages/{path.name}": digest(path) for path in sorted(files) if path.parent == here}
+    return {path for path in files if path.parent == Path(__file__).parent}
 
 
 def flat(value, name: str = "params.yaml") -> dict[str, str]:

@@ -5,6 +5,8 @@ import os
 import sys
 from collections.abc import Callable
 
+NOBODY_READS = 128 + 13  # as a shell has it of a program that SIGPIPE ended
+
 
 class UserError(Exception):
     """A condition that the user can mend; its text is the whole message."""
@@ -30,7 +32,7 @@ def run(main: Callable[[], None]) -> None:
         sys.exit(f"error: {error}")
     except BrokenPipeError:  # whoever reads has enough, as `head` has
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or the interpreter complains at its end
-        sys.exit(128 + 13)
+        sys.exit(NOBODY_READS)
     except OSError as error:  # a missing file, a full disk, a folder that may not be written
         what = f"{error.filename}: {error.strerror}" if error.filename else str(error)
         sys.exit(f"error: {what}; nothing was written under its final name, mend that and run the stage again")

@@ -45,13 +45,8 @@ class Folder(table.Stored):
                 table.check_names(file, path)
                 first_of[file.schema] = path
         fields = _together(first_of)
-        for name in types:
-            if name in {field.name for field in fields}:
-                path = next(path for schema, path in first_of.items() if name in schema.names)
-                raise UserError(
-                    f"{folder}: {name!r} is a column of {path} and a partition ({name}=...) too, and which is meant "
-                    f"cannot be told; write the files without it"
-                )
+        self._twice = {field.name for field in fields} & types.keys()  # Polars writes the partitions' columns too
+        fields = [field for field in fields if field.name not in types]
         self.schema = pa.schema([*fields, *map(pa.field, types, types.values())])
         self._bytes += 8 * len(types) * len(self)
         self._largest = self._paths[self._rows.index(max(self._rows))]
@@ -99,7 +94,7 @@ class Folder(table.Stored):
     def _pieces(self, rows: int, columns: list[str]) -> Iterator[pa.Table]:
         """The files' rows, at most so many at a time, with the partitions' columns and the whole table's types."""
         for path, values, length in zip(self._paths, self._values, self._rows):
-            own = [name for name in columns if name not in values]
+            own = [name for name in columns if name not in values or name in self._twice]
             if not own:
                 pieces = (min(rows, length - start) for start in range(0, max(length, 1), rows))
             elif length <= rows:
@@ -116,6 +111,8 @@ class Folder(table.Stored):
             kind = self.schema.field(name).type
             if name in values:
                 arrays[name] = pa.repeat(pa.scalar(values[name], kind), n)
+                if name in self._twice:
+                    _check_same(name, piece.column(name), arrays[name], path)
                 continue
             column = piece.column(name)
             try:
@@ -133,6 +130,17 @@ class Folder(table.Stored):
 
     def _open(self, path: Path) -> table.Stored:
         return table.Stored(path, path, "{} cannot be read as its name says: {}; save it anew, or take it away")
+
+
+def _check_same(name: str, column: pa.ChunkedArray, partition: pa.Array, path: Path) -> None:
+    """Refuse a file whose column is not what the folder's name says of it: which is meant cannot be told."""
+    value = partition[:1].to_pylist()
+    found = {str(each) for each in column.unique().to_pylist()} - {str(each) for each in value}
+    if found:
+        raise UserError(
+            f"{path} holds {min(found)!r} in its column {name!r} and lies in {name}={value[0]}, and which is meant "
+            f"cannot be told; write the files without that column"
+        )
 
 
 def _joined(pieces: list[pa.Table]) -> pa.Table:

@@ -103,7 +103,7 @@ class Keeper:
     def __init__(self, path: str | Path, parameters: msgspec.Struct, *given: Path | np.ndarray):
         self.path, self._parameters, self._given, self._key = Path(path), parameters, given, None
         self._files = _files(given)
-        self._code = msgspec.json.encode(alike.code())  # now: while it runs someone may edit them
+        self._code = msgspec.json.encode(alike.code(alike.in_use()))  # now: while it runs someone may edit them
         self._began = self._last = time.monotonic()
         self._spent, self._rate, self._own, self._wanted = 0.0, RATE, False, True
 

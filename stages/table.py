@@ -108,10 +108,11 @@ class Stored:
         """
         groups = self._file.metadata
         largest = groups.row_group(max(range(groups.num_row_groups), key=lambda i: groups.row_group(i).num_rows))
-        sizes = [largest.column(i).total_uncompressed_size for i in range(largest.num_columns)]
+        chunks = (largest.column(i) for i in range(largest.num_columns))
+        held = sum(min(each.total_uncompressed_size, PAGE) * (4 if each.has_dictionary_page else 1) for each in chunks)
         texts = [name for name in self.column_names if not is_fixed(self.schema.field(name).type)]
         text = self.row_size(texts) * min(len(self), ROWS) if texts else 0
-        pages = max(4 * sum(min(size, PAGE) for size in sizes) - resources.MARGIN / 3, 0)
+        pages = max(held - resources.MARGIN / 3, 0)
         return spill.LEAST * self.row_size() + pages + 2 * min(text, TEXTS)
 
     def groups(self, rows: int = ROWS, columns: list[str] | None = None) -> Iterator[pa.Table]:

@@ -14,6 +14,7 @@ of those is still the user's to set, with torchrun's own options.
 import argparse
 import contextlib
 import datetime
+import ipaddress
 import logging
 import os
 import shlex
@@ -26,7 +27,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from stages.errors import UserError, reason
+from stages.errors import NOBODY_READS, UserError, reason
 from stages.workers import LAST_WORDS, LAUNCHER, LOST, MEETING, TORCHRUN, address_towards
 
 RESTARTS = 3
@@ -69,7 +70,9 @@ def launch(options: str, module: str) -> None:
             if not words.exists():  # a worker's own word says more
                 raise
         if words.exists():
-            raise UserError(words.read_text(encoding="utf-8"))
+            if not (word := words.read_text(encoding="utf-8")):
+                sys.exit(NOBODY_READS)
+            raise UserError(word)
 
 
 def parsed(parser: argparse.ArgumentParser, options: str, module: str) -> argparse.Namespace:
@@ -79,6 +82,7 @@ def parsed(parser: argparse.ArgumentParser, options: str, module: str) -> argpar
         raise UserError(refusal(options, message))
 
     parser.error = refuse
+    parser.print_help = lambda *_: refuse("it asks for help, which `torchrun --help` gives")
     patient = f"join_timeout={MEETING},last_call_timeout={LAST_CALL},timeout={MEETING}"
     ours = [f"--max-restarts={RESTARTS}", f"--shutdown-timeout={GOODBYE}", f"--log-dir={os.devnull}"]
     try:
@@ -86,6 +90,8 @@ def parsed(parser: argparse.ArgumentParser, options: str, module: str) -> argpar
     except ValueError as error:
         refuse(str(error).lower())
     arguments = parser.parse_args([*ours, *given, "--module", module])
+    if arguments.run_path or arguments.no_python:
+        refuse("what it runs is the stage, as a module")
     if arguments.training_script != module:
         refuse(f"{arguments.training_script!r} is no option, and what it runs is the stage")
     arguments.rdzv_conf = ",".join(filter(None, (patient, arguments.rdzv_conf)))  # the last one holds
@@ -126,11 +132,35 @@ def meet(arguments: argparse.Namespace, hosts: int, may_serve: bool = True) -> b
     if static and serves and (not mine or in_use(host, port)):
         raise UserError(f"{TORCHRUN}: " + (taken(host, port) if mine else f"{host} is not host 0, where this is run"))
     if not serves:
-        wait_for(host, port)
+        wait_for(host, port, mine and not static)
     if not static:
         arguments.rdzv_conf = f"is_host={int(serves)},{arguments.rdzv_conf.removeprefix('is_host=1,')}"
-    arguments.local_addr = arguments.local_addr or address_towards(host, port)
+    arguments.local_addr = arguments.local_addr or reachable(address_towards(host, port), host)
     return serves and not static
+
+
+def reachable(address: str | None, host: str) -> str | None:
+    """This host's address that the others are told: on Debian a host's own name stands for one that only it reaches."""
+    import psutil
+
+    if address is None or not is_loopback(address) or host == "localhost" or is_loopback(host):
+        return address
+    found = [each.address for of in psutil.net_if_addrs().values() for each in of if each.family == socket.AF_INET]
+    found = [each for each in found if not is_loopback(each)]
+    if len(found) != 1:
+        raise UserError(
+            f"{TORCHRUN}: {host} stands for {address} here, where no other host reaches it; give the address of this "
+            f"host instead ({', '.join(found) or 'it has none'})"
+        )
+    return found[0]
+
+
+def is_loopback(address: str) -> bool:
+    """Whether it is an address, and one that a host has for itself alone."""
+    try:
+        return ipaddress.ip_address(address).is_loopback
+    except ValueError:
+        return False
 
 
 def is_here(host: str) -> bool:
@@ -147,26 +177,32 @@ def is_here(host: str) -> bool:
 def in_use(host: str, port: int) -> bool:
     """Whether a program of this host listens on the port; 0 is any free one."""
     family, kind, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
-    with socket.socket(family, kind) as trial:
-        trial.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # what a run left a moment ago listens no more
-        try:
-            trial.bind(address)
-        except OSError:
-            return True
-        return False
+    for place in (address, ("", port)):  # a rendezvous takes all addresses
+        with socket.socket(family, kind) as trial:
+            trial.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # what a run left a moment ago listens no more
+            try:
+                trial.bind(place)
+            except OSError:
+                return True
+    return False
 
 
-def wait_for(host: str, port: int) -> None:
-    """Wait until a rendezvous answers, the first host's; a UserError when none does."""
+def wait_for(host: str, port: int, mine: bool) -> None:
+    """Wait until a rendezvous answers, the first host's; a UserError when none does.
+
+    mine: it is this host's, where its port is already taken: by one that answers at once, or by another program.
+    """
     from torch.distributed import DistError, TCPStore
 
-    deadline, why = time.monotonic() + MEETING, ""
+    deadline, why = time.monotonic() + (ANSWERED if mine else MEETING), ""
     while True:
         try:
             socket.create_connection((host, port), timeout=5).close()
             break
         except OSError as error:
             why = error.strerror or str(error)
+        if time.monotonic() > deadline and mine:  # the port is taken, but at another address
+            raise UserError(f"{TORCHRUN}: {taken(host, port)}") from None
         if time.monotonic() > deadline:
             where = f"{host} does not answer on port {port} ({why}) within {MEETING} s"
             raise UserError(f"{where}; start the stage there too, or let this host through, and try again") from None

@@ -60,7 +60,8 @@ class Group:
             self.rank = (self.rank - first_under_dvc(self._store, self.rank, self.size)) % self.size
             given = {"store": self._store, "rank": self.rank, "world_size": self.size}
             _one_interface()
-            distributed.init_process_group("gloo", timeout=meeting, **given)
+            with _without_gloos_log():
+                distributed.init_process_group("gloo", timeout=meeting, **given)
             self._talk = self._arrays = distributed.new_group(timeout=waiting)
 
     def use_cuda(self) -> None:
@@ -116,7 +117,7 @@ class Group:
         with contextlib.suppress(RuntimeError):
             if self._store.check([LAST_WORDS]):
                 host, message = json.loads(self._store.get(LAST_WORDS))
-                return message if host == self.host else f"on host {host}: {message}"
+                return message if host == self.host or not message else f"on host {host}: {message}"
         return None
 
 
@@ -141,6 +142,8 @@ def room(store, rank: int, size: int) -> str:
                 answered[other] = answer
         missing = {other for other in missing if not store.check([f"{own} taken by {other}"])}
         time.sleep(0.01)
+    if missing:
+        raise RuntimeError(f"worker {min(missing)} has not come")
     return own
 
 
@@ -179,23 +182,28 @@ def _work(main: Callable[[Group | None], None]) -> None:
         group.leave()
 
     try:
-        if (message := _complaint(share)) and group:
+        message = _complaint(share)
+        if message is not None and group:
             group.tell(message)
     except Lost as error:
         message = group.told() if group else None
-        if message is None and group is None and time.monotonic() - began > MEETING:
+        # One that was killed while they met may be why, but hardly twice.
+        again = os.environ["TORCHELASTIC_RESTART_COUNT"] != "0"
+        if message is None and group is None and (again or time.monotonic() - began > MEETING):
             message = (
-                f"the workers have not met within {MEETING} s on host {socket.gethostname()} ({error}); let each host "
-                "reach the others at any port, or name the network with GLOO_SOCKET_IFNAME"
+                f"the workers have not met on host {socket.gethostname()} ({error}); let each host reach the others at "
+                "any port, or name the network with GLOO_SOCKET_IFNAME"
             )
         if message is None:
             _end(LOST)
-    if message and folder:
+    if message is None:
+        return
+    if folder:
         Path(folder, LAST_WORDS).write_text(message, encoding="utf-8")
         _end(0)
-    elif message:  # torchrun was started by hand, and does not know of last words
+    if message:  # torchrun was started by hand, and does not know of last words
         print(f"error: {message}", file=sys.stderr)
-        _end(1)
+    _end(1)
 
 
 def _end(status: int) -> None:
@@ -215,10 +223,15 @@ def _begin(group: Group) -> None:
 
 
 def _complaint(work: Callable[[], None]) -> str | None:
-    """What there is to say of work that failed, in a user's words or after a traceback; None if it went well."""
+    """What there is to say of work that failed, in a user's words or after a traceback; None if it went well.
+
+    Nothing, "", when whoever read what it prints has had enough.
+    """
     try:
         errors.run(work)
     except SystemExit as end:
+        if end.code == errors.NOBODY_READS:
+            return ""
         if not isinstance(end.code, str):  # a signal
             _end(end.code)
         return end.code.removeprefix("error: ")
@@ -284,6 +297,19 @@ def _silent() -> Iterator[None]:
     """What is printed is printed once, by the first worker."""
     with Path(os.devnull).open("w") as no, contextlib.redirect_stdout(no), contextlib.redirect_stderr(no):
         yield
+
+
+@contextlib.contextmanager
+def _without_gloos_log() -> Iterator[None]:
+    """It logs every attempt to connect, besides raising what went wrong in the end."""
+    kept = os.dup(2)
+    with Path(os.devnull).open("w") as no:
+        os.dup2(no.fileno(), 2)
+    try:
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
 
 
 @contextlib.contextmanager

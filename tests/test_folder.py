@@ -103,6 +103,19 @@ def test_a_partitions_name_may_begin_with_an_underscore_and_a_plain_folder_is_no
     assert folder.Folder(tmp_path).read().to_pydict() == {"x": [1.0, 2.0], "_k": [1, 2]}
 
 
+def test_a_partitions_column_may_be_in_the_files_too(tmp_path):
+    """As Polars writes them."""
+    for k, day in ((1, "2024-01-02"), (2, "2024-02-03")):
+        day = datetime.date.fromisoformat(day)
+        (tmp_path / f"t/k={k}/day={day}").mkdir(parents=True)
+        rows = pa.table({"k": [k] * 3, "day": [day] * 3, "x": [k / 2, 1.0, 2.0]})
+        pq.write_table(rows, tmp_path / f"t/k={k}/day={day}/0.parquet")
+    rows = sources.read(tmp_path / "t")
+    assert rows.column_names == ["x", "k", "day"]
+    assert rows.read().column("k").to_pylist() == [1, 1, 1, 2, 2, 2]
+    assert [len(piece) for piece in rows.groups(2, ["day"])] == [2, 2, 2]
+
+
 def test_files_come_in_the_byte_order_of_their_paths(tmp_path, monkeypatch):
     names = [
         "B.parquet",
@@ -201,7 +214,10 @@ X, Y = {"x": [1.0]}, {"x": ["a"]}
         ),
         ({"a.parquet": X, "b.parquet": Y}, ["column 'x' is double in t/a.parquet and string in t/b.parquet", "alike"]),
         ({"k=1/a.parquet": X, "k=2/b.parquet": Y}, ["'x' is double in t/k=1/a.parquet and string in t/k=2/b.parquet"]),
-        ({"x=1/a.parquet": X}, ["'x' is a column of t/x=1/a.parquet and a partition (x=...) too"]),
+        (
+            {"x=7/a.parquet": X},
+            ["t/x=7/a.parquet holds '1.0' in its column 'x' and lies in x=7", "without"],
+        ),
         ({"=1/a.parquet": X}, ["t/=1/a.parquet is in a partition without a name", "NAME=VALUE"]),
         ({"k=1/k=2/a.parquet": X}, ["t/k=1/k=2/a.parquet is in two folders of the same partition"]),
         ({"k=1/a.parquet": X, "z.parquet": X}, ["t/z.parquet is in the partitions none, and t/k=1/a.parquet in k"]),

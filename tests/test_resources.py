@@ -133,7 +133,5 @@ def test_a_ulimit_counts_as_it_counts_itself(monkeypatch, tmp_path):
     assert resources.available_memory(root) == 2 * GIB - 1000 * 2**20
     given[resource.RLIMIT_DATA] = GIB, GIB
     assert resources.available_memory(root) == GIB - 500 * 2**20
-    with pytest.raises(
-        UserError, match=r"^split needs at least 1,2\d\d MB of memory, .* ulimit -d is 1,074 MB; "
-    ):
+    with pytest.raises(UserError, match=r"^split needs at least 1,2\d\d MB of memory, .* ulimit -d is 1,074 MB; "):
         resources.check_piece("split", 500 * 2**20, "a batch", root)

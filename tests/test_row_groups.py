@@ -147,3 +147,23 @@ def test_a_file_damaged_inside_is_one_line(grouped, tmp_path):
     assert_one_line(project.stage("split", fails=True), "data/dataset.parquet is not a table that a stage wrote", "dvc")
     assert project.path("data/train.parquet").read_bytes() == before
     assert not list(project.path("data").glob(".*"))
+
+
+def test_a_row_group_of_text_ends_by_its_bytes_whatever_the_pieces(tmp_path, monkeypatch):
+    monkeypatch.setattr(table, "TEXTS", 1000)
+    rng = np.random.default_rng(0)
+    texts = [None if rng.random() < 0.1 else "x" * int(rng.integers(0, 200)) for _ in range(300)]
+    rows = pa.table({"text": texts, "other": pa.array(texts, pa.large_string()), "n": range(300)})
+    for name, size in (("whole", 300), ("sevens", 7), ("ones", 1)):
+        with table.writing(tmp_path / name) as writer:
+            for start in range(0, 300, size):
+                writer.write(rows.slice(start, size))
+            assert writer.finish().read().equals(rows)
+    assert len({(tmp_path / name).read_bytes() for name in ("whole", "sevens", "ones")}) == 1
+    file, ends = pq.ParquetFile(tmp_path / "whole"), 0
+    for i in range(file.num_row_groups):
+        found = rows.slice(ends, file.metadata.row_group(i).num_rows)
+        held = [2 * len(text or "") for text in found.column("text").to_pylist()]
+        assert sum(held[:-1]) < 1000 and (sum(held) >= 1000 or i == file.num_row_groups - 1)
+        ends += len(held)
+    assert ends == 300 and file.num_row_groups > 20

@@ -222,7 +222,7 @@ def test_a_file_that_was_replaced_after_the_start_has_no_key_of_any_training(tmp
 
 
 def test_the_key_holds_the_code_in_use(tmp_path, monkeypatch):
-    before = alike.code()
+    before = alike.code(alike.in_use())
     for name in ("snapshot.py", "kernel.py", "training.py"):
         (tmp_path / name).write_text("")
     used = {
@@ -232,10 +232,10 @@ def test_the_key_holds_the_code_in_use(tmp_path, monkeypatch):
     monkeypatch.setattr(alike, "__file__", str(tmp_path / "snapshot.py"))
     for name, module in used.items():
         monkeypatch.setitem(sys.modules, name, module)
-    hashes = [before, alike.code()]
+    hashes = [before, alike.code(alike.in_use())]
     for name in ("kernel.py", "training.py"):
         (tmp_path / name).write_text("# changed")
-        hashes.append(alike.code())
+        hashes.append(alike.code(alike.in_use()))
     assert len({str(code) for code in hashes}) == 4
 
 
@@ -450,3 +450,18 @@ def test_repro_killed_at_four_random_moments(long_training):
     project.run("dvc", "checkout", "-q")
     assert project.path("models/model.safetensors").read_bytes() == whole["models/model.safetensors"]
     assert "up to date" in project.run("dvc", "status").stdout
+
+
+def test_a_disk_that_does_not_take_a_snapshot_ends_no_training(tmp_path, monkeypatch, capsys):
+    keeper = snapshot.Keeper(tmp_path / "resume.safetensors", settings())
+
+    def full(*_):
+        raise OSError(28, "No space left on device", "resume.safetensors")
+
+    monkeypatch.setattr(snapshot.sealed, "write", full)
+    monkeypatch.setattr(snapshot, "EVERY", 0)
+    monkeypatch.setattr(snapshot, "SHARE", 1e9)
+    assert keeper.due(snapshot.Progress())
+    keeper.keep(snapshot.Progress())
+    assert "cannot be written (No space left on device); training goes on without" in capsys.readouterr().err
+    assert not keeper.due(snapshot.Progress())

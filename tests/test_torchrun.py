@@ -25,7 +25,10 @@ def listener():
         yield taken.getsockname()[1]
 
 
-@pytest.mark.parametrize("options", ["--nonsense", "'", "script.py", "--nnodes", "--nproc-per-node=2 other"])
+@pytest.mark.parametrize(
+    "options",
+    ["--nonsense", "'", "script.py", "--nnodes", "--nproc-per-node=2 other", "--help", "--run-path", "--no-python"],
+)
 def test_options_that_torchrun_does_not_take(options):
     with pytest.raises(UserError, match=r"PLUMBLINE_TORCHRUN is .* which torchrun does not take: "):
         parsed(options)
@@ -70,6 +73,27 @@ def test_a_port_that_another_program_holds(monkeypatch, listener, options):
     monkeypatch.setattr(torchrun, "ANSWERED", 1)
     with pytest.raises(UserError, match=f"port {listener} of 127.0.0.1 is in use by another program"):
         torchrun.meet(parsed("--nnodes=2 " + options.format(listener)), 2)
+
+
+def test_a_port_that_another_program_holds_at_another_address(monkeypatch, listener):
+    monkeypatch.setattr(torchrun, "ANSWERED", 1)
+    assert torchrun.in_use("127.0.0.2", listener)
+    with pytest.raises(UserError, match=f"port {listener} of 127.0.0.2 is in use by another program"):
+        torchrun.meet(parsed(f"--nnodes=2 --rdzv-backend=c10d --rdzv-endpoint=127.0.0.2:{listener}"), 2)
+
+
+def test_a_host_whose_name_only_it_reaches_gives_the_others_its_address(monkeypatch):
+    def has(*addresses):
+        each = [SimpleNamespace(family=socket.AF_INET, address=address) for address in ("127.0.0.1", *addresses)]
+        monkeypatch.setattr("psutil.net_if_addrs", lambda: {"eth0": each})
+
+    has("192.0.2.7")
+    assert torchrun.reachable("127.0.1.1", "host1") == "192.0.2.7"
+    for asked in (("192.0.2.7", "host1"), ("127.0.0.1", "localhost"), ("127.0.0.1", "127.0.0.1"), (None, "host1")):
+        assert torchrun.reachable(*asked) == asked[0]
+    has("192.0.2.7", "198.51.100.7")
+    with pytest.raises(UserError, match=r"host1 stands for 127\.0\.1\.1 here.*\(192\.0\.2\.7, 198\.51\.100\.7\)"):
+        torchrun.reachable("127.0.1.1", "host1")
 
 
 def test_a_host_that_does_not_answer(monkeypatch, listener):

@@ -131,6 +131,13 @@ def test_an_interrupt_ends_all(trained, tmp_path, number, status):
     assert left == (["interrupted: no file was left half-written"] if number == signal.SIGINT else [])
 
 
+def test_who_reads_no_further_ends_it_without_a_word(default, tmp_path):
+    project = default.copy(tmp_path / "project")
+    command = "python -u -m stages.train | head -1"
+    done = project.run("bash", "-o", "pipefail", "-c", command, fails=True, PLUMBLINE_TORCHRUN=alone(2))
+    assert (done.returncode, done.stderr, len(done.stdout.splitlines())) == (141, "", 1)
+
+
 def test_too_many_deaths_are_one_line(trained, tmp_path):
     project = trained[0].copy(tmp_path / "project")
     with launched(project, alone(2) + " --max-restarts=0") as launcher:
@@ -239,6 +246,12 @@ def test_workers_that_start_again_meet_under_another_name():
         names = met(store, size)
         assert len(set(names)) == 1 and names[0] and not seen & set(names)
         seen |= set(names)
+
+
+def test_a_worker_that_never_comes_is_missed_in_time(monkeypatch):
+    monkeypatch.setattr(workers, "MEETING", 0.2)
+    with pytest.raises(RuntimeError, match="worker 1 has not come"):
+        workers.room(HashStore(), 0, 3)
 
 
 def test_the_first_worker_is_where_dvc_waits(monkeypatch):
