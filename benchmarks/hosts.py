@@ -74,9 +74,11 @@ class Job(NamedTuple):
         return -(-(self.rows * 4 // 5) // self.batch)
 
     def sent(self, workers: int) -> float:
-        """Bytes that each worker sends in a step: its shards' gradients and sums, to all others."""
-        shards = min(max(self.batch // 256, 1), 64)  # stages.kernel.shards_of
-        return (workers - 1) * -(-shards // workers) * (4 * self.parameters + 16)
+        """Bytes that each worker sends in a step: to every other the other's slice of its gradients, and then the sum of
+        its own slice, with its losses.
+        """
+        shards = -(-min(max(self.batch // 256, 1), 64) // workers)  # stages.kernel.shards_of
+        return (workers - 1) * ((shards + 1) * 4 * self.parameters / workers + 16 * shards)
 
     def __str__(self) -> str:
         """For the report."""
@@ -88,7 +90,7 @@ TINY = SMALL._replace(batch=1024, epochs=10)  # whose steps are hardly more than
 SLOW, FAST, OPEN = Link(100e6, 1e-3), Link(1e9, 0.0), Link(None, 0.0)
 RUNS = [
     *((SMALL, hosts, link) for link in (OPEN, FAST, SLOW) for hosts in (2, 3, 4)),
-    (TINY, 2, FAST),
+    *((TINY, hosts, FAST) for hosts in (2, 4)),
     *((LARGE, 2, link) for link in (OPEN, FAST, SLOW)),
 ]
 
@@ -106,6 +108,10 @@ class Costs(NamedTuple):
     def reading(self, workers: int) -> float:
         """Of all rows, by each of so many workers."""
         return self.passing + self.encode / workers
+
+    def here(self, workers: int) -> float:
+        """What so many workers take on this machine without the exchange, two at a time."""
+        return (self.compute + self.encode + workers * (self.order + self.passing)) / min(workers, 2)
 
 
 # Seconds a row, least of three: drawing an epoch's order; reading the rows of one worker, and of one of 64, by it.
@@ -281,9 +287,15 @@ def measured(folder: Path, job: Job) -> Costs:
     return Costs(plain / (job.rows * 4 // 5) - order, order, passing, one - passing)
 
 
-def exchange(job: Job, workers: int, link: Link, round_trip: float) -> float:
-    """Seconds that a step's exchange takes: each worker's part goes round, from one to the next."""
-    return (workers - 1) * (round_trip + link.delay) + (job.sent(workers) * 8 / link.rate if link.rate else 0.0)
+def exchange(job: Job, workers: int, link: Link, spent: dict[int, float]) -> float:
+    """Seconds that a step's exchange takes: twice all send to all at once, which takes longer the more there are.
+
+    spent: what it takes beside the link between 2 and between 4 hosts.
+    """
+    if workers == 1:
+        return 0.0
+    beside = spent[2] + (workers - 2) * (spent[4] - spent[2]) / 2
+    return beside + 2 * link.delay + (job.sent(workers) * 8 / link.rate if link.rate else 0.0)
 
 
 def report(scratch: Path) -> Iterator[str]:
@@ -297,7 +309,7 @@ def report(scratch: Path) -> Iterator[str]:
         yield f"{job.features} x {job.hidden}: " + ", ".join(f"{cost * 1e9:.0f}" for cost in costs[job.hidden])
     yield ""
     yield f"{'network':24} hosts {'link, and delay from host to host':34} ms a step  KB a step  (sent by a host) bits"
-    round_trip = None
+    spent = {}
     for job, hosts, link in RUNS:
         folder = scratch / f"{job}"
         if job not in shas:
@@ -309,21 +321,21 @@ def report(scratch: Path) -> Iterator[str]:
         same = "the same" if sha == shas[job] else "OTHERS"
         step, wire = seconds / job.steps, carried / hosts / job.steps
         if job is TINY:
-            spent = costs[job.hidden]
-            round_trip = step - (spent.compute / 2 + spent.order + spent.reading(2)) * job.batch
+            spent[hosts] = step - costs[job.hidden].here(hosts) * job.batch
         yield (
             f"{job!s:24} {hosts:5} {link!s:34} {step * 1e3:9.2f} {wire / 1e3:10.1f}  "
             f"({job.sent(hosts) / 1e3:.1f} of gradients) {same}"
         )
-    if round_trip:
+    if len(spent) == 2:
         yield ""
-        yield from estimate(costs, round_trip)
+        yield from estimate(costs, spent)
 
 
-def estimate(costs: dict[int, Costs], round_trip: float) -> Iterator[str]:
+def estimate(costs: dict[int, Costs], spent: dict[int, float]) -> Iterator[str]:
     """What more machines would do, by those figures."""
     yield f"ESTIMATE, not measured: a billion training rows, machines of {CORES} cores with one worker each"
-    yield f"a round of the exchange takes {round_trip * 1e3:.2f} ms beside the link, as between two hosts above"
+    between = ", ".join(f"{hosts} hosts {seconds * 1e3:.2f} ms" for hosts, seconds in spent.items())
+    yield f"an exchange takes beside the link between {between}, as above, and so on for more"
     yield ""
     yield f"{'network':24} {'link':22} " + " ".join(f"{f'{m} machines':>12}" for m in MACHINES) + "   s an epoch"
     limits = []
@@ -334,13 +346,13 @@ def estimate(costs: dict[int, Costs], round_trip: float) -> Iterator[str]:
                 this, line = job._replace(batch=batch), []
                 for machines in MACHINES:
                     computing = cost.compute * batch * math.ceil(64 / machines / CORES) / 64
-                    talking = exchange(this, machines, link, round_trip)
+                    talking = exchange(this, machines, link, spent)
                     whole = BILLION * (cost.order + (cost.reading(machines) if machines > 1 else 0.0))
                     line.append(f"{whole + BILLION / batch * (computing + talking):12,.0f}")
                 yield f"{this!s:24} {link!s:22} " + " ".join(line)
             for machines in MACHINES[1:]:
                 per_row = cost.compute * math.ceil(64 / machines / CORES) / 64
-                limits.append((job, link, machines, exchange(job, machines, link, round_trip) / per_row))
+                limits.append((job, link, machines, exchange(job, machines, link, spent) / per_row))
     yield ""
     yield "batch from which a step takes longer to compute than to exchange; smaller ones are limited by communication"
     for job in (SMALL, LARGE):

@@ -65,6 +65,11 @@ class Folder(table.Stored):
         """About the bytes that going through it takes, by the file that has the most rows."""
         return self._open(self._largest).least
 
+    @property
+    def text_of_a_group(self) -> float:
+        """About the bytes of text that a row group holds when it is written, and again in its pages."""
+        return self._open(self._largest).text_of_a_group
+
     def row_size(self, columns: list[str] | None = None) -> float:
         """About the bytes in memory of a row, or of some columns of it, by the file that has the most rows."""
         columns = columns or self.column_names

@@ -44,7 +44,8 @@ def main() -> None:
         rows = sources.read(source, texts=[target])
     if isinstance(rows, table.Stored):
         resources.check_disk("make_data", rows.nbytes, "data", f"the rows of {source}")
-        resources.check_piece("make_data", rows.least, f"{spill.LEAST} rows of {source} and a page of each column")
+        held = rows.least + rows.text_of_a_group
+        resources.check_piece("make_data", held, f"{spill.LEAST} rows of {source} and a page of each column")
     with table.writing(OUTPUT) as writer:
         counts = Counter()
         for group in labelled(rows, source, target, drop):

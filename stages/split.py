@@ -30,9 +30,8 @@ def main() -> None:
     dataset, facts = table.stored("data/dataset.parquet")
     split, n = settings.split, len(dataset)
     resources.check_disk("split", dataset.nbytes + 8 * n, "data", "make_data.samples or the table's rows")
-    resources.check_piece(
-        "split", dataset.least, f"{spill.LEAST} rows of data/dataset.parquet and a page of each column"
-    )
+    held, what = dataset.least + dataset.text_of_a_group, "rows of data/dataset.parquet and a page of each column"
+    resources.check_piece("split", held, f"{spill.LEAST} {what}")
     generator = stream.from_text(facts.stream) if facts.stream else stream.seeded(settings.seed)
     order = stream.permutation(generator, n, spill.empty(n, np.int32 if n <= 2**31 else np.int64))
     position = stream.to_text(generator)

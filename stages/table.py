@@ -103,17 +103,23 @@ class Stored:
 
     @property
     def least(self) -> float:
-        """About the bytes that going through it takes: spill.LEAST rows, of every column a page with its dictionary as
-        read and as decoded (of a few columns that is in resources.MARGIN), and of text what a row group writes.
+        """About the bytes that going through it takes: spill.LEAST rows, and of every column a page with its dictionary
+        as read and as decoded (of a few columns that is in resources.MARGIN).
         """
         groups = self._file.metadata
+        if not groups.num_row_groups:
+            return 0.0
         largest = groups.row_group(max(range(groups.num_row_groups), key=lambda i: groups.row_group(i).num_rows))
         chunks = (largest.column(i) for i in range(largest.num_columns))
-        held = sum(min(each.total_uncompressed_size, PAGE) * (4 if each.has_dictionary_page else 1) for each in chunks)
+        pages = sum(min(each.total_uncompressed_size, PAGE) * (4 if each.has_dictionary_page else 1) for each in chunks)
+        return spill.LEAST * self.row_size() + max(pages - resources.MARGIN / 3, 0)
+
+    @property
+    def text_of_a_group(self) -> float:
+        """About the bytes of text that a row group of it holds when it is written, and again in its pages."""
         texts = [name for name in self.column_names if not is_fixed(self.schema.field(name).type)]
-        text = self.row_size(texts) * min(len(self), ROWS) if texts else 0
-        pages = max(held - resources.MARGIN / 3, 0)
-        return spill.LEAST * self.row_size() + pages + 2 * min(text, TEXTS)
+        size = self.row_size(texts) - TEXT * len(texts) if texts else 0
+        return 2 * min(size * min(len(self), ROWS), TEXTS)
 
     def groups(self, rows: int = ROWS, columns: list[str] | None = None) -> Iterator[pa.Table]:
         """The table, or some of its columns, in pieces of so many rows, at least one; smaller if memory is short."""

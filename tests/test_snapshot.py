@@ -197,7 +197,7 @@ def test_a_snapshot_of_another_training_is_not_used(tmp_path, every_epoch, monke
     assert keeper_for(path, data, weights, shuffles, settings()).find().epoch == 2
     for name, given_ in others.items():
         assert keeper_for(path, *given_).find() == snapshot.Progress(), name
-    monkeypatch.setattr(snapshot.alike, "code", lambda: {"stages/kernel.py": "another"})
+    monkeypatch.setattr(snapshot.alike, "code", lambda _: {"stages/kernel.py": "another"})
     assert keeper_for(path, data, weights, shuffles, settings()).find() == snapshot.Progress()
 
 
