@@ -74,7 +74,7 @@ class Job(NamedTuple):
         return -(-(self.rows * 4 // 5) // self.batch)
 
     def sent(self, workers: int) -> float:
-        """Bytes that each worker sends in a step: to every other the other's slice of its gradients, and then the sum of
+        """Bytes that each worker sends in a step: to every other that one's slice of its gradients, and then the sum of
         its own slice, with its losses.
         """
         shards = -(-min(max(self.batch // 256, 1), 64) // workers)  # stages.kernel.shards_of
