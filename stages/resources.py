@@ -49,10 +49,11 @@ def check_piece(stage: str, piece: float, what: str, root: str | Path = "/") -> 
 def check_disk(stage: str, needed: float, folder: str | Path, lower: str) -> None:
     """Refuse work that writes `needed` bytes when the disk of `folder`, which may not be there yet, has less room."""
     place = Path(folder).absolute()
-    there = shutil.disk_usage(next(parent for parent in (place, *place.parents) if parent.is_dir())).free
-    if needed > there:
+    place = next(parent for parent in (place, *place.parents) if parent.is_dir())
+    disk = shutil.disk_usage(place)
+    if disk.total and needed > disk.free:  # what has no room at all is no disk, and writing will say what it is
         raise UserError(
-            f"{stage} writes about {gb(needed)} and the disk of {folder} has {gb(there)} left; lower {lower}"
+            f"{stage} writes about {gb(needed)} and the disk of {folder} has {gb(disk.free)} left; lower {lower}"
         )
 
 

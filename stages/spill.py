@@ -51,7 +51,7 @@ def empty(shape: int | tuple[int, ...], dtype) -> np.ndarray:
         weakref.finalize(array, _promised.pop, id(array)).atexit = False
         return array
     with nameless(size) as file:
-        return np.frombuffer(mmap.mmap(file.fileno(), size), dtype).reshape(shape)
+        return np.frombuffer(_mapped(file, mmap.ACCESS_WRITE), dtype).reshape(shape)
 
 
 def pieces(n: int, size: int = PIECE) -> list[slice]:
@@ -103,7 +103,7 @@ def tables(made: Iterable[Iterable[pa.Table]]) -> list[pa.Table]:
                     pa.default_memory_pool().release_unused()  # by itself it keeps what was freed
             ends.append(sink.tell())
         file.flush()
-        data = pa.py_buffer(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))
+        data = pa.py_buffer(_mapped(file, mmap.ACCESS_READ))
     return [pa.ipc.open_stream(data.slice(a, b - a)).read_all() for a, b in itertools.pairwise(ends)]
 
 
@@ -112,6 +112,13 @@ def beside_each_other(columns: Iterable[Iterable[pa.Table]]) -> pa.Table:
     mapped = tables(columns)
     fields = [field for table in mapped for field in table.schema]
     return pa.Table.from_arrays([column for table in mapped for column in table.columns], schema=pa.schema(fields))
+
+
+def _mapped(file: BinaryIO, access: int) -> mmap.mmap:
+    try:
+        return mmap.mmap(file.fileno(), 0, access=access)
+    except OSError as error:  # no addresses are left
+        raise MemoryError(f"a file cannot be mapped: {error.strerror}; is `ulimit -v` set?") from None
 
 
 def nameless(size: int) -> BinaryIO:

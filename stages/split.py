@@ -137,18 +137,20 @@ def group_numbers(dataset: table.Stored, name: str) -> np.ndarray:
     """Groups numbered from 0 as they first occur in the dataset: int32 or int64 (n,)."""
     n, start = len(dataset), 0
     groups = spill.empty(n, np.int32 if n <= 2**31 else np.int64)
-    known, asked = None, 0
+    known = None
     for column in column_to_split_by(dataset, name, "split.group"):
         if pa.types.is_dictionary(column.type):
             column = column.cast(column.type.value_type)
         found = pc.unique(column)
         known = found if known is None else known
         known = pa.concat_arrays([known, found.filter(pc.invert(pc.is_in(found, known)))])
-        if len(known) > 2 * asked:  # what looking them up takes, and what is counted of each
-            asked = len(known)
-            resources.check_piece("split", 2 * known.nbytes + 80 * asked, f"{asked:,} different values of split.group")
         groups[start : start + len(column)] = pc.index_in(column, known).to_numpy()
         start += len(column)
+        held, there = 2 * known.nbytes + 80 * len(known), resources.available_memory()  # looked up, and counted by
+        if there is not None and held + resources.MARGIN > there:
+            more = n / start  # as many as there may be, so that what is told is told once
+            what = f"up to {int(more * len(known)):,} different values of split.group"
+            resources.check_piece("split", held * more, what)
     return groups
 
 
