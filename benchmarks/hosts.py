@@ -133,7 +133,7 @@ fitted = encoding.fit(part, facts, "raw")
 seeds, n, batch = stream.shuffle_seeds(stream.seeded(1), 1), len(part), 2**17
 print(taken(lambda: stream.permutations(seeds, 10_000_000), 10_000_000))
 y, order, room = table.class_numbers(part, facts), stream.permutations(seeds, n), np.empty(n * fitted.width, np.float32)
-scanned = rows.Rows(functools.partial(parts._scan_table, part, fitted), fitted.width, room, ".")
+scanned = rows.Rows(functools.partial(parts._scan_table, part, fitted), fitted.width, room)
 for workers in (1, 64):
     own = lambda networks, count: (np.arange(count) % batch < batch // workers)[None]
     print(taken(lambda: [len(x) for x, _, _ in scanned.windows(y, order, batch, own)], n))

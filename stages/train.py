@@ -61,18 +61,12 @@ def main(group: workers.Group | None = None) -> None:
             group.use_cuda()
     part, facts = table.stored(TABLES[0])
     watched, _ = table.stored(TABLES[1])
-    if settings.train.patience and not settings.train.held_out and not len(watched):
-        raise UserError(f"{TABLES[1]} has no rows, and train.patience watches them; run `dvc repro`, which splits anew")
-    width, others = len(part.column_names) - 2, (settings.train.hidden_size, model.outputs_for(len(facts.classes)))
-    # At least an input a column, but for some that are left out: said before all of it is read.
-    least = width if settings.train.encoding == "raw" else 1
-    parts.check_memory(len(part), (least, *others), settings.train, parts.FITTING + part.least)
-    lower = "train.hidden_size, train.replicas or train.epochs"
-    resources.check_disk("train", parts.on_disk((least, *others), settings.train), "models", lower)
+    hidden_size, outputs = settings.train.hidden_size, model.outputs_for(len(facts.classes))
+    ask(part, watched, (hidden_size, outputs), settings.train)
     fitted = encoding.fit(part, facts, settings.train.encoding)
     for left in fitted.left_out:
         print(f"column {left.name!r} is left out: {left.why}")
-    sizes = fitted.width, *others
+    sizes = fitted.width, hidden_size, outputs
     parts.check_memory(len(part), sizes, settings.train, part.least)
     # Before the parts ask how much memory is left, so that what compiling takes is counted.
     compiled = settings.train.engine == "compiled"
@@ -83,12 +77,8 @@ def main(group: workers.Group | None = None) -> None:
         rows -= int(held_out.counts(data[1], settings.train.held_out).sum())
         print(f"each network holds out {len(part) - rows} of the {len(part)} rows, to watch them")
 
-    each, seeds = settings.train.members, np.ndindex(settings.train.replicas, settings.train.members)
-    generators = [stream.seeded(stream.seed_of_replica(settings.seed, *numbers)) for numbers in seeds]
-    generators[0] = stream.from_text(facts.stream)
-    weights = model.initial_weights(generators, *sizes)
-    shuffles = np.stack([stream.shuffle_seeds(generator, settings.train.epochs) for generator in generators])
-    draws = np.concatenate([stream.shuffle_seeds(generator, 1) for generator in generators])  # for train.held_out
+    weights, shuffles, draws = drawn(settings, facts, sizes)
+    each = settings.train.members
     parameters = sum(array[0].size for array in members.merged(weights, each).values())
     of = f" of {each} members" if each > 1 else ""
     print(f"{rows} rows, {sizes[0]} features, {parameters} parameters, {settings.train.replicas} networks{of}")
@@ -125,6 +115,29 @@ def main(group: workers.Group | None = None) -> None:
         files.write_json(figures, "metrics/train.json")
     if keeper:
         keeper.drop()
+
+
+def ask(part: table.Stored, watched: table.Stored, others: tuple[int, int], settings: params.Train) -> None:
+    """Refuse what cannot be trained, before all rows are read; others: hidden units and outputs of a network."""
+    if settings.patience and not settings.held_out and not len(watched):
+        raise UserError(f"{TABLES[1]} has no rows, and train.patience watches them; run `dvc repro`, which splits anew")
+    # raw has at least an input for every column beside the row number and the target.
+    sizes = len(part.column_names) - 2 if settings.encoding == "raw" else 1, *others
+    parts.check_memory(len(part), sizes, settings, parts.FITTING + part.least)
+    lower = "train.hidden_size, train.replicas or train.epochs"
+    resources.check_disk("train", parts.on_disk(sizes, settings), "models", lower)
+
+
+def drawn(settings: params.Params, facts: table.Facts, sizes: tuple[int, int, int]) -> tuple:
+    """What every member of every network draws from its stream: initial weights (R, ...) by name, the seeds of its
+    shuffles (R, epochs), and that of the rows that it holds out (R,).
+    """
+    seeds = np.ndindex(settings.train.replicas, settings.train.members)
+    generators = [stream.seeded(stream.seed_of_replica(settings.seed, *numbers)) for numbers in seeds]
+    generators[0] = stream.from_text(facts.stream)
+    weights = model.initial_weights(generators, *sizes)
+    shuffles = np.stack([stream.shuffle_seeds(generator, settings.train.epochs) for generator in generators])
+    return weights, shuffles, np.concatenate([stream.shuffle_seeds(generator, 1) for generator in generators])
 
 
 def answers_as_others(networks: int) -> bool:
