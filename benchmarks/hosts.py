@@ -74,11 +74,16 @@ class Job(NamedTuple):
         return -(-(self.rows * 4 // 5) // self.batch)
 
     def sent(self, workers: int) -> float:
-        """Bytes that each worker sends in a step: to every other that one's slice of its gradients, and then the sum of
-        its own slice, with its losses.
+        """Bytes that each worker sends in a step, with its losses: to every other its gradients, or of large ones that
+        one's slice of them, and then the sum of its own slice.
         """
         shards = -(-min(max(self.batch // 256, 1), 64) // workers)  # stages.kernel.shards_of
-        return (workers - 1) * ((shards + 1) * 4 * self.parameters / workers + 16 * shards)
+        slices = (shards + 1) / workers if self.by_slice(workers) else shards
+        return (workers - 1) * (slices * 4 * self.parameters + 16 * shards)
+
+    def by_slice(self, workers: int) -> bool:
+        """Whether the gradients are large ones."""
+        return -(-min(max(self.batch // 256, 1), 64) // workers) * self.parameters > 2**16  # stages.kernel.SLICED
 
     def __str__(self) -> str:
         """For the report."""
@@ -288,14 +293,17 @@ def measured(folder: Path, job: Job) -> Costs:
 
 
 def exchange(job: Job, workers: int, link: Link, spent: dict[int, float]) -> float:
-    """Seconds that a step's exchange takes: twice all send to all at once, which takes longer the more there are.
+    """Seconds that a step's exchange takes: all send to all at once, once or by slices twice, each with a word before
+    it that there is room.
 
-    spent: what it takes beside the link between 2 and between 4 hosts.
+    spent: what it takes once beside the link between 2 and between 4 hosts; longer the more there are.
     """
     if workers == 1:
         return 0.0
     beside = spent[2] + (workers - 2) * (spent[4] - spent[2]) / 2
-    return beside + 2 * link.delay + (job.sent(workers) * 8 / link.rate if link.rate else 0.0)
+    return (1 + job.by_slice(workers)) * (beside + 2 * link.delay) + (
+        job.sent(workers) * 8 / link.rate if link.rate else 0.0
+    )
 
 
 def report(scratch: Path) -> Iterator[str]:

@@ -13,8 +13,6 @@ Weights of a network lie in one vector: W1 transposed (d, h), b1 (h), W2 (k, h),
 sigmoid and cross-entropy, k > 2 several classes with softmax. `pack` and `unpack` translate to a PyTorch state_dict.
 """
 
-import itertools
-
 import numpy as np
 
 from stages.arithmetic import exp, log
@@ -23,6 +21,7 @@ from stages.rows import Rows, windows
 
 SHARD_ROWS = 256  # rows from which on cutting a batch pays for handing it to a second thread
 MAX_SHARDS = 64
+SLICED = 2**16  # floats of gradients from which on a worker adds up a slice: a second exchange costs as much as sending
 SCRATCH = 4096  # floats of hidden activations kept at a time (16 KiB: they stay in the first-level cache)
 BETA1, BETA2, EPSILON = 0.9, 0.999, 1e-8  # torch.optim.Adam's defaults
 
@@ -330,6 +329,14 @@ def shared_out(units: int, size: int) -> np.ndarray:
     return units * np.arange(size + 1) // size
 
 
+def _summed(gradients: np.ndarray) -> np.ndarray:
+    """The gradients of some networks' shards (R, shards, n), shard after shard: (R, n)."""
+    total = gradients[:, 0]
+    for s in range(1, gradients.shape[1]):
+        total += gradients[:, s]
+    return total
+
+
 class Trainer:
     """R networks and their Adam moments, trained in place an epoch at a time on the same rows.
 
@@ -389,26 +396,29 @@ class Trainer:
     def _added_up(self, gradients: np.ndarray, parts: np.ndarray, bounds: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Every network's gradient (R, p) and the sums of its shards (R, shards, 2), out of what workers have of them.
 
-        Each worker adds up a slice of the parameters, over all units, and sends every other the result: so the more
-        workers there are the less each has to receive, down to two gradients' worth.
+        Small gradients everyone tells everyone, and adds up all. Of large ones each worker adds up a slice of the
+        parameters, over all units, and tells the sum: the more workers there are the less each has to receive.
         """
-        group, networks, (own, p) = self.group, len(self.packed), gradients.shape
-        cuts, units = shared_out(p, group.size), np.diff(bounds)
-        widths = np.diff(cuts)
-        width, most = widths[group.rank], units.max()
-        by_worker = np.concatenate([gradients[:, a:b].ravel() for a, b in itertools.pairwise(cuts)])
-        slices = group.exchange(by_worker, own * widths, units * width).reshape(networks, -1, width)
-        total = slices[:, 0]
-        for s in range(1, slices.shape[1]):
-            total += slices[:, s]
-        # One message of all that is left to tell, of one length from everyone: the sums, and the slice.
-        told = np.zeros(4 * most + networks * widths.max(), np.float32)
+        group, networks, (own, p), units = self.group, len(self.packed), gradients.shape, np.diff(bounds)
+        most, widths = units.max(), np.diff(shared_out(p, group.size))
+        width, by_slice = widths[group.rank], most * p > SLICED
+        if by_slice:
+            ends = np.cumsum(widths)
+            sent = np.concatenate([gradients[:, end - w : end].ravel() for w, end in zip(widths, ends)])
+            slices = group.exchange(sent, own * widths, units * width)
+            gradients = _summed(slices.reshape(networks, -1, width))
+        told = np.zeros(4 * most + (networks * widths.max() if by_slice else most * p), np.float32)  # of equal length
         told[: 4 * own] = parts.reshape(-1).view(np.float32)
-        told[4 * most :][: total.size] = total.reshape(-1)
+        told[4 * most :][: gradients.size] = gradients.reshape(-1)
         every = group.gather(told)
         parts = np.concatenate([one[: 4 * n].view(np.float64) for one, n in zip(every, units)])
-        totals = [one[4 * most :][: networks * w].reshape(networks, w) for one, w in zip(every, widths)]
-        return np.concatenate(totals, axis=1), parts.reshape(networks, -1, 2)
+        if by_slice:
+            sums = [one[4 * most :][: networks * w].reshape(networks, w) for one, w in zip(every, widths)]
+            total = np.concatenate(sums, axis=1)
+        else:
+            gradients = np.concatenate([one[4 * most :][: n * p] for one, n in zip(every, units)])
+            total = _summed(gradients.reshape(networks, -1, p))
+        return total, parts.reshape(networks, -1, 2)
 
     def _own(self, networks: int, rows: int) -> np.ndarray:
         """Which rows of some batches are this worker's, a mask (networks, rows)."""

@@ -57,4 +57,5 @@ def test_the_bytes_reckoned_for_hosts_are_what_a_worker_sends(job):
     x, y, weights = problem(job.batch, job.features, job.hidden, 1)
     kernel.Trainer(x, y, weights, job.batch, 0.01, group=Group()).epoch(orders_for(job.batch, 1, 0))
     assert sum(sent) == pytest.approx(job.sent(3), rel=0.02)
+    assert len(sent) == 1 + job.by_slice(3)
     assert weights["net.0.weight"][0].size + 2 * job.hidden + 1 == job.parameters
