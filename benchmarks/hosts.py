@@ -77,13 +77,17 @@ class Job(NamedTuple):
         """Bytes that each worker sends in a step, with its losses: to every other its gradients, or of large ones that
         one's slice of them, and then the sum of its own slice.
         """
-        shards = -(-min(max(self.batch // 256, 1), 64) // workers)  # stages.kernel.shards_of
+        shards = self.shards(workers)
         slices = (shards + 1) / workers if self.by_slice(workers) else shards
         return (workers - 1) * (slices * 4 * self.parameters + 16 * shards)
 
     def by_slice(self, workers: int) -> bool:
         """Whether the gradients are large ones."""
-        return -(-min(max(self.batch // 256, 1), 64) // workers) * self.parameters > 2**16  # stages.kernel.SLICED
+        return self.shards(workers) * self.parameters > 2**16  # stages.kernel.SLICED
+
+    def shards(self, workers: int) -> int:
+        """Of a batch, those of the worker that has most."""
+        return -(-min(max(self.batch // 256, 1), 64) // workers)  # stages.kernel.shards_of
 
     def __str__(self) -> str:
         """For the report."""
