@@ -1,0 +1,44 @@
+"""What a user did wrong, said in one line: it names the thing, the rule, the value and what to do next."""
+
+import io
+import os
+import sys
+from collections.abc import Callable
+
+NOBODY_READS = 128 + 13  # as a shell has it of a program that SIGPIPE ended
+
+
+class UserError(Exception):
+    """A condition that the user can mend; its text is the whole message."""
+
+
+def reason(error: object) -> str:
+    """What an exception says, on one line and not for ever."""
+    return " ".join(str(error).split())[:300]
+
+
+def run(main: Callable[[], None]) -> None:
+    """Run a command's `main` and turn what a user can cause into one line on stderr and a non-zero exit.
+
+    A bug in this program keeps its traceback: it is not the user's to mend.
+    """
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # a label that the terminal has no letters for ends no run
+            stream.reconfigure(errors="backslashreplace")
+    try:
+        main()
+        sys.stdout.flush()  # here, where it can be said what goes wrong
+    except UserError as error:
+        sys.exit(f"error: {error}")
+    except BrokenPipeError:  # whoever reads has enough, as `head` has
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or the interpreter complains at its end
+        sys.exit(NOBODY_READS)
+    except OSError as error:  # a missing file, a full disk, a folder that may not be written
+        what = f"{error.filename}: {error.strerror}" if error.filename else str(error)
+        sys.exit(f"error: {what}; nothing was written under its final name, mend that and run the stage again")
+    except MemoryError as error:
+        why, lower = reason(error) or "no memory left", "the rows, train.replicas, train.hidden_size or train.epochs"
+        sys.exit(f"error: not enough memory ({why}); give it more, or lower {lower}")
+    except KeyboardInterrupt:
+        print("interrupted: no file was left half-written", file=sys.stderr)
+        sys.exit(130)

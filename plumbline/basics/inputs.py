@@ -1,0 +1,113 @@
+"""What a stage has read must be what stands there when its outputs take their names.
+
+DVC takes the hashes of a stage's dependencies after its command has ended (dvc#11058). A file edited in between would
+be recorded as if it had made the outputs. So whoever reads an input watches it here, and `check` compares before
+anything takes its final name. What remains is the moment between our renames and DVC's hashing, which no stage can see.
+
+A file is the same if size, time and inode are. If they are not, it is compared by content: `touch` is no edit. A file
+above LARGE is not hashed while it is read, for that would take as long as reading it; there any other time is an edit.
+"""
+
+import hashlib
+import os
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple
+
+from plumbline.basics.errors import UserError
+
+LARGE = 2**26  # bytes; hashing so many takes some 0.1 s
+CODE = Path(__file__).parents[2]  # the folder that holds plumbline/
+
+
+class _Seen(NamedTuple):
+    """A file as it was read."""
+
+    state: tuple[int, int, int]  # inode, size, time of the last change in nanoseconds
+    digest: bytes | None  # None for a large one
+
+
+_files: dict[Path, _Seen] = {}
+_folders: dict[Path, set[Path]] = {}
+_values: list[Callable[[], str | None]] = []
+
+
+def watch(path: str | Path) -> None:
+    """Remember a file, or all files of a folder, as they are now: call it before they are read."""
+    path = Path(path)
+    if path.is_dir():
+        _folders[path] = _below(path)
+        for file in _folders[path]:
+            _files[file] = _seen(file)
+    elif path.exists():
+        _files[path] = _seen(path)
+
+
+def watch_value(changed: Callable[[], str | None]) -> None:
+    """Ask `changed` at every check: it names what has another value by then, or gives None."""
+    _values.append(changed)
+
+
+def check() -> None:
+    """A UserError names the first input that is not as it was read."""
+    names = [str(path) for path, seen in _files.items() if not _is_as(path, seen)]
+    names += [str(folder) for folder, files in _folders.items() if _below(folder) != files]
+    names += [str(path.relative_to(CODE)) for path in _code_in_use() if path in _code and not _is_as(path, _code[path])]
+    names += [name for changed in _values if (name := changed())]
+    if names:
+        more = f" and {len(names) - 1} more" if len(names) > 1 else ""
+        raise UserError(
+            f"{names[0]}{more} changed while this ran, and what is recorded would not be what was used; "
+            f"nothing was written: run it again"
+        )
+
+
+def forget() -> None:
+    """Watch nothing any more: for a process that runs several stages, as the tests do."""
+    _files.clear()
+    _folders.clear()
+    _values.clear()
+    _code.clear()
+    _code.update(_code_as_it_is())
+
+
+def _below(folder: Path) -> set[Path]:
+    return {Path(place, name) for place, _, names in os.walk(folder) for name in names}
+
+
+def _seen(path: Path) -> _Seen:
+    state = path.stat()
+    return _Seen(_state(state), _digest(path) if state.st_size <= LARGE else None)
+
+
+def _is_as(path: Path, seen: _Seen) -> bool:
+    try:
+        if _state(path.stat()) == seen.state:
+            return True
+        return seen.digest is not None and _digest(path) == seen.digest
+    except OSError:
+        return False
+
+
+def _state(state: os.stat_result) -> tuple[int, int, int]:
+    return state.st_ino, state.st_size, state.st_mtime_ns
+
+
+def _digest(path: Path) -> bytes:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").digest()
+
+
+def _code_as_it_is() -> dict[Path, _Seen]:
+    """The project's modules; all of them, for one is imported when it is needed, and may have been edited by then."""
+    folders = [CODE / "plumbline", CODE / "stages"]
+    return {path: _seen(path) for folder in folders for path in folder.rglob("*.py")}
+
+
+def _code_in_use() -> set[Path]:
+    files = (getattr(module, "__file__", None) for module in list(sys.modules.values()))
+    return {Path(file) for file in files if file}
+
+
+_code = _code_as_it_is()

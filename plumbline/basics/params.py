@@ -1,0 +1,234 @@
+"""What params.yaml may hold, checked before a stage does any work.
+
+Every parameter is required: a default that hides in code is a number nobody reviews. The file is read with the YAML
+1.2 reader that DVC itself uses, so that `1e-4` and `1_000` are to a stage what they are to `dvc params diff`.
+"""
+
+import difflib
+import math
+import re
+import typing
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Annotated, Literal
+
+import msgspec
+
+from plumbline.basics import inputs
+from plumbline.basics.errors import UserError
+from plumbline.basics.files import read_yaml
+
+PATH = "params.yaml"
+
+Seed = Annotated[int, msgspec.Meta(ge=0, le=2**32 - 1)]  # MT19937 is seeded with 32 bits
+Count = Annotated[int, msgspec.Meta(ge=1)]
+Name = Annotated[str, msgspec.Meta(min_length=1)]
+
+
+class Section(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
+    """A section of params.yaml, named after the stage that reads it."""
+
+
+class MakeData(Section):
+    """The table; samples, features, noise and classes are the synthetic table's."""
+
+    source: Name
+    target: Name
+    drop: list[Name]
+    samples: Annotated[int, msgspec.Meta(ge=5)]
+    features: Annotated[int, msgspec.Meta(ge=5, le=100_000)]  # the synthetic rule uses the first five
+    noise: Annotated[float, msgspec.Meta(ge=0, le=1e30)]  # the sum with it is float32
+    classes: Annotated[int, msgspec.Meta(ge=2, le=100)]
+
+
+class Split(Section):
+    """Shares of the rows, what is left is the test part; and which rows go together."""
+
+    train: Annotated[float, msgspec.Meta(gt=0, lt=1)]
+    validation: Annotated[float, msgspec.Meta(ge=0, lt=1)]
+    stratify: bool
+    group: Name | None
+    time: Name | None
+
+
+class Train(Section):
+    """The network and how it is trained."""
+
+    encoding: Literal["raw", "robust"]
+    hidden_size: Count
+    learning_rate: Annotated[float, msgspec.Meta(gt=0)]
+    schedule: Literal["constant", "cosine"]
+    weight_decay: Annotated[float, msgspec.Meta(ge=0)]
+    batch_size: Count
+    epochs: Count
+    patience: Annotated[int, msgspec.Meta(ge=0)]
+    held_out: Annotated[float, msgspec.Meta(ge=0, le=0.5)]
+    members: Count
+    replicas: Count
+    engine: Literal["auto", "compiled", "torch"]
+    device: Literal["cpu", "cuda"]
+
+
+class Evaluate(Section):
+    """How rows are scored."""
+
+    batch_size: Count
+
+
+class Params(Section):
+    """The whole file."""
+
+    seed: Seed
+    make_data: MakeData
+    split: Split
+    train: Train
+    evaluate: Evaluate
+
+
+PARTS = {field.name: field.type for field in msgspec.structs.fields(Params) if field.name != "seed"}
+
+
+def read(*sections: str, path: str | Path = PATH) -> Params:
+    """Read and check the whole file; a UserError names the parameter, the rule, the value and the nearest name.
+
+    sections: those that the stage works with, such as "seed" and "train". Their values must still stand in the file
+    when the stage's outputs take their names (`inputs.check`).
+    """
+    params = check(_values(path), path)
+
+    def changed() -> str | None:
+        now = _whole(_values(path))
+        names = [name for section in sections for name in _changed(before.get(section), now.get(section), section)]
+        return f"{path}: {names[0]}" if names else None
+
+    before = msgspec.to_builtins(params)
+    inputs.watch_value(changed)
+    return params
+
+
+def _values(path: str | Path) -> object:
+    """What the file holds, as DVC's own reader has it."""
+    try:
+        text = Path(path).read_bytes()
+    except FileNotFoundError:
+        raise UserError(f"{path} is not here; run from the folder that holds dvc.yaml and {path}") from None
+    return read_yaml(text, path)
+
+
+def _changed(before, now, name: str) -> list[str]:
+    """The parameters that have another value now, by their whole names."""
+    if isinstance(before, dict) and isinstance(now, dict):
+        keys = sorted(before.keys() | now.keys())
+        return [each for key in keys for each in _changed(before.get(key), now.get(key), f"{name}.{key}")]
+    return [] if before == now else [name]
+
+
+def check(values: object, path: str | Path = PATH) -> Params:
+    """Turn what the YAML reader gave into `Params`, or raise the UserError that `read` describes."""
+    values = _whole(values)
+    _check_names(values, Params, "", path)
+    try:
+        params = msgspec.convert(values, Params)
+    except msgspec.ValidationError as error:
+        rule, _, place = str(error).partition(" - at `$.")
+        name = place.rstrip("`")
+        section, _, field = re.sub(r"\[.*\]", "", name).partition(".")  # of a list the rule is about an item
+        value = values[section][field] if field else values[section]
+        kinds = typing.get_type_hints(PARTS.get(section, Params), include_extras=True)
+        choices = typing.get_args(kinds[field]) if rule.startswith("Invalid enum") else ()
+        name = name.replace("[...]", "'s items")
+        raise UserError(f"{path}: {name} must be {_rule(rule, choices)}, not {value!r}") from None
+    for section in ("make_data", "split", "train"):
+        for name in values[section]:
+            value = getattr(getattr(params, section), name)
+            if isinstance(value, float) and not math.isfinite(value):
+                raise UserError(f"{path}: {section}.{name} must be a finite number, not {value}")
+    if params.split.train + params.split.validation >= 1:
+        raise UserError(
+            f"{path}: split.train + split.validation must be below 1, for the rest is the test part, "
+            f"not {params.split.train} + {params.split.validation}; lower one of them"
+        )
+    _check_together(params, path)
+    return params
+
+
+def _check_together(params: Params, path) -> None:
+    """Rules over several parameters."""
+    split, train = params.split, params.train
+    named = {"split.stratify": split.stratify, "split.group": split.group, "split.time": split.time}
+    chosen = [name for name, value in named.items() if value not in (False, None)]
+    if len(chosen) > 1:
+        rest = "false" if chosen[0] == "split.stratify" else "null"
+        raise UserError(
+            f"{path}: {chosen[0]} ({named[chosen[0]]}) and {chosen[1]} ({named[chosen[1]]}) cannot both be kept: "
+            f"each says which rows go together; set {chosen[0]} to {rest} or {chosen[1]} to null"
+        )
+    if train.patience and not (split.validation or train.held_out):
+        raise UserError(
+            f"{path}: train.patience is {train.patience} and there is nothing to watch; "
+            f"set split.validation or train.held_out above 0, or train.patience to 0"
+        )
+    if train.learning_rate * train.weight_decay >= 1:
+        raise UserError(
+            f"{path}: train.learning_rate times train.weight_decay must be below 1, for each step shrinks the weights "
+            f"by it, not {train.learning_rate} times {train.weight_decay}; lower one of them"
+        )
+    if train.device == "cuda" and train.engine == "compiled":
+        raise UserError(
+            f"{path}: train.device is cuda and train.engine is compiled, which runs on a CPU alone; "
+            "set train.engine to torch, or train.device to cpu"
+        )
+    for name in (params.make_data.target, split.group, split.time):
+        if name in params.make_data.drop:
+            raise UserError(f"{path}: make_data.drop names {name!r}, which another parameter uses; keep it")
+    if params.make_data.target in (split.group, split.time):
+        raise UserError(f"{path}: split cannot go by the target {params.make_data.target!r}; name another column")
+
+
+def _whole(value):
+    """Floats without a fraction as integers (`samples: 1e6`): to DVC 1e6, 1000000.0 and 1000000 are equal too."""
+    if isinstance(value, dict):
+        return {key: _whole(item) for key, item in value.items()}
+    return int(value) if isinstance(value, float) and value.is_integer() else value
+
+
+def _check_names(values, section: type[Section], prefix: str, path) -> None:
+    """Every name there is, and no other: a misspelt parameter would otherwise silently keep its old value."""
+    if not isinstance(values, dict):
+        thing = prefix.rstrip(".") or "the file"
+        raise UserError(f"{path}: {thing} must hold `name: value` lines, not {values!r}")
+    fields = {field.name: field.type for field in msgspec.structs.fields(section)}
+    missing = [name for name in fields if name not in values]
+    for name in values:
+        if name not in fields:
+            hint = nearest(name, fields, prefix)
+            raise UserError(f"{path}: {prefix}{name} (given {values[name]!r}) is not a parameter{hint}")
+    if missing:
+        raise UserError(f"{path}: {prefix}{missing[0]} is missing; add the line `{missing[0]}: ...`{_under(prefix)}")
+    for name, kind in fields.items():
+        if isinstance(kind, type) and issubclass(kind, Section):
+            _check_names(values[name], kind, f"{prefix}{name}.", path)
+
+
+def nearest(name: object, known: Iterable[str], prefix: str = "") -> str:
+    """The end of a message about a wrong name: the nearest right one, or those there are."""
+    known = list(known)
+    near = difflib.get_close_matches(str(name), known, n=1, cutoff=0.5)
+    if near:
+        return f"; did you mean {prefix}{near[0]}?"
+    return f"; there are {', '.join(known[:20])}{', ...' if len(known) > 20 else ''}"
+
+
+def _under(prefix: str) -> str:
+    return f" under `{prefix.rstrip('.')}:`" if prefix else ""
+
+
+def _rule(message: str, choices: tuple = ()) -> str:
+    """msgspec's rule in a user's words: "Expected `int` >= 1" is "an integer >= 1"."""
+    if choices:
+        return " or ".join(choices)
+    words = {"int": "an integer", "float": "a number", "str": "text", "bool": "true or false", "array": "a list"}
+    rule = message.removeprefix("Expected ").split(", got ")[0]
+    rule = rule.replace(" | null`", "` or null")
+    rule = re.sub(r"`(\w+)`", lambda match: words.get(match[1], match[1]), rule)
+    return rule.replace("of length >= 1", "that is not empty")
