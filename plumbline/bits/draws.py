@@ -1,0 +1,28 @@
+"""The stream's loops, compiled: normal numbers and shuffles of tables that are not small (plumbline.bits.stream)."""
+
+import numpy as np
+
+from plumbline.bits.compiling import compiled, log, sincos
+
+
+@compiled
+def box_muller(uniform, out):
+    """As plumbline.bits.stream._box_muller, and to the same bits."""
+    for block in range(0, uniform.size, 16):
+        for i in range(block, block + 8):
+            radius = np.float32(np.sqrt(-2.0 * log(1.0 - np.float64(uniform[i]))))
+            angle = np.float32(2.0 * np.pi) * uniform[i + 8]
+            sine, cosine = sincos(np.float64(angle))
+            out[i] = radius * np.float32(cosine)
+            out[i + 8] = radius * np.float32(sine)
+
+
+@compiled
+def swap_down(words, order):
+    """Fisher and Yates's shuffle in place, by random words of at least 32 bits, as torch.randperm draws.
+
+    A place a word: with fewer words than places the rest of `order` waits for a call of its own.
+    """
+    for i in range(words.size):
+        j = i + np.int64(words[i] % np.uint64(order.size - i))
+        order[i], order[j] = order[j], order[i]

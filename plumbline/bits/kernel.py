@@ -1,0 +1,193 @@
+"""The training kernel: Adam on the gradients of Linear-ReLU-Linear, compiled, with the same bits everywhere.
+
+A batch is cut into shards by its number of rows alone; each shard's gradient is summed row after row
+(plumbline.bits.layers), and shards are added up one after the other. Threads share out shards, or whole networks; no
+bit of the result knows how many there are. Networks that train side by side are independent of each other.
+"""
+
+import numpy as np
+
+from plumbline.bits.compiling import compiled, exp, prange
+from plumbline.bits.layers import CORRECT, LOSS, ZERO, backward, forward, loss, pack, unpack
+
+SHARD_ROWS = 256  # rows from which on cutting a batch pays for handing it to a second thread
+MAX_SHARDS = 64
+SCRATCH = 4096  # floats of hidden activations kept at a time (16 KiB: they stay in the first-level cache)
+BETA1, BETA2, EPSILON = 0.9, 0.999, 1e-8  # torch.optim.Adam's defaults
+
+
+# ---- one shard, one step, one epoch
+
+
+@compiled
+def _shard(x, y, rows, batch_rows, weights, h, k, gradient, sums):
+    """Gradient of the mean loss over a batch, the part of it that comes from this shard's rows, tile after tile."""
+    tile, d = max(4, SCRATCH // h // 4 * 4), x.shape[1]
+    inputs = np.empty((tile, d), np.float32)
+    targets = np.empty(tile, np.int32)
+    hidden = np.empty((tile, h), np.float32)
+    back = np.empty((tile, h), np.float32)
+    logits = np.empty((tile, k), np.float32)
+    gradient[:] = ZERO
+    for start in range(0, rows.size, tile):
+        n = min(tile, rows.size - start)
+        for i in range(n):  # a short loop, so that the memory of many rows is awaited at once
+            row = rows[start + i]
+            targets[i], inputs[i, 0], inputs[i, d - 1] = y[row], x[row, 0], x[row, d - 1]
+        for i in range(n):
+            for f in range(d):
+                inputs[i, f] = x[rows[start + i], f]
+        forward(inputs[:n], weights, h, k, hidden[:n], logits[:n])
+        loss(logits[:n], targets[:n], batch_rows, sums)
+        backward(inputs[:n], weights, h, k, hidden[:n], logits[:n], back[:n], gradient)
+
+
+@compiled
+def _adam(weights, gradients, first, second, powers, learning_rate, weight_decay):
+    """One step of torch.optim.AdamW on the sum of the shards' gradients; the powers of beta are running products.
+
+    A weight decay of 0 multiplies by exactly 1: that is torch.optim.Adam, to the bit.
+    """
+    powers[0] *= BETA1
+    powers[1] *= BETA2
+    step = np.float32(learning_rate / (1.0 - powers[0]))
+    scale = np.float32(np.sqrt(1.0 - powers[1]))
+    keep = np.float32(1.0 - learning_rate * weight_decay)
+    for s in range(1, gradients.shape[0]):
+        for i in range(weights.size):
+            gradients[0, i] += gradients[s, i]
+    for i in range(weights.size):
+        g = gradients[0, i]
+        first[i] += (g - first[i]) * np.float32(1.0 - BETA1)
+        second[i] = second[i] * np.float32(BETA2) + g * g * np.float32(1.0 - BETA2)
+        weights[i] = weights[i] * keep - step * (first[i] / (np.sqrt(second[i]) / scale + np.float32(EPSILON)))
+
+
+@compiled
+def shards_of(rows):
+    """How many shards a batch of so many rows is cut into: part of the definition of the bits."""
+    return min(max(rows // SHARD_ROWS, 1), MAX_SHARDS)
+
+
+def _epoch(x, y, order, batch_size, h, k, weights, first, second, powers, learning_rate, weight_decay, sums):
+    """Train one network for one epoch; adds total loss and right answers over the epoch to `sums` (2,)."""
+    most = shards_of(min(batch_size, order.size))
+    gradients = np.empty((most, weights.size), np.float32)
+    parts = np.empty((most, 2))
+    for start in range(0, order.size, batch_size):
+        batch = order[start : start + batch_size]
+        shards = shards_of(batch.size)
+        for s in prange(shards):
+            parts[s] = 0.0
+            rows = batch[batch.size * s // shards : batch.size * (s + 1) // shards]
+            _shard(x, y, rows, batch.size, weights, h, k, gradients[s], parts[s])
+        _adam(weights, gradients[:shards], first, second, powers, learning_rate, weight_decay)
+        for s in range(shards):
+            sums[LOSS] += parts[s, LOSS]
+            sums[CORRECT] += parts[s, CORRECT]
+
+
+_epoch_serial = compiled(_epoch)
+_epoch_by_shard = compiled(_epoch, parallel=True)
+
+
+def _epoch_by_network(
+    x, y, orders, batch_size, h, k, weights, first, second, powers, learning_rate, weight_decay, sums
+):
+    for r in prange(len(weights)):
+        state = weights[r], first[r], second[r], powers[r]
+        _epoch_serial(x, y, orders[r], batch_size, h, k, *state, learning_rate, weight_decay, sums[r])
+
+
+_epoch_by_network = compiled(_epoch_by_network, parallel=True)
+
+
+class Trainer:
+    """R networks and their Adam moments, trained in place, each in its own order of the same rows.
+
+    weights: by name, (R, ...) each. `learning_rate` may change between calls; `state` is all that goes on.
+    """
+
+    def __init__(self, weights, batch_size, learning_rate, weight_decay=0.0):
+        _, h, d = weights["net.0.weight"].shape
+        self.sizes = d, h, weights["net.2.weight"].shape[1]
+        self.batch_size, self.learning_rate, self.weight_decay = batch_size, learning_rate, weight_decay
+        self.packed = pack(weights)
+        moments = np.zeros_like(self.packed), np.zeros_like(self.packed)
+        self.state = self.packed, *moments, np.ones((len(self.packed), 2))  # and the powers of beta1 and beta2
+
+    def train(self, x: np.ndarray, y: np.ndarray, orders: np.ndarray, sums: np.ndarray) -> None:
+        """Go through some batches of every network: its order of rows (R, n), whole batches but for an epoch's last.
+
+        x: float32 (rows, d), C-contiguous; y: int32 (rows,), classes from 0; orders: int32 or int64.
+        Losses and right answers, each row as it was when its batch came, are added to `sums`, float64 (R, 2).
+        """
+        _, h, k = self.sizes
+        batch_size = min(self.batch_size, orders.shape[1])
+        if len(orders) > 1:
+            epoch, state = _epoch_by_network, self.state
+        else:
+            epoch = _epoch_by_shard if shards_of(batch_size) > 1 else _epoch_serial
+            orders, state, sums = orders[0], [array[0] for array in self.state], sums[0]
+        epoch(x, y, orders, batch_size, h, k, *state, self.learning_rate, self.weight_decay, sums)
+
+    def select(self, networks: np.ndarray) -> None:
+        """Go on with some of the networks only: their indices, or a mask."""
+        self.state = tuple(array[networks] for array in self.state)
+        self.packed = self.state[0]
+
+    @property
+    def weights(self) -> dict[str, np.ndarray]:
+        """The weights of all networks as arrays (R, ...), by their names in the state_dict."""
+        return unpack(self.packed, *self.sizes)
+
+
+# ---- scoring (plumbline.bits.scoring is what others call)
+
+
+def _probabilities(x, weights, h, k, out):
+    for r in prange(len(weights)):
+        tile = max(4, SCRATCH // h // 4 * 4)
+        hidden = np.empty((tile, h), np.float32)
+        logits = np.empty((tile, k), np.float32)
+        for start in range(0, len(x), tile):
+            rows = x[start : start + tile]
+            n = len(rows)
+            forward(rows, weights[r], h, k, hidden[:n], logits[:n])
+            for i in range(n):
+                _probability(logits[i], out[r, start + i])
+
+
+probabilities = compiled(_probabilities, parallel=True)
+
+
+@compiled
+def _probability(logits, out):
+    """Sigmoid of the one logit, or softmax of several, in float64 and then rounded."""
+    if logits.size == 1:
+        z = np.float64(logits[0])
+        small = exp(-abs(z))
+        out[0] = np.float32((1.0 if z >= 0.0 else small) / (1.0 + small))
+        return
+    top = np.float64(np.max(logits))
+    total = 0.0
+    for c in range(logits.size):
+        total += exp(np.float64(logits[c]) - top)
+    for c in range(logits.size):
+        out[c] = np.float32(exp(np.float64(logits[c]) - top) / total)
+
+
+def _loss_sums(x, y, rows, weights, h, k, sums):
+    for r in prange(len(weights)):
+        own = rows[r] if len(rows) > 1 else rows[0]
+        tile = max(4, SCRATCH // h // 4 * 4)
+        hidden = np.empty((tile, h), np.float32)
+        logits = np.empty((tile, k), np.float32)
+        for start in range(0, own.size, tile):
+            some = own[start : start + tile]
+            n = len(some)
+            forward(x[some], weights[r], h, k, hidden[:n], logits[:n])
+            loss(logits[:n], y[some], own.size, sums[r])
+
+
+loss_sums = compiled(_loss_sums, parallel=True)

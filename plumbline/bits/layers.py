@@ -1,0 +1,201 @@
+"""Linear-ReLU-Linear for a tile of rows, compiled: forward, loss and gradient, in the order of sums that fixes the bits.
+
+What fixes them, whatever the CPU and the number of threads:
+
+- Only +, -, *, / and sqrt on float32 (losses and powers of beta: float64), each rounded once, none fused or reordered;
+  exp and log are our own.
+- Every sum runs in a written order: across a batch row after row; across features and hidden units in index order.
+  Loops are vectorized across hidden units, where each lane is its own sum. Four rows and terms a pass is only how the
+  same sums are spelled for the CPU.
+
+Weights of a network lie in one vector: W1 transposed (d, h), b1 (h), W2 (k, h), b2 (k). k = 1 is a binary target with
+sigmoid and cross-entropy, k > 2 several classes with softmax. `pack` and `unpack` translate to a PyTorch state_dict.
+"""
+
+import numpy as np
+
+from plumbline.bits.compiling import compiled, compiled_apart, exp, log
+
+LOSS, CORRECT = 0, 1  # columns of sums
+ZERO = np.float32(0.0)
+
+
+# ---- weights in and out
+
+
+def pack(state: dict[str, np.ndarray]) -> np.ndarray:
+    """Weights of R networks as `net.0.weight` (R, h, d) and so on, to the kernel's vectors: float32 (R, p)."""
+    w1, b1 = state["net.0.weight"], state["net.0.bias"]
+    w2, b2 = state["net.2.weight"], state["net.2.bias"]
+    return np.concatenate([w.reshape(len(w), -1) for w in (w1.transpose(0, 2, 1), b1, w2, b2)], axis=1)
+
+
+def unpack(weights: np.ndarray, d: int, h: int, k: int) -> dict[str, np.ndarray]:
+    """The kernel's vectors (R, p), back to arrays that a PyTorch module takes as its state_dict."""
+    w1, b1, w2, b2 = np.split(weights, [d * h, d * h + h, d * h + h + k * h], axis=1)
+    arrays = {"net.0.weight": w1.reshape(-1, d, h).transpose(0, 2, 1), "net.0.bias": b1}
+    arrays |= {"net.2.weight": w2.reshape(-1, k, h), "net.2.bias": b2}
+    return {name: array.copy() for name, array in arrays.items()}  # never views: training goes on in place
+
+
+@compiled
+def views(weights, d, h, k):
+    w1 = weights[: d * h].reshape(d, h)
+    b1 = weights[d * h : d * h + h]
+    w2 = weights[d * h + h : d * h + h + k * h].reshape(k, h)
+    return w1, b1, w2, weights[d * h + h + k * h :]
+
+
+# ---- products of matrices
+
+
+@compiled
+def _add_product(a, b, total):
+    """total += a b, for (n, m), (m, h) and (n, h): each element adds its m terms one by one in the order of m.
+
+    Four rows and four terms a pass: each number read serves four times. `a` comes strided (as `x[:, :]`, `x.T[:, :]`),
+    so that one compiled function, and one entry in its cache, takes both x and its transpose.
+    """
+    n, m = a.shape
+    for f in range(0, m - 3, 4):
+        b0, b1, b2, b3 = b[f], b[f + 1], b[f + 2], b[f + 3]
+        for i in range(0, n - 3, 4):
+            rows = total[i], total[i + 1], total[i + 2], total[i + 3]
+            _add_four_by_four(a[i : i + 4, f : f + 4], b0, b1, b2, b3, *rows)
+        for i in range(n - n % 4, n):
+            a0, a1, a2, a3 = a[i, f], a[i, f + 1], a[i, f + 2], a[i, f + 3]
+            row = total[i]
+            for j in range(row.size):
+                row[j] = (((row[j] + a0 * b0[j]) + a1 * b1[j]) + a2 * b2[j]) + a3 * b3[j]
+    for f in range(m - m % 4, m):
+        for i in range(n):
+            for j in range(total.shape[1]):
+                total[i, j] += a[i, f] * b[f, j]
+
+
+@compiled_apart
+def _add_four_by_four(a, b0, b1, b2, b3, t0, t1, t2, t3):
+    a00, a01, a02, a03 = a[0, 0], a[0, 1], a[0, 2], a[0, 3]
+    a10, a11, a12, a13 = a[1, 0], a[1, 1], a[1, 2], a[1, 3]
+    a20, a21, a22, a23 = a[2, 0], a[2, 1], a[2, 2], a[2, 3]
+    a30, a31, a32, a33 = a[3, 0], a[3, 1], a[3, 2], a[3, 3]
+    for j in range(t0.size):
+        u0, u1, u2, u3 = b0[j], b1[j], b2[j], b3[j]
+        t0[j] = (((t0[j] + a00 * u0) + a01 * u1) + a02 * u2) + a03 * u3
+        t1[j] = (((t1[j] + a10 * u0) + a11 * u1) + a12 * u2) + a13 * u3
+        t2[j] = (((t2[j] + a20 * u0) + a21 * u1) + a22 * u2) + a23 * u3
+        t3[j] = (((t3[j] + a30 * u0) + a31 * u1) + a32 * u2) + a33 * u3
+
+
+# ---- one tile of rows
+
+
+@compiled
+def forward(x, weights, h, k, hidden, logits):
+    """hidden = relu(x W1 + b1), logits = hidden W2' + b2 for the rows of x."""
+    n, d = x.shape
+    w1, b1, w2, b2 = views(weights, d, h, k)
+    for i in range(n):
+        hidden[i, :] = b1
+    _add_product(x[:, :], w1, hidden)
+    for i in range(n):
+        for j in range(h):
+            if hidden[i, j] < ZERO:  # a nan is not below zero, so it goes on to the loss and is found there
+                hidden[i, j] = ZERO
+    for c in range(k):
+        for i in range(0, n - 3, 4):
+            z0 = z1 = z2 = z3 = b2[c]
+            for j in range(h):
+                z0 += hidden[i, j] * w2[c, j]
+                z1 += hidden[i + 1, j] * w2[c, j]
+                z2 += hidden[i + 2, j] * w2[c, j]
+                z3 += hidden[i + 3, j] * w2[c, j]
+            logits[i, c], logits[i + 1, c], logits[i + 2, c], logits[i + 3, c] = z0, z1, z2, z3
+        for i in range(n - n % 4, n):
+            z0 = b2[c]
+            for j in range(h):
+                z0 += hidden[i, j] * w2[c, j]
+            logits[i, c] = z0
+
+
+@compiled
+def _binary_loss(logits, targets, batch_rows, sums):
+    """`loss` for one logit a row: rows side by side in the CPU's lanes, then their losses added row after row."""
+    n = targets.size
+    losses = np.empty(n)
+    right = 0
+    for i in range(n):
+        z = np.float64(logits[i, 0])
+        target = np.float64(targets[i])
+        small = exp(-abs(z))
+        right += (z >= 0.0) == (target == 1.0)
+        probability = (1.0 if z >= 0.0 else small) / (1.0 + small)
+        losses[i] = ((z if z > 0.0 else 0.0) - z * target) + log(1.0 + small)
+        logits[i, 0] = np.float32((probability - target) / batch_rows)
+    for i in range(n):
+        sums[LOSS] += losses[i]
+    sums[CORRECT] += right
+
+
+@compiled
+def loss(logits, targets, batch_rows, sums):
+    """Add loss and right answers to `sums`, and turn the logits into the mean loss's gradient by them, in place.
+
+    That gradient is (probability - target) / batch_rows for sigmoid and softmax alike.
+    """
+    k = logits.shape[1]
+    if k == 1:
+        _binary_loss(logits, targets, batch_rows, sums)
+        return
+    for i in range(targets.size):
+        target = targets[i]
+        best = 0
+        for c in range(1, k):
+            if logits[i, c] > logits[i, best]:
+                best = c
+        top = np.float64(logits[i, best])
+        total = 0.0
+        for c in range(k):
+            total += exp(np.float64(logits[i, c]) - top)
+        sums[LOSS] += (top - np.float64(logits[i, target])) + log(total)
+        sums[CORRECT] += best == target
+        for c in range(k):
+            probability = exp(np.float64(logits[i, c]) - top) / total
+            logits[i, c] = np.float32((probability - (1.0 if c == target else 0.0)) / batch_rows)
+
+
+@compiled
+def backward(x, weights, h, k, hidden, error, back, gradient):
+    """Add the tile's gradient to `gradient`; `error` (n, k) is the loss's by the logits, `back` (n, h) is scratch."""
+    n, d = x.shape
+    _, _, w2, _ = views(weights, d, h, k)
+    gw1, gb1, gw2, gb2 = views(gradient, d, h, k)
+    for i in range(n):
+        for c in range(k):
+            gb2[c] += error[i, c]
+    if k == 1:
+        for i in range(n):
+            _back_one(error[i, 0], w2[0], hidden[i], back[i], gw2[0], gb1)
+    else:
+        _add_product(error.T[:, :], hidden, gw2)
+        back[:] = ZERO
+        _add_product(error[:, :], w2, back)
+        for i in range(n):
+            _mask(hidden[i], back[i], gb1)
+    _add_product(x.T[:, :], back, gw1)
+
+
+@compiled_apart
+def _back_one(e, w2, hidden, back, gw2, gb1):
+    for j in range(hidden.size):
+        gw2[j] += e * hidden[j]
+        back[j] = e * w2[j] if hidden[j] > ZERO else ZERO
+        gb1[j] += back[j]
+
+
+@compiled_apart
+def _mask(hidden, back, gb1):
+    for j in range(hidden.size):
+        if not hidden[j] > ZERO:
+            back[j] = ZERO
+        gb1[j] += back[j]

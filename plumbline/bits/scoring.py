@@ -1,0 +1,67 @@
+"""What trained networks say of rows: probabilities, and losses that early stopping may go by.
+
+A small job is scored by NumPy, which starts at once; a larger one by the compiled kernel. Both go through features and
+hidden units in the same order with the same roundings, and so give the same bits; a test holds them to it.
+"""
+
+import sys
+
+import numpy as np
+
+from plumbline.bits.arithmetic import exp
+
+WORTH_COMPILING = 2**26  # products that NumPy makes in the time that importing a compiler takes
+TILE = 2**15  # hidden activations at a time: they stay in the second-level cache
+
+
+def probabilities(x: np.ndarray, weights: dict[str, np.ndarray]) -> np.ndarray:
+    """Probabilities that R networks give to n rows: float32 (R, n, k); k = 1 is the second of two classes.
+
+    x: float32 (n, d); weights: of Linear-ReLU-Linear by their names in the state_dict, (R, ...) each.
+    """
+    r, h, d = weights["net.0.weight"].shape
+    k = weights["net.2.bias"].shape[1]
+    out = np.empty((r, len(x), k), np.float32)
+    if len(x) * r * h * (d + k) <= WORTH_COMPILING and "plumbline.bits.compiling" not in sys.modules:
+        _probabilities(x, weights, out)
+        return out
+    from plumbline.bits import kernel
+
+    kernel.probabilities(np.ascontiguousarray(x), kernel.pack(weights), h, k, out)
+    return out
+
+
+def loss_sums(x: np.ndarray, y: np.ndarray, rows: np.ndarray, weights: dict[str, np.ndarray], sums: np.ndarray) -> None:
+    """Add the losses and right answers of R networks to `sums`, float64 (R, 2).
+
+    rows: numbers of n >= 1 rows of x and y, one line for all networks (1, n) or one each (R, n).
+    """
+    from plumbline.bits import kernel
+
+    h, k = weights["net.0.weight"].shape[1], weights["net.2.bias"].shape[1]
+    kernel.loss_sums(x, y, rows, kernel.pack(weights), h, k, sums)
+
+
+def _probabilities(x: np.ndarray, weights: dict[str, np.ndarray], out: np.ndarray) -> None:
+    w1, b1, w2, b2 = (weights[name] for name in ("net.0.weight", "net.0.bias", "net.2.weight", "net.2.bias"))
+    tile = max(TILE // b1.size, 1)
+    with np.errstate(over="ignore", invalid="ignore"):
+        for start in range(0, len(x), tile):
+            rows = x[start : start + tile]
+            hidden = np.repeat(b1[:, None], len(rows), axis=1)  # (R, n, h)
+            for f in range(x.shape[1]):
+                hidden += rows[:, f, None] * w1[:, None, :, f]
+            hidden[hidden < 0.0] = 0.0
+            logits = np.repeat(b2[:, None], len(rows), axis=1)  # (R, n, k)
+            for j in range(hidden.shape[2]):
+                logits += hidden[:, :, j, None] * w2[:, None, :, j]
+            out[:, start : start + tile] = _of_logits(logits.astype(np.float64))
+
+
+def _of_logits(z: np.ndarray) -> np.ndarray:
+    """Sigmoid of the one logit, or softmax of several: float64 (R, n, k)."""
+    if z.shape[-1] == 1:
+        small = exp(-np.abs(z))
+        return np.where(z >= 0.0, 1.0, small) / (1.0 + small)
+    powers = exp(z - z.max(axis=-1, keepdims=True))
+    return powers / powers.cumsum(axis=-1)[..., -1:]  # added up one after the other, as compiled

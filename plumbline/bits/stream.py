@@ -1,0 +1,171 @@
+"""The one stream of random numbers that the whole pipeline draws from, with torch's numbers and without torch.
+
+torch's CPU generator is MT19937, seeded as NumPy's legacy seeding does; its integers are the same everywhere, while
+what it makes of them (randn above all) depends on the CPU. So the integers are NumPy's, and what is made of them is
+made here. Tests hold every function against torch's own: manual_seed, rand, randn, randperm, DataLoader's shuffles.
+
+Where the stream stands travels with the data, as text in the metadata of a Parquet file.
+"""
+
+import base64
+import contextlib
+import hashlib
+import sys
+from collections.abc import Callable, Iterator
+
+import numpy as np
+
+from plumbline.bits.arithmetic import log, sincos
+
+WORDS_PER_EPOCH = 6  # three int64 of two words: the loader's base seed, the shuffle's seed, the test loader's base seed
+SHUFFLE_WORD = 3  # the low half of the second int64: a generator is seeded with 32 bits only
+PIECE = 2**16  # numbers drawn at a time; a multiple of Box and Muller's 16
+WORTH_COMPILING = 2**20  # normals that NumPy makes as fast as a compiler is imported
+FEW = 2**16  # rows that are shuffled in plain Python in a tenth of a second
+MANY = 2**32 // 20  # from this length on torch.randperm takes 64 bits for each swap
+
+
+# Seeded anew for every shuffle: making a generator takes longer than shuffling a thousand rows with it.
+_seeded_anew = np.random.Generator(np.random.MT19937(0))
+
+
+def seeded(seed: int) -> np.random.Generator:
+    """A generator at the start of the stream of `torch.manual_seed(seed)`, 0 <= seed < 2^32."""
+    bits = np.random.MT19937(0)
+    bits._legacy_seeding(seed)
+    return np.random.Generator(bits)
+
+
+def seed_of_replica(seed: int, replica: int, member: int = 0) -> int:
+    """The seed of a replica, or of one of its members, but the very first: hashed, so that neighbours share none."""
+    text = f"{seed}/{replica}/{member}" if member else f"{seed}/{replica}"
+    return int(hashlib.sha256(text.encode()).hexdigest(), 16) & 0xFFFFFFFF
+
+
+def words(generator: np.random.Generator, count: int) -> np.ndarray:
+    """The stream's next `count` words of 32 bits, uint64 (count,)."""
+    return generator.bit_generator.random_raw(count)
+
+
+def uniform(generator: np.random.Generator, count: int) -> np.ndarray:
+    """`torch.rand(count)`: float32 (count,), the low 24 bits of a word times 2^-24."""
+    out = np.empty(count, np.float32)
+    for piece in _pieces(out):
+        np.multiply(words(generator, len(piece)) & 0xFFFFFF, 2.0**-24, out=piece, casting="same_kind")
+    return out
+
+
+def normal(generator: np.random.Generator, count: int) -> np.ndarray:
+    """`torch.randn(count)` to 1e-6, with the same bits on every machine: float32 (count,), count >= 16."""
+    if count < 16:
+        raise ValueError(f"torch draws fewer than 16 normals another way; count is {count}")
+    out = np.empty(count, np.float32)
+    with _box_muller_for(count) as box_muller:  # the numbers come one after the other, what is made of them does not
+        for piece in _pieces(out[: count - count % 16]):
+            box_muller(uniform(generator, len(piece)), piece)
+    if count % 16:  # torch draws the last 16 values once more when the blocks do not come out even
+        uniform(generator, count % 16)
+        _box_muller(uniform(generator, 16), out[-16:])
+    return out
+
+
+def _box_muller(uniform: np.ndarray, out: np.ndarray) -> None:
+    """Fill `out` with standard normal float32 values as torch.randn does: blocks of 16, eight u1 and eight u2.
+
+    The angle is rounded to float32 as torch rounds it; that is the larger part of the difference to exact arithmetic.
+    """
+    u1, u2 = uniform.reshape(-1, 2, 8).swapaxes(0, 1)
+    radius = np.sqrt(-2.0 * log(1.0 - u1.astype(np.float64))).astype(np.float32)
+    sine, cosine = sincos((np.float32(2.0 * np.pi) * u2).astype(np.float64))
+    blocks = out.reshape(-1, 2, 8)
+    blocks[:, 0] = radius * cosine.astype(np.float32)
+    blocks[:, 1] = radius * sine.astype(np.float32)
+
+
+@contextlib.contextmanager
+def _box_muller_for(count: int) -> Iterator[Callable[[np.ndarray, np.ndarray], None]]:
+    """`_box_muller`; for many numbers compiled, which is four times as fast, and on as many threads as Numba has."""
+    if count <= WORTH_COMPILING:
+        yield _box_muller
+        return
+    from concurrent.futures import ThreadPoolExecutor
+
+    from plumbline.bits import draws
+    from plumbline.bits.compiling import numba
+
+    with ThreadPoolExecutor(numba.config.NUMBA_NUM_THREADS) as pool:
+        calls = []
+        yield lambda *arrays: calls.append(pool.submit(draws.box_muller, *arrays))
+        for call in calls:
+            call.result()  # raises what it raised
+
+
+def _pieces(array: np.ndarray) -> Iterator[np.ndarray]:
+    """Views of so many numbers as stay in the cache."""
+    return (array[start : start + PIECE] for start in range(0, len(array), PIECE))
+
+
+def permutation(generator: np.random.Generator, count: int, out: np.ndarray | None = None) -> np.ndarray:
+    """`torch.randperm(count)`: a shuffle of 0 .. count - 1, int32 while that suffices, else int64; into `out`."""
+    order = np.empty(count, np.int32 if count <= 2**31 else np.int64) if out is None else out
+    swap_down = _swap_down_for(count)
+    for start in range(0, count, PIECE):
+        order[start : start + PIECE] = np.arange(start, min(start + PIECE, count), dtype=order.dtype)
+    for start in range(0, count - 1, PIECE):
+        draws = min(PIECE, count - 1 - start)
+        if count < MANY:
+            drawn = words(generator, draws)
+        else:
+            high, low = words(generator, 2 * draws).reshape(-1, 2).T
+            drawn = (high << np.uint64(32)) | low
+        swap_down(drawn, order[start:])
+    return order
+
+
+def _swap_down(words: np.ndarray, order: np.ndarray) -> None:
+    """plumbline.bits.draws.swap_down in plain Python: for a thousand rows faster than importing a compiler."""
+    rows = order.tolist()
+    for i, word in enumerate(words.tolist()):
+        j = i + word % (len(rows) - i)
+        rows[i], rows[j] = rows[j], rows[i]
+    order[:] = rows
+
+
+def _swap_down_for(count: int) -> Callable[[np.ndarray, np.ndarray], None]:
+    if count <= FEW and "plumbline.bits.compiling" not in sys.modules:
+        return _swap_down
+    from plumbline.bits import draws
+
+    return draws.swap_down
+
+
+def permutations(seeds: np.ndarray, count: int) -> np.ndarray:
+    """For each seed the permutation of a fresh generator: (R, count)."""
+    generator = _seeded_anew
+    orders = np.empty((len(seeds), count), np.int32 if count <= 2**31 else np.int64)
+    for order, seed in zip(orders, seeds):
+        generator.bit_generator._legacy_seeding(int(seed))
+        permutation(generator, count, order)
+    return orders
+
+
+def shuffle_seeds(generator: np.random.Generator, epochs: int) -> np.ndarray:
+    """The seeds of the shuffles of the next `epochs` epochs, as the notebook's two DataLoaders draw them: (epochs,)."""
+    return words(generator, WORDS_PER_EPOCH * epochs).reshape(epochs, WORDS_PER_EPOCH)[:, SHUFFLE_WORD].copy()
+
+
+def to_text(generator: np.random.Generator) -> str:
+    """Where the stream stands, as ASCII text."""
+    state = generator.bit_generator.state["state"]
+    return f"{state['pos']}:{base64.b85encode(state['key'].astype('<u4').tobytes()).decode()}"
+
+
+def from_text(text: str) -> np.random.Generator:
+    """The generator that `to_text` wrote down."""
+    position, _, key = text.partition(":")
+    bits = np.random.MT19937(0)
+    bits.state = {
+        "bit_generator": "MT19937",
+        "state": {"key": np.frombuffer(base64.b85decode(key), "<u4"), "pos": int(position)},
+    }
+    return np.random.Generator(bits)
