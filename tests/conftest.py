@@ -1,14 +1,20 @@
-"""A scratch copy of the project in which tests run the stages as a user would."""
+"""A scratch copy of the project in which tests run the stages: as a user would, or by their `main` in this process."""
 
+import importlib
+import io
 import os
 import shutil
 import subprocess
 import sys
+from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
+from typing import NamedTuple
 
 import pytest
+from plumbline.basics import errors, inputs
 
 ROOT = Path(__file__).parents[1]
+COPIED = ("stages", "plumbline", ".github", ".dvc/plots", ".dvc/config", ".dvcignore", "dvc.yaml", "params.yaml", ".gitignore")
 # A stage's `python` is the one that runs the tests.
 # A make of a test's own says nothing of the make the tests run under.
 ENVIRONMENT = {name: value for name, value in os.environ.items() if not name.startswith(("MAKE", "MFLAGS"))}
@@ -16,57 +22,10 @@ ENVIRONMENT["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PA
 ENVIRONMENT.pop("PYTHONPATH", None)
 
 
-class Project:
-    """A copy of the project's files as they stand, with a git and a DVC of its own."""
+class Files:
+    """A folder with params.yaml and what the stages write."""
 
-    def __init__(self, folder: Path):
-        self.folder = folder
-        for name in (
-            "stages",
-            ".github",
-            ".dvc/plots",
-            ".dvc/config",
-            ".dvcignore",
-            "dvc.yaml",
-            "params.yaml",
-            ".gitignore",
-        ):
-            source, target = ROOT / name, folder / name
-            target.parent.mkdir(parents=True, exist_ok=True)
-            copy = shutil.copytree if source.is_dir() else shutil.copy
-            copy(source, target)
-        self.run("git", "init", "-q", "-b", "main")
-        self.run("git", "config", "user.name", "test")
-        self.run("git", "config", "user.email", "test@example.org")
-        self.commit("start")
-
-    def run(self, *command: str, fails: bool = False, **environment: str) -> subprocess.CompletedProcess:
-        """Run a command in the copy; it must succeed, or fail if that is what is tested."""
-        done = subprocess.run(
-            command, cwd=self.folder, env=ENVIRONMENT | environment, capture_output=True, text=True, timeout=300
-        )
-        assert (done.returncode != 0) == fails, f"{command}: {done.returncode}\n{done.stdout}\n{done.stderr}"
-        return done
-
-    def stage(self, name: str, *arguments: str, fails: bool = False, **environment) -> subprocess.CompletedProcess:
-        """Run one stage or command by hand."""
-        return self.run("python", "-m", f"stages.{name}", *arguments, fails=fails, **environment)
-
-    def copy(self, folder: Path) -> "Project":
-        """Another copy, with all that has run here."""
-        other = object.__new__(Project)
-        other.folder = folder
-        shutil.copytree(self.folder, folder, symlinks=True)
-        return other
-
-    def restore(self) -> None:
-        """Everything as the current commit has it."""
-        self.run("git", "restore", ".")
-        self.run("dvc", "checkout", "-q", "--force")
-
-    def commit(self, message: str) -> None:
-        self.run("git", "add", "-A")
-        self.run("git", "commit", "-qm", message)
+    folder: Path
 
     def set(self, **changes) -> None:
         """Write parameters: section__name=value, or name=value for one that is in no section."""
@@ -87,6 +46,104 @@ class Project:
         return self.path(name).read_text(encoding="utf-8")
 
 
+class Done(NamedTuple):
+    """How a `main` in this process ended: as a subprocess would."""
+
+    returncode: int
+    stdout: str
+    stderr: str
+
+
+class Workspace(Files):
+    """A folder in which stages and commands run by their `main`, in this process: no git, no DVC, no start-up."""
+
+    def __init__(self, folder: Path):
+        self.folder = folder
+        shutil.copytree(ROOT / "stages", folder / "stages", ignore=shutil.ignore_patterns("__pycache__"))
+        shutil.copy(ROOT / "params.yaml", folder)
+
+    def run(self, module: str, *arguments: str, fails: bool = False) -> Done:
+        """Run a stage ("make_data") or a command ("commands.predict") with its arguments; the folder is the current one."""
+        inputs.forget()
+        home = "plumbline" if module.startswith("commands.") else "stages"
+        main = importlib.import_module(f"{home}.{module}").main
+        out, err, code = io.StringIO(), io.StringIO(), 0
+        before, sys.argv = sys.argv, [module, *arguments]
+        try:
+            with redirect_stdout(out), redirect_stderr(err):
+                try:
+                    errors.run(main)
+                except SystemExit as end:
+                    code = 1 if isinstance(end.code, str) else end.code or 0
+                    print(end.code, file=sys.stderr) if isinstance(end.code, str) else None
+        finally:
+            sys.argv = before
+        assert (code != 0) == fails, f"{module}: {code}\n{out.getvalue()}\n{err.getvalue()}"
+        return Done(code, out.getvalue(), err.getvalue())
+
+    def repro(self) -> list[Done]:
+        """All four stages, one after the other."""
+        return [self.run(stage) for stage in ("make_data", "split", "train", "evaluate")]
+
+
+class Project(Files):
+    """A copy of the project's files as they stand, with a git and a DVC of its own."""
+
+    def __init__(self, folder: Path):
+        self.folder = folder
+        for name in COPIED:
+            source, target = ROOT / name, folder / name
+            target.parent.mkdir(parents=True, exist_ok=True)
+            if source.is_dir():
+                shutil.copytree(source, target, ignore=shutil.ignore_patterns("__pycache__"))
+            else:
+                shutil.copy(source, target)
+        self.run("git", "init", "-q", "-b", "main")
+        self.run("git", "config", "user.name", "test")
+        self.run("git", "config", "user.email", "test@example.org")
+        self.commit("start")
+
+    def run(self, *command: str, fails: bool = False, **environment: str) -> subprocess.CompletedProcess:
+        """Run a command in the copy; it must succeed, or fail if that is what is tested."""
+        done = subprocess.run(
+            command, cwd=self.folder, env=ENVIRONMENT | environment, capture_output=True, text=True, timeout=300
+        )
+        assert (done.returncode != 0) == fails, f"{command}: {done.returncode}\n{done.stdout}\n{done.stderr}"
+        return done
+
+    def stage(self, name: str, *arguments: str, fails: bool = False, **environment) -> subprocess.CompletedProcess:
+        """Run one stage by hand."""
+        return self.run("python", "-m", f"stages.{name}", *arguments, fails=fails, **environment)
+
+    def plumbline(self, *arguments: str, fails: bool = False, **environment) -> subprocess.CompletedProcess:
+        """Run a command of the command line."""
+        return self.run("python", "-m", "plumbline", *arguments, fails=fails, **environment)
+
+    def copy(self, folder: Path) -> "Project":
+        """Another copy, with all that has run here."""
+        other = object.__new__(Project)
+        other.folder = folder
+        shutil.copytree(self.folder, folder, symlinks=True)
+        return other
+
+    def restore(self) -> None:
+        """Everything as the current commit has it."""
+        self.run("git", "restore", ".")
+        self.run("dvc", "checkout", "-q", "--force")
+
+    def commit(self, message: str) -> None:
+        self.run("git", "add", "-A")
+        self.run("git", "commit", "-qm", message)
+
+
+@pytest.fixture
+def workspace(tmp_path, monkeypatch) -> Workspace:
+    """A folder with the stages and the parameters, which is the current one."""
+    workspace = Workspace(tmp_path / "workspace")
+    monkeypatch.chdir(workspace.folder)
+    return workspace
+
+
 @pytest.fixture
 def project(tmp_path) -> Project:
     """A copy in which nothing has run yet."""
@@ -99,15 +156,6 @@ def default(tmp_path_factory) -> Project:
     project = Project(tmp_path_factory.mktemp("default") / "project")
     project.repro = project.run("dvc", "repro").stdout
     project.commit("reproduced")
-    return project
-
-
-@pytest.fixture(scope="session")
-def three_classes(tmp_path_factory) -> Project:
-    """A copy after `dvc repro` with three classes and a validation part; tests only read it."""
-    project = Project(tmp_path_factory.mktemp("three") / "project")
-    project.set(make_data__classes=3, split__train=0.7, split__validation=0.1, train__replicas=4)
-    project.run("dvc", "repro")
     return project
 
 
@@ -130,7 +178,7 @@ def exercise(tmp_path_factory, default) -> Project:
     return project
 
 
-def assert_one_line(done: subprocess.CompletedProcess, *parts: str) -> None:
+def assert_one_line(done, *parts: str) -> None:
     """A user's error: one line on stderr that has all these parts, and no traceback."""
     lines = [line for line in done.stderr.splitlines() if not line.startswith("compiling ")]
     assert len(lines) == 1, done.stderr

@@ -93,10 +93,9 @@ def scratch(beside: str | Path) -> Iterator[Path]:
 
 def sweep(folder: Path) -> None:
     """Remove what processes that live no more have left in a folder under temporary names."""
-    for name in os.listdir(folder):
-        owner = TEMPORARY.fullmatch(name)
+    for path in folder.iterdir():
+        owner = TEMPORARY.fullmatch(path.name)
         if owner and not _lives(int(owner[1])):
-            path = folder / name
             shutil.rmtree(path, ignore_errors=True) if path.is_dir() else path.unlink(missing_ok=True)
 
 

@@ -1,4 +1,4 @@
-"""Linear-ReLU-Linear for a tile of rows, compiled: forward, loss and gradient, in the order of sums that fixes the bits.
+"""Linear-ReLU-Linear for a tile of rows, compiled: forward, loss and gradient, with sums in an order that fixes bits.
 
 What fixes them, whatever the CPU and the number of threads:
 

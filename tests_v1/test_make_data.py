@@ -1,0 +1,251 @@
+import datetime
+import decimal
+import json
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+import torch
+from conftest import ROOT, assert_one_line
+
+from stages import synthetic, table
+from stages.params import MakeData
+from stages.stream import seeded
+
+FIGURES = json.loads((ROOT / "tests" / "notebook_figures.json").read_text())
+
+
+def settings(**changes):
+    values = {
+        "source": "",
+        "target": "y",
+        "drop": [],
+        "samples": 1000,
+        "features": 10,
+        "noise": 0.25,
+        "classes": 2,
+    } | changes
+    return MakeData(**values)
+
+
+def notebook_table(seed, n=1000, d=10):
+    """The notebook's features, log-odds and target with torch itself."""
+    generator = torch.Generator().manual_seed(seed)
+    x = torch.randn(n, d, generator=generator)
+    signal = 1.4 * x[:, 0] - 1.0 * x[:, 1] + 0.8 * x[:, 2] * x[:, 3] - 0.5 * x[:, 4] ** 2
+    log_odds = signal + 0.25 * torch.randn(n, generator=generator)
+    return x.numpy(), log_odds.numpy(), (torch.sigmoid(log_odds) > 0.5).numpy()
+
+
+@pytest.mark.parametrize("seed", [42, 0, 2**32 - 1])
+def test_the_synthetic_table_is_the_notebooks(seed):
+    made = next(synthetic.make(settings(), seeded(seed))).to_pandas()
+    x, _, y = notebook_table(seed)
+    np.testing.assert_allclose(made.drop(columns="y").to_numpy(), x, rtol=0, atol=1e-6)
+    assert made["y"].astype(bool).tolist() == y.tolist()
+
+
+def test_classes_are_equal_slices_of_the_probability():
+    made = next(synthetic.make(settings(classes=5, target="slice"), seeded(42))).to_pandas()
+    _, log_odds, _ = notebook_table(42)
+    expected = np.floor(5 / (1 + np.exp(-log_odds.astype(float)))).astype(int)
+    assert (made["slice"] == expected).all()
+    assert set(made["slice"]) == set(range(5))
+
+
+def test_the_dataset_is_written_with_the_columns_as_they_came(default):
+    dataset = pd.read_parquet(default.path("data/dataset.parquet"))
+    assert list(dataset.columns) == [f"x{i}" for i in range(10)] + ["y"]
+    assert len(dataset) == FIGURES["rows"]
+    assert np.float32(dataset["y"].mean()) == FIGURES["positive_rate"]
+
+
+def test_a_users_csv_and_parquet_run_through_all_stages(project):
+    rng = np.random.default_rng(0)
+    frame = pd.DataFrame({"a": rng.normal(size=300), "b b": rng.integers(0, 9, 300), "c": rng.random(300) < 0.5})
+    frame["kind"] = np.where(frame["a"] + frame["c"] > 0.4, "yes", "no")
+    for source in ("my.csv", "my.csv.gz", "my.parquet"):
+        frame.to_parquet(project.path(source)) if "parquet" in source else frame.to_csv(
+            project.path(source), index=False
+        )
+        project.set(make_data__source=source, make_data__target="kind", train__replicas=2)
+        project.run("dvc", "repro", "-q")
+        assert json.loads(project.read("metrics/evaluate.json"))["accuracy"] > 0.9
+        predictions = pd.read_parquet(project.path("metrics/predictions.parquet"))
+        assert set(predictions["target"]) == {"yes", "no"}
+
+
+def test_a_users_generator_draws_from_the_stream(project):
+    project.path("mine.py").write_text(
+        "import pandas as pd\n"
+        "def make(params, generator):\n"
+        "    x = generator.normal(size=params.samples)\n"
+        "    return pd.DataFrame({'x': x, params.target: x > 0.3})\n"
+    )
+    project.set(make_data__source="mine.py")
+    project.stage("make_data")
+    first = project.path("data/dataset.parquet").read_bytes()
+    project.stage("make_data")
+    assert project.path("data/dataset.parquet").read_bytes() == first
+    project.set(seed=43)
+    project.stage("make_data")
+    assert project.path("data/dataset.parquet").read_bytes() != first
+
+
+TWINS = "import pyarrow as pa\ndef make(params, generator):\n    return pa.table([[1], [2]], names=['y', 'y'])\n"
+GOOD = "a,b,y\n1,2,0\n3,4,1\n5,6,1\n"
+
+
+@pytest.mark.parametrize(
+    "name, text, words",
+    [
+        ("t.csv", "", ["t.csv", "empty"]),
+        ("t.csv", "a,b,y\n", ["t.csv has no rows"]),
+        ("t.csv", "a,b,y\n1,2,0\n", ["t.csv", "'y' has 1 different values in 1 rows"]),
+        ("t.csv", "a,b,y\n1,2\n", ["t.csv line 2: 2 cells"]),
+        ("t.csv", "a,b,z\n1,2,0\n3,4,1\n", ["no column 'y'", "there are a, b, z"]),
+        ("t.csv", "a,b,yy\n1,2,0\n3,4,1\n", ["no column 'y'", "did you mean yy?"]),
+        ("t.csv", "a|b|y\n1|2|0\n3|4|1\n", ["no column 'y'", "a|b|y"]),
+        ("t.csv", "a,a,y\n1,2,0\n3,4,1\n", ["2 columns named 'a'"]),
+        ("t.csv", "a,y,y\n1,2,0\n3,4,1\n", ["2 columns named 'y'"]),
+        ("t.csv", "y\n0\n1\n", ["no column beside the target"]),
+        ("t.csv", "_row,y\n1,0\n2,1\n", ["'_row'", "reserved"]),
+        ("t.csv", "a,y\n1,0\n2,0\n", ["'y' has 1 different values in 2 rows", "2 to 100"]),
+        ("t.csv", "a,y\n1,\n2,NA\n", ["'y' is missing in every row"]),
+        ("t.csv", "a,y\n1,0\n2,0\n3,b\n", ["class 'b' of the target 'y' has 1 row", "join it to another"]),
+        ("t.csv", "a,y\n1,k\n2,l\n3,m\n", ["3 different values in 3 rows", "not classes"]),
+        ("t.parquet", GOOD, ["t.parquet", "cannot be read as its name says"]),
+        ("t.py", "x = 1\n", ["t.py must define make(params, generator)"]),
+        ("t.py", "def make(params, generator):\n    return 1 / 0\n", ["t.py line 2", "ZeroDivisionError"]),
+        ("t.py", "def make(:\n", ["t.py line 1", "SyntaxError"]),
+        ("t.py", "def make(params, generator):\n    return [1]\n", ["pyarrow table or a DataFrame, not list"]),
+        ("t.py", TWINS, ["t.py has 2 columns named 'y'"]),
+        ("none.csv", None, ["none.csv is not there", "dvc add"]),
+        ("none.py", None, ["none.py is not there"]),
+        ("data", None, ["data is a folder that holds what the stages write"]),
+        (".", None, ["put the table elsewhere"]),
+        ("notes.txt", "hello", ["notes.txt", ".csv"]),
+    ],
+)
+def test_a_table_that_cannot_be_used_is_refused_in_one_line(project, name, text, words):
+    project.path("data").mkdir()
+    project.path("data/dataset.parquet").write_text("old")
+    if text is not None:
+        project.path(name).write_text(text)
+    project.set(make_data__source=name)
+    assert_one_line(project.stage("make_data", fails=True), *words)
+    assert project.read("data/dataset.parquet") == "old"
+
+
+def test_targets_of_many_values_are_no_classes(project):
+    project.path("t.csv").write_text("a,y\n" + "".join(f"{i},{i / 7}\n" for i in range(200)))
+    project.set(make_data__source="t.csv")
+    assert_one_line(project.stage("make_data", fails=True), "200 different values in 200 rows", "a measure")
+
+
+@pytest.mark.parametrize("labels, word", [(np.inf, "infinite"), ([[1]], "list<")])
+def test_a_target_that_is_no_label_is_refused(project, labels, word):
+    pd.DataFrame({"a": range(20), "y": [labels, 0.0] * 10 if word == "infinite" else labels * 20}).to_parquet(
+        project.path("t.parquet")
+    )
+    project.set(make_data__source="t.parquet")
+    assert_one_line(project.stage("make_data", fails=True), "'y'", word)
+
+
+def dataset_of(project, frame, **changes):
+    """What make_data makes of a user's table, and what it says."""
+    frame.to_parquet(project.path("t.parquet"))
+    project.set(make_data__source="t.parquet", make_data__target="y", **changes)
+    done = project.stage("make_data")
+    dataset, facts = table.read(project.path("data/dataset.parquet"))
+    return dataset.to_pandas(), facts, done
+
+
+@pytest.mark.parametrize(
+    "labels, classes",
+    [
+        (["yes", "no"], ["no", "yes"]),
+        ([True, False], [False, True]),
+        ([7, -3], [-3, 7]),
+        ([2.5, 1.0], [1.0, 2.5]),
+        ([decimal.Decimal("1.50"), decimal.Decimal("2.00")], ["1.50", "2.00"]),
+        ([datetime.date(2020, 1, 2), datetime.date(2019, 1, 2)], ["2019-01-02", "2020-01-02"]),
+        ([f"k{i:03}" for i in range(100)], [f"k{i:03}" for i in range(100)]),
+    ],
+)
+def test_labels_of_any_kind_come_back_as_they_were(project, labels, classes):
+    frame = pd.DataFrame({"x": range(3 * len(labels)), "y": labels * 3})
+    dataset, facts, _ = dataset_of(project, frame)
+    assert facts.classes == classes
+    assert [type(label) for label in facts.classes] == [type(label) for label in classes]
+    assert dataset["y"].astype(str).tolist() == [str(label) for label in labels] * 3
+
+
+def test_zero_is_one_label_whatever_its_sign(project):
+    _, facts, _ = dataset_of(project, pd.DataFrame({"x": range(9), "y": [-0.0, 0.0, 1.0] * 3}))
+    assert (facts.classes, facts.class_counts) == ([0.0, 1.0], [6, 3])
+    project.stage("split")
+
+
+def test_a_categorical_target_gaps_in_it_and_columns_to_drop(project):
+    frame = pd.DataFrame({"a b": range(8), "é": 1.5, "y": pd.Categorical(["u", "v", None, "u", "v", "u", "v", None])})
+    dataset, facts, done = dataset_of(project, frame, make_data__drop=["é"])
+    assert facts.classes == ["u", "v"]
+    assert facts.class_counts == [3, 3]
+    assert list(dataset.columns) == ["a b", "y"]
+    assert dataset["a b"].tolist() == [0, 1, 3, 4, 5, 6]
+    assert "2 rows of 8 are left out, their 'y' is missing" in done.stdout
+    dataset, _, _ = dataset_of(project, frame, make_data__drop=["é", "é"])
+    assert list(dataset.columns) == ["a b", "y"]
+    project.set(make_data__drop=["e"])
+    assert_one_line(project.stage("make_data", fails=True), "no column 'e' to leave out (make_data.drop)")
+
+
+def test_kinds_that_pyarrow_can_do_less_with(project):
+    """A label of 16 bits, and views of text as Polars may write them."""
+    texts = pa.array(["a", "b", None, "a", "b", "a"], pa.string_view())
+    half = pa.array(np.array([0, 1, 0, 1, 0, 1], np.float16))
+    pq.write_table(pa.table({"x": half, "view": texts, "y": half}), project.path("t.parquet"))
+    assert pq.read_schema(project.path("t.parquet")).field("view").type == pa.string_view()
+    project.set(make_data__source="t.parquet", make_data__target="y", train__encoding="robust", split__train=0.5)
+    project.stage("make_data")
+    dataset, facts = table.read(project.path("data/dataset.parquet"))
+    assert (facts.classes, facts.class_counts) == ([0.0, 1.0], [3, 3])
+    assert dataset["view"].to_pylist() == texts.to_pylist()
+    project.stage("split")
+
+
+def test_nan_is_no_class_whether_a_number_or_text(project):
+    for labels in ([1.0, 2.0, np.nan, 2.0, 1.0], ["a", "b", "nan", "b", "a"], ["a", "b", "  ", "b", "a"]):
+        _, facts, done = dataset_of(project, pd.DataFrame({"x": range(5), "y": labels}))
+        assert facts.class_counts == [2, 2]
+        assert "1 rows of 5" in done.stdout
+
+
+def test_labels_that_differ_in_case_or_spaces_are_kept_apart_and_said_in_one_line(project):
+    frame = pd.DataFrame({"x": range(8), "y": ["Yes", "yes", "no", "no ", "Yes", "yes", "no", "no "]})
+    _, facts, done = dataset_of(project, frame)
+    assert facts.classes == ["Yes", "no", "no ", "yes"]
+    lines = done.stderr.splitlines()
+    assert len(lines) == 1
+    for part in ("warning", "'no' and 'no '", "'Yes' and 'yes'", "'yes' (2 rows)"):
+        assert part in lines[0]
+
+
+def test_a_changed_source_runs_the_pipeline_again_and_an_experiment_drops_a_column(project):
+    rng = np.random.default_rng(0)
+    frame = pd.DataFrame({"a": rng.normal(size=60), "b": rng.normal(size=60), "y": ["u", "v"] * 30})
+    frame.to_csv(project.path("t.csv"), index=False)
+    project.run("dvc", "add", "-q", "t.csv")
+    project.set(make_data__source="t.csv", train__replicas=2, train__epochs=2)
+    project.run("dvc", "repro", "-q")
+    project.commit("a table of my own")
+    assert "stages.train" not in project.run("dvc", "repro").stdout
+    frame.iloc[:50].to_csv(project.path("t.csv"), index=False)
+    assert "stages.train" in project.run("dvc", "repro").stdout
+    project.commit("a changed table")
+    project.run("dvc", "exp", "run", "--temp", "-n", "fewer", "-S", "make_data.drop=[b]")
+    project.run("dvc", "exp", "apply", "fewer")
+    assert "b" not in table.read(project.path("data/dataset.parquet"))[0].column_names
