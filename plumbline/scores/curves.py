@@ -1,0 +1,64 @@
+"""Points of the curves that `dvc plots` draws for network 0: ROC, precision-recall, calibration.
+
+Of several classes each is taken against the rest and all these decisions are pooled, so that there is one curve to
+compare between revisions however many classes there are. Curves are thinned to a few hundred points.
+"""
+
+import numpy as np
+
+from plumbline.scores import metrics
+
+MOST_POINTS = 200
+MOST_THRESHOLDS = 2**16  # that a curve's points are chosen from
+BINS = 10
+
+
+def decisions(probability: np.ndarray, target: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """(n, 1 or k) probabilities and (n,) targets as one-against-the-rest decisions: score (m,), truth (m,) of bool."""
+    k = probability.shape[1]
+    truth = target[:, None] == (1 if k == 1 else np.arange(k, dtype=target.dtype))
+    return probability.reshape(-1), truth.reshape(-1)
+
+
+def counts(score: np.ndarray, truth: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Positives and negatives at or above each distinct score, from the highest down; of very many, at some of them."""
+    positives, negatives = metrics.ranked(score, truth)
+    step = -(-len(score) // MOST_THRESHOLDS)
+    lowest = [one[:1] for one in (positives, negatives)]  # at the lowest all rows are counted
+    thresholds = np.unique(np.concatenate([*lowest, positives[::-step], negatives[::-step]]))[::-1]
+    return tuple(len(one) - np.searchsorted(one, thresholds, "left") for one in (positives, negatives))
+
+
+def roc(hits: np.ndarray, misses: np.ndarray) -> list[tuple[float, float]]:
+    """(false positive rate, true positive rate) as the threshold falls, from (0, 0) to (1, 1); [] with one class."""
+    if not hits[-1] or not misses[-1]:
+        return []
+    return _thinned(np.r_[0.0, misses / misses[-1]], np.r_[0.0, hits / hits[-1]])
+
+
+def precision_recall(hits: np.ndarray, misses: np.ndarray) -> list[tuple[float, float]]:
+    """(recall, precision) as the threshold falls, starting at (0, 1); [] without positives."""
+    if not hits[-1]:
+        return []
+    return _thinned(np.r_[0.0, hits / hits[-1]], np.r_[1.0, hits / (hits + misses)])
+
+
+def _thinned(x: np.ndarray, y: np.ndarray) -> list[tuple[float, float]]:
+    """The corners of a curve, and of many corners evenly chosen ones; both ends stay."""
+    dx, dy = np.diff(x), np.diff(y)
+    corners = np.flatnonzero(np.r_[True, dx[1:] * dy[:-1] != dx[:-1] * dy[1:], True])
+    chosen = np.unique(np.linspace(0, len(corners) - 1, MOST_POINTS).round().astype(np.int64))
+    kept = corners[chosen]
+    return list(zip(x[kept].tolist(), y[kept].tolist()))
+
+
+def calibration(score: np.ndarray, truth: np.ndarray) -> list[tuple[float, float, int]]:
+    """(mean probability, share of positives, decisions) in ten bins of equal width, empty ones left out."""
+    rows, positives, sums = np.zeros(BINS, np.int64), np.zeros(BINS, np.int64), np.zeros(BINS)
+    for here in metrics.pieces(len(score)):
+        p = score[here].astype(np.float64)
+        bins = np.minimum((p * BINS).astype(np.int64), BINS - 1)
+        rows += np.bincount(bins, minlength=BINS)
+        positives += np.bincount(bins[truth[here]], minlength=BINS)
+        sums += np.bincount(bins, weights=p, minlength=BINS)
+    return [(float(sums[b] / rows[b]), float(positives[b] / rows[b]), int(rows[b])) for b in rows.nonzero()[0]]
