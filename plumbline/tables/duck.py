@@ -1,0 +1,120 @@
+"""DuckDB, the one engine that reads, counts and writes tables; no other module imports it.
+
+It reads and writes what is larger than memory, keeps the order of rows, and gives the same bytes with any number of
+threads. Its sums of floats are not used: they change with the threads. Counts, order statistics and integers do not.
+"""
+
+import contextlib
+import errno
+import functools
+import os
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+import duckdb
+import numpy as np
+
+from plumbline.basics import memory
+from plumbline.basics.errors import reason
+
+Error = duckdb.Error
+SHARE = 0.4  # of the memory that DuckDB may take; the rest is for arrays, and for what it takes beyond its limit
+
+
+@functools.cache
+def connect() -> duckdb.DuckDBPyConnection:
+    """The process's connection. What does not fit in memory goes to a folder beside the outputs, and with the process.
+
+    Its name is that of a scratch folder, so that `files.sweep` removes what a killed process left.
+    """
+    folder = Path("data") if Path("data").is_dir() else Path.cwd()
+    settings = {
+        "memory_limit": f"{int(memory.limit() * SHARE)}B",
+        "temp_directory": str(folder / f".duckdb.{os.getpid()}.scratch"),
+        "preserve_insertion_order": True,
+        "autoinstall_known_extensions": False,  # nothing is fetched from the network
+        "TimeZone": "UTC",
+    }
+    connection = duckdb.connect(config=settings)
+    connection.execute("SET enable_progress_bar = false")
+    return connection
+
+
+@contextlib.contextmanager
+def _plain_errors() -> Iterator[None]:
+    """What is no table's fault as Python names it; any other duck.Error goes on to whoever can say what it is about."""
+    try:
+        yield
+    except duckdb.OutOfMemoryException as error:
+        raise MemoryError(reason(error)) from None
+    except duckdb.InterruptException:
+        raise KeyboardInterrupt from None
+    except duckdb.IOException as error:
+        for number in (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EROFS):
+            if os.strerror(number) in str(error):
+                raise OSError(number, os.strerror(number)) from None
+        raise
+
+
+def run(sql: str) -> None:
+    """Run a statement."""
+    with _plain_errors():
+        connect().execute(sql)
+
+
+def rows(sql: str) -> list[tuple]:
+    """What a query finds, as Python values: for few rows."""
+    with _plain_errors():
+        return connect().execute(sql).fetchall()
+
+
+def arrays(sql: str) -> list[np.ndarray]:
+    """What a query finds, an array (n,) a column: masked where values are missing, objects for text."""
+    with _plain_errors():
+        return list(connect().execute(sql).fetchnumpy().values())  # it renames those of one name
+
+
+def columns(relation: str) -> dict[str, str]:
+    """Names and DuckDB's types of what may stand behind FROM."""
+    return {name: kind for name, kind, *_ in rows(f"DESCRIBE SELECT * FROM {relation}")}
+
+
+@contextlib.contextmanager
+def registered(**tables: Mapping[str, np.ndarray]) -> Iterator[None]:
+    """In the block, arrays (n,) under names that queries know: numbers, times, objects for text, masked for gaps."""
+    try:
+        for view, table in tables.items():
+            connect().register(view, dict(table))
+        yield
+    finally:
+        for view in tables:
+            connect().unregister(view)
+
+
+def copy(sql: str, path: str | Path, rows_a_group: int, metadata: str) -> None:
+    """Write a query's rows, in their order, as uncompressed Parquet with the text `metadata` under "plumbline"."""
+    options = f"FORMAT parquet, COMPRESSION uncompressed, ROW_GROUP_SIZE {rows_a_group}"
+    run(f"COPY ({sql}) TO {text(path)} ({options}, KV_METADATA {{plumbline: {text(metadata)}}})")
+
+
+def metadata(path: str | Path) -> str:
+    """The text that `copy` put into a Parquet file; KeyError if there is none."""
+    found = rows(f"SELECT decode(value) FROM parquet_kv_metadata({text(path)}) WHERE decode(key) = 'plumbline'")
+    if not found:
+        raise KeyError("no plumbline metadata")
+    return found[0][0]
+
+
+def name(column: str) -> str:
+    """A column's name as SQL has it."""
+    return '"' + column.replace('"', '""') + '"'
+
+
+def text(value: object) -> str:
+    """A text as SQL has it."""
+    return "'" + str(value).replace("'", "''") + "'"
+
+
+def texts(values) -> str:
+    """Texts, at least one, as they stand between the brackets of SQL."""
+    return ", ".join(map(text, values))

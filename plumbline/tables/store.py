@@ -1,0 +1,236 @@
+"""A table in its Parquet file, with the facts that travel in the file's metadata.
+
+The facts are what later stages must know of the whole table and cannot see in their part of it: the target, its
+classes, and where the stream of random numbers stands. A table may be larger than memory: it is read in pieces, and
+written in pieces or by a query. The bytes of a file depend on its rows and on DuckDB's version alone.
+"""
+
+import contextlib
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+
+import msgspec
+import numpy as np
+
+from plumbline.basics import files, inputs
+from plumbline.basics.errors import UserError, reason
+from plumbline.tables import duck
+
+ROWS = 2**20  # of a row group; a table of no more is small, and held in memory
+VALUES = 2**24  # of a piece and of a row group, so that a wide table takes no more than a narrow one
+VECTOR = 2048  # rows that DuckDB works on together: of other multiples row groups come out uneven
+BLOCK = 2**17  # rows that a Writer passes on together
+ROW = "_row"  # the row's number in dataset.parquet, from 0; a reserved name
+PLACE = "file_row_number"  # the row's number in its file, from 0; DuckDB's name, which is reserved by that
+COMPLAINT = "{} is not a table that a stage wrote ({}); run `dvc repro`"
+
+
+class Facts(msgspec.Struct, frozen=True):
+    """What travels with a table. `class_counts` are of the whole dataset, also in its parts."""
+
+    target: str
+    classes: list[bool | int | float | str]
+    class_counts: list[int]
+    stream: str | None  # plumbline.bits.stream.to_text; none for a user's table, whose stream starts in split
+    split_by: list[str] = []  # columns that split went by, which are no features
+
+
+NO_FACTS = Facts("", [], [], None)  # of a table without a target
+
+
+class _Metadata(msgspec.Struct, frozen=True):
+    kind: str
+    facts: Facts
+
+
+class Table:
+    """A Parquet table in its file.
+
+    columns: DuckDB's type of each column, by name. relation: what stands behind FROM. numbered: the same with PLACE.
+    """
+
+    def __init__(self, path: str | Path, facts: Facts):
+        self.path, self.facts = Path(path), facts
+        self.relation = f"read_parquet({duck.text(path)})"
+        self.numbered = f"read_parquet({duck.text(path)}, {PLACE} = true)"
+        self.columns = duck.columns(self.relation)
+        self._rows = duck.rows(f"SELECT num_rows FROM parquet_file_metadata({duck.text(path)})")[0][0]
+
+    def __len__(self) -> int:
+        """Rows."""
+        return self._rows
+
+    @property
+    def is_small(self) -> bool:
+        """Whether it is held in memory without a thought: as the notebook's is, in the permutation's order."""
+        return len(self) <= ROWS
+
+    @property
+    def features(self) -> list[str]:
+        """The columns beside target and row number."""
+        return [name for name in self.columns if name not in (self.facts.target, ROW)]
+
+    def pieces(self, select: Mapping[str, str] | Sequence[str], rows: int | None = None) -> Iterator[dict]:
+        """Columns, or SQL expressions by name, as arrays of so many rows, in order; of an empty table one piece.
+
+        Arrays are masked where values are missing, and objects for text.
+        """
+        if not isinstance(select, Mapping):
+            select = {name: duck.name(name) for name in select}
+        rows = rows or _rows_of(len(select))
+        listed = ", ".join(f"{sql} AS c{i}" for i, sql in enumerate(select.values()))
+        for start in range(0, max(len(self), 1), rows):
+            source = self.relation
+            if len(self) > rows:
+                source = f"{self.numbered} WHERE {PLACE} BETWEEN {start} AND {start + rows - 1}"
+            with self._reading():
+                found = duck.arrays(f"SELECT {listed} FROM {source}")
+            yield dict(zip(select, found))
+
+    def column(self, name: str) -> np.ndarray:
+        """One whole column (n,)."""
+        with self._reading():
+            return duck.arrays(f"SELECT {duck.name(name)} FROM {self.relation}")[0]
+
+    def rows(self, select: str, behind: str = "") -> list[tuple]:
+        """What `SELECT select FROM table behind` finds, as Python values: for few rows."""
+        with self._reading():
+            return duck.rows(f"SELECT {select} FROM {self.relation} {behind}")
+
+    def classes(self) -> np.ndarray:
+        """The target as class numbers in the order of the facts' classes: int32 (n,)."""
+        classes, target = self.facts.classes, self.facts.target
+        if isinstance(classes[0], str):  # counted from 0 in the order in which the type names them
+            select = f"enum_code(CAST({duck.name(target)} AS ENUM ({duck.texts(classes)})))::INTEGER"
+            places = None
+        else:
+            select, known = duck.name(target), np.array(classes)
+            places = np.argsort(known)
+        y, start = np.empty(len(self), np.int32), 0
+        for piece in self.pieces({"y": select}):
+            found = piece["y"]
+            y[start : start + len(found)] = found if places is None else places[np.searchsorted(known[places], found)]
+            start += len(found)
+        return y
+
+    @contextlib.contextmanager
+    def _reading(self) -> Iterator[None]:
+        try:
+            yield
+        except duck.Error as error:
+            raise UserError(COMPLAINT.format(self.path, reason(error))) from None
+
+
+def _rows_of(values: int) -> int:
+    """Rows of a piece or a row group of so many values a row."""
+    return min(ROWS, max(VALUES // max(values, 1) // VECTOR, 1) * VECTOR)
+
+
+def open(path: str | Path, kind: str | None = None) -> Table:
+    """A table that a stage wrote; UserError where it is not there, or holds other rows than its name (or kind) says."""
+    kind = kind or Path(path).stem
+    inputs.watch(path)
+    if not Path(path).exists():
+        raise UserError(f"{path} is not there; `dvc repro` makes it, `dvc checkout` brings it back")
+    try:
+        found = msgspec.json.decode(duck.metadata(path), type=_Metadata)
+        table = Table(path, found.facts)
+    except (duck.Error, KeyError, UnicodeDecodeError, msgspec.MsgspecError) as error:
+        raise UserError(COMPLAINT.format(path, reason(error))) from None
+    if found.kind != kind:
+        raise UserError(f"{path} holds the {found.kind} rows, and must hold the {kind} rows; run `dvc repro`")
+    return table
+
+
+class Writer:
+    """A table on its way to a file, in pieces of any size; `facts` may be set until the block ends.
+
+    The rows wait in a DuckDB table, in memory or on the disk, until all are there.
+    """
+
+    def __init__(self, facts: Facts | None):
+        self.facts = facts
+        self.widths: dict[str, int | None] = {}  # of each column, None for one that is no list
+        self._held, self._rows, self._made = [], 0, False
+
+    def write(self, piece: Mapping[str, np.ndarray]) -> None:
+        """Add rows: arrays (m,), objects for text and masked for gaps, or float32 (m, w) for a column of lists."""
+        piece = {name: _array(values) for name, values in piece.items()}
+        rows = {len(values) for values in piece.values()}
+        if len(rows) != 1 or (self.widths and list(piece) != list(self.widths)):
+            raise ValueError(f"columns {list(piece)} with {rows} rows do not go behind {list(self.widths)}")
+        self.widths = {name: values.shape[1] if values.ndim == 2 else None for name, values in piece.items()}
+        self._held.append(piece)
+        self._rows += rows.pop()
+        if self._rows >= BLOCK:
+            whole = self._taken()
+            full = self._rows // BLOCK * BLOCK
+            for start in range(0, full, BLOCK):
+                self._insert({name: values[start : start + BLOCK] for name, values in whole.items()})
+            self._held = [{name: values[full:] for name, values in whole.items()}]
+            self._rows -= full
+
+    def _taken(self) -> dict[str, np.ndarray]:
+        """All that is held, in one piece."""
+        if len(self._held) == 1:
+            return self._held[0]
+        return {name: _joined([piece[name] for piece in self._held]) for name in self.widths}
+
+    def _insert(self, piece: Mapping[str, np.ndarray]) -> None:
+        """Pass rows on: a list as the columns that it is made of."""
+        flat, select = {}, []
+        for i, (name, values) in enumerate(piece.items()):
+            parts = {f"c{i}": values} if values.ndim == 1 else {f"c{i}_{j}": part for j, part in enumerate(values.T)}
+            flat |= parts
+            value = f"c{i}" if values.ndim == 1 else f"[{', '.join(parts)}]::FLOAT[]"
+            select.append(f"{value} AS {duck.name(name)}")
+        with duck.registered(_piece=flat):
+            what = f"SELECT {', '.join(select)} FROM _piece"
+            duck.run(f"INSERT INTO _written {what}" if self._made else f"CREATE TEMP TABLE _written AS {what}")
+        self._made = True
+
+    def finish(self, path: Path, kind: str) -> None:
+        """Write all rows."""
+        if self._rows or not self._made:
+            self._insert(self._taken())
+        values = sum(width or 1 for width in self.widths.values())
+        _copy("SELECT * FROM _written", path, kind, self.facts, values)
+
+    def drop(self) -> None:
+        """Forget all rows."""
+        if self._made:
+            duck.run("DROP TABLE _written")
+
+
+def _joined(pieces: list[np.ndarray]) -> np.ndarray:
+    """One after the other; masked if one of them is."""
+    masked = any(isinstance(piece, np.ma.MaskedArray) for piece in pieces)
+    return np.ma.concatenate(pieces) if masked else np.concatenate(pieces)
+
+
+def _array(values: np.ndarray) -> np.ndarray:
+    """Texts as objects, for DuckDB takes NumPy's own for categories."""
+    return values.astype(object) if values.dtype.kind == "U" else values
+
+
+@contextlib.contextmanager
+def writing(path: str | Path, kind: str, facts: Facts | None = None) -> Iterator[Writer]:
+    """Give a Writer; the table is there, whole, when the block ends well, or not at all. One at a time."""
+    writer = Writer(facts)
+    with files.replacing(path) as partial:
+        try:
+            yield writer
+            writer.finish(partial, kind)
+        finally:
+            writer.drop()
+
+
+def copy(sql: str, path: str | Path, kind: str, facts: Facts | None = None) -> None:
+    """Write what a query finds, in its order, whole or not at all; duck.Error is the caller's to explain."""
+    with files.replacing(path) as partial:
+        _copy(sql, partial, kind, facts, len(duck.columns(f"({sql})")))
+
+
+def _copy(sql: str, path: Path, kind: str, facts: Facts | None, values: int) -> None:
+    metadata = msgspec.json.encode(_Metadata(kind, facts or NO_FACTS)).decode()
+    duck.copy(sql, path, _rows_of(values), metadata)
