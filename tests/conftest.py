@@ -11,10 +11,21 @@ from pathlib import Path
 from typing import NamedTuple
 
 import pytest
+
 from plumbline.basics import errors, inputs
 
 ROOT = Path(__file__).parents[1]
-COPIED = ("stages", "plumbline", ".github", ".dvc/plots", ".dvc/config", ".dvcignore", "dvc.yaml", "params.yaml", ".gitignore")
+COPIED = (
+    "stages",
+    "plumbline",
+    ".github",
+    ".dvc/plots",
+    ".dvc/config",
+    ".dvcignore",
+    "dvc.yaml",
+    "params.yaml",
+    ".gitignore",
+)
 # A stage's `python` is the one that runs the tests.
 # A make of a test's own says nothing of the make the tests run under.
 ENVIRONMENT = {name: value for name, value in os.environ.items() if not name.startswith(("MAKE", "MFLAGS"))}
@@ -63,7 +74,7 @@ class Workspace(Files):
         shutil.copy(ROOT / "params.yaml", folder)
 
     def run(self, module: str, *arguments: str, fails: bool = False) -> Done:
-        """Run a stage ("make_data") or a command ("commands.predict") with its arguments; the folder is the current one."""
+        """Run a stage ("make_data") or a command ("commands.predict") with its arguments."""
         inputs.forget()
         home = "plumbline" if module.startswith("commands.") else "stages"
         main = importlib.import_module(f"{home}.{module}").main

@@ -1,0 +1,137 @@
+"""What a stage has read must be what stands there when its outputs take their names."""
+
+import os
+import time
+
+import pytest
+from conftest import assert_one_line
+
+from plumbline.basics import files, inputs, params
+from plumbline.basics.errors import UserError
+
+
+@pytest.fixture(autouse=True)
+def nothing_watched():
+    inputs.forget()
+    yield
+    inputs.forget()
+
+
+def write_with(edit):
+    """Write an output after an edit of what was read; returns whether it was written."""
+    with files.together():
+        files.write_json({}, "out.json")
+        edit()
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "a.csv").write_text("a\n1\n")
+    (tmp_path / "parts").mkdir()
+    (tmp_path / "parts" / "1.parquet").write_text("1")
+    return tmp_path
+
+
+EDITS = {
+    "another content of the same size": lambda folder: (folder / "a.csv").write_text("a\n2\n"),
+    "another size": lambda folder: (folder / "a.csv").write_text("a\n10\n"),
+    "removed": lambda folder: (folder / "a.csv").unlink(),
+    "another file in its place": lambda folder: (
+        (folder / "b").write_text("a\n3\n"),
+        (folder / "b").rename(folder / "a.csv"),
+    ),
+}
+
+
+@pytest.mark.parametrize("edit", EDITS)
+def test_an_edited_file_is_named_and_nothing_is_written(folder, edit):
+    inputs.watch("a.csv")
+    with pytest.raises(UserError, match=r"^a\.csv changed while this ran, .* nothing was written: run it again$"):
+        write_with(lambda: (time.sleep(0.01), EDITS[edit](folder)))
+    assert sorted(path.name for path in folder.iterdir()) in (["a.csv", "parts"], ["parts"])
+
+
+def test_touch_is_no_edit(folder):
+    inputs.watch("a.csv")
+    write_with(lambda: (os.utime("a.csv", (1, 1)), (folder / "a.csv").write_text("a\n1\n")))
+    assert (folder / "out.json").exists()
+
+
+def test_a_large_file_of_another_time_counts_as_edited(folder, monkeypatch):
+    monkeypatch.setattr(inputs, "LARGE", 2)
+    inputs.watch("a.csv")
+    inputs.check()
+    with pytest.raises(UserError, match=r"^a\.csv changed"):
+        write_with(lambda: os.utime("a.csv", (1, 1)))
+
+
+@pytest.mark.parametrize(
+    "edit",
+    [
+        lambda folder: (folder / "parts" / "2.parquet").write_text("2"),
+        lambda folder: (folder / "parts" / "1.parquet").unlink(),
+        lambda folder: (folder / "parts" / "1.parquet").write_text("3"),
+    ],
+)
+def test_a_folder_is_all_its_files(folder, edit):
+    inputs.watch("parts")
+    inputs.check()
+    with pytest.raises(UserError, match=r"^parts.* changed while this ran"):
+        write_with(lambda: edit(folder))
+
+
+def test_parameters_count_by_value_and_those_of_other_stages_do_not(workspace):
+    params.read("seed", "split")
+    text = workspace.read("params.yaml")
+    workspace.path("params.yaml").write_text("# a comment\n" + text.replace("0.8 ", "0.80"))
+    workspace.set(train__hidden_size=64)
+    inputs.check()
+    workspace.set(split__train=0.7)
+    with pytest.raises(UserError, match=r"^params\.yaml: split\.train changed while this ran"):
+        inputs.check()
+
+
+def test_code_that_was_imported_counts(tmp_path, monkeypatch):
+    (tmp_path / "plumbline").mkdir()
+    module = tmp_path / "plumbline" / "module.py"
+    module.write_text("x = 1\n")
+    monkeypatch.setattr(inputs, "CODE", tmp_path)
+    inputs.forget()
+    monkeypatch.setattr(inputs, "_code_in_use", lambda: {module})
+    inputs.check()
+    module.write_text("x = 2\n")
+    with pytest.raises(UserError, match=r"^plumbline/module\.py changed while this ran"):
+        inputs.check()
+
+
+def test_a_parameter_edited_while_a_stage_runs_fails_the_stage(workspace, monkeypatch):
+    """dvc#11058: DVC would record the edited value as if it had made the outputs."""
+    workspace.run("make_data")
+    from plumbline.bits import stream
+
+    permutation = stream.permutation
+
+    def edited_meanwhile(*arguments):
+        workspace.set(split__train=0.7)
+        return permutation(*arguments)
+
+    monkeypatch.setattr(stream, "permutation", edited_meanwhile)
+    assert_one_line(workspace.run("split", fails=True), "params.yaml: split.train changed while this ran")
+    assert [path.name for path in workspace.path("data").iterdir()] == ["dataset.parquet"]
+
+
+def test_a_table_edited_while_a_stage_runs_fails_the_stage(workspace, monkeypatch):
+    workspace.run("make_data")
+    from plumbline.bits import stream
+
+    permutation = stream.permutation
+
+    def edited_meanwhile(*arguments):
+        with workspace.path("data/dataset.parquet").open("ab") as file:
+            file.write(b"more")
+        return permutation(*arguments)
+
+    monkeypatch.setattr(stream, "permutation", edited_meanwhile)
+    assert_one_line(workspace.run("split", fails=True), "data/dataset.parquet changed while this ran")
+    assert [path.name for path in workspace.path("data").iterdir()] == ["dataset.parquet"]

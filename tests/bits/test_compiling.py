@@ -1,0 +1,55 @@
+"""The cache of compiled code is optional: damaged or full, the run compiles and goes on."""
+
+import shutil
+import subprocess
+import sys
+
+import pytest
+from conftest import ENVIRONMENT, ROOT, assert_one_line
+
+ASK = f"cd {ROOT} && exec {sys.executable} -c 'from plumbline.bits.compiling import exp; print(exp(0.0))'"
+
+
+def asked(cache, before=""):
+    """What a process that needs a compiled function says on stderr; its result is right."""
+    environment = ENVIRONMENT | {"XDG_CACHE_HOME": str(cache)}
+    done = subprocess.run(["bash", "-c", before + ASK], env=environment, capture_output=True, text=True)
+    assert done.stdout == "1.0\n", done.stderr
+    return done.stderr.splitlines()
+
+
+@pytest.fixture(scope="module")
+def filled(tmp_path_factory):
+    cache = tmp_path_factory.mktemp("filled") / "cache"
+    assert len(asked(cache)) == 1
+    assert asked(cache) == []
+    return cache
+
+
+@pytest.mark.parametrize("suffix", ["nbi", "nbc"])
+@pytest.mark.parametrize("damage", ["empty", "half", "zeros"])
+def test_a_damaged_entry_is_compiled_anew(filled, tmp_path, suffix, damage):
+    cache = shutil.copytree(filled, tmp_path / "cache")
+    (entry,) = cache.glob(f"plumbline/*/*.{suffix}")
+    content = entry.read_bytes()
+    half = content[: len(content) // 2]
+    entry.write_bytes({"empty": b"", "half": half, "zeros": half + bytes(len(content) - len(half))}[damage])
+    (line,) = asked(cache)
+    assert line.startswith("compiling")
+    assert asked(cache) == []
+
+
+def test_a_folder_that_takes_nothing_is_named_in_one_line(tmp_path):
+    for _ in range(2):
+        _, line = asked(tmp_path, "ulimit -f 0; ")
+        assert f"{tmp_path}/plumbline/" in line
+        assert "File too large" in line
+    (tmp_path / "file").write_text("")
+    _, line = asked(tmp_path / "file")
+    assert "file/plumbline/" in line
+    assert "Not a directory" in line
+
+
+@pytest.mark.parametrize("threads", ["0", "-1", "many", ""])
+def test_a_number_of_threads_that_is_none_is_one_line(default, threads):
+    assert_one_line(default.stage("train", fails=True, NUMBA_NUM_THREADS=threads), "NUMBA_NUM_THREADS", repr(threads))

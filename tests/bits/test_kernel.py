@@ -1,0 +1,257 @@
+"""The kernel against autograd and torch.optim.Adam, and its bits against themselves under every way to run it."""
+
+import hashlib
+import json
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import torch
+from conftest import ENVIRONMENT, ROOT
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from plumbline.bits import initial, kernel, layers, scoring, stream
+
+
+def problem(n, d, h, k, networks=1, seed=0):
+    """Rows, classes and initial weights of some networks."""
+    generators = [stream.seeded(seed + r) for r in range(networks)]
+    x = stream.normal(stream.seeded(seed + 1000), max(n * d, 16))[: n * d].reshape(n, d)
+    y = (stream.uniform(stream.seeded(seed + 2000), n) * max(k, 2)).astype(np.int32)
+    return x, y, initial.weights(generators, d, h, k)
+
+
+def module_of(weights, r):
+    """The same network in PyTorch, as the notebook has it."""
+    _, h, d = weights["net.0.weight"].shape
+    net = torch.nn.Sequential(
+        torch.nn.Linear(d, h), torch.nn.ReLU(), torch.nn.Linear(h, weights["net.2.bias"].shape[1])
+    )
+    net.load_state_dict(
+        {name.removeprefix("net."): torch.from_numpy(array[r].copy()) for name, array in weights.items()}
+    )
+    return net
+
+
+class Autograd:
+    """The notebook's loop, for each network by itself: what the kernel is held to."""
+
+    def __init__(self, weights, batch_size, learning_rate, weight_decay=0.0):
+        self.modules = [module_of(weights, r) for r in range(len(weights["net.0.bias"]))]
+        options = {"lr": learning_rate, "weight_decay": weight_decay}
+        self.optimizers = [torch.optim.AdamW(module.parameters(), **options) for module in self.modules]
+        self.batch_size, self.learning_rate = batch_size, learning_rate
+
+    def train(self, x, y, orders, sums):
+        x, y = torch.from_numpy(x), torch.from_numpy(y)
+        for module, optimizer, order, total in zip(self.modules, self.optimizers, orders, sums):
+            optimizer.param_groups[0]["lr"] = self.learning_rate
+            for rows in torch.from_numpy(order).split(self.batch_size):
+                loss, right = loss_and_right(module(x[rows]), y[rows])
+                optimizer.zero_grad()
+                loss.backward()
+                optimizer.step()
+                total += [loss.item() * len(rows), right]
+
+    @property
+    def weights(self):
+        states = [module.state_dict() for module in self.modules]
+        return {f"net.{name}": np.stack([state[name].numpy() for state in states]) for name in states[0]}
+
+
+def loss_and_right(logits, y):
+    if logits.shape[1] == 1:
+        loss = torch.nn.BCEWithLogitsLoss()(logits[:, 0], y.to(logits.dtype))
+        return loss, ((logits[:, 0] >= 0) == (y == 1)).sum().item()
+    return torch.nn.CrossEntropyLoss()(logits, y.long()), (logits.argmax(dim=1) == y).sum().item()
+
+
+def epoch(trainer, x, y, orders):
+    """Mean losses and accuracies of an epoch (R, 2)."""
+    sums = np.zeros((len(orders), 2))
+    trainer.train(x, y, orders, sums)
+    return sums / orders.shape[1]
+
+
+def orders_for(n, networks, epoch):
+    return np.stack([stream.permutation(stream.seeded(100 * epoch + r), n) for r in range(networks)])
+
+
+@settings(deadline=None, max_examples=60)
+@given(
+    n=st.integers(1, 700),
+    d=st.integers(1, 9),
+    h=st.integers(1, 40),
+    k=st.sampled_from([1, 3, 5]),
+    seed=st.integers(0, 1000),
+)
+def test_gradient_is_autograds(n, d, h, k, seed):
+    x, y, weights = problem(n, d, h, k, seed=seed)
+    packed = layers.pack(weights)[0]
+    shards = kernel.shards_of(n)
+    gradients, sums = np.empty((shards, packed.size), np.float32), np.zeros((shards, 2))
+    for s in range(shards):
+        rows = np.arange(n * s // shards, n * (s + 1) // shards)
+        kernel._shard(x, y, rows, n, packed, h, k, gradients[s], sums[s])
+    ours = layers.unpack(gradients.sum(axis=0, dtype=np.float64)[None], d, h, k)
+
+    module = module_of(weights, 0).double()
+    loss, right = loss_and_right(module(torch.from_numpy(x).double()), torch.from_numpy(y))
+    loss.backward()
+    for name, parameter in module.named_parameters():
+        np.testing.assert_allclose(ours[f"net.{name}"][0], parameter.grad.numpy(), rtol=2e-5, atol=2e-6)
+    assert sums[:, layers.LOSS].sum() / n == pytest.approx(loss.item(), rel=1e-5)
+    assert abs(sums[:, layers.CORRECT].sum() - right) <= 1  # a logit of almost 0 may round to either side
+
+
+@pytest.mark.parametrize("k", [1, 4])
+@pytest.mark.parametrize("n, batch", [(100, 32), (700, 600)])
+def test_training_is_that_of_autograd_and_torch_adam(k, n, batch):
+    x, y, weights = problem(n, 6, 16, k, networks=2)
+    ours = kernel.Trainer(weights, batch, 0.01)
+    theirs = Autograd(weights, batch, 0.01)
+    for number in range(12):
+        orders = orders_for(n, 2, number)
+        np.testing.assert_allclose(epoch(ours, x, y, orders), epoch(theirs, x, y, orders), rtol=1e-4)
+    for name, array in theirs.weights.items():
+        np.testing.assert_allclose(ours.weights[name], array, rtol=0, atol=3e-4)
+
+
+def trained(x, y, weights, batch, replicas, epochs=3):
+    """Weights after some epochs of the networks that `replicas` lists, trained side by side."""
+    trainer = kernel.Trainer({name: array[replicas] for name, array in weights.items()}, batch, 0.01)
+    for number in range(epochs):
+        figures = epoch(trainer, x, y, orders_for(len(x), 8, number)[replicas])
+    return trainer.packed, figures
+
+
+@pytest.mark.parametrize("n, batch", [(70, 32), (1100, 1024), (1100, 5000)])
+@pytest.mark.parametrize("k", [1, 3])
+def test_a_network_alone_has_the_bits_it_has_among_others(n, batch, k):
+    x, y, weights = problem(n, 7, 13, k, networks=8)
+    together, figures = trained(x, y, weights, batch, list(range(8)))
+    for r in range(8):
+        alone, figures_alone = trained(x, y, weights, batch, [r])
+        np.testing.assert_array_equal(alone[0].view(np.uint32), together[r].view(np.uint32))
+        np.testing.assert_array_equal(figures_alone[0], figures[r])
+
+
+def known_answers() -> dict[str, str]:
+    """Hashes of trained weights and of probabilities: the same on every machine, or its numbers are others."""
+    hashes = {}
+    for n, d, h, k, batch in [(70, 7, 13, 1, 32), (1100, 7, 13, 3, 1024), (600, 50, 64, 1, 600)]:
+        x, y, weights = problem(n, d, h, k, networks=8)
+        for replicas in ([0], list(range(8))):
+            packed, _ = trained(x, y, weights, batch, replicas)
+            p = scoring.probabilities(x, layers.unpack(packed, d, h, k))
+            digest = hashlib.sha256(packed.tobytes() + p.tobytes()).hexdigest()[:16]
+            hashes[f"{n} {d} {h} {k} {batch} {len(replicas)}"] = digest
+    return hashes
+
+
+@pytest.mark.parametrize("threads", ["1", "2"])
+def test_known_answers_with_one_thread_and_two(threads):
+    script = "import json, test_kernel; print(json.dumps(test_kernel.known_answers()))"
+    environment = ENVIRONMENT | {
+        "PYTHONPATH": f"{ROOT}:{ROOT / 'tests' / 'bits'}:{ROOT / 'tests'}",
+        "NUMBA_NUM_THREADS": threads,
+    }
+    done = subprocess.run([sys.executable, "-c", script], env=environment, capture_output=True, text=True, check=True)
+    assert json.loads(done.stdout) == json.loads((ROOT / "tests" / "bits" / "known_answers.json").read_text())
+
+
+def test_pack_and_unpack_are_each_others_inverse():
+    _, _, weights = problem(4, 3, 5, 2, networks=3)
+    back = layers.unpack(layers.pack(weights), 3, 5, 2)
+    assert list(back) == list(weights)
+    for name in weights:
+        np.testing.assert_array_equal(back[name], weights[name])
+
+
+@settings(deadline=None, max_examples=30)
+@given(n=st.integers(0, 300), h=st.integers(1, 50), k=st.sampled_from([1, 3]), networks=st.integers(1, 3))
+def test_probabilities_are_the_modules(n, h, k, networks):
+    x, _, weights = problem(n, 5, h, k, networks)
+    ours = scoring.probabilities(x, weights)
+    for r in range(networks):
+        logits = module_of(weights, r)(torch.from_numpy(x))
+        theirs = torch.sigmoid(logits) if k == 1 else torch.softmax(logits, dim=1)
+        np.testing.assert_allclose(ours[r], theirs.detach().numpy(), rtol=1e-5, atol=1e-6)
+
+
+def test_a_nan_reaches_the_loss():
+    x, y, weights = problem(40, 5, 8, 1)
+    for name in weights:
+        poisoned = {key: array.copy() for key, array in weights.items()}
+        poisoned[name].flat[0] = np.nan
+        assert np.isnan(epoch(kernel.Trainer(poisoned, 32, 0.01), x, y, orders_for(40, 1, 0))[0, 0]), name
+
+
+@pytest.mark.parametrize("k", [1, 4])
+def test_weight_decay_is_torchs_adamw_and_the_rate_may_change(k):
+    x, y, weights = problem(100, 6, 16, k, networks=2)
+    ours = kernel.Trainer(weights, 32, 0.01, weight_decay=0.5)
+    theirs = Autograd(weights, 32, 0.01, weight_decay=0.5)
+    for number in range(12):
+        ours.learning_rate = theirs.learning_rate = 0.01 / (1 + number)
+        orders = orders_for(100, 2, number)
+        np.testing.assert_allclose(epoch(ours, x, y, orders), epoch(theirs, x, y, orders), rtol=1e-4)
+    for name, array in theirs.weights.items():
+        np.testing.assert_allclose(ours.weights[name], array, rtol=0, atol=3e-4)
+    undecayed = kernel.Trainer(weights, 32, 0.01)
+    epoch(undecayed, x, y, orders_for(100, 2, 0))
+    assert np.abs(undecayed.weights["net.0.weight"] - array_of(weights, 0.5, x, y)).max() > 1e-3
+
+
+def array_of(weights, weight_decay, x, y):
+    trainer = kernel.Trainer(weights, 32, 0.01, weight_decay)
+    epoch(trainer, x, y, orders_for(100, 2, 0))
+    return trainer.weights["net.0.weight"]
+
+
+def test_selected_networks_go_on_as_if_nothing_had_happened():
+    x, y, weights = problem(70, 5, 8, 1, networks=4)
+    whole, some = kernel.Trainer(weights, 32, 0.01), kernel.Trainer(weights, 32, 0.01)
+    for number in range(3):
+        if number == 1:
+            some.select(np.array([True, False, True, True]))
+            some.select(np.array([0, 2]))
+        orders = orders_for(70, 4, number)
+        epoch(whole, x, y, orders)
+        epoch(some, x, y, orders if number == 0 else orders[[0, 3]])
+    for name in weights:
+        np.testing.assert_array_equal(whole.weights[name][[0, 3]], some.weights[name])
+
+
+@settings(deadline=None, max_examples=30)
+@given(n=st.integers(1, 300), k=st.sampled_from([1, 3]), networks=st.integers(1, 3), seed=st.integers(0, 99))
+def test_losses_are_torchs(n, k, networks, seed):
+    x, y, weights = problem(n, 5, 11, k, networks, seed)
+    sums = np.zeros((networks, 2))
+    scoring.loss_sums(x, y, np.arange(n)[None], weights, sums)
+    for r, (loss, right) in enumerate(sums):
+        expected, answers = loss_and_right(module_of(weights, r)(torch.from_numpy(x)).detach(), torch.from_numpy(y))
+        assert loss / n == pytest.approx(expected.item(), rel=1e-5)
+        assert abs(right - answers) <= 1
+
+
+@settings(deadline=None, max_examples=30)
+@given(n=st.integers(0, 300), d=st.integers(1, 9), h=st.integers(1, 50), k=st.sampled_from([1, 3]), r=st.integers(1, 3))
+def test_scoring_has_the_same_bits_compiled_or_not(n, d, h, k, r):
+    x, _, weights = problem(n, d, h, k, r)
+    by_numpy = np.empty((r, n, k), np.float32)
+    scoring._probabilities(x, weights, by_numpy)
+    np.testing.assert_array_equal(by_numpy.view(np.uint32), scoring.probabilities(x, weights).view(np.uint32))
+
+
+def test_an_epoch_in_windows_has_the_bits_of_an_epoch_at_once():
+    x, y, weights = problem(700, 5, 8, 1, networks=2)
+    whole, windowed = kernel.Trainer(weights, 32, 0.01), kernel.Trainer(weights, 32, 0.01)
+    orders, sums = orders_for(700, 2, 0), (np.zeros((2, 2)), np.zeros((2, 2)))
+    whole.train(x, y, orders, sums[0])
+    for start in range(0, 700, 96):
+        windowed.train(x, y, orders[:, start : start + 96], sums[1])
+    np.testing.assert_array_equal(whole.packed, windowed.packed)
+    np.testing.assert_array_equal(*sums)
