@@ -12,7 +12,7 @@ all: .venv/installed
 		dvc pull --quiet --allow-missing </dev/null >/dev/null 2>&1 || \
 		echo 'the remote could not be pulled from (`dvc pull` says why); stages make what is missing' >&2; fi
 	@dvc repro
-	@python -m stages.report
+	@plumbline report
 
 test: .venv/installed
 	ruff check .
@@ -20,7 +20,7 @@ test: .venv/installed
 	pytest
 
 verify: .venv/installed
-	@python -m stages.verify
+	@plumbline verify
 
 # Time, memory and ratios beside the peers, on a machine that does nothing else; some ten minutes on two cores. Results
 # go to benchmarks/results. The other benchmarks/ say in their first lines what they do.
@@ -30,10 +30,11 @@ bench: .venv/installed
 	python benchmarks/gpu.py
 	python benchmarks/portable_cost.py
 
-.venv/installed: requirements.txt
+.venv/installed: requirements.txt pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.version_info >= (3, 11) or sys.exit("Python 3.11 or newer is needed; make PYTHON=python3.12 takes another one")'
 	$(PYTHON) -m venv .venv
 	python -m pip install --quiet --disable-pip-version-check -r requirements.txt
+	python -m pip install --quiet --disable-pip-version-check --no-deps --editable .
 	@echo 'set up: `. .venv/bin/activate` makes its dvc and python yours'
 	touch $@
 
