@@ -9,7 +9,7 @@ import numpy as np
 from plumbline.scores import metrics
 
 MOST_POINTS = 200
-MOST_THRESHOLDS = 2**16  # that a curve's points are chosen from
+MOST_THRESHOLDS = 2**20  # that a curve's points are chosen from
 BINS = 10
 
 
@@ -22,11 +22,17 @@ def decisions(probability: np.ndarray, target: np.ndarray) -> tuple[np.ndarray, 
 
 def counts(score: np.ndarray, truth: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Positives and negatives at or above each distinct score, from the highest down; of very many, at some of them."""
-    positives, negatives = metrics.ranked(score, truth)
     step = -(-len(score) // MOST_THRESHOLDS)
-    lowest = [one[:1] for one in (positives, negatives)]  # at the lowest all rows are counted
-    thresholds = np.unique(np.concatenate([*lowest, positives[::-step], negatives[::-step]]))[::-1]
-    return tuple(len(one) - np.searchsorted(one, thresholds, "left") for one in (positives, negatives))
+    at, below = [], np.zeros(2, np.int64)  # negatives and positives at or above, and those of lower scores
+    positives = int(np.count_nonzero(truth))
+    total = np.array([len(truth) - positives, positives])
+    for _, groups in metrics.by_score(score, truth):
+        above = total - below - groups.cumsum(axis=0) + groups
+        at.append(above[::step])
+        below += groups.sum(axis=0)
+    at.append(above[-1:] if (len(above) - 1) % step else above[:0])  # the highest score
+    misses, hits = np.concatenate(at)[::-1].T
+    return hits, misses
 
 
 def roc(hits: np.ndarray, misses: np.ndarray) -> list[tuple[float, float]]:
@@ -62,3 +68,17 @@ def calibration(score: np.ndarray, truth: np.ndarray) -> list[tuple[float, float
         positives += np.bincount(bins[truth[here]], minlength=BINS)
         sums += np.bincount(bins, weights=p, minlength=BINS)
     return [(float(sums[b] / rows[b]), float(positives[b] / rows[b]), int(rows[b])) for b in rows.nonzero()[0]]
+
+
+def drawn(probability: np.ndarray, target: np.ndarray, classes: list) -> dict[str, tuple[tuple[str, ...], list[tuple]]]:
+    """All that is drawn of one network's probabilities (n, 1 or k): {name: (columns, points)}."""
+    score, truth = decisions(probability, target)
+    hits, misses = counts(score, truth)
+    table = metrics.confusion(probability, target)
+    cells = [(a, p, int(table[i, j])) for i, a in enumerate(classes) for j, p in enumerate(classes)]
+    return {
+        "roc": (("false_positive_rate", "true_positive_rate"), roc(hits, misses)),
+        "precision_recall": (("recall", "precision"), precision_recall(hits, misses)),
+        "calibration": (("mean_probability", "share_of_positives", "rows"), calibration(score, truth)),
+        "confusion": (("actual", "predicted", "rows"), cells),
+    }

@@ -17,12 +17,18 @@ LOSSES = ("log_loss", "brier")  # lower is better
 NEAREST_TO_ONE = 2.0**-25  # a float32 of 1.0 stands for any probability this near to it
 SMALLEST = 2.0**-149  # and one of 0.0 for any below the smallest float32
 PIECE = 2**16  # rows of what is computed row by row: what is made of them on the way stays in the CPU's cache
-SORTED = 2**20  # rows that are ranked at a time: their searches go through memory in order
+VALUES = 2**22  # numbers that are worked on at a time where a row has many (16 MiB of float32)
+RANKED = 2**18  # rows that are ranked at a time
 
 
 def pieces(n: int, rows: int = PIECE) -> Iterator[slice]:
     """n rows, so many at a time. The number is fixed, for the bits of a sum of their sums depend on it."""
     return (slice(start, min(start + rows, n)) for start in range(0, n, rows))
+
+
+def at_a_time(values: int) -> int:
+    """How many rows of so many values each to work on at a time."""
+    return max(VALUES // values, 1)
 
 
 # ---- probabilities
@@ -132,34 +138,42 @@ def auc_contributions(score: np.ndarray, positive: np.ndarray, out: np.ndarray |
     negatives it ranks above (ties half), a negative row's V01 the share of positives above it.
     phi = AUC + (n / n1) (V10 - AUC) for positives, AUC + (n / n0) (V01 - AUC) for negatives; both must occur.
     """
-    n, (positives, negatives) = len(score), ranked(score, positive)
-    n1, n0 = len(positives), len(negatives)
-    out, twice = np.empty(n) if out is None else out, 0
-    for here in pieces(n, SORTED):
-        own, truth = score[here], positive[here]
-        above_negatives, above_positives = _twice_below(own[truth], negatives), _twice_below(own[~truth], positives)
-        out[here][truth], out[here][~truth] = above_negatives / (2 * n0), 1.0 - above_positives / (2 * n1)
-        twice += int(above_negatives.sum())
-    area = twice / (2 * n1 * n0)
+    n, n1 = len(score), int(np.count_nonzero(positive))
+    out = np.empty(n) if out is None else out
+    below, wins = np.zeros(2, np.int64), 0  # negatives and positives of lower scores; twice the pairs ranked rightly
+    for row, groups in by_score(score, positive):
+        placed = 2 * (below + groups.cumsum(axis=0)) - groups  # twice the negatives and positives below, ties half
+        of_row = np.repeat(placed, groups.sum(axis=1), axis=0)  # (m, 2)
+        out[row] = np.where(positive[row], of_row[:, 0] / (2 * (n - n1)), 1.0 - of_row[:, 1] / (2 * n1))
+        below, wins = below + groups.sum(axis=0), wins + int((placed[:, 0] * groups[:, 1]).sum())
+    area = wins / (2 * n1 * (n - n1))
     for here in pieces(n):
-        out[here] = area + np.where(positive[here], n / n1, n / n0) * (out[here] - area)
+        out[here] = area + np.where(positive[here], n / n1, n / (n - n1)) * (out[here] - area)
     return out
 
 
-def ranked(score: np.ndarray, truth: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The scores of the positives and of the negatives, each from the lowest to the highest.
+def by_score(score: np.ndarray, positive: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Rows from the lowest score to the highest, in pieces that part no equal scores: their numbers (m,), and of each
+    group of equal scores how many are negative and how many positive, int64 (g, 2). Minus zero is zero.
 
-    NumPy's stable sort is the same code on every CPU; its fast one is not, and an emulated CPU got it wrong.
+    A score's 32 bits and its row's number are sorted as one integer: NumPy does that in a third of the time of argsort,
+    and with its stable sort by the same code on every CPU (its fast one is not, and an emulated CPU got it wrong).
     """
-    return np.sort(score[truth], kind="stable"), np.sort(score[~truth], kind="stable")
-
-
-def _twice_below(score: np.ndarray, others: np.ndarray) -> np.ndarray:
-    """For each score twice the number of others (in their order) below it, an equal one counting half: int64."""
-    order = np.argsort(score, kind="stable")  # a search in order finds its part of `others` in the cache
-    ordered, twice = score[order], np.empty(len(score), np.int64)
-    twice[order] = np.searchsorted(others, ordered, "left") + np.searchsorted(others, ordered, "right")
-    return twice
+    ordered = np.empty(len(score), np.uint64)
+    for here in pieces(len(score)):
+        bits = (score[here].astype(np.float32) + np.float32(0.0)).view(np.uint32)
+        key = np.where(bits >> 31, ~bits, bits | np.uint32(2**31)).astype(np.uint64)  # in the order of the floats
+        ordered[here] = key << np.uint64(32) | np.arange(here.start, here.stop, dtype=np.uint64)
+    ordered.sort(kind="stable")
+    start = 0
+    while start < len(ordered):
+        last = ordered[start : start + RANKED][-1]
+        stop = int(np.searchsorted(ordered, last | np.uint64(2**32 - 1), "right"))  # behind the last of its score
+        row, own = ordered[start:stop].astype(np.uint32), ordered[start:stop] >> np.uint64(32)
+        first = np.flatnonzero(np.r_[True, own[1:] != own[:-1]])
+        positives = np.add.reduceat(positive[row], first, dtype=np.int64)
+        yield row, np.stack([np.diff(np.r_[first, len(row)]) - positives, positives], axis=1)
+        start = stop
 
 
 def _ratios(name: str, probability: np.ndarray, target: np.ndarray, out: np.ndarray) -> None:

@@ -57,7 +57,7 @@ def test_every_network_has_its_own_contributions_in_whatever_pieces_they_are_mad
     problems = [problem(100, k, seed, ties=True) for seed in range(3)]
     p, y = np.stack([p for p, _ in problems]), problems[0][1]
     whole, out = metrics.contributions(name, p, y), np.empty((3, 100))
-    monkeypatch.setattr(metrics, "SORTED", 13)
+    monkeypatch.setattr(metrics, "RANKED", 13)
     monkeypatch.setattr(metrics.pieces, "__defaults__", (7,))
     assert metrics.contributions(name, p, y, out) is out
     np.testing.assert_allclose(out, whole, rtol=1e-12)
