@@ -27,7 +27,7 @@ def connect() -> duckdb.DuckDBPyConnection:
 
     Its name is that of a scratch folder, so that `files.sweep` removes what a killed process left.
     """
-    folder = Path("data") if Path("data").is_dir() else Path.cwd()
+    folder = Path("data" if Path("data").is_dir() else ".").absolute()
     settings = {
         "memory_limit": f"{int(memory.limit() * SHARE)}B",
         "temp_directory": str(folder / f".duckdb.{os.getpid()}.scratch"),

@@ -83,19 +83,19 @@ class Table:
             source = self.relation
             if len(self) > rows:
                 source = f"{self.numbered} WHERE {PLACE} BETWEEN {start} AND {start + rows - 1}"
-            with self._reading():
+            with self.reading():
                 found = duck.arrays(f"SELECT {listed} FROM {source}")
             yield dict(zip(select, found))
 
     def column(self, name: str) -> np.ndarray:
         """One whole column (n,)."""
-        with self._reading():
+        with self.reading():
             return duck.arrays(f"SELECT {duck.name(name)} FROM {self.relation}")[0]
 
-    def rows(self, select: str, behind: str = "") -> list[tuple]:
-        """What `SELECT select FROM table behind` finds, as Python values: for few rows."""
-        with self._reading():
-            return duck.rows(f"SELECT {select} FROM {self.relation} {behind}")
+    def rows(self, sql: str) -> list[tuple]:
+        """What a query about it finds, as Python values: for few rows."""
+        with self.reading():
+            return duck.rows(sql)
 
     def classes(self) -> np.ndarray:
         """The target as class numbers in the order of the facts' classes: int32 (n,)."""
@@ -114,7 +114,8 @@ class Table:
         return y
 
     @contextlib.contextmanager
-    def _reading(self) -> Iterator[None]:
+    def reading(self) -> Iterator[None]:
+        """Whatever goes wrong in the block is said of the file."""
         try:
             yield
         except duck.Error as error:
@@ -229,6 +230,22 @@ def copy(sql: str, path: str | Path, kind: str, facts: Facts | None = None) -> N
     """Write what a query finds, in its order, whole or not at all; duck.Error is the caller's to explain."""
     with files.replacing(path) as partial:
         _copy(sql, partial, kind, facts, len(duck.columns(f"({sql})")))
+
+
+def take(table: Table, rows: np.ndarray, path: str | Path, kind: str, facts: Facts) -> None:
+    """Write some rows of a table, each with its number as ROW: their numbers in any order, or a mask of all rows (n,).
+
+    A mask is for large tables: these go through once, in their own order.
+    """
+    if rows.dtype == bool:
+        chosen, source, behind = {"taken": rows}, "POSITIONAL JOIN", "WHERE taken"
+    else:
+        chosen, source = {"row": rows, "place": np.arange(len(rows), dtype=rows.dtype)}, "JOIN"
+        behind = f"ON {PLACE} = row ORDER BY place"
+    named = ", ".join(f"t.{duck.name(name)}" for name in table.columns)
+    with duck.registered(_chosen=chosen), table.reading():
+        sql = f"SELECT {PLACE}::BIGINT AS {ROW}, {named} FROM {table.numbered} AS t {source} _chosen {behind}"
+        copy(sql, path, kind, facts)
 
 
 def _copy(sql: str, path: Path, kind: str, facts: Facts | None, values: int) -> None:

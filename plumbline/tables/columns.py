@@ -1,0 +1,190 @@
+"""What a table's columns hold, as SQL that counts it and never holds a column: kinds, numbers, texts.
+
+And what no encoding can take, refused before anything is made of it.
+"""
+
+from typing import NamedTuple
+
+from plumbline.basics.errors import UserError
+from plumbline.tables import duck
+from plumbline.tables.store import PLACE, Table
+
+MOST_CATEGORIES = 100  # inputs that one column of text may take; the rest share one
+EXACT = 2**53  # up to here float64 tells integers apart
+INTEGERS = {f"{sign}{size}INT" for sign in ("", "U") for size in ("TINY", "SMALL", "BIG", "HUGE")} | {
+    "INTEGER",
+    "UINTEGER",
+}
+FLOATS = {"FLOAT", "DOUBLE"}
+KINDS = dict.fromkeys(INTEGERS | FLOATS | {"BOOLEAN", "DECIMAL"}, "number")
+KINDS |= dict.fromkeys(["DATE", "TIMESTAMP", "TIMESTAMP_S", "TIMESTAMP_MS", "TIMESTAMP_NS"], "instant")
+KINDS |= dict.fromkeys(["TIMESTAMP WITH TIME ZONE", "TIMESTAMPTZ_NS"], "instant")
+KINDS |= dict.fromkeys(["TIME", "TIME_NS", "TIME WITH TIME ZONE"], "time of day")
+KINDS |= {"INTERVAL": "duration"}
+KINDS |= dict.fromkeys(["VARCHAR", "ENUM", "UUID", '"NULL"'], "category")
+# What stands for nothing in a cell of text, the same in CSV and Parquet; and cells of nothing but spaces.
+MISSING = ["", "#N/A", "#N/A N/A", "#NA", "-1.#IND", "-1.#QNAN", "-NaN", "-nan", "1.#IND", "1.#QNAN"]
+MISSING += ["N/A", "NA", "NULL", "NaN", "n/a", "nan", "null"]
+SPACES = "".join(letter for letter in map(chr, range(0x3001)) if letter.isspace())
+MANY = 20  # different numbers from which on a column of text was meant to hold numbers
+
+
+def kind_of(kind: str) -> str | None:
+    """number, instant, time of day, duration or category, of DuckDB's type; None for what cannot be encoded."""
+    return None if kind.endswith("]") else KINDS.get(kind.split("(")[0])
+
+
+def in_words(kind: str) -> str:
+    """A DuckDB type as a message names it."""
+    return "text" if kind_of(kind) == "category" else kind.lower()
+
+
+def number(name: str, kind: str) -> str:
+    """SQL of a column as DOUBLE, NULL for missing: times as seconds, instants as those since 1970 (UTC)."""
+    column = duck.name(name)
+    if kind_of(kind) != "number":
+        return f"epoch({column})"
+    if kind in FLOATS:
+        return f"CASE WHEN isnan({column}) THEN NULL ELSE {column}::DOUBLE END"
+    return f"{column}::DOUBLE"
+
+
+def number_or_nan(name: str, kind: str) -> str:
+    """SQL of a column as DOUBLE, nan for missing; a FLOAT column stays one. A zero may have a sign: add 0.0 to it."""
+    column, kind = (duck.name(name), kind) if kind in FLOATS else (number(name, kind), "DOUBLE")
+    return f"coalesce({column}, 'nan'::{kind})"
+
+
+def text(name: str) -> str:
+    """SQL of a column as text, NULL for missing or blank."""
+    column = f"CAST({duck.name(name)} AS VARCHAR)"
+    return f"CASE WHEN trim({column}, {duck.text(SPACES)}) IN ({duck.texts(MISSING)}) THEN NULL ELSE {column} END"
+
+
+def is_number(text: str) -> str:
+    """SQL of whether a text reads as a number."""
+    return f"(try_cast({text} AS DOUBLE) IS NOT NULL)"
+
+
+def first(table: Table, condition: str, value: str, count: int = 1) -> list[tuple]:
+    """The first rows of which a condition is true: their numbers in the table and the value of an SQL expression."""
+    return table.rows(f"SELECT {PLACE}, {value} FROM {table.numbered} WHERE {condition} ORDER BY {PLACE} LIMIT {count}")
+
+
+# ---- profiles
+
+
+class Ends(NamedTuple):
+    """Lowest and highest value of a column of numbers, None where there is none, and how many rows have one."""
+
+    low: float | int | None
+    high: float | int | None
+    present: int
+
+
+def ends(table: Table, names: list[str]) -> dict[str, Ends]:
+    """Of all these columns, in one pass. Integers are exact, booleans are 0 and 1."""
+    if not names:
+        return {}
+    listed = []
+    for name in names:
+        kind = table.columns[name]
+        value = duck.name(name) if kind in INTEGERS else number(name, kind)
+        listed.append(f"min({value}), max({value}), count({value})")
+    found = table.rows(f"SELECT {', '.join(listed)} FROM {table.relation}")[0]
+    return {name: Ends(*found[3 * i : 3 * i + 3]) for i, name in enumerate(names)}
+
+
+def all_differ(table: Table, name: str) -> bool:
+    """Whether the values that a column has are all different."""
+    column = duck.name(name)
+    groups = f"SELECT count(*) AS rows FROM {table.relation} WHERE {column} IS NOT NULL GROUP BY {column}"
+    return table.rows(f"SELECT coalesce(max(rows), 1) = 1 FROM ({groups})")[0][0]
+
+
+class Texts(NamedTuple):
+    """What there is to know of a column of text."""
+
+    present: int  # rows that have one
+    missing: int
+    distinct: int
+    frequent: list[tuple[str, int]]  # the MOST_CATEGORIES that come most often, of equally frequent ones by the letters
+
+
+def texts_in(table: Table, name: str, known: list[str] | None = None) -> Texts:
+    """Counts of a column's texts but for those known, which are as if they were not there."""
+    without = f"WHERE text IS NULL OR text NOT IN ({duck.texts(known)})" if known else ""
+    cells = f"(SELECT {text(name)} AS text FROM {table.relation})"
+    counts = f"SELECT text, count(*) AS rows FROM {cells} {without} GROUP BY text"
+    totals = (
+        "SELECT NULL, coalesce(sum(rows) FILTER (text IS NOT NULL), 0)::BIGINT, "
+        "coalesce(sum(rows) FILTER (text IS NULL), 0)::BIGINT, count(text) FROM counts"
+    )
+    most = (
+        f"(SELECT text, rows, 0, 0 FROM counts WHERE text IS NOT NULL ORDER BY rows DESC, text LIMIT {MOST_CATEGORIES})"
+    )
+    found = table.rows(f"WITH counts AS MATERIALIZED ({counts}) {totals} UNION ALL {most}")
+    ((_, present, missing, distinct),) = [row for row in found if row[0] is None]
+    frequent = sorted(((row[0], row[1]) for row in found if row[0] is not None), key=lambda each: (-each[1], each[0]))
+    return Texts(present, missing, distinct, frequent)
+
+
+def words_a_text(table: Table, name: str) -> float:
+    """Words in a different text, on average."""
+    words = f"SELECT DISTINCT {text(name)} AS text FROM {table.relation}"
+    return (
+        table.rows(f"SELECT avg(len(regexp_extract_all(text, '\\S+'))) FROM ({words}) WHERE text IS NOT NULL")[0][0]
+        or 0.0
+    )
+
+
+# ---- what is refused
+
+
+def check(table: Table) -> None:
+    """Refuse a column that no encoding can take, by its name, first row and what to do."""
+    integers = [name for name in table.features if table.columns[name] in INTEGERS]
+    limits = ends(table, integers)
+    for name in table.features:
+        kind = table.columns[name]
+        if kind_of(kind) is None:
+            raise UserError(
+                f"column {name!r} holds {kind}, and a feature must be a number, text, date or time; "
+                f"flatten it or leave it out (make_data.drop)"
+            )
+        if kind_of(kind) == "category":
+            _check_text(table, name)
+        elif name in limits:
+            _check_integers(table, name, limits[name])
+
+
+def _check_text(table: Table, name: str) -> None:
+    """Refuse numbers with a few text cells among them: as text they would be an identifier, and silently lost."""
+    texts = f"(SELECT {text(name)} AS text FROM {table.relation})"
+    present, cells = table.rows(
+        f"SELECT count(text), count(*) FILTER (NOT {is_number('text')} AND text IS NOT NULL) FROM {texts}"
+    )[0]
+    if not 0 < cells < present / 2:
+        return
+    words, numbers = table.rows(
+        f"SELECT count(DISTINCT text) FILTER (NOT {is_number('text')}), "
+        f"count(DISTINCT text) FILTER ({is_number('text')}) FROM {texts}"
+    )[0]
+    if numbers > MANY and (cells <= present / 20 or words <= 3):
+        some = first(table, f"NOT {is_number(text(name))} AND {text(name)} IS NOT NULL", duck.name(name), 5)
+        listed = ", ".join(f"{cell!r} in row {row}" for row, cell in some)
+        raise UserError(
+            f"column {name!r} holds numbers and {cells} cells of text ({listed}{', ...' if cells > 5 else ''}); "
+            f"mend or empty those cells, or leave the column out (make_data.drop)"
+        )
+
+
+def _check_integers(table: Table, name: str, limits: Ends) -> None:
+    """Refuse a measure that float64 cannot hold; an identifier may be of any size, it is left out later."""
+    if limits.present and max(-limits.low, limits.high) > EXACT and not all_differ(table, name):
+        column = duck.name(name)
+        row, value = first(table, f"{column} > {EXACT} OR {column} < -{EXACT}", column)[0]
+        raise UserError(
+            f"column {name!r} is {value} in row {row}, past 2^53, where numbers are no longer exact; "
+            f"leave it out (make_data.drop) if it is an identifier, else write it in larger units"
+        )

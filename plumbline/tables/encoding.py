@@ -1,0 +1,314 @@
+"""Columns to numbers: fitted on training rows only, and saved with the model so that it can meet new rows.
+
+`raw` leaves numbers as they are, as the notebook does, and encodes what is no number. `robust` is for real tables:
+every column is centred on its median, divided by its interquartile range and clipped smoothly, so that neither an odd
+scale nor a heavy tail reaches the network, and then standardized; what is missing becomes the mean and is marked in an
+input of its own.
+Under both, text becomes one input a category. Columns that can teach nothing are left out, with the reason.
+
+What is fitted are order statistics, counts and fixed-point sums, and encoding is +, -, *, / and sqrt on float64: the
+same bits on every machine.
+"""
+
+import re
+from collections.abc import Iterator
+
+import msgspec
+import numpy as np
+
+from plumbline.basics import files
+from plumbline.basics.errors import UserError
+from plumbline.tables import columns, duck, robust
+from plumbline.tables.columns import Ends, Texts, kind_of
+from plumbline.tables.robust import IN_CACHE
+from plumbline.tables.store import Table
+
+FEWEST_ROWS = 4  # a category of fewer training rows is pooled with those never seen, which so have been trained
+MEASURE = re.compile(r"\W*\d+(\W+\d*)+", re.ASCII)  # text such as 31.12.2021, 1,234.50 $ or 45 %
+ARTICLES = {"number": "a number", "instant": "an instant", "time of day": "a time of day", "duration": "a duration"}
+
+
+class Number(msgspec.Struct, frozen=True, tag="number"):
+    """A column of numbers, or of times as seconds: one input, and one that marks missing rows where some were."""
+
+    name: str
+    kind: str  # number, instant, time of day or duration: what a new table's column must be
+    low: float  # the range of the training rows, so that values outside it can be counted
+    high: float
+    centre: float
+    scale: float  # 0 leaves the number as it is
+    mean: float  # of the clipped values
+    deviation: float
+    marks_missing: bool
+
+    @property
+    def width(self) -> int:
+        """Inputs of the network."""
+        return 1 + self.marks_missing
+
+
+class Category(msgspec.Struct, frozen=True, tag="category"):
+    """A column of text: one input a category, 1 where the row has it."""
+
+    name: str
+    values: list[str]
+    pools_others: bool  # whether rare ones were pooled; if none was, an unseen one has no input at all
+    marks_missing: bool
+
+    @property
+    def width(self) -> int:
+        """Inputs of the network."""
+        return len(self.values) + self.pools_others + self.marks_missing
+
+
+class LeftOut(msgspec.Struct, frozen=True):
+    """A column that is no feature, and why."""
+
+    name: str
+    why: str
+
+
+class Encoding(msgspec.Struct, frozen=True):
+    """How a table's columns become the network's inputs, in this order."""
+
+    columns: list[Number | Category]
+    left_out: list[LeftOut] = []
+
+    @property
+    def width(self) -> int:
+        """Inputs of the network."""
+        return sum(column.width for column in self.columns)
+
+
+def fit(table: Table, setting: str) -> Encoding:
+    """The encoding of a training part, `raw` or `robust`; UserError when no column is left, or raw cannot take one."""
+    fitted, left_out = [], []
+    features = [name for name in table.features if name not in table.facts.split_by]
+    ends = columns.ends(table, [name for name in features if kind_of(table.columns[name]) != "category"])
+    for name in table.features:
+        if name in table.facts.split_by:
+            column = "the split goes by it"
+        elif name in ends:
+            column = _fit_number(table, name, ends[name], setting)
+        else:
+            column = _fit_category(table, name)
+        if isinstance(column, str):
+            left_out.append(LeftOut(name, column))
+        else:
+            fitted.append(column)
+    if not fitted:
+        reasons = "; ".join(f"{left.name}: {left.why}" for left in left_out[:10])
+        raise UserError(f"no column is left to learn from ({reasons}); add one that differs between rows")
+    return Encoding(fitted, left_out)
+
+
+def encode(encoding: Encoding, table: Table) -> np.ndarray:
+    """The columns that the encoding knows, in its order: float32 (n, d); in a mapped file if the table is large."""
+    shape, start = (len(table), encoding.width), 0
+    x = np.empty(shape, np.float32) if table.is_small else files.mapped(shape, np.float32, table.path.parent)
+    for piece in _raw_pieces(encoding, table):
+        rows = len(next(iter(piece.values())))
+        _encode_piece(encoding, piece, x[start : start + rows], start)
+        start += rows
+    return x
+
+
+def pieces(encoding: Encoding, table: Table, rows: int | None = None) -> Iterator[np.ndarray]:
+    """As `encode`, so many rows at a time, in order: float32 (m, d)."""
+    start = 0
+    for piece in _raw_pieces(encoding, table, rows):
+        x = np.empty((len(next(iter(piece.values()))), encoding.width), np.float32)
+        _encode_piece(encoding, piece, x, start)
+        start += len(x)
+        yield x
+
+
+def unseen(encoding: Encoding, table: Table) -> list[str]:
+    """What a table has that the training rows had not: one line a column, with the count."""
+    lines = []
+    for column in encoding.columns:
+        value = _sql(column, table)
+        if isinstance(column, Number):
+            low, high = f"'{column.low!r}'::DOUBLE", f"'{column.high!r}'::DOUBLE"
+            missing, outside = table.rows(
+                f"SELECT count(*) FILTER (isnan(v)), count(*) FILTER (NOT isnan(v) AND (v < {low} OR v > {high})) "
+                f"FROM (SELECT ({value})::DOUBLE AS v FROM {table.relation})"
+            )[0]
+            if outside:
+                lines.append(f"{column.name}: {outside} outside the training rows' {column.low:g} to {column.high:g}")
+        else:
+            texts = columns.texts_in(table, column.name, column.values)
+            if texts.present:
+                examples = ", ".join(repr(text) for text, _ in texts.frequent[:3])
+                rare = "rare or " if column.pools_others else ""
+                lines.append(f"{column.name}: {texts.present} {rare}never seen in training ({examples})")
+            missing = texts.missing
+        if missing and not column.marks_missing:
+            lines.append(f"{column.name}: {missing} missing, and none was in training")
+    return lines
+
+
+# ---- a new table's columns
+
+
+def _raw_pieces(encoding: Encoding, table: Table, rows: int | None = None) -> Iterator[dict[str, np.ndarray]]:
+    """What of each column is fetched, as `_sql` has it, so many rows at a time."""
+    return table.pieces({column.name: _sql(column, table) for column in encoding.columns}, rows)
+
+
+def _sql(column: Number | Category, table: Table) -> str:
+    """A number as DOUBLE or FLOAT, nan for missing, or the input that a category switches on, its width for none.
+
+    UserError when the table lacks the column, or has one of another kind.
+    """
+    kind = table.columns.get(column.name)
+    if kind is None:
+        raise UserError(f"column {column.name!r} is missing, and the model was trained with it; add it to the table")
+    if isinstance(column, Category):
+        text, width = columns.text(column.name), column.width
+        other = len(column.values) if column.pools_others else width
+        missing = width - 1 if column.marks_missing else width
+        code = (
+            f"enum_code(try_cast({text} AS ENUM ({duck.texts(column.values)})))::INTEGER" if column.values else "NULL"
+        )
+        return f"CASE WHEN ({text}) IS NULL THEN {missing} ELSE coalesce({code}, {other}) END"
+    if kind_of(kind) == column.kind:
+        return columns.number_or_nan(column.name, kind)
+    example = ""
+    if kind_of(kind) == "category":
+        text = columns.text(column.name)
+        if not columns.first(table, f"{text} IS NOT NULL", "1"):
+            return "'nan'::DOUBLE"
+        found = columns.first(table, f"{text} IS NOT NULL AND NOT {columns.is_number(text)}", text)
+        row, value = (found or columns.first(table, f"{text} IS NOT NULL", text))[0]
+        example = f" ({value!r} in row {row})"
+    raise UserError(
+        f"column {column.name!r} holds {columns.in_words(kind)}{example}, and the model was trained on "
+        f"{ARTICLES[column.kind]} there; mend the column, or train anew"
+    )
+
+
+def _encode_piece(encoding: Encoding, piece: dict[str, np.ndarray], x: np.ndarray, first: int) -> None:
+    """Fill x (m, d) from what was fetched; `first` is the first row's number in messages."""
+    for row in range(0, len(x), IN_CACHE):
+        start = 0
+        for column in encoding.columns:
+            inputs = x[row : row + IN_CACHE, start : start + column.width]
+            values = np.ma.getdata(piece[column.name])[row : row + IN_CACHE]
+            start += column.width
+            if isinstance(column, Category):
+                inputs[:] = 0.0
+                rows = np.flatnonzero(values < column.width)
+                inputs[rows, values[rows]] = 1.0
+            elif column.scale == 0.0:
+                inputs[:, 0] = _finite_float32(values, column.name, first + row) + np.float32(0.0)
+            else:
+                _encode_number(column, values.astype(np.float64, copy=False), inputs)
+
+
+def _encode_number(column: Number, values: np.ndarray, inputs: np.ndarray) -> None:
+    missing = np.isnan(values)
+    if column.marks_missing:
+        inputs[:, 1] = missing
+    z = (robust.smooth_clip(values + 0.0, column.centre, column.scale) - column.mean) / column.deviation
+    inputs[:, 0] = np.where(missing, 0.0, z)
+
+
+# ---- fitting
+
+
+def _fit_number(table: Table, name: str, ends: Ends, setting: str) -> Number | str:
+    """A column of numbers as it is fitted, or why it is left out."""
+    kind = kind_of(table.columns[name])
+    if why := _why_left_out(table, name, ends):
+        return why
+    missing = ends.present < len(table)
+    if setting == "raw" and kind == "number":
+        low, high = float(ends.low) + 0.0, float(ends.high) + 0.0
+        with np.errstate(over="ignore"):
+            if missing or not np.isfinite(np.float32([low, high])).all():
+                _check_raw(table, name)
+        return Number(name, kind, low, high, 0.0, 0.0, 0.0, 1.0, False)
+    statistics = robust.statistics(table, name, ends.present)
+    return Number(name, kind, *statistics, missing)
+
+
+def _why_left_out(table: Table, name: str, ends: Ends) -> str | None:
+    """The reason why a training part's column of numbers can teach nothing, if there is one."""
+    if not ends.present:
+        return "it is empty"
+    if ends.present == len(table) and ends.low == ends.high:
+        value = table.rows(f"SELECT CAST({duck.name(name)} AS VARCHAR) FROM {table.relation} LIMIT 1")[0][0]
+        return f"it is {value} in every training row"
+    if table.columns[name] in columns.INTEGERS and _is_numbering(table, name, ends):
+        return "an identifier: whole numbers, different on every row"
+    return None
+
+
+def _is_numbering(table: Table, name: str, ends: Ends) -> bool:
+    """Whether whole numbers are someone's numbers for the rows: n draws out of their range would hardly all differ.
+
+    The chance is about exp(-n^2 / (2 range)) (the birthday problem); below exp(-10) it is no chance. Past 2^53, where
+    a measure would be a float, different on every row is enough.
+    """
+    values = ends.high - ends.low + 1
+    likely_to_repeat = ends.present * ends.present > 20 * values
+    could = ends.present <= values and (likely_to_repeat or max(-ends.low, ends.high) > columns.EXACT)
+    return could and columns.all_differ(table, name)  # last, for it costs the most
+
+
+def _fit_category(table: Table, name: str) -> Category | str:
+    """A column of text as it is fitted, or why it is left out."""
+    texts = columns.texts_in(table, name)
+    if why := _why_text_is_left_out(table, name, texts):
+        return why
+    values = sorted(text for text, count in texts.frequent if count >= FEWEST_ROWS)
+    return Category(name, values, len(values) < texts.distinct, texts.missing > 0)
+
+
+def _why_text_is_left_out(table: Table, name: str, texts: Texts) -> str | None:
+    """The reason why a column of text can teach nothing, if there is one."""
+    if not texts.present:
+        return "it is empty"
+    example = texts.frequent[0][0]
+    if texts.distinct == 1 and not texts.missing:
+        return f"it is {example!r} in every training row"
+    if texts.distinct > max(texts.present / 2, 10):
+        thing = "free text" if columns.words_a_text(table, name) >= 3 else "an identifier"
+        why = f"{thing}: {texts.distinct} different values in {texts.present} rows"
+        if MEASURE.fullmatch(example):
+            why += f", such as {example!r}; if that is a measure write it as a number, and a date as 2021-12-31"
+        return why
+    return None
+
+
+# ---- what raw refuses
+
+
+def _check_raw(table: Table, name: str) -> None:
+    value = columns.number(name, table.columns[name])
+    missing = table.rows(f"SELECT count(*) - count({value}) FROM {table.relation}")[0][0]
+    if missing:
+        row, _ = columns.first(table, f"({value}) IS NULL", "1")[0]
+        raise UserError(
+            f"column {name!r} has {missing} missing values in the training part (first in its row {row}), "
+            f"and train.encoding raw takes numbers as they are; set train.encoding to robust, or fill them"
+        )
+    row = 0
+    for piece in table.pieces({"v": columns.number_or_nan(name, table.columns[name])}):
+        _finite_float32(np.ma.getdata(piece["v"]), name, row)
+        row += len(piece["v"])
+
+
+def _finite_float32(values: np.ndarray, name: str, row: int = 0) -> np.ndarray:
+    with np.errstate(over="ignore"):
+        narrow = values.astype(np.float32, copy=False)
+    finite = np.isfinite(narrow)
+    if not finite.all():
+        i = int(finite.argmin())
+        value = "missing" if np.isnan(values[i]) else f"{values[i]:g}"
+        raise UserError(
+            f"column {name!r} is {value} in row {row + i}, and under train.encoding raw a number must be a finite "
+            f"float32; train with train.encoding robust, or mend the column"
+        )
+    return narrow

@@ -1,0 +1,121 @@
+"""The ways to cut a permutation of a table's rows into training, validation and test part.
+
+Every way gives the number of each row's part, by its place in PARTS: int8 (n,).
+"""
+
+import numpy as np
+
+from plumbline.basics.errors import UserError
+from plumbline.basics.params import Split, nearest
+from plumbline.tables import columns, duck
+from plumbline.tables.store import PLACE, Facts, Table
+
+PARTS = ("train", "validation", "test")
+GROUPED = 2**24  # rows that are given their groups' numbers together: the groups are looked up anew for each
+
+
+def by_shares(order: np.ndarray, split: Split) -> np.ndarray:
+    """The permutation's three parts; like the notebook's, sizes are rounded down and the rest is test."""
+    n = len(order)
+    first = int(n * split.train)
+    second = first + int(n * split.validation)
+    part_of = np.empty(n, np.int8)
+    for part, (start, end) in enumerate([(0, first), (first, second), (second, n)]):
+        part_of[order[start:end]] = part
+    return part_of
+
+
+def by_class(order: np.ndarray, classes: np.ndarray, split: Split) -> np.ndarray:
+    """Each class cut by itself; its first row trains. classes: each row's class number (n,)."""
+    shuffled, part_of = classes[order], np.empty(len(order), np.int8)
+    for c, size in enumerate(np.bincount(classes).tolist()):
+        ends = np.floor(np.multiply(size, [split.train, split.train + split.validation]) + 0.5)
+        part = np.searchsorted(np.maximum(ends, 1), np.arange(size), side="right")
+        part_of[order[shuffled == c]] = part
+    return part_of
+
+
+def by_group(order: np.ndarray, groups: np.ndarray, split: Split) -> np.ndarray:
+    """Whole groups, in the order in which the permutation has each group's first row, to the part their middle is in.
+
+    One row stands for each group, so that large groups do not come first more often. groups: each row's group number,
+    counted from 0 (n,).
+    """
+    sizes = np.bincount(groups)
+    firsts, is_first = np.empty(len(sizes), order.dtype), np.zeros(len(order), bool)
+    firsts[groups[::-1]] = np.arange(len(order), dtype=order.dtype)[::-1]  # the last one written stays
+    is_first[firsts] = True
+    shuffled = groups[order[is_first[order]]]  # every group once
+    middles = np.cumsum(sizes[shuffled]) - sizes[shuffled] / 2
+    part_of_group = np.empty(len(sizes), np.int8)
+    ends = [len(order) * split.train, len(order) * (split.train + split.validation)]
+    part_of_group[shuffled] = np.searchsorted(ends, middles, side="right")
+    return part_of_group[groups]
+
+
+def group_numbers(table: Table, name: str) -> np.ndarray:
+    """The group of each row, numbered from 0 as they first occur in the table: int32 (n,)."""
+    _check_column(table, name, "split.group")
+    column, groups = duck.name(name), np.empty(len(table), np.int32)
+    found = f"SELECT {column} AS g, min({PLACE}) AS first FROM {table.numbered} GROUP BY g"
+    number = "(row_number() OVER (ORDER BY first) - 1)::INTEGER AS number"
+    duck.run(f"CREATE OR REPLACE TEMP TABLE _groups AS SELECT g, {number} FROM ({found})")
+    for start in range(0, len(table), GROUPED):
+        rows, numbers = duck.arrays(
+            f"SELECT {PLACE}, number FROM {table.numbered} JOIN _groups ON g = {column} "
+            f"WHERE {PLACE} BETWEEN {start} AND {start + GROUPED - 1}"
+        )
+        groups[rows] = numbers  # a join keeps no order
+    duck.run("DROP TABLE _groups")
+    return groups
+
+
+def times(table: Table, name: str) -> np.ndarray:
+    """Numbers, dates or times as they are to be sorted: integers or float64 (n,)."""
+    kind = table.columns.get(name, "")
+    if name in table.columns and (columns.kind_of(kind) in (None, "category") or kind == "BOOLEAN"):
+        held = columns.in_words(kind)
+        raise UserError(f"split.time {name!r} holds {held}, and must be dates, times or numbers; choose another column")
+    _check_column(table, name, "split.time")
+    column = duck.name(name)
+    if columns.kind_of(kind) != "number":
+        value = f"epoch_ns({column})" if kind.endswith("_NS") else f"epoch_us({column})"
+    else:
+        value = column if kind in columns.INTEGERS else f"{column}::DOUBLE"
+    return np.concatenate([np.ma.getdata(piece["t"]) for piece in table.pieces({"t": value})])
+
+
+def _check_column(table: Table, name: str, parameter: str) -> None:
+    """Refuse a column that is not there, or has gaps."""
+    if name not in table.columns:
+        raise UserError(f"{parameter} {name!r} is not a column of the table{nearest(name, table.columns)}")
+    kind, column = table.columns[name], duck.name(name)
+    absent = f"({column} IS NULL OR isnan({column}))" if kind in columns.FLOATS else f"({column} IS NULL)"
+    missing = table.rows(f"SELECT count(*) FROM {table.relation} WHERE {absent}")[0][0]
+    if missing:
+        row, _ = columns.first(table, absent, "1")[0]
+        raise UserError(
+            f"{parameter} {name!r} is missing in {missing} rows (first in row {row}), and every row "
+            f"must fall on a side; fill it or drop those rows"
+        )
+
+
+def check(part_of: np.ndarray, split: Split) -> list[int]:
+    """The rows of each part; refuse one that was asked for and got none."""
+    n, sizes = len(part_of), [int((part_of == part).sum()) for part in range(3)]
+    for part, size, share in zip(PARTS, sizes, (split.train, split.validation, 1 - split.train - split.validation)):
+        if not size and share > 0:
+            what = f"{n} rows" + (f" in groups of {split.group!r}" if split.group else "")
+            raise UserError(f"the {part} part has no rows: a share of {share:g} of {what}; use a larger table")
+    return sizes
+
+
+def check_classes(trained: np.ndarray, facts: Facts) -> None:
+    """Refuse a training part without a row of some class: nothing could be learnt of it. trained: class numbers."""
+    counts = np.bincount(trained, minlength=len(facts.classes))
+    if not counts.all():
+        c = int(counts.argmin())
+        raise UserError(
+            f"class {facts.classes[c]!r} of {facts.target!r} has {facts.class_counts[c]} rows and none is in the "
+            f"training part; set split.stratify to true, or drop that class or join it to another"
+        )
