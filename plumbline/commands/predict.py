@@ -1,0 +1,100 @@
+"""Predict on new rows: the label and a probability for every class, from the model file alone.
+
+Reads a table (.csv, .csv.gz, .parquet or a folder of Parquet files) that has the model's feature columns, in any order,
+with or without others; writes a table with a line per row, in the same order: `_row` (its number, from 0), `predicted`,
+and `probability of ...` for each class. Says what the new rows have that the training rows had not.
+
+    plumbline predict customers_new.csv --output scored.csv
+    plumbline predict customers_new.csv --output scored.parquet --ensemble
+    plumbline predict rows.csv --output scored.csv --model elsewhere/model.safetensors --network elsewhere/network.py
+"""
+
+import argparse
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+from plumbline.sources import source
+
+from plumbline.basics import files
+from plumbline.basics.errors import UserError
+from plumbline.model import model
+from plumbline.scores import metrics
+from plumbline.tables import duck, encoding, store
+from plumbline.tables.encoding import Category
+
+FORMATS = {".csv": "FORMAT csv, HEADER", ".parquet": "FORMAT parquet, COMPRESSION uncompressed"}
+VALUES = 2**22  # inputs, or probabilities of all networks, at a time
+
+
+def main(words: list[str] | None = None) -> None:
+    options = arguments(words)
+    output = Path(options.output)
+    check_output(output, Path(options.table))
+    saved = model.load(options.model, options.network)
+    used = saved if options.ensemble else saved.first()
+    texts = [column.name for column in saved.card.encoding.columns if isinstance(column, Category)]
+    with files.scratch(output.parent) as folder:
+        table = source.table(options.table, folder, texts)
+        for line in encoding.unseen(saved.card.encoding, table):
+            print(line)
+        scored = folder / "scored.parquet"
+        with store.writing(scored, "scored") as writer:
+            for piece in predictions(used, table):
+                writer.write(piece)
+        with files.replacing(output) as partial:
+            options_of = FORMATS[output.suffix.lower()]
+            duck.run(f"COPY (FROM read_parquet({duck.text(scored)})) TO {duck.text(partial)} ({options_of})")
+    networks = f"the mean of {used.networks} networks" if options.ensemble else "network 0"
+    print(f"{output}: {len(table)} rows, {saved.card.target!r} by {networks}")
+
+
+def arguments(words: list[str] | None) -> argparse.Namespace:
+    """The command line."""
+    parser = argparse.ArgumentParser(
+        "plumbline predict", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("table", help="a .csv, .csv.gz or .parquet file, or a folder of .parquet files")
+    parser.add_argument("--output", required=True, help="the .csv or .parquet file to write")
+    parser.add_argument("--ensemble", action="store_true", help="the mean of all networks, not network 0 alone")
+    parser.add_argument("--model", default="models/model.safetensors", help="the model file (%(default)s)")
+    parser.add_argument("--network", help="the file that defines the model's network (stages/network.py if it is here)")
+    return parser.parse_args(words)
+
+
+def check_output(output: Path, table: Path) -> None:
+    """Refuse a file that is of another kind, or would overwrite what is read."""
+    if output.suffix.lower() not in FORMATS:
+        raise UserError(f"--output {output} must end in .parquet or .csv")
+    if output.is_dir():
+        raise UserError(f"--output {output} is a folder; choose another name")
+    if output.exists() and table.exists() and output.samefile(table):
+        raise UserError(f"--output {output} is the table to predict on, and would overwrite it; choose another name")
+    if table.is_dir() and output.resolve().is_relative_to(table.resolve()):
+        raise UserError(f"--output {output} is in {table}, which is read as one table; choose another place")
+
+
+def predictions(used: model.Model, table: store.Table) -> Iterator[dict[str, np.ndarray]]:
+    """Row numbers, labels and the mean probabilities of the networks, piece by piece."""
+    d, _, k = used.card.sizes
+    classes, start = np.array(used.card.classes), 0
+    for x in encoding.pieces(used.card.encoding, table, max(VALUES // max(d, used.networks * k), 1)):
+        mean = metrics.ensemble(used.probabilities(x))  # (n, k)
+        row = np.arange(start, start + len(x))
+        check_finite(mean, row, used.networks)
+        columns = {store.ROW: row, "predicted": classes[metrics.predicted(mean)]}
+        probability = metrics.by_class(mean)  # (n, classes)
+        columns |= {f"probability of {label}": probability[:, c] for c, label in enumerate(used.card.classes)}
+        yield columns
+        start += len(x)
+
+
+def check_finite(probability: np.ndarray, row: np.ndarray, networks: int) -> None:
+    """Refuse rows whose values, or weights, leave what float32 can hold."""
+    bad = np.flatnonzero(~np.isfinite(probability).all(axis=1))
+    if len(bad):
+        who = "the networks give" if networks > 1 else "the network gives"
+        raise UserError(
+            f"row {row[bad[0]]}: {who} it no finite probability ({len(bad)} such rows here), for its values or the "
+            "weights leave what float32 can hold; mend the row, or train with train.encoding robust"
+        )

@@ -1,0 +1,247 @@
+"""Revisions judged against each other: which differences are real, what else changed, and what cannot be compared.
+
+Both sides are scored on the same n rows by R networks each, network r beside network r. A difference is the mean of
+D = phi_other - phi_base, R x n, and counts when its interval, over test rows and seeds together, leaves out 0.
+"""
+
+import math
+from typing import NamedTuple
+
+import numpy as np
+
+from plumbline.basics.errors import UserError
+from plumbline.comparing import lock, predictions, revisions
+from plumbline.comparing.revisions import Revision
+from plumbline.scores import intervals, metrics
+
+JUDGED = ("accuracy", "log_loss", "roc_auc", "brier")  # what a comparison judges, and corrects for
+
+
+class Difference(NamedTuple):
+    """How a metric differs between two revisions, in the sign that files have (a smaller log loss is negative).
+
+    `verdict` is better, worse, no evidence, identical, one network (luck cannot be told then), or not paired.
+    """
+
+    metric: str
+    base: float
+    other: float
+    difference: float
+    low: float
+    high: float
+    p: float
+    verdict: str
+    estimate: intervals.Estimate | None
+
+
+class Comparison(NamedTuple):
+    """Two revisions: their differences, or why rows cannot be paired, and what changed between them."""
+
+    base: Revision
+    other: Revision
+    rows: int
+    networks: int
+    refused: str | None  # why rows cannot be paired; the differences are then unpaired
+    differences: list[Difference]
+    params: dict[str, tuple]  # {name: (base, other)}
+    code: dict[str, list[str]]  # {path: stages}
+    data: bool
+    notes: list[str]
+
+
+class Entry(NamedTuple):
+    """An experiment in a ranking: its difference to the base in the part to choose by and in the test part."""
+
+    name: str
+    chosen: Difference
+    test: Difference
+    like_best: bool
+    params: dict[str, tuple]
+    code: dict[str, list[str]]
+
+
+class Ranking(NamedTuple):
+    """Experiments over a base, best first."""
+
+    base: Revision
+    metric: str
+    part: str  # validation, or test when there is no validation part
+    pairs: int  # comparisons corrected for
+    best: str
+    entries: list[Entry]
+    left_out: dict[str, str]  # {name: why}
+
+
+# ---- one metric
+
+
+def compare(base: np.ndarray, other: np.ndarray, metric: str, comparisons: int) -> Difference:
+    """Judge `other` against `base` by their contributions (R, n) on the same rows, network r beside network r.
+
+    For m comparisons made at once the interval is at 1 - 0.05 / m and p is multiplied by m (Bonferroni); better or
+    worse is said when the interval leaves out 0. Which is right: see benchmarks/calibration.py.
+    """
+    delta = intervals.estimate(other - base)
+    low, high, p = delta.student(1 - 0.05 / comparisons)
+    if not (other - base).any():
+        verdict = "identical"
+    elif delta.networks < 2:
+        verdict = "one network"
+    elif low > 0 or high < 0:
+        verdict = "better" if low > 0 else "worse"
+    else:
+        verdict = "no evidence"
+    sides = float(base.mean()), float(other.mean())
+    return _signed(metric, *sides, delta.mean, low, high, min(p * comparisons, 1.0), verdict, delta)
+
+
+def compare_unpaired(base: np.ndarray, other: np.ndarray, metric: str, comparisons: int) -> Difference:
+    """The interval for revisions scored on different rows, (R, n) and (R', n'): variances add, and no verdict is given.
+
+    Degrees of freedom after Welch and Satterthwaite from those of both sides.
+    """
+    sides = left, right = intervals.estimate(base), intervals.estimate(other)
+    v, mean, low, high, p = left.variance + right.variance, right.mean - left.mean, math.nan, math.nan, math.nan
+    if min(left.n, right.n) > 1:
+        shares = sum(side.variance**2 / side.freedom for side in sides if side.variance)
+        low, high, p = intervals.student(mean, v, v**2 / shares if v else math.inf, 1 - 0.05 / comparisons)
+    return _signed(metric, left.mean, right.mean, mean, low, high, min(p * comparisons, 1.0), "not paired", None)
+
+
+def _signed(metric, base, other, difference, low, high, p, verdict, estimated) -> Difference:
+    if metric in metrics.LOSSES:
+        base, other, difference, low, high = (0.0 - value for value in (base, other, difference, high, low))
+    return Difference(metric, base, other, difference, low, high, p, verdict, estimated)
+
+
+# ---- two revisions
+
+
+def judge(base: Revision, other: Revision) -> Comparison:
+    """Compare two revisions on their test rows; UserError when not even their metrics mean the same."""
+    _check_comparable(base, other)
+    left, right = base.parts["test"], other.parts["test"]
+    refused = why_not_paired(base, other)
+    counts = len(left.probability), len(right.probability)
+    networks, how = counts[1], compare_unpaired
+    if not refused:
+        networks, how = min(counts), compare
+        left, right = (side._replace(probability=side.probability[:networks]) for side in (left, right))
+    names = [name for name in _defined(left) if name in _defined(right)]
+    return Comparison(
+        base,
+        other,
+        len(right.row),
+        networks,
+        refused,
+        [how(_phi(name, left), _phi(name, right), name, len(names)) for name in names],
+        lock.changed_params(base.lock, other.lock),
+        revisions.changed_code(base, other),
+        revisions.changed_data(base, other, "data/dataset.parquet"),
+        _notes(base, other, counts, refused),
+    )
+
+
+def _notes(base: Revision, other: Revision, counts: tuple[int, int], refused: str | None) -> list[str]:
+    notes, networks = [], min(counts)
+    if base.stale or other.stale:
+        notes.append("the workspace's predictions are not those of its dvc.lock; run `dvc repro`")
+    if refused:
+        return notes
+    if counts[0] != counts[1]:
+        notes.append(f"{counts[0]} and {counts[1]} networks: the first {networks} of each are compared")
+    if networks == 1:
+        notes.append("one network: the interval is over test rows alone, without a verdict; raise train.replicas")
+    if revisions.changed_data(base, other, "data/test.parquet"):
+        notes.append("data/test.parquet differs though its rows and labels do not: features changed")
+    return notes
+
+
+def _defined(part: predictions.Scored) -> list[str]:
+    """The judged metrics that a part has."""
+    there = metrics.defined(part.target, max(part.probability.shape[2], 2))
+    return [name for name in JUDGED if name in there]
+
+
+def _phi(name: str, part: predictions.Scored) -> np.ndarray:
+    return metrics.contributions(name, part.probability, part.target)
+
+
+def _check_comparable(base: Revision, other: Revision) -> None:
+    if base.classes != other.classes:
+        raise UserError(
+            f"{base.name} has the classes {base.classes} and {other.name} {other.classes}; "
+            "figures over different classes cannot be compared"
+        )
+    for side in (base, other):
+        if "test" not in side.parts:
+            raise UserError(f"{side.name} has no test rows in {predictions.PATH}; run `dvc repro` there")
+
+
+def why_not_paired(base: Revision, other: Revision) -> str | None:
+    """Why the two were not scored on the same rows, if they were not."""
+    for part in base.parts.keys() | other.parts.keys():
+        if part not in base.parts or part not in other.parts:
+            return f"only one of {base.name} and {other.name} has a {part} part; bring both to the same split"
+        left, right = base.parts[part], other.parts[part]
+        in_one = np.setxor1d(left.row, right.row)
+        if len(in_one) or len(left.row) != len(right.row):
+            which = f"{len(in_one)} are in one alone, row {in_one[0]} for one" if len(in_one) else "some rows twice"
+            return (
+                f"{base.name} and {other.name} were scored on different {part} rows ({which}); "
+                "bring both to the same data, seed and split"
+            )
+        wrong = np.flatnonzero(left.target != right.target)
+        if len(wrong):
+            return (
+                f"{len(wrong)} of {len(left.row)} {part} rows have another label in {other.name} than in {base.name} "
+                f"(row {left.row[wrong[0]]} for one); bring both to the same data"
+            )
+    return None
+
+
+# ---- several experiments
+
+
+def rank(base: Revision, others: list[Revision], metric: str) -> Ranking:
+    """Experiments by their difference to the base: on the validation part if all have one, else on the test part.
+
+    Intervals and p values are corrected for all pairs of revisions at once: which pair is looked at, the best and
+    the next, say, is settled by the data.
+    """
+    if not others:
+        raise UserError(f"there are no experiments over {base.name}; `dvc exp run -S train.hidden_size=64` makes one")
+    left_out = {other.name: why for other in others if (why := _why_not_ranked(base, other))}
+    everyone = {side.name: side for side in [base, *others] if side.name not in left_out}
+    part = "validation" if all("validation" in side.parts for side in everyone.values()) else "test"
+    for p in (part, "test"):
+        if metric not in _defined(base.parts[p]):
+            raise UserError(f"{metric} is not defined on the {p} part of {base.name}; choose another --metric")
+    phi = {p: {name: _phi(metric, side.parts[p]) for name, side in everyone.items()} for p in {part, "test"}}
+    pairs = len(everyone) * (len(everyone) - 1) // 2
+
+    def against(one: str, two: str, p: str) -> Difference:
+        networks = min(len(phi[p][one]), len(phi[p][two]))
+        return compare(phi[p][one][:networks], phi[p][two][:networks], metric, pairs)
+
+    means = {name: phi[part][name].mean() for name in everyone}
+    best = max(means, key=means.get)
+    entries = [
+        Entry(
+            name,
+            against(base.name, name, part),
+            against(base.name, name, "test"),
+            against(best, name, part).verdict != "worse",
+            lock.changed_params(base.lock, everyone[name].lock),
+            revisions.changed_code(base, everyone[name]),
+        )
+        for name in sorted(means, key=means.get, reverse=True)
+        if name != base.name
+    ]
+    return Ranking(base, metric, part, pairs, best, entries, left_out)
+
+
+def _why_not_ranked(base: Revision, other: Revision) -> str | None:
+    if other.classes != base.classes:
+        return f"its classes are {other.classes}"
+    return why_not_paired(base, other)

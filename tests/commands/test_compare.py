@@ -1,0 +1,414 @@
+"""Comparisons as a user asks for them, between revisions whose predictions are written for it."""
+
+import contextlib
+import json
+import re
+import shutil
+import subprocess
+from pathlib import Path
+
+import numpy as np
+import pytest
+from conftest import ENVIRONMENT
+from dvc.cli import main as dvc
+
+from plumbline import __main__ as plumbline
+from plumbline.basics.errors import UserError
+from plumbline.tables import store
+
+ROWS, NETWORKS = 400, 8
+DVC_YAML = """
+stages:
+  train:
+    cmd: python -m stages.train
+    deps: [data/train.parquet, stages/network.py, plumbline/bits]
+    params: [train]
+    metrics: [{metrics/history.csv: {cache: false}}]
+  evaluate:
+    cmd: python -m stages.evaluate
+    deps: [data/test.parquet, metrics/history.csv, stages/evaluate.py, plumbline/bits, plumbline/scores]
+    outs: [metrics/predictions.parquet]
+    metrics: [{metrics/plots/test_epochs.csv: {cache: false}}]
+"""
+
+
+class Revisions:
+    """A git and DVC repository with the files that compare reads, as if the stages had run."""
+
+    def __init__(self, folder: Path, classes=(0, 1)):
+        self.folder, self.classes = folder, list(classes)
+        self.write("dvc.yaml", DVC_YAML)
+        self.write("params.yaml", "train:\n  hidden_size: 32\n  epochs: 20\n")
+        self.write(".gitignore", "/metrics/predictions.parquet\n")
+        for name in ("network", "evaluate"):
+            self.write(f"stages/{name}.py", "")
+        for name in ("bits/kernel", "bits/stream", "scores/metrics"):
+            self.write(f"plumbline/{name}.py", "")
+        for part in ("train", "test"):
+            self.write(f"data/{part}.parquet", "rows")
+        self.run("git init -q -b main", "git config user.name test", "git config user.email test@example.org")
+        self.run("dvc init -q", "dvc config core.check_update false")
+        self.results()
+        self.commit("start")
+
+    def run(self, *commands):
+        for command in commands:
+            if command.startswith("dvc "):  # in this process, for most of a call's time is its start
+                with contextlib.chdir(self.folder):
+                    assert dvc(command.split()[1:]) == 0, command
+                continue
+            done = subprocess.run(command.split(), cwd=self.folder, env=ENVIRONMENT, capture_output=True, text=True)
+            assert done.returncode == 0, f"{command}\n{done.stdout}{done.stderr}"
+
+    def write(self, name, text):
+        path = self.folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+
+    def replace(self, name, old, new):
+        text = (self.folder / name).read_text()
+        assert old in text
+        self.write(name, text.replace(old, new))
+
+    def results(self, skill=1.0, networks=NETWORKS, epochs=20, rows=None, order=None, flip=(), validation=0, luck=1):
+        """What the stages write: networks that are about as good as `skill`, the first the worst, on the same rows."""
+        rng, k = np.random.default_rng(0), len(self.classes)
+        n = len(rows) if rows is not None else ROWS
+        row = np.arange(n) if rows is None else np.array(rows)
+        target = rng.integers(0, k, ROWS)[:n]
+        logits = np.random.default_rng(luck).normal(size=(NETWORKS, ROWS, k))[:networks, :n]
+        logits += skill * np.linspace(0.8, 1.2, NETWORKS)[:networks, None, None] * np.eye(k)[target]
+        p = np.exp(logits) / np.exp(logits).sum(axis=-1, keepdims=True)
+        p = (p if k > 2 else p[..., 1:]).astype(np.float32)
+        target[list(flip)] = (target[list(flip)] + 1) % k
+        order = np.arange(n) if order is None else order
+        path = self.folder / "metrics/predictions.parquet"
+        path.unlink(missing_ok=True)  # DVC may have linked it to its cache
+        with store.writing(path, "predictions", store.Facts("answer", self.classes, [1] * k, None)) as writer:
+            writer.write(
+                {
+                    store.ROW: row[order],
+                    "part": np.where(order < validation, "validation", "test").astype(object),
+                    "target": np.array(self.classes)[target[order]],
+                    "probability": p[:, order].transpose(1, 0, 2).reshape(n, -1),
+                }
+            )
+        for name, side in (("history", "train"), ("plots/test_epochs", "test")):
+            lines = [f"{e},{1 / e:.6g},{1 - 1 / (e + 1):.6g}" for e in range(1, epochs + 1)]
+            self.write(f"metrics/{name}.csv", "\n".join([f"epoch,{side}_loss,{side}_accuracy", *lines, ""]))
+
+    def commit(self, message):
+        self.run("dvc commit -q -f", "git add -A", f"git commit -qm {message}")
+
+    def experiment(self, name, **change):
+        self.results(**change)
+        self.run("dvc commit -q -f", f"dvc exp save -q -f -n {name}")
+        self.restore()
+
+    def restore(self):
+        self.run("git checkout -q .", "git clean -qfd", "dvc checkout -q --force")
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory):
+    """Three experiments over main and a branch; the workspace is main's."""
+    revisions = Revisions(tmp_path_factory.mktemp("revisions"))
+    revisions.replace("params.yaml", "hidden_size: 32", "hidden_size: 2")
+    revisions.experiment("worse", skill=0.5)
+    revisions.experiment("luck", luck=2)
+    revisions.experiment("one", networks=1)
+    revisions.run("git checkout -qb branch")
+    revisions.write("plumbline/bits/kernel.py", "# a remark\n")
+    revisions.write("plumbline/bits/known.txt", "no code\n")
+    revisions.write("stages/network.py", "# another\n")
+    revisions.replace("params.yaml", "epochs: 20", "epochs: 40")
+    revisions.results(skill=1.2, epochs=40)
+    revisions.commit("longer")
+    revisions.run("git checkout -q main", "dvc checkout -q")
+    return revisions
+
+
+@pytest.fixture
+def compare(made, monkeypatch, capsys):
+    """Run `plumbline compare` there; gives what it prints. The workspace is main's again afterwards."""
+    monkeypatch.chdir(made.folder)
+
+    def run(*arguments):
+        capsys.readouterr()
+        plumbline.command(["compare", *arguments])
+        return capsys.readouterr().out
+
+    run.made = made
+    yield run
+    made.restore()
+
+
+def compared(compare, *arguments):
+    return json.loads(compare(*arguments, "--json"))
+
+
+def verdicts(report):
+    return {d["metric"]: d["verdict"] for d in report["differences"]}
+
+
+def test_the_workspace_as_committed_is_identical(compare):
+    report = compared(compare)
+    assert (report["base"], report["other"]) == ("HEAD", "workspace")
+    assert set(verdicts(report).values()) == {"identical"}
+    assert "identical predictions" in compare()
+    assert "no parameter, code or data changed" in compare()
+
+
+def test_a_real_loss_is_called_worse_and_gates(compare):
+    report = compared(compare, "HEAD", "worse")
+    assert (report["rows"], report["networks"]) == (ROWS, NETWORKS)
+    assert set(verdicts(report).values()) == {"worse"}
+    assert report["params"] == {"train.hidden_size": [32, 2]}
+    for d in report["differences"]:
+        assert d["low"] <= d["difference"] <= d["high"]
+        assert d["difference"] == pytest.approx(d["other"] - d["base"])
+    with pytest.raises(SystemExit) as gate:
+        compare("HEAD", "worse", "--fail-on", "worse")
+    assert gate.value.code == "error: worse is worse than HEAD in accuracy, log_loss, roc_auc, brier"
+    compare("worse", "HEAD", "--fail-on", "worse")
+    assert set(verdicts(compared(compare, "worse", "HEAD")).values()) == {"better"}
+    assert set(verdicts(compared(compare, "HEAD", "luck")).values()) == {"no evidence"}
+
+
+def test_figures_are_those_of_the_predictions(compare):
+    import pyarrow.parquet as pq
+    from sklearn.metrics import accuracy_score, brier_score_loss, log_loss, roc_auc_score
+
+    table = pq.read_table(compare.made.folder / "metrics/predictions.parquet").to_pydict()
+    target, probability = np.array(table["target"]), np.array(table["probability"]).T  # (R, n)
+    expected = {
+        "accuracy": np.mean([accuracy_score(target, p >= 0.5) for p in probability]),
+        "log_loss": np.mean([log_loss(target, p) for p in probability]),
+        "roc_auc": np.mean([roc_auc_score(target, p) for p in probability]),
+        "brier": np.mean([brier_score_loss(target, p) for p in probability]),
+    }
+    report = compared(compare, "HEAD", "worse")
+    assert {d["metric"]: d["base"] for d in report["differences"]} == pytest.approx(expected)
+
+
+def test_a_branch_with_changed_code_and_parameters(compare):
+    report = compared(compare, "main", "branch")
+    assert report["params"] == {"train.epochs": [20, 40]}
+    assert report["code"] == {"plumbline/bits/kernel.py": ["train", "evaluate"], "stages/network.py": ["train"]}
+    text = compare("main", "branch")
+    assert "parameter train.epochs: 20 -> 40" in text
+    assert "code plumbline/bits/kernel.py: changes train, evaluate" in text
+    assert "uncertainty of" in text
+
+
+def test_code_of_the_workspace_is_asked_of_git_too(compare):
+    compare.made.write("plumbline/scores/metrics.py", "# edited\n")
+    compare.made.write("plumbline/scores/new.py", "# not in git yet\n")
+    compare.made.run("dvc commit -q -f")
+    assert compared(compare)["code"] == {
+        "plumbline/scores/metrics.py": ["evaluate"],
+        "plumbline/scores/new.py": ["evaluate"],
+    }
+
+
+def test_a_folder_whose_lock_is_of_code_that_was_never_committed_is_named(compare):
+    compare.made.write("plumbline/scores/metrics.py", "# tried\n")
+    compare.made.run("dvc commit -q -f")
+    compare.made.write("plumbline/scores/metrics.py", "")
+    assert compared(compare)["code"] == {"plumbline/scores": ["evaluate"]}
+
+
+def test_one_network_gets_an_interval_and_no_verdict(compare):
+    report = compared(compare, "HEAD", "one")
+    assert report["networks"] == 1
+    assert set(verdicts(report).values()) == {"identical"}  # network 0 is the same alone
+    report = compared(compare, "worse", "one")
+    assert set(verdicts(report).values()) == {"one network"}
+    assert all(d["low"] < d["high"] for d in report["differences"])
+    assert any("raise train.replicas" in note for note in report["notes"])
+
+
+def test_markdown_has_the_table_and_a_chart(compare):
+    lines = compare("HEAD", "luck", "--md").splitlines()
+    assert lines[0] == f"### HEAD -> luck: {ROWS} test rows, means over {NETWORKS} networks"
+    assert [line.split(" | ")[0] for line in lines[4:8]] == ["| accuracy", "| log_loss", "| roc_auc", "| brier"]
+    chart = lines[lines.index("```mermaid") :]
+    series = [line for line in chart if line.startswith("  line [")]
+    assert [line.count(",") + 1 for line in series] == [20] * 4
+    different = compare("main", "branch", "--md")
+    assert '"percent of the run" 0 --> 100' in different
+    assert "Runs of 20 and 40 epochs." in different
+
+
+def test_the_picture_is_one_file_that_needs_no_other(compare, tmp_path):
+    names = "a$x__y$", "_hidden"  # to matplotlib mathematics, and a line that is left out of the legend
+    for name in names:
+        compare.made.run(f"git branch -f {name}")
+    compare(*names, "--plot", str(tmp_path / "page.html"))
+    page = (tmp_path / "page.html").read_text()
+    assert page.count("<svg") == 1
+    assert "<script" not in page
+    assert 'href="http' not in page.replace('xmlns:xlink="http', "")
+    assert f"a$x__y$ and _hidden: {ROWS} test rows, {NETWORKS} networks" in page
+    for name in names:
+        assert all(f"<!-- {name} {side} -->" in page for side in ("train", "test"))
+
+
+def test_experiments_are_ranked_with_one_correction(compare):
+    ranking = compared(compare, "--experiments")
+    assert ranking["part"] == "test"
+    assert ranking["pairs"] == 6  # HEAD and three experiments
+    names = [entry["name"] for entry in ranking["entries"]]
+    means = [entry["chosen"]["other"] for entry in ranking["entries"]]
+    assert set(names) == {"worse", "luck", "one"}
+    assert means == sorted(means, reverse=True)
+    assert {entry["name"]: entry["like_best"] for entry in ranking["entries"]}["worse"] is False
+    text = compare("--experiments")
+    assert "choosing by the test part flatters the winner" in text
+    assert "train.hidden_size=2" in text
+    by_loss = compared(compare, "--experiments", "--metric", "log_loss")
+    losses = [entry["chosen"]["other"] for entry in by_loss["entries"]]
+    assert losses == sorted(losses)
+
+
+def test_a_validation_part_is_what_is_chosen_by(tmp_path, monkeypatch, capsys):
+    made = Revisions(tmp_path, classes=("red", "green", "blue"))
+    made.results(validation=100)
+    made.commit("three")
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(UserError, match="there are no experiments over HEAD"):
+        plumbline.command(["compare", "--experiments"])
+    made.experiment("tiny", validation=100, skill=0.1)
+    capsys.readouterr()
+    plumbline.command(["compare", "--experiments", "--json"])
+    ranking = json.loads(capsys.readouterr().out)
+    assert ranking["part"] == "validation"
+    (entry,) = ranking["entries"]
+    assert entry["chosen"]["estimate"]["n"] == 100
+    assert entry["test"]["estimate"]["n"] == ROWS - 100
+    plumbline.command(["compare", "--experiments"])
+    text = capsys.readouterr().out
+    assert "test part" in text
+    assert "flatters" not in text
+
+
+# ---- what cannot be compared
+
+
+def refused(compare, *words, arguments=()):
+    """The one line of a comparison that is refused; and nothing else is said but what stands on stdout."""
+    with pytest.raises(UserError) as error:
+        compare(*arguments)
+    assert "\n" not in str(error.value)
+    for word in words:
+        assert word in str(error.value)
+
+
+def test_other_rows_are_refused_and_the_unpaired_interval_is_marked(compare, capsys):
+    compare.made.results(rows=range(50, ROWS))
+    refused(compare, "no verdict", "HEAD and workspace were scored on different test rows", "50 are in one alone")
+    said = capsys.readouterr().out
+    assert "NOT PAIRED" in said
+    assert "not paired" in said
+
+
+def test_other_labels_are_refused(compare, capsys):
+    compare.made.results(flip=[3])
+    refused(compare, f"1 of {ROWS} test rows have another label in workspace than in HEAD (row 3 for one)")
+    assert "the workspace's predictions are not those of its dvc.lock" in capsys.readouterr().out
+
+
+def test_rows_in_another_order_are_the_same_rows(compare):
+    compare.made.results(order=np.arange(ROWS)[::-1])
+    assert set(verdicts(compared(compare)).values()) == {"identical"}
+
+
+def test_rows_that_come_twice_are_refused(compare):
+    compare.made.results(rows=[*range(ROWS - 1), 0])
+    refused(compare, "different test rows")
+
+
+def test_other_classes_are_refused(compare, monkeypatch):
+    monkeypatch.setattr(compare.made, "classes", [0, 1, 2])
+    compare.made.results()
+    refused(compare, "classes [0, 1]", "[0, 1, 2]")
+
+
+def test_a_revision_that_does_not_exist(compare):
+    refused(compare, "'nowhere' is no branch, tag, commit or experiment", arguments=["nowhere"])
+
+
+def test_predictions_that_are_nowhere(made, tmp_path, monkeypatch):
+    clone = shutil.copytree(made.folder, tmp_path / "clone", symlinks=True)
+    cache = (clone / ".dvc/cache").rename(tmp_path / "cache")
+    monkeypatch.chdir(clone)
+    with pytest.raises(UserError, match=re.escape("metrics/predictions.parquet of HEAD is neither in git")) as error:
+        plumbline.command(["compare", "HEAD", "luck"])
+    assert "dvc pull" in str(error.value)
+    Path("metrics/predictions.parquet").unlink()
+    cache.rename(clone / ".dvc/cache")
+    with pytest.raises(UserError, match=r"metrics/predictions.parquet is not in the workspace; run `dvc repro`"):
+        plumbline.command(["compare"])
+
+
+def test_predictions_come_from_a_remote_when_the_cache_has_them_not(made, tmp_path, monkeypatch, capsys):
+    clone = shutil.copytree(made.folder, tmp_path / "clone", symlinks=True)
+    monkeypatch.chdir(clone)
+    assert dvc(["remote", "add", "-q", "-d", "store", str(tmp_path / "store")]) == 0
+    assert dvc(["push", "-q"]) == 0
+    shutil.rmtree(".dvc/cache")
+    Path("metrics/predictions.parquet").unlink()
+    capsys.readouterr()
+    plumbline.command(["compare", "HEAD", "HEAD", "--json"])
+    assert json.loads(capsys.readouterr().out)["rows"] == ROWS
+    assert not Path("metrics/predictions.parquet").exists()  # the workspace is left as it was
+
+
+@pytest.mark.parametrize("name", ["dvc.lock", "metrics/history.csv"])
+def test_a_file_in_conflict_is_one_line(compare, name):
+    text = (compare.made.folder / name).read_text()
+    compare.made.write(name, f"<<<<<<< HEAD\n{text}=======\n{text}>>>>>>> other\n")
+    refused(compare, f"{name} of workspace is n", "`dvc repro`")
+
+
+@pytest.mark.parametrize("text", ["epoch,train_loss,train_accuracy\n", "epoch,foo\n1,2\n"])
+def test_curves_that_are_none_are_one_line(compare, text):
+    compare.made.write("metrics/history.csv", text)
+    refused(compare, "metrics/history.csv of workspace is not as the stages write it", "`dvc repro`")
+
+
+def test_the_first_versions_predictions_and_other_tables_are_one_line(compare):
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    path = compare.made.folder / "metrics/predictions.parquet"
+    columns = {
+        "_row": [0],
+        "part": ["test"],
+        "target": [1],
+        "probability": pa.array([[0.5]], pa.list_(pa.float32(), 1)),
+    }
+    facts = {"target": "y", "classes": [0, 1], "class_counts": [1, 1], "stream": None}
+    path.unlink()
+    pq.write_table(pa.table(columns).replace_schema_metadata({"plumbline": json.dumps(facts)}), path)
+    refused(compare, "metrics/predictions.parquet of workspace is not a table that a stage wrote", "`dvc repro`")
+    with store.writing(path, "test", store.Facts("y", [0, 1], [1, 1], None)) as writer:
+        writer.write({"_row": np.array([0]), "y": np.array([1])})
+    refused(compare, "metrics/predictions.parquet of workspace holds the test rows")
+
+
+def test_who_reads_a_comparison_may_stop_early(made):
+    command = ["bash", "-o", "pipefail", "-c", "python -m plumbline compare HEAD luck | true"]
+    root = str(Path(__file__).parents[2])
+    done = subprocess.run(
+        command, cwd=made.folder, env=ENVIRONMENT | {"PYTHONPATH": root}, capture_output=True, text=True
+    )
+    assert (done.returncode, done.stderr) == (141, "")  # as a program that SIGPIPE ends
+
+
+def test_features_that_changed_under_the_same_rows_and_labels_are_mentioned(compare):
+    compare.made.write("data/test.parquet", "other rows")
+    compare.made.run("dvc commit -q -f")
+    report = compared(compare)
+    assert report["refused"] is None
+    assert any("features changed" in note for note in report["notes"])
