@@ -1,0 +1,147 @@
+"""The model file: weights of all networks, the encoding and the classes. Loading it runs no code.
+
+A sealed safetensors file with the weights of every network by their names in the module's state_dict, all with the
+networks R in front. Of the shipped network these are `net.0.weight` (R, h, d), `net.0.bias` (R, h), `net.2.weight`
+(R, k, h) and `net.2.bias` (R, k); k is 1 for two classes. What is not a weight is the file's text, the card.
+
+It is scored with the network that it was trained with: the shipped one by the compiled arithmetic, any other by its
+module, so the file that defines that must be the same.
+"""
+
+from pathlib import Path
+from typing import NamedTuple
+
+import msgspec
+import numpy as np
+
+from plumbline.basics import inputs
+from plumbline.basics.errors import UserError
+from plumbline.bits import initial
+from plumbline.model import network as networks
+from plumbline.model import sealed
+from plumbline.model.network import SHIPPED, Network
+from plumbline.tables.encoding import Encoding, Number
+
+MOST_ROWS = 2**53  # up to here float64 tells integers apart
+
+
+class Card(msgspec.Struct, frozen=True):
+    """What predicting and scoring need beside the weights."""
+
+    target: str
+    classes: list[bool | int | float | str]
+    train_counts: list[int]  # rows of each class in the training part, for the baseline
+    encoding: Encoding
+    network: str  # the hash of the network's syntax tree
+    hidden_size: int  # of a network, or of each of its members where these lie apart
+    members: int = 1  # above 1 weights are (R, members, ...), and the members' mean logit is the network's
+
+    @property
+    def sizes(self) -> tuple[int, int, int]:
+        """(features, hidden units, outputs): what the network is made of."""
+        return self.encoding.width, self.hidden_size, initial.outputs_for(len(self.classes))
+
+
+class Model(NamedTuple):
+    """Weights by name, the first axis the networks (in models/epochs.safetensors: network 0's epochs), and the card."""
+
+    weights: dict[str, np.ndarray]
+    card: Card
+    network: Network | None = None  # the file that defines the network; the shipped one needs none
+
+    @property
+    def networks(self) -> int:
+        """How many networks these are."""
+        return len(next(iter(self.weights.values())))
+
+    def first(self, networks: int = 1) -> "Model":
+        """The first of the networks alone."""
+        return self._replace(weights={name: array[:networks] for name, array in self.weights.items()})
+
+    def probabilities(self, x: np.ndarray, batch_size: int = 4096) -> np.ndarray:
+        """Probabilities that the R networks give to the rows x (n, d): float32 (R, n, k).
+
+        k = 1, the second of the classes, when there are two. batch_size: rows that an edited module sees at a time.
+        """
+        if self.card.network == SHIPPED:
+            from plumbline.bits import scoring
+
+            return scoring.probabilities(x, self.weights)
+        return networks.probabilities(self.network, self.card.sizes, self.weights, x, batch_size)
+
+
+def save(weights: dict[str, np.ndarray], card: Card, path: str | Path) -> None:
+    """Write a model, whole or not at all."""
+    sealed.write(path, weights, msgspec.json.encode(card))
+
+
+def load(path: str | Path, network: str | Path | None = None) -> Model:
+    """Read a model; a UserError says what is wrong with a file that is not one, or of another network.
+
+    network: the file that defines the network; without a name stages/network.py where it is there.
+    """
+    inputs.watch(path)
+    try:
+        weights, text = sealed.read(path)
+        card = msgspec.json.decode(text, type=Card)
+    except FileNotFoundError:
+        raise UserError(f"{path} is not there; `dvc repro` trains it, `dvc checkout` brings it back") from None
+    except (sealed.Refused, msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
+        raise UserError(f"{path} is not a model that train wrote ({error}); run `dvc repro`") from None
+    _check(card, path)
+    found = _network_of(card, path, network)
+    return Model(_checked(weights, card, found, path), card, found)
+
+
+def _network_of(card: Card, path, network: str | Path | None) -> Network | None:
+    """The file that defines the model's network, held to the card; None for the shipped one where no file is there."""
+    if network is None and not Path(networks.PATH).exists():
+        if card.network == SHIPPED:
+            return None
+        raise UserError(f"{path} has a network of its own; name the file that defines it (--network PATH)")
+    found = networks.read(network or networks.PATH)
+    if found.tree != card.network:
+        raise UserError(
+            f"{path} was trained with another network than {found.path} defines; run `dvc repro`, or name the file "
+            "that it was trained with (--network PATH)"
+        )
+    return found
+
+
+def _check(card: Card, path) -> None:
+    classes, counts, columns = len(card.classes), card.train_counts, card.encoding.columns
+    if classes < 2 or len(counts) != classes or min(counts) < 0 or not sum(counts):
+        raise UserError(f"{path} names {classes} classes and counts their rows as {counts[:10]}; run `dvc repro`")
+    senseless = {
+        "the same class twice": len(set(card.classes)) < classes,
+        "more rows than there can be": sum(counts) > MOST_ROWS,
+        "the same column twice": len({column.name for column in columns}) < len(columns),
+        "a deviation or scale that cannot be divided by": any(
+            isinstance(column, Number) and not (column.deviation > 0.0 and column.scale >= 0.0) for column in columns
+        ),
+        "no hidden unit or no member": min(card.hidden_size, card.members) < 1,
+    }
+    for what, there in senseless.items():
+        if there:
+            raise UserError(f"{path} has {what}; run `dvc repro`")
+
+
+def _checked(weights: dict[str, np.ndarray], card: Card, network: Network | None, path) -> dict[str, np.ndarray]:
+    """The arrays that the network has, each of its shape and kind for one number R of networks."""
+    d, h, k = card.sizes
+    if card.network == SHIPPED:
+        shapes = {"net.0.weight": (h, d), "net.0.bias": (h,), "net.2.weight": (k, h), "net.2.bias": (k,)}
+        expected = {name: ("float32", shape) for name, shape in shapes.items()}
+    else:
+        tensors = networks.state(networks.blank(network, card.sizes))
+        expected = {name: (str(t.dtype).removeprefix("torch."), tuple(t.shape)) for name, t in tensors.items()}
+    first = weights.get(next(iter(expected)))
+    inner = (card.members,) if card.members > 1 else ()
+    front = (len(first) if first is not None and first.ndim else 0, *inner)
+    for name, (kind, shape) in expected.items():
+        if name not in weights:
+            raise UserError(f"{path} is not a model that train wrote ({name} is missing); run `dvc repro`")
+        array, shape = weights[name], (*front, *shape)
+        if array.dtype != kind or array.shape != shape or not array.size:
+            raise UserError(f"{path}: {name} is {array.dtype} {array.shape}, not {kind} {shape}; run `dvc repro`")
+    return {name: weights[name] for name in expected}

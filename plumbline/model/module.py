@@ -1,0 +1,23 @@
+"""The trained network as a PyTorch module, to take home.
+
+from plumbline.model import module
+network = module.load("models/model.safetensors")
+logits = network(torch.tensor(x))  # x: the columns in the order of the model's encoding
+"""
+
+from pathlib import Path
+
+from plumbline.basics.errors import UserError
+from plumbline.model import model
+from plumbline.model import network as networks
+
+
+def load(path: str | Path, replica: int = 0, network: str | Path | None = None):
+    """Network `replica` of a model file as a torch.nn.Module in eval(); of one with members, their mean.
+
+    network: the file that defines the network, without a name stages/network.py.
+    """
+    saved = model.load(path, network or networks.PATH)
+    if not 0 <= replica < saved.networks:
+        raise UserError(f"{path} holds {saved.networks} networks, from 0 to {saved.networks - 1}, not {replica}")
+    return networks.scorer(saved.network, saved.card.sizes, saved.weights, replica)

@@ -1,0 +1,216 @@
+"""The file that defines the network: is it as shipped, and a module made of what it says.
+
+As shipped means that the file's syntax tree is, comments and docstrings aside; to find out imports no torch. Whatever
+else the file says is done as it is written, and what goes wrong in it is told in one line with the line's number.
+"""
+
+import ast
+import contextlib
+import functools
+import hashlib
+import sys
+import types
+from collections.abc import Iterator
+from pathlib import Path
+
+import msgspec
+import numpy as np
+
+from plumbline.basics import inputs
+from plumbline.basics.errors import UserError, reason
+
+PATH = "stages/network.py"
+CLASS = "TwoLayerNet"
+# The syntax tree of stages/network.py, as `read` hashes it; a test holds it.
+SHIPPED = "f9f8af57c66cd622eb5d74990ed23b3b4adaf9f4504416a2a6736ce3374c4285"
+
+
+class Network(msgspec.Struct, frozen=True):
+    """A file that defines a network, as it was read."""
+
+    path: str
+    code: bytes
+    tree: str  # SHA-256 of its syntax tree
+
+    @property
+    def is_shipped(self) -> bool:
+        """Whether it is the network that the compiled kernel knows."""
+        return self.tree == SHIPPED
+
+
+def read(path: str | Path = PATH) -> Network:
+    """Read the file that defines the network; a UserError where it is not there or is no Python."""
+    inputs.watch(path)
+    try:
+        code = Path(path).read_bytes()
+    except FileNotFoundError:
+        raise UserError(f"{path} is not there, and defines the network; `git restore {path}` brings it back") from None
+    try:
+        tree = ast.parse(code, str(path))
+    except SyntaxError as error:
+        raise UserError(f"{path} line {error.lineno or 1}: {error.msg}; mend it") from None
+    except (ValueError, RecursionError, MemoryError) as error:  # a zero byte, or too deep a nest
+        raise UserError(f"{path} is not Python ({reason(error)}); mend it") from None
+    return Network(str(path), code, hashlib.sha256(ast.unparse(_without_docstrings(tree)).encode()).hexdigest())
+
+
+def _without_docstrings(tree: ast.Module) -> ast.Module:
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef) and (
+            ast.get_docstring(node, clean=False) is not None
+        ):
+            node.body = node.body[1:] or [ast.Pass()]
+    return tree
+
+
+# ---- the module; from here on torch is imported
+
+
+def blank(network: Network, sizes: tuple[int, int, int]):
+    """A new module of the network; sizes: features, hidden units and outputs. A UserError for one that cannot be used.
+
+    It draws its initial weights from torch's own generator, as every module does.
+    """
+    import torch
+
+    with in_one_line(network):
+        module = _class_of(network)(*sizes)
+    if not isinstance(module, torch.nn.Module):
+        raise UserError(f"{network.path}: {CLASS} is no torch.nn.Module; derive it from one")
+    for name, tensor in module.state_dict().items():
+        if isinstance(tensor, torch.nn.parameter.UninitializedTensorMixin):
+            raise UserError(f"{network.path}: {name} has no shape before the first rows come; give the layer its sizes")
+        if tensor.device.type != "cpu":
+            raise UserError(f"{network.path}: {name} is on {tensor.device}; leave it on the CPU, train.device moves it")
+        if tensor.dtype not in (torch.float32, torch.int64, torch.bool):
+            raise UserError(f"{network.path}: {name} is {tensor.dtype}, and must be float32")
+        if not torch.isfinite(tensor).all():
+            raise UserError(f"{network.path}: {name} has values that are not finite, which a model file cannot hold")
+    if not any(parameter.requires_grad for parameter in module.parameters()):
+        raise UserError(f"{network.path}: {CLASS} has no parameters to train; add a layer")
+    return module
+
+
+@functools.cache
+def _class_of(network: Network) -> type:
+    """The class that the file defines; the file runs once in a process."""
+    module = types.ModuleType(f"network_{network.tree[:12]}")
+    module.__file__ = str(Path(network.path).absolute())
+    sys.modules[module.__name__] = module  # where dataclasses and torch.jit look a class's module up
+    with in_one_line(network):
+        exec(compile(network.code, network.path, "exec", dont_inherit=True), module.__dict__)
+    try:
+        return getattr(module, CLASS)
+    except AttributeError:
+        there = [name for name, value in vars(module).items() if getattr(value, "__module__", "") == module.__name__]
+        names = f"; it has {', '.join(there[:5])}" if there else ""
+        raise UserError(f"{network.path} defines no class {CLASS}{names}; give the network that name") from None
+
+
+@contextlib.contextmanager
+def in_one_line(network: Network) -> Iterator[None]:
+    """What the user's code raises, as an error that names the file's line; memory that runs out stays what it is."""
+    try:
+        yield
+    except (UserError, MemoryError):
+        raise
+    except (Exception, SystemExit) as error:
+        torch = sys.modules.get("torch")
+        if torch and isinstance(error, torch.OutOfMemoryError):
+            raise MemoryError("the device says: " + ". ".join(str(error).split(". ")[:2])) from None
+        lines, at = [], error.__traceback__
+        while at:
+            if at.tb_frame.f_code.co_filename == network.path:
+                lines.append(f" line {at.tb_lineno}")
+            at = at.tb_next
+        where = lines[-1] if lines else ""
+        raise UserError(f"{network.path}{where}: {type(error).__name__}: {reason(error)}; mend it") from error
+
+
+def state(module) -> dict:
+    """What a model file keeps of a module: its parameters and buffers by their names in the state_dict.
+
+    A tensor that has two names stands here once, under its first.
+    """
+    kept = module.state_dict(keep_vars=True)
+    named = [*module.named_parameters(), *module.named_buffers()]
+    return {name: tensor for name, tensor in named if name in kept}
+
+
+def filled(module, weights: dict[str, np.ndarray], number: int | tuple[int, ...]):
+    """The module with the weights of one network of the arrays (R, ...)."""
+    import torch
+
+    with torch.no_grad():
+        for name, tensor in state(module).items():
+            tensor.copy_(torch.from_numpy(np.array(weights[name][number])))
+    return module
+
+
+def try_out(network: Network, sizes: tuple[int, int, int]) -> int:
+    """The parameters of the network; UserError where `forward` does not give logits (n, outputs) to be learnt from."""
+    import torch
+
+    features, _, outputs = sizes
+    module, given = blank(network, sizes), torch.zeros(2, features)
+    for mode in (module.train, module.eval):
+        mode()
+        with in_one_line(network):
+            logits = module(given)
+        found = f"{tuple(logits.shape)}" if isinstance(logits, torch.Tensor) else f"a {type(logits).__name__}"
+        if found != f"{(2, outputs)}":
+            must = f"must give logits {(2, outputs)}, a line a row"
+            raise UserError(f"{network.path}: forward gives {found} for 2 rows, and {must}; mend what it returns")
+        if not logits.is_floating_point():
+            raise UserError(f"{network.path}: forward gives {logits.dtype}, and must give float32 logits; return these")
+        if module.training:
+            if not logits.requires_grad:
+                raise UserError(f"{network.path}: nothing can be learnt from what forward gives; it cuts the gradient")
+            with in_one_line(network):
+                logits.sum().backward()
+    return sum(parameter.numel() for parameter in module.parameters())
+
+
+# ---- scoring
+
+
+def probabilities(
+    network: Network, sizes: tuple[int, int, int], weights: dict[str, np.ndarray], x: np.ndarray, batch_size: int
+) -> np.ndarray:
+    """Probabilities that R networks in eval() give to n rows: float32 (R, n, k); k = 1 is the second of two classes.
+
+    weights: (R, ...), or (R, members, ...) by their shape; the members' mean logit is the network's.
+    """
+    import torch
+
+    out = np.empty((len(next(iter(weights.values()))), len(x), sizes[2]), np.float32)
+    with torch.inference_mode(), in_one_line(network):
+        for r in range(len(out)):
+            module = scorer(network, sizes, weights, r)
+            for start in range(0, len(x), batch_size):
+                logits = module(torch.tensor(x[start : start + batch_size])).double()
+                given = torch.sigmoid(logits) if sizes[2] == 1 else torch.softmax(logits, dim=1)
+                out[r, start : start + batch_size] = given.numpy()
+    return out
+
+
+def scorer(network: Network, sizes: tuple[int, int, int], weights: dict[str, np.ndarray], r: int):
+    """Network r as a module in eval(): one, or the mean of its members."""
+    import torch
+
+    module = blank(network, sizes)
+    if all(weights[name].ndim == tensor.dim() + 1 for name, tensor in state(module).items()):
+        return filled(module, weights, r).eval()
+
+    class Mean(torch.nn.Module):
+        """Members of a network, whose mean logit is the network's."""
+
+        def __init__(self, members):
+            super().__init__()
+            self.members = torch.nn.ModuleList(members)
+
+        def forward(self, x):
+            return torch.stack([member(x) for member in self.members]).mean(dim=0)
+
+    members = len(next(iter(weights.values()))[r])
+    return Mean(filled(blank(network, sizes), weights, (r, m)) for m in range(members)).eval()

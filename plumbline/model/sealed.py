@@ -1,0 +1,75 @@
+"""A sealed file: arrays by name and one JSON text, with a SHA-256 over all of them. It is data; nothing runs on load.
+
+The format is safetensors. Text and seal lie under one metadata key, because several keys come in an order that changes
+from run to run. A file that was cut, altered or never sealed is refused, and one with a number that is not finite.
+"""
+
+import hashlib
+from pathlib import Path
+
+import msgspec
+import numpy as np
+
+from plumbline.basics.errors import reason
+from plumbline.basics.files import replacing
+
+METADATA_KEY = "plumbline"
+
+
+class Refused(Exception):
+    """Why a file is not taken for what its name says; the reader adds what to do about it."""
+
+
+class _Seal(msgspec.Struct):
+    sha256: str
+    text: msgspec.Raw
+
+
+def write(path: str | Path, arrays: dict[str, np.ndarray], text: bytes) -> None:
+    """Write arrays and a JSON text, whole or not at all."""
+    from safetensors.numpy import save
+
+    metadata = msgspec.json.encode(_Seal(_digest(arrays, text), msgspec.Raw(text))).decode()
+    with replacing(path) as partial:
+        partial.write_bytes(save(arrays, {METADATA_KEY: metadata}))
+
+
+def read(path: str | Path, names: tuple[str, ...] | None = None) -> tuple[dict[str, np.ndarray], bytes]:
+    """The arrays, which must be those named if any are, and the JSON text; Refused, or FileNotFoundError.
+
+    What is allocated is at most the file's size: safetensors holds every array to bytes that are there.
+    """
+    from safetensors import SafetensorError, safe_open
+
+    if Path(path).exists() and not Path(path).is_file():
+        raise Refused("it is no regular file")
+    try:
+        with safe_open(path, framework="numpy") as file:
+            metadata = (file.metadata() or {}).get(METADATA_KEY)
+            if metadata is None:
+                raise Refused(f"it has no {METADATA_KEY!r} metadata")
+            seal = msgspec.json.decode(metadata, type=_Seal)
+            missing = [name for name in names or () if name not in file.keys()]  # noqa: SIM118 (it is no mapping)
+            if missing:
+                raise Refused(f"{missing[0]} is missing")
+            arrays = {name: file.get_tensor(name) for name in names or file.keys()}
+    except FileNotFoundError:
+        raise
+    except (SafetensorError, msgspec.MsgspecError, OSError, ValueError, TypeError, AttributeError, RecursionError) as e:
+        raise Refused(reason(e) or type(e).__name__) from None
+    text = bytes(seal.text)
+    if seal.sha256 != _digest(arrays, text):
+        raise Refused("its content does not match its SHA-256: it was altered")
+    for name, array in arrays.items():
+        if array.dtype.kind == "f" and not np.isfinite(array).all():
+            raise Refused(f"{name} has values that are not finite")
+    return arrays, text
+
+
+def _digest(arrays: dict[str, np.ndarray], text: bytes) -> str:
+    digest = hashlib.sha256(text)
+    for name in sorted(arrays):
+        array = arrays[name]
+        digest.update(f"\n{name} {array.dtype.str} {array.shape}\n".encode())
+        digest.update(np.ascontiguousarray(array).reshape(-1).view(np.uint8))
+    return digest.hexdigest()

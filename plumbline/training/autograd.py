@@ -1,0 +1,231 @@
+"""The plain autograd loop: how any network that stages/network.py may define is trained, on the CPU or a GPU.
+
+`run_epoch` is the notebook's loop: for every batch logits, loss, zero_grad, backward and step. What the notebook has
+not is that R networks are trained at once. Their weights are stacked, (R, ...), and torch.func calls the module with
+all of them. A sum of R losses has for each network's weights the gradient of its own loss, and Adam goes weight by
+weight. So each is trained as if it were alone, but for the last bits of sums and for what dropout draws.
+
+The compiled kernel is the same mathematics for the shipped network; a test holds the two to each other.
+"""
+
+import os
+import warnings
+from collections.abc import Iterator
+
+import numpy as np
+import torch
+from torch import nn
+from torch.func import functional_call, vmap
+from torch.nn.parallel import DistributedDataParallel
+
+from plumbline.basics.errors import UserError
+from plumbline.model import network as module_of
+from plumbline.model.network import Network, in_one_line
+from plumbline.training.networks import Weights
+
+SCORED = 2**12  # rows of each network that are scored at a time
+
+
+def run_epoch(model, batches, loss_fn, optimizer) -> torch.Tensor | float:
+    """Train on some batches; returns the sums of losses and of right answers of each network, float64 (R, 2)."""
+    model.train()
+    sums = 0.0
+    for x, y, count in batches:  # (R, b, d), (R, b, 1) and the rows that the mean goes over, b
+        logits = model(x)  # (R, b, k)
+        losses = loss_fn(logits, y)  # (R, b)
+        optimizer.zero_grad()
+        (losses.sum() / count).backward()
+        optimizer.step()
+        sums += summed(losses, logits, y)
+    return sums
+
+
+def summed(losses: torch.Tensor, logits: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
+    """Sums over rows of the losses and of the right answers: float64 (R, 2)."""
+    answers = logits >= 0 if logits.shape[2] == 1 else logits.argmax(dim=2, keepdim=True)
+    right = (answers == y).squeeze(2)
+    return torch.stack([losses.detach().double().sum(dim=1), right.double().sum(dim=1)], dim=1)
+
+
+def binary_loss(logits: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
+    """BCEWithLogitsLoss, row by row: (R, b) of logits (R, b, 1)."""
+    return nn.functional.binary_cross_entropy_with_logits(logits, y.float(), reduction="none").squeeze(2)
+
+
+def several_loss(logits: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
+    """CrossEntropyLoss, row by row: (R, b) of logits (R, b, k)."""
+    losses = nn.functional.cross_entropy(logits.flatten(0, 1), y.flatten(), reduction="none")
+    return losses.view(y.shape[:2])
+
+
+class Stacked(nn.Module):
+    """R networks of one class as one module: inputs (R, b, d), logits (R, b, k).
+
+    Where vmap cannot take what the class does, as an `if` on numbers, the networks are called one after the other.
+    """
+
+    def __init__(self, network: Network, sizes: tuple[int, int, int], tensors: dict[str, torch.Tensor]):
+        super().__init__()
+        one = module_of.blank(network, sizes)
+        self._one = [
+            one.to(next(iter(tensors.values())).device)
+        ]  # in a list: its own weights are no part of this module
+        trained = {name: each.requires_grad for name, each in one.named_parameters()}
+        self._names = [name for name in tensors if name in trained]
+        self.stacked = nn.ParameterList(nn.Parameter(tensors[name], trained[name]) for name in self._names)
+        self._kept = {name: tensor for name, tensor in tensors.items() if name not in trained}  # buffers
+        self._at_once = len(self.stacked[0]) > 1 and self._fits_vmap(sizes[0])
+
+    def tensors(self) -> dict[str, torch.Tensor]:
+        """Parameters and buffers by name, (R, ...) each."""
+        return dict(zip(self._names, self.stacked)) | self._kept
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Logits (R, b, k) of each network's own rows x (R, b, d)."""
+        tensors = self.tensors()
+        if self._at_once:
+            logits, kept = vmap(self._call, randomness="different")(tensors, x)
+        else:
+            each = ({name: tensor[r] for name, tensor in tensors.items()} for r in range(len(x)))
+            called = [self._call(own, rows) for own, rows in zip(each, x)]
+            logits = torch.stack([logits for logits, _ in called])
+            kept = {name: torch.stack([own[name] for _, own in called]) for name in called[0][1]}
+        for name, tensor in kept.items():
+            self._kept[name].copy_(tensor.detach())
+        return logits
+
+    def _call(self, tensors: dict[str, torch.Tensor], x: torch.Tensor) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
+        """Logits of one network, and the buffers that the call gave another tensor; most write into the one there."""
+        self._one[0].train(self.training)
+        before = dict(tensors)
+        logits = functional_call(self._one[0], tensors, (x,))
+        return logits, {name: tensors[name] for name in self._kept if tensors[name] is not before[name]}
+
+    def _fits_vmap(self, features: int) -> bool:
+        before, self._at_once = {name: tensor.clone() for name, tensor in self._kept.items()}, True
+        try:
+            with torch.random.fork_rng(), warnings.catch_warnings():
+                warnings.simplefilter("error")  # which it gives where it is slower than one after the other
+                first = self.stacked[0]
+                for _ in range(2):  # what the first call leaves behind may trip the second
+                    self(torch.zeros(len(first), 2, features, device=first.device)).sum().backward()
+        except Exception:
+            return False
+        finally:
+            self.zero_grad()
+            for name, tensor in before.items():
+                self._kept[name].copy_(tensor)
+        return True
+
+
+class Trainer:
+    """R networks and their Adam moments; the interface of plumbline.bits.kernel.Trainer.
+
+    weights: by name, (R, ...) each, buffers among them. group: the workers that train one network together, or None.
+    `learning_rate` may change between epochs.
+    """
+
+    def __init__(
+        self, network, sizes, weights: Weights, batch_size, learning_rate, weight_decay=0.0, device="cpu", group=None
+    ):
+        if device == "cuda":
+            torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", "0")) % torch.cuda.device_count())
+        self.network, self.sizes, self.device = network, sizes, device
+        self.batch_size, self.learning_rate, self.weight_decay = batch_size, learning_rate, weight_decay
+        self.rank, self.workers = (group.rank, group.size) if group else (0, 1)
+        self.loss_fn = binary_loss if sizes[2] == 1 else several_loss
+        self.held = None, None, None
+        self._set_up({name: torch.tensor(array, device=device) for name, array in weights.items()})
+
+    def _set_up(self, tensors: dict[str, torch.Tensor], moments: list[dict[str, torch.Tensor]] | None = None) -> None:
+        with in_one_line(self.network):
+            self.networks = Stacked(self.network, self.sizes, tensors)
+        self.model = DistributedDataParallel(self.networks) if self.workers > 1 else self.networks
+        trained = [parameter for parameter in self.networks.stacked if parameter.requires_grad]
+        # Without decay AdamW is Adam. Fused is one pass over each weight where the default makes ten.
+        options = {"lr": self.learning_rate, "weight_decay": self.weight_decay, "fused": True}
+        self.optimizer = torch.optim.AdamW(trained, **options)
+        for i, parameter in enumerate(trained):
+            start = {"step": torch.zeros((), device=self.device)}
+            start |= {name: torch.zeros_like(parameter) for name in ("exp_avg", "exp_avg_sq")}
+            self.optimizer.state[parameter] = moments[i] if moments else start
+
+    def train(self, x: np.ndarray, y: np.ndarray, orders: np.ndarray, sums: np.ndarray) -> None:
+        """Go through some batches of every network: its order of rows (R, n), whole batches but for an epoch's last.
+
+        Losses and right answers, each row as it was when its batch came, are added to `sums`, float64 (R, 2).
+        """
+        for group in self.optimizer.param_groups:
+            group["lr"] = self.learning_rate
+        with in_one_line(self.network):
+            total = run_epoch(self.model, self._batches(x, y, orders), self.loss_fn, self.optimizer)
+        if self.workers > 1:
+            torch.distributed.all_reduce(total)
+        sums += total.cpu().numpy()
+
+    def _batches(
+        self, x: np.ndarray, y: np.ndarray, orders: np.ndarray
+    ) -> Iterator[tuple[torch.Tensor, torch.Tensor, float]]:
+        """The rows of each batch; of a network that is trained by several workers, this one's.
+
+        These add up their gradients and divide by their number.
+        """
+        x, y, orders = self._there(x, y, orders)
+        for batch in orders.split(self.batch_size, dim=1):
+            rows = batch[:, self.rank :: self.workers]
+            yield x[rows], y[rows], batch.shape[1] / self.workers
+
+    def _there(self, x: np.ndarray, y: np.ndarray, rows: np.ndarray) -> tuple[torch.Tensor, ...]:
+        """x (n, d), y (n, 1) and numbers of rows on the device; x and y that are there already stay."""
+        if self.held[0] is not x:
+            self.held = None, None, None  # before what takes their place comes
+            there = torch.from_numpy(x).to(self.device), torch.from_numpy(y).to(self.device, torch.int64).unsqueeze(1)
+            self.held = x, *there
+        return *self.held[1:], torch.from_numpy(rows).to(self.device)
+
+    def loss_sums(self, x: np.ndarray, y: np.ndarray, rows: np.ndarray, sums: np.ndarray) -> None:
+        """Add the losses and right answers of the networks in eval() to `sums`, float64 (R, 2).
+
+        rows: numbers of rows of x and y, one line for all networks (1, n) or one each (R, n).
+        """
+        x, y, rows = self._there(x, y, rows)
+        self.networks.eval()
+        with torch.inference_mode(), in_one_line(self.network):
+            for some in rows.expand(len(sums), -1).split(SCORED, dim=1):
+                logits = self.networks(x[some])
+                sums += summed(self.loss_fn(logits, y[some]), logits, y[some]).cpu().numpy()
+
+    def seed(self, seed: int) -> None:
+        """Have dropout, and whatever else a module draws, go on from this seed."""
+        torch.manual_seed(seed + self.rank)
+
+    def select(self, networks: np.ndarray) -> None:
+        """Go on with some of the networks only: their indices, or a mask."""
+        tensors = self.networks.tensors()
+        chosen = torch.arange(len(next(iter(tensors.values()))), device=self.device)[torch.from_numpy(networks)]
+        moments = [
+            {name: tensor[chosen] if tensor.dim() else tensor for name, tensor in each.items()}
+            for each in self.optimizer.state.values()
+        ]
+        self._set_up({name: tensor.detach()[chosen] for name, tensor in tensors.items()}, moments)
+
+    @property
+    def weights(self) -> Weights:
+        """The weights of all networks as arrays (R, ...), by their names in the state_dict."""
+        return {name: tensor.detach().cpu().numpy().copy() for name, tensor in self.networks.tensors().items()}
+
+    @property
+    def state(self) -> list[np.ndarray]:
+        """Weights, buffers and moments, on a CPU as views: what training goes on from."""
+        moments = [tensor for each in self.optimizer.state.values() for tensor in each.values()]
+        return [tensor.detach().cpu().numpy() for tensor in (*self.networks.tensors().values(), *moments)]
+
+
+def check_device(device: str) -> None:
+    """A UserError where `device` is cuda and there is none."""
+    if device == "cuda" and not torch.cuda.is_available():
+        if torch.version.cuda is None and torch.version.hip is None:
+            why, remedy = "is a build for the CPU alone", "install PyTorch with CUDA"
+        else:
+            why, remedy = "sees no CUDA device", "mend the driver (`nvidia-smi` should list a GPU)"
+        raise UserError(f"train.device is cuda, but PyTorch {torch.__version__} {why}; {remedy}, or set it to cpu")

@@ -1,0 +1,236 @@
+"""The networks of a training: what each draws, the rows it holds out, the epoch it keeps, and members made one.
+
+Network 0 goes on from where the table's stream stands, as the notebook does; network r > 0 has a stream of its own.
+Each draws its initial weights, then three numbers an epoch, then those for the rows that it holds out. So what becomes
+of a network depends on no other. Members of a network are networks here, that lie side by side.
+"""
+
+import math
+from typing import NamedTuple
+
+import msgspec
+import numpy as np
+
+from plumbline.basics import files
+from plumbline.basics.errors import UserError
+from plumbline.basics.params import Params, Train
+from plumbline.bits import initial, stream
+from plumbline.model import network as module
+from plumbline.model.network import Network
+from plumbline.tables.store import Facts
+
+PIECE = 2**20  # rows at a time
+
+Weights = dict[str, np.ndarray]  # by name, the networks in front: (R, ...)
+
+
+class Drawn(msgspec.Struct, frozen=True):
+    """What some networks drew before they are trained, a line a member: network by network."""
+
+    sizes: tuple[int, int, int]  # features, hidden units, outputs
+    parameters: int  # of a network, with all its members
+    members: int  # of each network
+    first: int  # the number of the first of these networks
+    weights: Weights  # initial
+    shuffles: np.ndarray  # seeds of the shuffles, uint64 (R x members, epochs)
+    held_out: np.ndarray  # seeds of the rows that are held out, uint64 (R x members,)
+
+    def __len__(self) -> int:
+        """Networks, each with all its members."""
+        return len(self.shuffles) // self.members
+
+    def take(self, part: slice) -> "Drawn":
+        """Some of the networks, whole."""
+        start, stop, _ = part.indices(len(self))
+        lines = slice(start * self.members, stop * self.members)
+        weights = {name: array[lines] for name, array in self.weights.items()}
+        first, shuffles, held_out = self.first + start, self.shuffles[lines], self.held_out[lines]
+        return msgspec.structs.replace(self, first=first, weights=weights, shuffles=shuffles, held_out=held_out)
+
+
+class Trained(msgspec.Struct, frozen=True):
+    """What became of some networks."""
+
+    weights: Weights  # as kept, a line a member
+    by_epoch: Weights  # network 0's members after every epoch, (epochs x members, ...); none where it was not trained
+    history: np.ndarray  # float64 (epochs, members, columns), the same members' figures; see COLUMNS
+    portable: bool  # whether the machine that trained computes the bits of others
+
+    @staticmethod
+    def joined(parts: list["Trained"]) -> "Trained":
+        """All networks, of parts that follow one another."""
+        has_network_0 = next(part for part in parts if len(part.history))
+        return msgspec.structs.replace(has_network_0, weights=joined([part.weights for part in parts]))
+
+
+COLUMNS = ("epoch", "train_loss", "train_accuracy", "validation_loss", "validation_accuracy")  # the last two if watched
+
+
+def joined(parts: list[Weights]) -> Weights:
+    """Arrays of several groups of networks as one array each."""
+    return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]} if parts else {}
+
+
+# ---- before the training
+
+
+def draw(settings: Params, facts: Facts, features: int, network: Network) -> Drawn:
+    """What every member of every network draws from its stream."""
+    train = settings.train
+    sizes = features, train.hidden_size, initial.outputs_for(len(facts.classes))
+    numbers = np.ndindex(train.replicas, train.members)
+    generators = [stream.seeded(stream.seed_of_replica(settings.seed, *each)) for each in numbers]
+    generators[0] = stream.from_text(facts.stream)
+    if network.is_shipped:
+        weights, (d, h, k) = initial.weights(generators, *sizes), sizes
+        parameters = train.members * h * (d + 1 + k) + k  # the members' second layers have their biases in common
+    else:
+        parameters = train.members * module.try_out(network, sizes)
+        weights = joined([_drawn_by_torch(network, sizes, generator) for generator in generators])
+    shuffles = np.stack([stream.shuffle_seeds(generator, train.epochs) for generator in generators])
+    held_out = np.concatenate([stream.shuffle_seeds(generator, 1) for generator in generators])
+    return Drawn(sizes, parameters, train.members, 0, weights, shuffles, held_out)
+
+
+def _drawn_by_torch(network: Network, sizes: tuple[int, int, int], generator: np.random.Generator) -> Weights:
+    """The initial weights (1, ...) of a module that draws from the stream, which goes on from where it leaves off.
+
+    torch's generator is MT19937 too. Its state as bytes: the seed, how many words are left of the block and the next
+    one's place (both uint32, a flag between them), and the block as uint64 from byte 24 on.
+    """
+    import torch
+
+    state = generator.bit_generator.state
+    words, position = state["state"]["key"], state["state"]["pos"]
+    with torch.random.fork_rng(devices=[]):
+        theirs = torch.manual_seed(0).get_state()
+        bits = theirs.numpy()
+        bits[8:12].view(np.uint32)[:] = 625 - position
+        bits[16:24].view(np.uint64)[:] = position
+        bits[24 : 24 + 8 * 624].view(np.uint64)[:] = words
+        torch.set_rng_state(theirs)
+        tensors = module.state(module.blank(network, sizes))
+        bits = torch.get_rng_state().numpy()
+    state["state"]["key"] = bits[24 : 24 + 8 * 624].view(np.uint64).astype(np.uint32)
+    state["state"]["pos"] = 625 - int(bits[8:12].view(np.uint32)[0])
+    generator.bit_generator.state = state
+    return {name: tensor.detach().numpy()[None].copy() for name, tensor in tensors.items()}
+
+
+def class_counts(classes: np.ndarray, k: int) -> np.ndarray:
+    """Rows of each of k classes, int64 (k,); piece by piece, for np.bincount makes a copy."""
+    pieces = (classes[start : start + PIECE] for start in range(0, max(len(classes), 1), PIECE))
+    return sum(np.bincount(piece, minlength=k) for piece in pieces)
+
+
+def held_out_counts(classes: np.ndarray, k: int, share: float) -> np.ndarray:
+    """Rows of each of k classes that a network holds out: the share, rounded, and never the last one; int64 (k,)."""
+    rows = class_counts(classes, k)
+    counts = np.minimum(np.floor(rows * share + 0.5), np.maximum(rows - 1, 0)).astype(np.int64)
+    if share and not counts.any():
+        raise UserError(
+            f"train.held_out {share} of {len(classes)} training rows is no row to watch; raise it, or set it to 0"
+        )
+    return counts
+
+
+def rows_trained(classes: np.ndarray, k: int, share: float) -> int:
+    """Rows that each network trains on; when it holds out a share of these, that is said."""
+    watched = int(held_out_counts(classes, k, share).sum()) if share else 0
+    if watched:
+        print(f"each network holds out {watched} of the {len(classes)} rows, to watch them")
+    return len(classes) - watched
+
+
+def hold_out(seeds: np.ndarray, classes: np.ndarray, share: float) -> tuple[np.ndarray, np.ndarray]:
+    """Numbers of the rows to train on (R, n - m) and of those that a network watches instead (R, m).
+
+    Every network draws its own, so that no row is lost to all of them. What it draws depends on its seed alone.
+    seeds: (R,), each of a fresh generator; classes: of the n rows, from 0.
+    """
+    counts = held_out_counts(classes, int(classes.max()) + 1, share)
+    orders = stream.permutations(seeds, len(classes))
+    watched = np.zeros(orders.shape, bool)
+    for order, mask in zip(orders, watched):
+        for c, count in enumerate(counts):
+            mask[np.flatnonzero(classes[order] == c)[:count]] = True
+    return orders[~watched].reshape(len(orders), -1), orders[watched].reshape(len(orders), -1)
+
+
+# ---- after it
+
+
+class Whole(NamedTuple):
+    """Networks as a model file holds them."""
+
+    weights: Weights
+    by_epoch: Weights
+    hidden_size: int
+    members: int
+
+
+def whole(trained: Trained, drawn: Drawn, network: Network) -> Whole:
+    """Members of the shipped network become one network, of all their hidden units; those of another stay apart."""
+    _, hidden_size, _ = drawn.sizes
+    if network.is_shipped:
+        weights, by_epoch = (merged(each, drawn.members) for each in (trained.weights, trained.by_epoch))
+        return Whole(weights, by_epoch, drawn.members * hidden_size, 1)
+    if drawn.members == 1:
+        return Whole(trained.weights, trained.by_epoch, hidden_size, 1)
+    weights, by_epoch = (by_network(each, drawn.members) for each in (trained.weights, trained.by_epoch))
+    return Whole(weights, by_epoch, hidden_size, drawn.members)
+
+
+def merged(weights: Weights, members: int) -> Weights:
+    """Networks of `members` x h hidden units (R, ...), out of the weights of their members (R x members, ...).
+
+    The mean logit of two-layer networks is a two-layer network itself: the first layers lie one over the other, the
+    second layers side by side, divided by the number of members.
+    """
+    apart = by_network(weights, members)
+    r, _, h, d = apart["net.0.weight"].shape
+    return {
+        "net.0.weight": apart["net.0.weight"].reshape(r, members * h, d),
+        "net.0.bias": apart["net.0.bias"].reshape(r, members * h),
+        "net.2.weight": apart["net.2.weight"].transpose(0, 2, 1, 3).reshape(r, -1, members * h) / members,
+        "net.2.bias": apart["net.2.bias"].cumsum(axis=1)[:, -1] / members,  # np.sum's order depends on the CPU
+    }
+
+
+def by_network(weights: Weights, members: int) -> Weights:
+    """Weights of members (R x members, ...) as (R, members, ...)."""
+    return {name: array.reshape(-1, members, *array.shape[1:]) for name, array in weights.items()}
+
+
+def figures(trained: Trained, drawn: Drawn, rows: int, facts: Facts, settings: Train) -> dict:
+    """What metrics/train.json says: network 0 as it was kept, trained on so many rows."""
+    line = kept(trained, settings.patience)
+    told = {"loss": line["train_loss"], "accuracy": line["train_accuracy"], "parameters": drawn.parameters}
+    if settings.patience:
+        told |= {"epoch": line["epoch"], "validation_loss": line["validation_loss"]}
+    told |= {"rows": rows, "batches": -(-rows // settings.batch_size)}
+    told = files.six_digits(told)
+    if len(facts.classes) == 2:  # of the whole table and in float32, as the notebook's mean is
+        told["positive_rate"] = float(np.float32(facts.class_counts[1] / sum(facts.class_counts)))
+    if not trained.portable:
+        told["portable"] = False  # for `plumbline verify`; a machine like any other leaves no word
+    return told
+
+
+def mean(members: np.ndarray) -> dict[str, float]:
+    """Members' lines of the history, (members, columns), as their network's: means, and the last of their epochs."""
+    figures = {name: math.fsum(column) / len(members) for name, column in zip(COLUMNS, members.T.tolist())}
+    return figures | {"epoch": int(members[:, 0].max())}
+
+
+def history(trained: Trained) -> list[dict]:
+    """Network 0's line of every epoch, as metrics/history.csv has it. A member that stopped stands as it was kept."""
+    return [mean(members) for members in trained.history]
+
+
+def kept(trained: Trained, patience: int) -> dict[str, float]:
+    """Network 0's line with every member as it was kept."""
+    if not patience:
+        return mean(trained.history[-1])
+    best = trained.history[:, :, COLUMNS.index("validation_loss")].argmin(axis=0)
+    return mean(trained.history[best, np.arange(len(best))])
