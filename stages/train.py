@@ -19,7 +19,7 @@ from plumbline.training import loop, networks, snapshot, workers
 TRAIN, VALIDATION = Path("data/train.parquet"), Path("data/validation.parquet")
 
 
-def main(group: workers.Group) -> None:
+def main(group: workers.Group = workers.ALONE) -> None:
     # Step 1 of the notebook, setup: seed and device are parameters
     settings = params.read("seed", "train")
     net = network.read("stages/network.py")
