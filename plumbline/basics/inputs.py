@@ -63,6 +63,11 @@ def check() -> None:
         )
 
 
+def watched() -> list[Path]:
+    """The files that were read so far, and the project's modules."""
+    return [*_files, *_code]
+
+
 def forget() -> None:
     """Watch nothing any more: for a process that runs several stages, as the tests do."""
     _files.clear()
