@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from plumbline.scores import metrics
+from plumbline.scores import metrics, students_t
 
 RANGES = {"log_loss": (0.0, math.inf), "brier": (0.0, 2.0)}  # every other metric lies between 0 and 1
 
@@ -45,10 +45,9 @@ def student(mean: float, variance: float, freedom: float, level: float) -> tuple
     """Student's t for a mean with its variance and degrees of freedom: low, high, and the two-sided p of it being 0."""
     if variance == 0.0:
         return mean, mean, float(mean == 0.0)
-    from scipy.special import stdtr, stdtrit  # 0.1 s to import
-
-    half = float(stdtrit(freedom, 0.5 + level / 2)) * math.sqrt(variance)
-    return mean - half, mean + half, 2.0 * float(stdtr(freedom, -abs(mean) / math.sqrt(variance)))
+    error = math.sqrt(variance)
+    half = students_t.quantile(level, freedom) * error
+    return mean - half, mean + half, students_t.p_value(mean / error, freedom)
 
 
 def estimate(phi: np.ndarray) -> Estimate:
