@@ -15,7 +15,7 @@ echo "<!-- plumbline -->"
 scratch=$(mktemp -d)
 trap 'rm -rf "$scratch"' EXIT
 
-if ! python -m stages.compare "$base" "$base" > /dev/null 2>&1; then
+if ! plumbline compare "$base" "$base" > /dev/null 2>&1; then
   {
     git clone --quiet --no-checkout "$root" "$scratch/base"
     cd "$scratch/base"
@@ -26,7 +26,7 @@ if ! python -m stages.compare "$base" "$base" > /dev/null 2>&1; then
 fi
 
 # A comparison that is refused says why in one line, which becomes part of the comment.
-python -m stages.compare "$base" --md 2> "$scratch/refused" || sed 's/^/\n> /' "$scratch/refused"
+plumbline compare "$base" --md 2> "$scratch/refused" || sed 's/^/\n> /' "$scratch/refused"
 
 for what in metrics params; do
   printf '\n<details><summary>dvc %s diff %s</summary>\n\n' "$what" "$base"

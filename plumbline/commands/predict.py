@@ -44,7 +44,7 @@ def main(words: list[str] | None = None) -> None:
                 writer.write(piece)
         with files.replacing(output) as partial:
             options_of = FORMATS[output.suffix.lower()]
-            duck.run(f"COPY (FROM read_parquet({duck.text(scored)})) TO {duck.text(partial)} ({options_of})")
+            duck.run(f"COPY (FROM {store.open(scored).relation}) TO {duck.text(partial)} ({options_of})")
     networks = f"the mean of {used.networks} networks" if options.ensemble else "network 0"
     print(f"{output}: {len(table)} rows, {saved.card.target!r} by {networks}")
 

@@ -141,7 +141,9 @@ def bits_of_the_machine(train: dict, copy: Path) -> str | None:
     """Why the training is autograd's, whose bits are the machine's own; None if the kernel trains."""
     if train.get("engine") == "torch":
         return f"train.engine is torch{' on a GPU' if train.get('device') == 'cuda' else ''}"
-    return None if network.read(copy / network.PATH).is_shipped else f"{network.PATH} is not as shipped"
+    if train.get("engine") == "auto" and not network.read(copy / network.PATH).is_shipped:
+        return f"{network.PATH} is not as shipped, and autograd trains it"
+    return None
 
 
 # ---- the comparison

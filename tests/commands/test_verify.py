@@ -1,0 +1,269 @@
+"""verify against revisions that reproduce, that are forged, that are stale, and that cannot reproduce."""
+
+import shutil
+import subprocess
+
+import pytest
+import yaml
+from conftest import ENVIRONMENT, ROOT, assert_one_line
+
+from plumbline.comparing import lock
+
+# Two stages that stand for the four: quick, and in the second's way as uncertain as autograd if the engine is torch.
+DVC_YAML = """
+stages:
+  split:
+    cmd: python -m stages.split
+    deps: [rows.csv, stages/split.py, library]
+    outs: [data/train.csv]
+  train:
+    cmd: python -m stages.train
+    deps: [data/train.csv, stages/train.py, stages/network.py, library]
+    params: [train]
+    outs: [models/model.json]
+    metrics: [{metrics/train.json: {cache: false}}, {metrics/history.csv: {cache: false}}]
+"""
+SPLIT = """
+from pathlib import Path
+from library import rows
+Path("data").mkdir(exist_ok=True)
+Path("data/train.csv").write_text(rows.first("rows.csv"))
+"""
+TRAIN = """
+import json, os, random
+from pathlib import Path
+from library import rows
+engine = Path("params.yaml").read_text()
+luck = random.random() if "torch" in engine or "edited" in Path("stages/network.py").read_text() else 0.5
+for folder in ("models", "metrics"):
+    Path(folder).mkdir(exist_ok=True)
+Path("models/model.json").write_text(json.dumps({"weights": [rows.SCALE, luck]}))
+Path("metrics/train.json").write_text(json.dumps({"rows": len(rows.first("data/train.csv")), "portable": True}))
+Path("metrics/history.csv").write_text("epoch,loss\\n1,0.5\\n")
+"""
+LIBRARY = """
+from pathlib import Path
+SCALE = 2.0
+def first(path):
+    return Path(path).read_bytes().decode()[:40]
+"""
+
+
+class Small:
+    """A project of two small stages, run and committed."""
+
+    def __init__(self, folder, engine="auto"):
+        self.folder = folder
+        files = {"dvc.yaml": DVC_YAML, "params.yaml": f"train:\n  engine: {engine}\n  epochs: 2\n"}
+        files |= {"stages/split.py": SPLIT, "stages/train.py": TRAIN, "stages/__init__.py": ""}
+        files |= {"library/rows.py": LIBRARY, ".gitignore": "/data\n/models\n__pycache__\n"}
+        files |= {"stages/network.py": (ROOT / "stages/network.py").read_text()}
+        for name, text in files.items():
+            self.write(name, text)
+        self.path("rows.csv").write_bytes(b"a,answer\r\n" + b"1,yes\r\n" * 20)
+        self.run("git init -q -b main", "git config user.name test", "git config user.email test@example.org")
+        self.run("dvc init -q", "dvc config core.check_update false", "dvc repro -q")
+        self.write(".dvcignore", "__pycache__\n")
+        self.run("dvc repro -q")
+        self.commit()
+
+    def run(self, *commands, fails=False, **environment):
+        for command in commands:
+            done = subprocess.run(
+                command.split(), cwd=self.folder, env=ENVIRONMENT | environment, capture_output=True, text=True
+            )
+            assert (done.returncode != 0) == fails, f"{command}\n{done.stdout}{done.stderr}"
+        return done
+
+    def path(self, name):
+        return self.folder / name
+
+    def write(self, name, text):
+        self.path(name).parent.mkdir(parents=True, exist_ok=True)
+        self.path(name).write_text(text)
+
+    def replace(self, name, old, new):
+        text = self.path(name).read_text()
+        assert old in text, name
+        self.path(name).unlink()  # DVC may have linked it to its cache
+        self.write(name, text.replace(old, new, 1))
+
+    def lock(self):
+        return yaml.safe_load(self.path("dvc.lock").read_text())["stages"]
+
+    def edit_lock(self, change):
+        locked = yaml.safe_load(self.path("dvc.lock").read_text())
+        change(locked["stages"])
+        self.write("dvc.lock", yaml.safe_dump(locked, sort_keys=False))
+
+    def commit(self):
+        self.run("git add -A", "git commit -qm change")
+
+    def verify(self, **options):
+        # The project's own folder on the path, as an installation that is editable has it
+        path = f"{self.folder}:{ROOT}"
+        return self.run("python -m plumbline verify", PYTHONPATH=path, **options)
+
+
+@pytest.fixture(scope="module")
+def reproduced(tmp_path_factory):
+    return Small(tmp_path_factory.mktemp("small") / "project")
+
+
+@pytest.fixture
+def small(reproduced, tmp_path):
+    copy = object.__new__(Small)
+    copy.folder = shutil.copytree(reproduced.folder, tmp_path / "project", symlinks=True)
+    return copy
+
+
+def verdicts(done):
+    """{(stage, file): verdict} of the printed table."""
+    lines = [line.split(maxsplit=2) for line in done.stdout.split("\n\n")[1].splitlines()]
+    return {(stage, file): verdict for stage, file, verdict in lines[1:]}
+
+
+def wrong(done):
+    return {key: verdict for key, verdict in verdicts(done).items() if verdict != "same"}
+
+
+def test_the_pipeline_itself_reproduces_and_head_is_what_counts(default, tmp_path):
+    project = default.copy(tmp_path / "project")
+    project.set(train__epochs=3)  # uncommitted
+    done = project.plumbline("verify")
+    locked = yaml.safe_load(project.read("dvc.lock"))["stages"]
+    outs = {(name, out["path"]) for name, stage in locked.items() for out in stage["outs"]}
+    assert set(verdicts(done)) == outs
+    assert not wrong(done)
+    assert f"{len(outs)} of {len(outs)} files have the bits of dvc.lock" in done.stdout
+    assert "not what is uncommitted: params.yaml" in done.stdout
+    assert default.run("git", "rev-parse", "HEAD").stdout[:10] in done.stdout
+
+
+def test_changed_code_of_a_folder_without_a_new_lock_is_found_and_measured(default, tmp_path):
+    """The scratch copy runs its own code, whatever is installed."""
+    project = default.copy(tmp_path / "project")
+    code = project.read("plumbline/bits/initial.py")
+    assert "bound = 1.0 / " in code
+    project.path("plumbline/bits/initial.py").write_text(code.replace("bound = 1.0 / ", "bound = 0.5 / "))
+    project.commit("other initial weights")
+    done = project.run("python", "-m", "plumbline", "verify", fails=True, PYTHONPATH=str(ROOT))
+    assert verdicts(done)["train", "plumbline/bits"].startswith("dvc.lock is stale")
+    assert verdicts(done)["split", "data/train.parquet"] == "same"
+    assert "array net.0.weight differs in" in done.stdout
+    assert "metrics/predictions.parquet: column probability differs in" in done.stdout
+    assert "fails the known answer" in done.stdout  # train asked it
+
+
+def test_a_small_project_reproduces_also_with_windows_line_ends_in_git(small):
+    assert not wrong(small.verify())
+
+
+def test_a_forged_lock_and_forged_metrics_are_found(small):
+    def forge(stages):
+        stages["train"]["outs"][2]["md5"] = "0" * 32
+        stages["split"]["deps"][0]["md5"] = "1" * 32 + ".dir"
+        stages["train"]["deps"][0]["md5"] = "2" * 32
+        stages["train"]["params"]["params.yaml"]["train"]["epochs"] = 21
+
+    locked = small.lock()
+    assert locked["train"]["outs"][2]["path"] == "models/model.json"
+    assert locked["split"]["deps"][0]["path"] == "library"
+    assert locked["train"]["deps"][0]["path"] == "data/train.csv"
+    small.edit_lock(forge)
+    small.replace("metrics/train.json", '"rows": 40', '"rows": 41')
+    small.commit()
+    done = small.verify(fails=True)
+    assert wrong(done) == {
+        ("split", "library"): "dvc.lock is stale: HEAD has another",
+        ("train", "data/train.csv"): "dvc.lock contradicts itself",
+        ("train", "params"): "dvc.lock is stale: HEAD has another",
+        ("train", "models/model.json"): "DIFFERS",
+        ("train", "metrics/train.json"): "DIFFERS in git, not in dvc.lock",
+    }
+    assert "train is the first stage that went off" in done.stdout
+    assert "models/model.json: the committed version is not at hand" in done.stdout
+    assert "metrics/train.json: figure rows differs in 1 of 1 values" in done.stdout
+    assert_one_line(done, "5 of", "dvc repro")
+
+
+def test_a_stage_that_was_taken_out_of_dvc_yaml_and_stays_in_dvc_lock_proves_nothing(small):
+    small.replace("metrics/train.json", '"rows": 40', '"rows": 99')
+    small.edit_lock(lambda stages: stages["train"]["outs"][1].update(md5="3" * 32))
+    small.write("dvc.yaml", DVC_YAML[: DVC_YAML.index("  train:")])
+    small.commit()
+    assert wrong(small.verify(fails=True)) == {("train", "dvc.lock"): "stage is not in dvc.yaml"}
+
+
+def test_a_module_that_is_not_in_git_is_not_found_elsewhere(small):
+    small.write("stages/helper.py", "SCALE = 3.0\n")
+    small.write("stages/train.py", "from stages.helper import SCALE\n" + TRAIN)
+    small.run("dvc repro -q")
+    small.run("git commit -qam forgotten")
+    assert_one_line(small.verify(fails=True), "HEAD's pipeline does not run in a scratch copy")
+
+
+def test_what_only_the_machine_computes_is_exempt_and_no_more(tmp_path):
+    """With the torch engine a stale lock, forged figures, a forged size and a deleted metric are found all the same."""
+    small = Small(tmp_path / "project", engine="torch")
+    small.replace("params.yaml", "epochs: 2", "epochs: 3")
+    small.replace("metrics/train.json", '"rows": 40', '"rows": 99')
+    small.run("git rm -q --cached metrics/history.csv")
+    small.edit_lock(lambda stages: stages["split"]["outs"][0].update(size=7))
+    small.run("git commit -qam forged")
+    done = small.verify(fails=True, GIT_DIR=str(small.path(".git")))  # as in a hook
+    assert wrong(done) == {
+        ("split", "data/train.csv"): "has another size than dvc.lock says, 7",
+        ("train", "params"): "dvc.lock is stale: HEAD has another",
+        ("train", "models/model.json"): "exempt, differs",
+        ("train", "metrics/train.json"): "DIFFERS in git, not in dvc.lock",
+        ("train", "metrics/history.csv"): "is not in git, which should keep it",
+    }
+    assert "train.engine is torch" in done.stdout
+    assert small.run("git rev-parse --abbrev-ref HEAD").stdout != "HEAD\n"  # it is no detached one
+
+
+def test_an_edited_network_is_autograds_and_exempt_too(small):
+    """A comment is no edit; another network is."""
+    small.write("stages/network.py", small.path("stages/network.py").read_text() + "\n# a remark\n")
+    small.run("dvc repro -q")
+    small.commit()
+    assert not wrong(small.verify())
+    small.write("stages/network.py", small.path("stages/network.py").read_text() + "edited = True\n")
+    small.run("dvc repro -q")
+    small.commit()
+    done = small.verify()
+    assert wrong(done) == {("train", "models/model.json"): "exempt, differs"}
+    assert "stages/network.py is not as shipped" in done.stdout
+    assert "figure weights.1 differs in 1 of 1 values" in done.stdout
+
+
+def test_a_table_that_dvc_tracks_comes_from_the_cache(small):
+    small.run("git rm -q --cached rows.csv", "dvc add -q rows.csv", "dvc repro -q")
+    small.commit()
+    small.path("rows.csv").unlink()
+    assert not wrong(small.verify())
+
+
+def test_what_cannot_be_verified_is_one_line(small):
+    small.run("git rm -q dvc.lock", "git commit -qm none")
+    assert_one_line(small.verify(fails=True), "dvc.lock", "commit")
+    small.write("dvc.lock", "stages: [1, 2]\n")
+    small.commit()
+    assert_one_line(small.verify(fails=True), "dvc.lock of HEAD", "dvc repro")
+    small.write("params.yaml", "foo: [\n")
+    small.write("dvc.lock", "stages: {}\n")
+    small.commit()
+    assert_one_line(small.verify(fails=True), "params.yaml of HEAD", "not valid YAML")
+    shutil.rmtree(small.path(".git"))
+    assert_one_line(small.verify(fails=True, GIT_CEILING_DIRECTORIES=str(small.folder.parent)), "git")
+
+
+def test_stages_come_in_the_order_of_their_files():
+    def stage(**files):
+        return lock.Stage("", {}, dict.fromkeys(files["deps"]), dict.fromkeys(files["outs"]), {})
+
+    stages = {"c": stage(deps="b", outs="c"), "a": stage(deps="", outs="a"), "b": stage(deps="a", outs="b")}
+    assert lock.in_order(stages) == ["a", "b", "c"]
+    stages["a"].deps["c"] = ""  # a forged circle ends too
+    assert sorted(lock.in_order(stages)) == ["a", "b", "c"]
