@@ -7,6 +7,7 @@ write the same file leave one of the two, whole. What a killed process left is s
 import contextlib
 import csv
 import errno
+import io
 import json
 import math
 import mmap
@@ -109,28 +110,38 @@ def _lives(process: int) -> bool:
     return True
 
 
-def mapped(shape: int | tuple[int, ...], dtype, folder: str | Path) -> np.ndarray:
-    """`np.empty` on a file without a name in `folder`, whose pages the system may write back and take.
+@contextlib.contextmanager
+def nameless(size: int, folder: str | Path) -> Iterator[io.FileIO]:
+    """A file of so many bytes without a name in `folder`, not buffered; it goes with the block.
 
-    Its room on the disk is taken first, so that a full disk is an error and not a signal. A small array is in memory.
+    Its room on the disk is taken first, so that a full disk is an error at the start, and no signal later.
+    """
+    Path(folder).mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryFile(dir=folder, prefix=".", buffering=0) as file:
+        try:
+            if hasattr(os, "posix_fallocate") and size:
+                os.posix_fallocate(file.fileno(), 0, size)
+            else:
+                file.truncate(size)
+        except OSError as error:
+            raise UserError(
+                f"the disk of {folder} does not take {size / 1e9:,.1f} GB of rows on their way "
+                f"({os.strerror(error.errno or errno.EIO)}); make room there"
+            ) from None
+        yield file
+
+
+def mapped(shape: int | tuple[int, ...], dtype, folder: str | Path) -> np.ndarray:
+    """`np.empty` on a nameless file in `folder`, whose pages the system may write back and take.
+
+    A small array is in memory.
     """
     shape, dtype = (shape,) if isinstance(shape, int) else shape, np.dtype(dtype)
     size = math.prod(shape) * dtype.itemsize
     if size < SMALL:
         return np.empty(shape, dtype)
-    Path(folder).mkdir(parents=True, exist_ok=True)
-    try:
-        with tempfile.TemporaryFile(dir=folder, prefix=".", buffering=0) as file:
-            if hasattr(os, "posix_fallocate"):
-                os.posix_fallocate(file.fileno(), 0, size)
-            else:
-                file.truncate(size)
-            return np.frombuffer(mmap.mmap(file.fileno(), size), dtype).reshape(shape)
-    except OSError as error:
-        raise UserError(
-            f"the disk of {folder} does not take {size / 1e9:,.1f} GB of rows on their way "
-            f"({os.strerror(error.errno or errno.EIO)}); make room there"
-        ) from None
+    with nameless(size, folder) as file:
+        return np.frombuffer(mmap.mmap(file.fileno(), size), dtype).reshape(shape)
 
 
 # ---- formats

@@ -5,6 +5,7 @@ of an epoch in memory. Rows are only ever read in the order in which they lie: r
 them would be a page from the disk. One pass spreads them over a file in which each window's lie together.
 """
 
+import contextlib
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -13,7 +14,7 @@ import numpy as np
 from plumbline.basics import files, memory
 
 WINDOW = 2**27  # bytes of a window's rows
-PIECE = 2**23  # bytes of rows that are spread together
+PIECE = 2**23  # bytes of rows that are read together
 
 Window = tuple[np.ndarray, np.ndarray, np.ndarray]  # x (m, d), y (m,), and numbers of rows in these (R, w)
 
@@ -32,50 +33,71 @@ def windows(
     networks, count = orders.shape
     batch = networks * batch_size * x.shape[1] * x.itemsize  # bytes
     size = min(max(WINDOW // batch, 1) * batch_size, count)
-    ordered = _ascends(orders)
-    spread = None if ordered else _spread(x, orders, size, folder)
-    for start in range(0, count, size):
-        rows = orders[:, start : start + size]
-        here, places = _sorted(rows)
-        if ordered:
-            own = x[here]
-        else:
-            own = spread[:, start : start + size].reshape(-1, x.shape[1])
-        yield np.ascontiguousarray(own), y[here], places
+    taken = _as_they_lie(x, y, orders, size) if _ascends(orders) else _spread(x, y, orders, size, folder)
+    yield from taken
 
 
 def _ascends(orders: np.ndarray) -> bool:
-    """Whether every network takes its rows in the order in which they lie."""
+    """Whether every network takes its rows in the order in which they lie, as scoring does."""
     starts = range(0, orders.shape[1], PIECE)
     return all((np.diff(orders[:, start : start + PIECE + 1]) > 0).all() for start in starts)
 
 
-def _sorted(rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The rows (R, w) of each network as they lie, network after network: (R * w,); and the place of each in these."""
-    sorting = np.argsort(rows, axis=1, kind="stable")
-    places = np.empty_like(rows)
-    numbers = np.arange(rows.size, dtype=rows.dtype).reshape(rows.shape)
-    np.put_along_axis(places, sorting, numbers, axis=1)
-    return np.take_along_axis(rows, sorting, axis=1).ravel(), places
+def _as_they_lie(x: np.ndarray, y: np.ndarray, orders: np.ndarray, size: int) -> Iterator[Window]:
+    for start in range(0, orders.shape[1], size):
+        rows = orders[:, start : start + size]
+        yield x[rows.ravel()], y[rows.ravel()], np.arange(rows.size, dtype=orders.dtype).reshape(rows.shape)
 
 
-def _spread(x: np.ndarray, orders: np.ndarray, size: int, folder: str | Path) -> np.ndarray:
-    """Every network's rows window by window, in each as they lie in x: (R, count, d), in a file."""
-    networks, count = orders.shape
-    starts = np.arange(0, count, size)
-    spread = files.mapped((networks, count, x.shape[1]), x.dtype, folder)
-    window = np.empty(len(x), np.min_scalar_type(len(starts)))
-    rows_a_piece = max(PIECE // (x.shape[1] * x.itemsize), 1)
-    for order, out in zip(orders, spread):
-        window[:] = len(starts)  # of a row that is in none
-        for i, start in enumerate(starts):
-            window[order[start : start + size]] = i
-        ends = starts.copy()
+def _spread(x: np.ndarray, y: np.ndarray, orders: np.ndarray, size: int, folder: str | Path) -> Iterator[Window]:
+    """Lay every network's rows down window by window, and give the windows."""
+    (networks, count), width = orders.shape, x.shape[1]
+    with contextlib.ExitStack() as stack:
+        laid = [stack.enter_context(_laid_down(x, y, order, size, folder)) for order in orders]
+        for start in range(0, count, size):
+            length = min(size, count - start)
+            rows = np.empty((networks, length, width + 2), np.float32)
+            for file, own in zip(laid, rows):
+                file.seek(start * own[0].nbytes)
+                _whole(file.readinto, own)
+            places = np.empty((networks, length), orders.dtype)
+            numbers = np.arange(networks * length, dtype=orders.dtype).reshape(networks, length)
+            np.put_along_axis(places, rows.view(np.int32)[:, :, width + 1] - start, numbers, axis=1)
+            rows = rows.reshape(networks * length, width + 2)
+            yield np.ascontiguousarray(rows[:, :width]), rows.view(np.int32)[:, width].copy(), places
+
+
+@contextlib.contextmanager
+def _laid_down(x: np.ndarray, y: np.ndarray, order: np.ndarray, size: int, folder: str | Path):
+    """A file of one network's rows, window by window, in each as they lie in x: inputs, target, and place in `order`.
+
+    It is not mapped: fresh pages of a mapped file cost more than the rows that are written to them.
+    """
+    count, width = len(order), x.shape[1] + 2
+    place = np.full(len(x), -1, np.int32)  # of a row that is in none
+    for start in range(0, count, PIECE):
+        place[order[start : start + PIECE]] = np.arange(start, min(start + PIECE, count), dtype=np.int32)
+    ends = np.arange(0, count, size)
+    with files.nameless(4 * count * width, folder) as file:
+        rows_a_piece = max(PIECE // (4 * width), 1)
         for first in range(0, len(x), rows_a_piece):
-            own = window[first : first + rows_a_piece]
-            piece, done = x[first : first + rows_a_piece][np.argsort(own, kind="stable")], 0
-            for i, found in enumerate(np.bincount(own, minlength=len(starts))[: len(starts)].tolist()):
-                out[ends[i] : ends[i] + found] = piece[done : done + found]
-                ends[i] += found
-                done += found
-    return spread
+            here = slice(first, first + rows_a_piece)
+            window = place[here] // size
+            by = np.argsort(window.astype(np.min_scalar_type(-len(ends) - 1)), kind="stable")
+            rows = np.empty((len(by), width), np.float32)
+            rows[:, :-2] = x[here][by]
+            rows.view(np.int32)[:, -2], rows.view(np.int32)[:, -1] = y[here][by], place[here][by]
+            counts = np.bincount(window + 1, minlength=len(ends) + 1)
+            done = counts[0]
+            for i, found in enumerate(counts[1:].tolist()):
+                file.seek(4 * width * int(ends[i]))
+                _whole(file.write, rows[done : done + found])
+                ends[i], done = ends[i] + found, done + found
+        yield file
+
+
+def _whole(move, rows: np.ndarray) -> None:
+    """Read or write all bytes: no system call moves more than two gigabytes."""
+    left = memoryview(rows).cast("B") if rows.size else memoryview(b"")
+    while left:
+        left = left[move(left) :]
