@@ -17,7 +17,7 @@ PLACES = {
     "duckdb": ["plumbline/tables/duck.py"],
     "numba": ["plumbline/bits/compiling.py"],
     "llvmlite": ["plumbline/bits/compiling.py"],
-    "torch": ["plumbline/model/module.py", "plumbline/training/", "stages/network.py"],
+    "torch": ["plumbline/model/", "plumbline/training/", "stages/network.py"],
     "scipy": ["plumbline/scores/"],
     "dvc": ["plumbline/comparing/", "plumbline/commands/"],
     "matplotlib": ["plumbline/comparing/"],

@@ -5,10 +5,8 @@ stops, nor on whether the loop was killed and went on from a snapshot. So worker
 nothing until the end; the only network of a training is the one thing that several workers train together.
 """
 
-import contextlib
 import math
-import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import msgspec
@@ -20,7 +18,7 @@ from plumbline.bits import scoring, stream
 from plumbline.bits.arithmetic import sincos
 from plumbline.model.network import Network
 from plumbline.tables.shuffled import windows
-from plumbline.training import networks
+from plumbline.training import networks, progress
 from plumbline.training.networks import COLUMNS, Drawn, Trained, Weights
 from plumbline.training.snapshot import Keeper, Run
 from plumbline.training.workers import ALONE, Group
@@ -38,12 +36,11 @@ def with_engine(settings: Train, network: Network) -> Train:
         raise UserError(
             f"train.engine is compiled, and {other}, the only one that is compiled; set it to auto, or restore the file"
         )
-    if settings.engine != "auto":
-        engine = settings.engine
-    else:
+    if not network.is_shipped:
+        print(f"{other}: PyTorch trains and scores it as it is written")
+    engine = settings.engine
+    if engine == "auto":
         engine = "compiled" if network.is_shipped and settings.device == "cpu" else "torch"
-        if not network.is_shipped:
-            print(f"{other}: PyTorch trains and scores it as it is written")
     if settings.device == "cuda":  # said before the tables are read
         from plumbline.training import autograd
 
@@ -83,21 +80,21 @@ def train(
     if settings.patience and not settings.held_out and not len(watch[1]):
         raise UserError("the validation part has no rows, and train.patience watches them; run `dvc repro`")
     portable = settings.engine != "compiled" or answers_as_others(len(drawn.shuffles))
-    if group.size > 1 and len(drawn.shuffles) == 1:
+    together = settings.engine == "torch" and group.size > 1 and len(drawn.shuffles) == 1
+    if together:
         group.process_group()
-        job = Job(drawn, data, watch, settings, network, group)
-    else:
-        job = Job(group.share(drawn, arithmetic=str(portable)), data, watch, settings, network, None)
-    if job.group or settings.device == "cuda":
+    mine = drawn if together else group.share(drawn, arithmetic=str(portable))
+    job = Job(mine, data, watch, settings, network, group if together else None)
+    if together or settings.device == "cuda":  # whose state is not at hand
         keeper = None
-    run = keeper and keeper.find(job.drawn, len(drawn), lambda run: fits(run, job))
-    run = run or Run.start(job.drawn, job.columns)
+    run = keeper and keeper.find(mine, len(drawn), lambda run: fits(run, job))
+    run = run or Run.start(mine, job.columns)
     before = int(run.running[0]) // job.at_a_time * job.at_a_time if run.epoch else 0
-    with progress(settings.epochs, job.drawn.shuffles.size) as advance:
+    with progress.shown(settings.epochs, mine.shuffles.size) as advance:
         advance(before * settings.epochs + len(run.running) * run.epoch, None)
-        for first in range(before, len(job.drawn.shuffles), job.at_a_time):
+        for first in range(before, len(mine.shuffles), job.at_a_time):
             train_side_by_side(job, run, first, keeper, advance)
-    check_weights(run.weights, job.drawn)
+    check_weights(run.weights, mine)
     run.join()
     return group.gather(Trained(run.weights, *run.by_epoch, *run.history, portable))
 
@@ -303,39 +300,3 @@ def check_weights(weights: Weights, drawn: Drawn) -> None:
         if wrong.any():
             number = drawn.first + int(wrong.argmax()) // drawn.members
             raise UserError(f"{name} of network {number} is not finite after its last epoch; lower train.learning_rate")
-
-
-# ---- what is said
-
-
-def said(row: dict, epochs: int) -> str | None:
-    """The line to print for an epoch: the first and every fifth as in the notebook, about twenty of a long run."""
-    every = max(5, epochs // 20)
-    if row["epoch"] != 1 and row["epoch"] % every:
-        return None
-    parts = [
-        f"{name.replace('_', ' ')} {value:.{3 if 'acc' in name else 4}f}"
-        for name, value in row.items()
-        if name != "epoch"
-    ]
-    return f"epoch {row['epoch']:>{len(str(epochs))}}: " + ", ".join(parts)
-
-
-@contextlib.contextmanager
-def progress(epochs: int, total: int) -> Iterator[Callable[[int, dict | None], None]]:
-    """Network 0's epoch lines and, on a terminal, a progress bar over the epochs of all networks above them."""
-    bar = None
-    if sys.stderr.isatty():
-        from tqdm import tqdm
-
-        bar = tqdm(total=total, unit=" network epochs", leave=False)
-
-    def advance(networks: int, row: dict | None) -> None:
-        line = row and said(row, epochs)
-        if bar is not None:
-            bar.update(networks)
-        if line:
-            print(line, flush=True) if bar is None else bar.write(line)
-
-    with bar or contextlib.nullcontext():
-        yield advance
