@@ -10,29 +10,33 @@ import numpy as np
 
 from plumbline.basics.errors import UserError
 from plumbline.scores import metrics
-from plumbline.tables import store
+from plumbline.tables import duck, store
 
 
 def write(path: str | Path, parts: dict[str, store.Table], probability: dict[str, np.ndarray]) -> None:
     """Write the probabilities (R, n, k) of each part's rows; a UserError names a row that a network gives none."""
     facts = next(iter(parts.values())).facts
-    with store.writing(path, "predictions", facts) as predictions:
-        for part, table in parts.items():
-            networks, _, k = probability[part].shape
-            most = metrics.at_a_time(networks * k)
-            columns = table.pieces([store.ROW, facts.target], most)
-            for here, rows in zip(metrics.pieces(len(table), most), columns):
-                some = probability[part][:, here].transpose(1, 0, 2).reshape(-1, networks * k)  # (m, R x k)
-                row, target = rows.values()
-                if not np.isfinite(some).all():
-                    raise _not_finite(table, row, some, k)
-                name = np.full(len(row), part, object)
-                predictions.write({store.ROW: row, "part": name, "target": target, "probability": some})
+    arrays, queries = {}, []
+    for part, table in parts.items():
+        _check_finite(probability[part], table)
+        flat = [network[:, c] for network in probability[part] for c in range(network.shape[1])]  # R x k of (n,)
+        arrays[f"_{part}"] = {f"p{i}": values for i, values in enumerate(flat)}
+        listed, target = ", ".join(arrays[f"_{part}"]), duck.name(facts.target)
+        queries.append(
+            f"SELECT {store.ROW}, {duck.text(part)} AS part, {target} AS target, [{listed}]::FLOAT[] AS probability "
+            f"FROM {table.relation} POSITIONAL JOIN _{part}"
+        )
+    with duck.registered(**arrays):
+        store.copy(" UNION ALL ".join(queries), path, "predictions", facts, values=len(flat))
 
 
-def _not_finite(table: store.Table, row: np.ndarray, probability: np.ndarray, k: int) -> UserError:
-    i, value = np.argwhere(~np.isfinite(probability))[0]
-    return UserError(
-        f"{table.path}: network {value // k} gives row {row[i]} no finite probability, for its training or the row's "
-        "values left what float32 can hold; lower train.learning_rate, or set train.encoding to robust"
-    )
+def _check_finite(probability: np.ndarray, table: store.Table) -> None:
+    for network, of_network in enumerate(probability):
+        for here in metrics.pieces(len(table)):
+            wrong = np.flatnonzero(~np.isfinite(of_network[here]).all(axis=1))
+            if len(wrong):
+                row = table.rows(store.ROW, f"OFFSET {here.start + wrong[0]} LIMIT 1")[0][0]
+                raise UserError(
+                    f"{table.path}: network {network} gives row {row} no finite probability, for its training or the "
+                    "row's values left what float32 holds; lower train.learning_rate, or set train.encoding to robust"
+                )

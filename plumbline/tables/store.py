@@ -226,10 +226,21 @@ def writing(path: str | Path, kind: str, facts: Facts | None = None) -> Iterator
             writer.drop()
 
 
-def copy(sql: str, path: str | Path, kind: str, facts: Facts | None = None) -> None:
-    """Write what a query finds, in its order, whole or not at all; duck.Error is the caller's to explain."""
+def copy(sql: str, path: str | Path, kind: str, facts: Facts | None = None, values: int | None = None) -> None:
+    """Write what a query finds, in its order, whole or not at all; duck.Error is the caller's to explain.
+
+    values: numbers that a row has, if that is not its columns.
+    """
+    with files.replacing(path) as partial:
+        _copy(sql, partial, kind, facts, values or len(duck.columns(f"({sql})")))
+
+
+@contextlib.contextmanager
+def copying(sql: str, path: str | Path, kind: str, facts: Facts | None = None) -> Iterator[Table]:
+    """As `copy`, and give the block the table before it has its name: the block may yet refuse it."""
     with files.replacing(path) as partial:
         _copy(sql, partial, kind, facts, len(duck.columns(f"({sql})")))
+        yield Table(partial, facts or NO_FACTS)
 
 
 def take(table: Table, rows: np.ndarray, path: str | Path, kind: str, facts: Facts) -> None:
