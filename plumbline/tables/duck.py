@@ -2,6 +2,7 @@
 
 It reads and writes what is larger than memory, keeps the order of rows, and gives the same bytes with any number of
 threads. Its sums of floats are not used: they change with the threads. Counts, order statistics and integers do not.
+A join keeps no order, and IN with a long list is one: `list_contains([...], x)` stands for it.
 """
 
 import contextlib
@@ -81,10 +82,13 @@ def columns(relation: str) -> dict[str, str]:
 
 @contextlib.contextmanager
 def registered(**tables: Mapping[str, np.ndarray]) -> Iterator[None]:
-    """In the block, arrays (n,) under names that queries know: numbers, times, objects for text, masked for gaps."""
+    """In the block, arrays (n,) under names that queries know: numbers, times, objects for text, masked for gaps.
+
+    Or a table of pandas, Polars or pyarrow.
+    """
     try:
         for view, table in tables.items():
-            connect().register(view, dict(table))
+            connect().register(view, dict(table) if isinstance(table, Mapping) else table)
         yield
     finally:
         for view in tables:

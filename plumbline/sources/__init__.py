@@ -1,0 +1,1 @@
+"""Any table in: CSV, Parquet, a folder of Parquet, a generator; its labels; and what is refused."""

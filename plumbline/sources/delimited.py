@@ -1,0 +1,190 @@
+"""CSV files: .csv and .csv.gz, cells separated by commas, semicolons or tabs.
+
+DuckDB reads every cell as text, strictly: nothing is skipped, nothing is padded. What a cell holds is decided here, in
+SQL. A column is typed by its first rows; a cell further down that says otherwise stops the reading, all rows are looked
+at, and it starts anew. So a column's type depends on all of its cells, and hardly ever costs a pass of its own.
+"""
+
+import codecs
+import csv
+import gzip
+import itertools
+import zlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import BinaryIO, NamedTuple
+
+from plumbline.basics import inputs
+from plumbline.basics.errors import UserError, reason
+from plumbline.sources.cells import OTHER, Cells
+from plumbline.sources.rows import STAGED, Keep, Rows, check_names, literal, of_files, unreadable
+from plumbline.tables import duck
+
+SEPARATORS = {",": "commas", ";": "semicolons", "\t": "tabs"}
+PIECE = 2**20  # bytes of a file that are looked at together
+SAMPLE = 20_480  # rows that a column's type is first told from
+LONGEST = 2**24  # letters of a cell: a quote that goes on for longer was never meant
+NEVER = "\x01 stands in no cell \x01"  # what DuckDB takes for missing: it would let an empty cell too many pass
+
+
+class Header(NamedTuple):
+    """The first line that is not blank."""
+
+    names: list[str]
+    separator: str
+    blank: int  # lines above it
+
+
+def read(path: Path, folder: Path, keep: Keep, texts: set[str]) -> Rows:
+    """The rows of a CSV, as a Parquet file in `folder`; columns named in `texts` as the text that stands there."""
+    inputs.watch(path)
+    plain = _checked(path, folder)
+    header = _header(plain, path)
+    check_names(header.names, path)
+    kept = set(keep(header.names))
+    columns = {f"c{i}": name for i, name in enumerate(header.names) if name in kept}
+    cells = Cells(decimal_comma=header.separator != ",")
+    relation = _relation(plain, header)
+    staged = folder / "staged.parquet"
+    try:
+        kinds = cells.kinds(f"(SELECT * FROM {relation} LIMIT {SAMPLE})", columns)
+        try:
+            _copy(relation, cells, kinds, columns, texts, staged)
+        except duck.Error as error:
+            if OTHER not in str(error):
+                raise
+            _copy(relation, cells, cells.kinds(relation, columns), columns, texts, staged)
+    except duck.Error as error:
+        _check_cells(plain, header, path)
+        raise unreadable(path, error) from None
+    return of_files([staged], file=staged)
+
+
+def _relation(plain: Path, header: Header) -> str:
+    """The file as DuckDB reads it: everything that it would guess is said."""
+    columns = ", ".join(f"c{i}: 'VARCHAR'" for i in range(len(header.names)))
+    return (
+        f"read_csv({duck.text(literal(plain))}, auto_detect = false, strict_mode = true, header = true, "
+        f"skip = {header.blank}, delim = {duck.text(header.separator)}, quote = '\"', escape = '\"', comment = '', "
+        f"nullstr = {duck.text(NEVER)}, columns = {{{columns}}})"
+    )
+
+
+def _copy(relation: str, cells: Cells, kinds: dict, columns: dict, texts: set[str], staged: Path) -> None:
+    listed = cells.select(kinds, columns, texts)
+    duck.copy(f"SELECT {', '.join(listed)} FROM {relation}", staged, STAGED, "")
+
+
+# ---- the text of a file
+
+
+def _checked(path: Path, folder: Path) -> Path:
+    """The file as plain UTF-8 text with line ends of one kind: itself, or a copy in `folder`; UserError for no text."""
+    try:
+        if path.name.lower().endswith(".gz"):
+            plain = folder / "unpacked.csv"
+            with gzip.open(path) as packed, plain.open("wb") as unpacked:
+                ends = _line_ends(_texts(packed, path, unpacked))
+        else:
+            plain = path
+            with path.open("rb") as file:
+                ends = _line_ends(_texts(file, path))
+    except (EOFError, zlib.error, gzip.BadGzipFile) as error:
+        raise unreadable(path, error) from None
+    if ends:
+        return plain
+    even = folder / "even.csv"
+    with plain.open("rb") as file, even.open("wb") as out:
+        for piece in _whole_ends(file):
+            out.write(piece.replace(b"\r\n", b"\n").replace(b"\r", b"\n"))
+    return even
+
+
+def _texts(file: BinaryIO, path: Path, copy: BinaryIO | None = None) -> Iterator[bytes]:
+    """The file's pieces, once they are known to be UTF-8 text; UserError with the line for what is not."""
+    decoder = codecs.getincrementaldecoder("utf-8")()
+    lines, rest = 1, b""
+    complaint = "{} line {}: {}; save the table as CSV in UTF-8"
+    for piece in itertools.chain(iter(lambda: file.read(PIECE), b""), [b""]):
+        if rest or not piece.isascii() or not piece:
+            try:
+                decoder.decode(piece, final=not piece)
+            except UnicodeDecodeError as error:
+                line = lines + error.object.count(b"\n", 0, error.start)
+                what = f"byte 0x{error.object[error.start]:02x} is not UTF-8 text"
+                raise UserError(complaint.format(path, line, what)) from None
+            rest = decoder.getstate()[0]
+        if b"\0" in piece:
+            line = lines + piece.count(b"\n", 0, piece.index(b"\0"))
+            raise UserError(complaint.format(path, line, "a zero byte, so this is no UTF-8 text"))
+        lines += piece.count(b"\n")
+        if copy:
+            copy.write(piece)
+        yield piece
+
+
+def _line_ends(pieces: Iterator[bytes]) -> bool:
+    """Whether all lines end alike, also those in quotes."""
+    pairs = returns = feeds = 0
+    last = b""
+    for piece in pieces:
+        if b"\r" in piece or last == b"\r":
+            pairs += piece.count(b"\r\n") + (last == b"\r" and piece[:1] == b"\n")
+            returns += piece.count(b"\r")
+        feeds += piece.count(b"\n")
+        last = piece[-1:] or last
+    return not returns or not feeds or pairs == returns == feeds
+
+
+def _whole_ends(file: BinaryIO) -> Iterator[bytes]:
+    """The file's pieces, none of which ends between the two bytes of a line's end."""
+    while piece := file.read(PIECE):
+        yield piece + file.read(1) if piece.endswith(b"\r") else piece
+
+
+def _header(plain: Path, path: Path) -> Header:
+    """The columns' names and what separates them; UserError where there is no line, or a quote is not closed."""
+    with plain.open(encoding="utf-8-sig", newline="") as file:
+        blank = 0
+        for line in file:
+            if line.strip():
+                break
+            blank += 1
+        else:
+            raise UserError(f"{path} is blank; its first line must name the columns")
+        separator = max(SEPARATORS, key=lambda mark: len(next(csv.reader([line], delimiter=mark), [])))
+        try:
+            names = next(csv.reader(itertools.chain([line], file), delimiter=separator, strict=True))
+        except csv.Error as error:
+            raise _bad_quote(path, blank + 1, error) from None
+    return Header([name or f"column{i}" for i, name in enumerate(names)], separator, blank)
+
+
+# ---- what DuckDB refuses, with its line
+
+
+def _check_cells(plain: Path, header: Header, path: Path) -> None:
+    """Refuse the first row that has other cells than the header, or a quote that is never closed: by its line."""
+    line = 1
+    csv.field_size_limit(LONGEST)
+    with plain.open(encoding="utf-8-sig", newline="") as file:
+        rows = csv.reader(file, delimiter=header.separator, strict=True)
+        try:
+            for row in rows:
+                if row and line > header.blank and len(row) != len(header.names):
+                    raise UserError(
+                        f"{path} line {line}: {len(row)} cells separated by {SEPARATORS[header.separator]}, and the "
+                        f"header has {len(header.names)}; mend that line"
+                    )
+                line = rows.line_num + 1
+        except csv.Error as error:
+            raise _bad_quote(path, line, error) from None
+
+
+def _bad_quote(path: Path, line: int, error: csv.Error) -> UserError:
+    """What is said of a quote that is in no right place."""
+    if "end of data" in str(error) or "field larger" in str(error):
+        return UserError(f"{path} line {line}: a quote is opened and never closed; close it, or remove it")
+    return UserError(
+        f"{path} line {line}: a quote is closed and its cell goes on ({reason(error)}); write a quote in a cell twice"
+    )

@@ -1,0 +1,98 @@
+"""The target as labels: whole numbers, booleans or text as it was written; and what can be no classes, refused."""
+
+import math
+import sys
+from typing import NamedTuple
+
+from plumbline.basics.errors import UserError
+from plumbline.sources.folder import WHOLE
+from plumbline.sources.rows import Rows
+from plumbline.tables import columns, duck
+
+MOST_CLASSES = 100
+FEWEST_ROWS = 2  # of a class: one to train on and one to test on
+
+
+class Labels(NamedTuple):
+    """How often each label comes, in the order of the labels; an SQL expression of a row's; rows that have none."""
+
+    counts: dict[bool | int | float | str, int]
+    select: str
+    missing: int
+
+
+def of(rows: Rows, source: str, target: str) -> Labels:
+    """The labels of a table; UserError for a target whose values are no classes."""
+    select = _select(rows, source, target)
+    counted = f"SELECT {select} AS label, count(*) AS rows FROM {rows.relation} GROUP BY label"
+    some = duck.rows(
+        f"SELECT label, rows, count(label) OVER (), coalesce(sum(rows) FILTER (label IS NULL) OVER (), 0)::BIGINT, "
+        f"coalesce(bool_and({columns.is_number('label::VARCHAR')}) OVER (), false), "
+        f"bool_and(regexp_full_match(label::VARCHAR, {duck.text(WHOLE.pattern)})) OVER () "
+        f"FROM ({counted}) LIMIT {MOST_CLASSES + 2}"
+    )
+    if not some:
+        raise UserError(f"{source} has no rows below its header; a model needs some of at least two classes")
+    _, _, different, missing, numbers, whole = some[0]
+    if not different:
+        raise UserError(f"{source}: the target {target!r} is missing in every row; choose another make_data.target")
+    counts = {label: count for label, count, *_ in some if label is not None}
+    _check(counts, different, rows.count - missing, numbers, f"{source}: the target {target!r}")
+    if whole and not _is_plain(rows.types[target]):
+        select, counts = f"({select})::BIGINT", {int(label): count for label, count in counts.items()}
+    if missing:
+        print(f"{source}: {missing} rows of {rows.count} are left out, their {target!r} is missing")
+    _warn_of_likenesses(counts, source, target)
+    return Labels({label: counts[label] for label in sorted(counts)}, select, missing)
+
+
+def _is_plain(kind: str) -> bool:
+    """Whether labels of a type stay what they are."""
+    return kind in columns.INTEGERS | columns.FLOATS | {"BOOLEAN"}
+
+
+def _select(rows: Rows, source: str, target: str) -> str:
+    """Numbers and booleans stay what they are; all else is text. NULL is missing."""
+    kind, column = rows.types[target], rows.select[target]
+    if columns.kind_of(kind) is None:
+        raise UserError(f"{source}: the target {target!r} holds {kind}, which is no label; choose another column")
+    if kind in columns.FLOATS:  # -0.0 and 0.0 are one label
+        return f"CASE WHEN NOT isnan({column}) THEN {column} + 0.0::{kind} END"
+    if _is_plain(kind):
+        return column
+    text = f"({column})::VARCHAR"
+    return f"CASE WHEN trim({text}, {duck.text(columns.SPACES)}) NOT IN ({duck.texts(columns.MISSING)}) THEN {text} END"
+
+
+def _check(counts: dict, different: int, n: int, numbers: bool, what: str) -> None:
+    """Refuse labels that are no classes: too many or too few, a measure, infinite, or of a single row."""
+    if not 2 <= different <= MOST_CLASSES or (different == n and n > 2):
+        thing = "a measure; cut it into classes, or choose" if different > 2 and numbers else "not classes; choose"
+        raise UserError(
+            f"{what} has {different} different values in {n} rows, and 2 to {MOST_CLASSES} "
+            f"that come more than once can be classes; this is {thing} another make_data.target"
+        )
+    if any(isinstance(label, float) and math.isinf(label) for label in counts):
+        raise UserError(f"{what} is infinite in some rows, which is no label; mend them")
+    rare = sorted(label for label in counts if counts[label] < FEWEST_ROWS)
+    if rare:
+        raise UserError(
+            f"{what.replace('the target', f'class {rare[0]!r} of the target')} has {counts[rare[0]]} row, too few to "
+            f"train on and test on; drop it or join it to another"
+        )
+
+
+def _warn_of_likenesses(counts: dict, source: str, target: str) -> None:
+    """One line on stderr when labels differ in case or in spaces around them alone: often one class was meant."""
+    alike = {}
+    for label in counts:
+        if isinstance(label, str):
+            alike.setdefault(label.strip().casefold(), []).append(label)
+    pairs = [" and ".join(map(repr, sorted(labels))) for labels in alike.values() if len(labels) > 1]
+    if pairs:
+        listed = ", ".join(f"{label!r} ({counts[label]} rows)" for label in sorted(counts))
+        print(
+            f"warning: {source}: labels of {target!r} differ only in case or spaces: {'; '.join(sorted(pairs))}; "
+            f"they are kept apart; the classes are {listed}",
+            file=sys.stderr,
+        )

@@ -1,0 +1,77 @@
+"""A table as DuckDB goes through it, whatever it came from."""
+
+from collections import Counter
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import NamedTuple
+
+from plumbline.basics.errors import UserError, reason
+from plumbline.tables import duck
+
+UNREADABLE = "{} cannot be read as its name says: {}; save it anew"
+STAGED = 122_880  # rows of a row group in a file on the way, DuckDB's own number: the fastest
+COUNTER = '"number of the row"'  # beside the table's own columns, so no name that a column is likely to have
+
+Keep = Callable[[list[str]], list[str]]  # gives the columns to keep of those there are; UserError for what is wrong
+
+
+class Rows(NamedTuple):
+    """What stands behind FROM, an SQL expression for every column by its name, and the type that each then has."""
+
+    relation: str
+    select: dict[str, str]
+    types: dict[str, str]
+    count: int
+    file: Path | None = None  # the Parquet file that holds exactly this
+
+    @property
+    def listed(self) -> str:
+        """What stands behind SELECT."""
+        return ", ".join(f"{sql} AS {duck.name(name)}" for name, sql in self.select.items())
+
+    @property
+    def in_order(self) -> str:
+        """The query for all rows in their order, in vectors that are full.
+
+        How many rows DuckDB takes at a time decides where pages and row groups of a file end. Beside a counter, which
+        comes in full vectors, it is the same for the same rows, whatever files they came from.
+        """
+        counter = f"range({self.count}) AS counter({COUNTER})"
+        return f"SELECT {self.listed} FROM {self.relation} AS source POSITIONAL JOIN {counter}"
+
+
+def of_files(paths: list[Path], options: str = "", **changes) -> Rows:
+    """The rows of Parquet files that have the same columns, or those that `options` of DuckDB's reader make alike."""
+    relation = f"read_parquet([{duck.texts(map(literal, paths))}], hive_partitioning = false{options})"
+    types = duck.columns(relation)
+    count = duck.rows(f"SELECT sum(num_rows)::BIGINT FROM parquet_file_metadata([{duck.texts(map(literal, paths))}])")
+    return Rows(relation, {name: duck.name(name) for name in types}, types, count[0][0], **changes)
+
+
+def literal(path: str | Path) -> str:
+    """A path as DuckDB takes it for one file, whatever letters it has."""
+    return "".join(f"[{letter}]" if letter in "*?[" else letter for letter in str(path))
+
+
+def check_names(names: Iterable[str], source: str | Path) -> None:
+    """Refuse columns of the same name, for which of them is meant cannot be told; also if only the case differs."""
+    seen = {}
+    for name, count in Counter(names).items():
+        if count > 1:
+            raise UserError(f"{source} has {count} columns named {name!r}; names must differ, rename them")
+        twin = seen.setdefault(name.casefold(), name)
+        if twin != name:
+            raise UserError(
+                f"{source} has the columns {twin!r} and {name!r}; names must differ by more than case, rename one"
+            )
+
+
+def unreadable(source: str | Path, error: Exception) -> UserError:
+    """What is said of a file that is not what its name says."""
+    return UserError(UNREADABLE.format(source, in_short(error)))
+
+
+def in_short(error: Exception) -> str:
+    """DuckDB's reason without its advice, which is about options that are not offered here."""
+    first = str(error).split("\n\n")[0].split("Possible ")[0]
+    return reason(first.split("Error: ", 1)[-1])[:200]
