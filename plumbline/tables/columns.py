@@ -58,7 +58,8 @@ def number_or_nan(name: str, kind: str) -> str:
 def text(name: str) -> str:
     """SQL of a column as text, NULL for missing or blank."""
     column = f"CAST({duck.name(name)} AS VARCHAR)"
-    return f"CASE WHEN trim({column}, {duck.text(SPACES)}) IN ({duck.texts(MISSING)}) THEN NULL ELSE {column} END"
+    blank = f"list_contains([{duck.texts(MISSING)}], trim({column}, {duck.text(SPACES)}))"
+    return f"CASE WHEN {blank} THEN NULL ELSE {column} END"
 
 
 def is_number(text: str) -> str:
@@ -113,7 +114,7 @@ class Texts(NamedTuple):
 
 def texts_in(table: Table, name: str, known: list[str] | None = None) -> Texts:
     """Counts of a column's texts but for those known, which are as if they were not there."""
-    without = f"WHERE text IS NULL OR text NOT IN ({duck.texts(known)})" if known else ""
+    without = f"WHERE text IS NULL OR NOT list_contains([{duck.texts(known)}], text)" if known else ""
     cells = f"(SELECT {text(name)} AS text FROM {table.relation})"
     counts = f"SELECT text, count(*) AS rows FROM {cells} {without} GROUP BY text"
     totals = (

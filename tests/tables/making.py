@@ -1,0 +1,23 @@
+"""Tables that stages would have written, made of pyarrow's by pyarrow's own writer, for the tests of this folder."""
+
+import itertools
+import tempfile
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from plumbline.tables import duck, store
+from plumbline.tables.store import Facts, Table
+
+FACTS = Facts("y", ["no", "yes"], [1, 1], None)
+_folder = tempfile.TemporaryDirectory(prefix="plumbline-tables-")
+_numbers = itertools.count()
+
+
+def stored(table: pa.Table, facts: Facts = FACTS) -> Table:
+    """The table as a stage's."""
+    name = Path(_folder.name, str(next(_numbers)))
+    pq.write_table(table, f"{name}.source.parquet")
+    store.copy(f"FROM read_parquet({duck.text(f'{name}.source.parquet')})", f"{name}.parquet", "made", facts)
+    return store.open(f"{name}.parquet", "made")

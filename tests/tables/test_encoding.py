@@ -1,0 +1,444 @@
+import datetime
+import decimal
+import math
+
+import msgspec
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from making import FACTS, stored
+
+from plumbline.basics.errors import UserError
+from plumbline.tables import columns, encoding, robust, store
+from plumbline.tables.encoding import Category, Encoding, Number, fit, unseen
+
+ANY_NUMBER = st.none() | st.floats(allow_nan=True, allow_infinity=True) | st.integers(-(10**300), 10**300)
+
+
+def fitted(column, setting="robust", name="x é", facts=FACTS):
+    table = stored(pa.table({name: column}), facts)
+    return fit(table, setting), table
+
+
+def encode(code, rows):
+    return encoding.encode(code, rows if isinstance(rows, store.Table) else stored(rows))
+
+
+def encoded(column, setting="robust"):
+    code, table = fitted(column, setting)
+    return encode(code, table)
+
+
+@settings(deadline=None)
+@given(st.lists(ANY_NUMBER, min_size=2, max_size=60))
+def test_whatever_numbers_come_finite_ones_leave(values):
+    values = [math.inf if value is not None and abs(value) > 1.7e308 else value for value in values]
+    column = pa.array([None if value is None else float(value) for value in values], pa.float64())
+    try:
+        x = encoded(column)
+    except UserError as error:
+        assert "no column is left" in str(error)
+        return
+    assert np.isfinite(x).all()
+    assert (np.abs(x[:, 0]) <= 8).all()  # sqrt(60): no one of n values is further off than sqrt(n) deviations
+    missing = np.array([value is None or math.isnan(value) for value in values])
+    assert x.shape[1] == 1 + missing.any()
+    if missing.any():
+        assert (x[:, 1] == missing).all()
+        assert (x[missing, 0] == 0).all()
+
+
+@settings(deadline=None)
+@given(st.lists(st.floats(-1e6, 1e6), min_size=3, max_size=80, unique=True), st.integers(-60, 900))
+def test_robust_is_its_formula_and_does_not_know_the_scale(values, power):
+    values = np.round(np.array(values), 6)
+    if len(set(values)) < 3:
+        return
+    quarter, median, three_quarters = np.quantile(values, [0.25, 0.5, 0.75])
+    spread = (three_quarters - quarter) or (values.max() - values.min()) / 2
+    z = (values - median) / (spread / robust.IQR_OF_NORMAL)
+    expected = z / np.sqrt(1 + (z / robust.CLIP) ** 2)
+    expected = (expected - expected.mean()) / expected.std()
+    np.testing.assert_allclose(encoded(pa.array(values))[:, 0], expected, rtol=1e-4, atol=1e-4)
+    if np.abs(values).max() * 2.0**power < 1e300 and np.abs(values[values != 0]).min() * 2.0**power > 1e-290:
+        np.testing.assert_array_equal(encoded(pa.array(values * 2.0**power)), encoded(pa.array(values)))
+
+
+def test_the_order_of_rows_and_a_heavy_tail_change_little():
+    rng = np.random.default_rng(0)
+    values = rng.normal(size=500)
+    plain = encoded(pa.array(values))[:, 0]
+    np.testing.assert_array_equal(np.sort(encoded(pa.array(values[::-1].copy()))[:, 0]), np.sort(plain))
+    tailed = np.r_[values, [1e300, -1e300, math.inf]]
+    beside = encoded(pa.array(tailed))[:500, 0]
+    assert np.corrcoef(beside, plain)[0, 1] > 0.999
+    assert 0.85 < beside.std() / plain.std() < 1.0  # three rows at the clip's bound widen the deviation a little
+
+
+@pytest.mark.parametrize("setting", ["raw", "robust"])
+def test_a_zero_has_no_sign_for_sorting_would_leave_it_to_the_cpu(setting):
+    values = np.random.default_rng(1).choice([-0.0, 0.0, 1.0], 400)
+    code, table = fitted(pa.array(values), setting)
+    number = code.columns[0]
+    for figure in (number.low, number.centre, *encode(code, table)[values == 0.0, 0]):
+        assert figure != 0.0 or math.copysign(1.0, figure) == 1.0
+
+
+def test_raw_is_the_numbers_as_they_are():
+    values = np.array([1.5, -2.25, 3e38, 1e-30])
+    np.testing.assert_array_equal(encoded(pa.array(values), "raw")[:, 0], values.astype(np.float32))
+    np.testing.assert_array_equal(encoded(pa.array([True, False, True]), "raw")[:, 0], [1, 0, 1])
+
+
+@pytest.mark.parametrize("value, word", [(None, "missing"), (math.nan, "missing"), (math.inf, "inf"), (1e39, "1e+39")])
+def test_raw_refuses_what_it_cannot_take_and_names_the_other_setting(value, word):
+    with pytest.raises(UserError, match=r"'x é'.*row 1.*robust") as error:
+        fitted(pa.array([1.0, value, 3.0]), "raw")
+    assert word in str(error.value)
+    code, _ = fitted(pa.array([1.0, 2.0, 3.0]), "raw")
+    with pytest.raises(UserError, match=r"'x é'.*row 1.*robust"):
+        encode(code, pa.table({"x é": pa.array([1.0, value, 3.0])}))
+
+
+@settings(deadline=None)
+@given(
+    st.lists(st.none() | st.sampled_from("abcdef"), min_size=1, max_size=80),
+    st.lists(st.none() | st.sampled_from("abcxyz"), max_size=20),
+)
+def test_categories_are_scikit_learns_one_hot_with_rare_and_unseen_ones_together(training, new):
+    from sklearn.preprocessing import OneHotEncoder
+
+    try:
+        code, _ = fitted(pa.array(training, pa.string()))
+    except UserError as error:
+        assert len(set(training)) == 1, error
+        return
+    present = [text for text in training if text is not None]
+    ours = encode(code, pa.table({"x é": pa.array(new, pa.string())}))
+    frequent = sorted({text for text in present if present.count(text) >= encoding.FEWEST_ROWS})
+    assert code.columns[0].values == frequent
+    for row, text in zip(ours, new):
+        if text is None:
+            assert row.sum() == (None in training)
+            assert row[-1] == (None in training)
+        elif text not in frequent:
+            assert row.sum() == (len(frequent) < len(set(present)))
+    if frequent:
+        theirs = OneHotEncoder(categories=[frequent], handle_unknown="ignore", sparse_output=False)
+        theirs.fit([[text] for text in frequent])
+        for row, text in zip(ours, new):
+            if text is not None:
+                np.testing.assert_array_equal(row[: len(frequent)], theirs.transform([[text]])[0])
+
+
+DAY = datetime.date(2020, 2, 29)
+EAST = datetime.timezone(datetime.timedelta(hours=2))
+NOON = datetime.datetime(2020, 2, 29, 12, 0, 1, 500_000)
+
+
+@pytest.mark.parametrize(
+    "value, kind, number",
+    [
+        (7, pa.int8(), 7),
+        (2**40, pa.uint64(), 2**40),
+        (True, pa.bool_(), 1),
+        (decimal.Decimal("-12.50"), pa.decimal128(9, 2), -12.5),
+        (1.5, pa.float16(), 1.5),
+        (DAY, pa.date32(), 1582934400),
+        (DAY, pa.date64(), 1582934400),
+        (NOON, pa.timestamp("ms"), 1582977601.5),
+        (NOON, pa.timestamp("ns"), 1582977601.5),
+        (NOON.replace(tzinfo=EAST), pa.timestamp("us", "+02:00"), 1582970401.5),
+        (datetime.time(1, 2, 3), pa.time32("s"), 3723),
+        (datetime.time(1, 2, 3, 500_000), pa.time64("us"), 3723.5),
+        (datetime.time(1, 2, 3, 500_000), pa.time64("ns"), 3723.5),
+    ],
+)
+def test_every_kind_of_column_becomes_a_number(value, kind, number):
+    column = pa.array([value, None], kind)
+    table = stored(pa.table({"x": column}))
+    (piece,) = table.pieces({"x": columns.number_or_nan("x", table.columns["x"])})
+    assert piece["x"][0] == pytest.approx(number, rel=1e-15)
+    assert np.isnan(piece["x"][1])
+    code, table = fitted(column)
+    assert encode(code, table).tolist() == [[0, 0], [0, 1]]
+
+
+def test_a_duration_is_its_seconds(tmp_path):
+    with store.writing(tmp_path / "t.parquet", "t") as writer:
+        writer.write({"x": np.array([5, 10**9, 3], "timedelta64[ms]"), "z": np.arange(3.0)})
+    table = store.open(tmp_path / "t.parquet")
+    (number, _) = fit(table, "robust").columns
+    assert (number.kind, number.low, number.high) == ("duration", 0.003, 10**6)
+
+
+def test_a_dictionary_of_texts_is_categories():
+    x = encoded(pa.array(["b", "a", None, "b"] * 3).dictionary_encode())
+    assert x.shape[1] == 3
+    assert x.sum(axis=1).tolist() == [1] * 12
+
+
+@pytest.mark.parametrize(
+    "values, why",
+    [
+        ([None] * 30, "empty"),
+        ([math.nan] * 30, "empty"),
+        (["", " ", "NA"] * 10, "empty"),
+        ([3.5] * 30, "3.5 in every"),
+        (["a"] * 30, "'a' in every"),
+        (list(range(100, 200)), "identifier"),
+        ([2**60 + 7 * i for i in range(30)], "identifier"),
+        ([f"K{i}" for i in range(30)], "identifier"),
+        (
+            [f"{i}.12.2021" for i in range(30)],
+            "such as '0.12.2021'; if that is a measure write",
+        ),
+        ([f"€{i},378.31" for i in range(30)], "such as '€0,378.31'; if that is a measure write it as a number"),
+        ([f"some words about {i} of them" for i in range(30)], "free text"),
+    ],
+)
+def test_what_teaches_nothing_is_left_out_with_the_reason(values, why):
+    table = pa.table({"x": pa.array(values), "other": pa.array(np.arange(len(values)) % 7)})
+    code = fit(stored(table), "robust")
+    assert [column.name for column in code.columns] == ["other"]
+    assert code.left_out[0].name == "x"
+    assert why in code.left_out[0].why
+
+
+def test_what_a_split_goes_by_is_no_feature():
+    table = pa.table({"who": [1, 1, 2], "x": [1.0, 2.0, 3.0], "y": ["no", "yes", "no"]})
+    code = fit(stored(table, msgspec.structs.replace(FACTS, split_by=["who"])), "robust")
+    assert [column.name for column in code.columns] == ["x"]
+    assert "split" in code.left_out[0].why
+
+
+def test_measures_that_are_whole_numbers_are_no_identifiers():
+    rng = np.random.default_rng(1)
+    for values in (rng.permutation(10**6)[:200], np.r_[np.arange(100), 5], np.arange(10)):
+        code, _ = fitted(pa.array(values))
+        assert not code.left_out
+
+
+def test_when_no_column_is_left_it_says_why_of_each():
+    with pytest.raises(UserError, match=r"no column is left.*x é: it is 1 in every training row"):
+        fitted(pa.array([1, 1, 1]))
+
+
+def test_what_is_fitted_survives_the_model_file():
+    table = pa.table({"x": [1 / 3, 1e300, None], 'é ,"': ["a", "b", "a"], "when": pa.array([DAY, None, DAY])})
+    code = fit(stored(table), "robust")
+    again = msgspec.json.decode(msgspec.json.encode(code), type=Encoding)
+    assert again == code
+    np.testing.assert_array_equal(encode(again, table), encode(code, table))
+
+
+def test_new_rows_are_counted_where_training_saw_nothing_like_them():
+    training = pa.table({"n": [1.0, 2.0, 5.0], "c": ["a", "b", "a"]})
+    columns = [Number("n", "number", 1.0, 5.0, 2.0, 1.0, 0.0, 1.0, False), Category("c", ["a", "b"], False, False)]
+    code = Encoding(columns)
+    assert unseen(code, stored(training)) == []
+    new = pa.table({"extra": [0] * 4, "c": ["a", "z", None, "z"], "n": [0.5, 5.0, 6.0, None]})
+    assert unseen(code, stored(new)) == [
+        "n: 2 outside the training rows' 1 to 5",
+        "n: 1 missing, and none was in training",
+        "c: 2 never seen in training ('z')",
+        "c: 1 missing, and none was in training",
+    ]
+
+
+def test_a_new_table_without_a_column_or_with_another_kind_is_refused():
+    code, _ = fitted(pa.array([1.0, 2.0, 4.0]))
+    with pytest.raises(UserError, match="'x é' is missing"):
+        encode(code, pa.table({"x": [1.0]}))
+    with pytest.raises(UserError, match=r"'x é' holds text \('many' in row 1\).*a number there"):
+        encode(code, pa.table({"x é": ["1", "many"]}))
+    with pytest.raises(UserError, match=r"holds date.*a number there"):
+        encode(code, pa.table({"x é": [DAY]}))
+    empty = pa.table({"x é": pa.nulls(2)})
+    assert encode(code, empty).tolist() == [[0], [0]]
+
+
+@pytest.mark.parametrize(
+    "column, words",
+    [
+        (pa.array([[1], [2]]), ["'x'", "BIGINT[]", "make_data.drop"]),
+        (pa.array([{"a": 1}, {"a": 2}]), ["'x'", "STRUCT(", "flatten"]),
+        (pa.array([b"\xff", b"a"]), ["'x'", "BLOB"]),
+        (pa.array([2**53 + 1, 2**53 + 1, 5]), ["'x' is 9007199254740993 in row 0", "2^53", "identifier"]),
+        (pa.array([*map(str, range(50)), "?", "n.a."]), ["'x'", "2 cells of", "'?' in row 50", "'n.a.' in row 51"]),
+        (pa.array([*map(str, range(50))] + ["?"] * 30), ["30 cells of text", "'?' in row 54, ..."]),
+    ],
+)
+def test_a_column_that_no_encoding_takes_is_refused(column, words):
+    with pytest.raises(UserError) as error:
+        columns.check(stored(pa.table({"x": column, "y": column})))
+    for word in words:
+        assert word in str(error.value)
+
+
+def test_codes_and_tickets_are_text_and_not_refused():
+    codes = ["1", "2", "3", "K"] * 20
+    tickets = [*map(str, range(60)), *(f"PC {i}" for i in range(20))]
+    columns.check(stored(pa.table({"x": codes, "t": tickets, "big": [2**60 + i for i in range(80)]})))
+
+
+def test_rows_encode_alike_whatever_stands_beside_them():
+    frame = pd.DataFrame({"a": [1.0, None, 3.0, 9.0], "b": list("xyxy"), "c": [True, False, None, True]})
+    rows = pa.Table.from_pandas(frame)
+    code = fit(stored(rows), "robust")
+    whole = encode(code, rows)
+    for i in range(4):
+        np.testing.assert_array_equal(encode(code, rows.slice(i, 1))[0], whole[i])
+
+
+# ---- in pieces
+
+
+@pytest.fixture
+def in_pieces(monkeypatch):
+    """Tables of more than 64 rows come in pieces, and are no small ones."""
+
+    def begin():
+        monkeypatch.setattr(store, "VALUES", 1)
+        monkeypatch.setattr(store, "VECTOR", 64)
+        monkeypatch.setattr(store, "ROWS", 64)
+        monkeypatch.setattr(robust, "IN_CACHE", 50)
+
+    return begin
+
+
+def big(n=9000):
+    rng = np.random.default_rng(5)
+    odd = rng.normal(size=n) ** 5
+    odd[rng.integers(0, n, 50)] = np.nan
+    odd[[3, 7000]] = np.inf, -np.inf
+    few = pa.array(rng.choice(["a", "b", "c ", "rare", "NA"], n, p=[0.5, 0.3, 0.1, 0.0003, 0.0997]))
+    many = pa.array([f"k{number % 150}" for number in rng.integers(0, 900, n)])
+    late = np.where(np.arange(n) < n - 1, 7, 8)
+    return pa.table(
+        {
+            "normal": rng.normal(size=n),
+            "odd": odd,
+            "single": (rng.normal(size=n) ** 3).astype(np.float32),
+            "equal": np.where(np.arange(n) % 10 == 0, rng.normal(size=n), 2.5),
+            "negative zero": np.where(rng.random(n) < 0.5, -0.0, rng.integers(-3, 3, n)),
+            "empty": pa.nulls(n, pa.float32()),
+            "constant": pa.array([3.5] * n),
+            "late": late,
+            "number": rng.permutation(n) + 10**15,
+            "nearly": np.r_[np.arange(n - 1), 0],
+            "gaps": pa.array(rng.permutation(n), mask=rng.random(n) < 0.9),
+            "when": pa.array(rng.integers(0, 10**9, n), pa.timestamp("s")),
+            "few": few,
+            "categorical": few.dictionary_encode(),
+            "many": many,
+            "name": [f"person {i} of {n}" for i in range(n)],
+            "all": ["one"] * n,
+            "nothing": pa.array(["", " \t", None] * (n // 3)),
+            "y": rng.choice(["no", "yes"], n),
+        }
+    )
+
+
+def altered(rows):
+    n = len(rows)
+    few = ["other "] * 50 + [f"n{i}" for i in range(3950)] + ["a"] * (n - 4000)
+    changes = {"normal": np.full(n, 99.0), "late": pa.array([None, 99] * (n // 2)), "few": few, "many": ["k1000"] * n}
+    for name, values in changes.items():
+        rows = rows.set_column(rows.column_names.index(name), name, pa.array(values))
+    return rows
+
+
+def test_what_a_table_of_every_kind_is_fitted_as():
+    rows = big()
+    code = fit(stored(rows), "robust")
+    assert {left.name: left.why for left in code.left_out} == {
+        "empty": "it is empty",
+        "constant": "it is 3.5 in every training row",
+        "number": "an identifier: whole numbers, different on every row",
+        "gaps": "an identifier: whole numbers, different on every row",
+        "name": "free text: 9000 different values in 9000 rows",
+        "all": "it is 'one' in every training row",
+        "nothing": "it is empty",
+    }
+    columns.check(stored(rows))
+    lines = unseen(code, stored(altered(rows)))
+    assert [line.split(":")[0] for line in lines] == ["normal", "odd", "late", "late", "few", "many"]
+    assert "few: 4000 never seen in training ('other ', 'n0', 'n1')" in lines
+    assert "odd: 2 outside the training rows' " in lines[1]
+
+
+def test_in_pieces_a_table_is_fitted_and_encoded_as_whole(in_pieces):
+    table = stored(big())
+    code = fit(table, "robust")
+    whole = encode(code, table)
+    in_pieces()
+    assert len(next(table.pieces(["normal"]))["normal"]) == 64 and not table.is_small
+    assert fit(table, "robust") == code
+    np.testing.assert_array_equal(encode(code, table), whole)
+    for rows in (None, 999, 10**6):
+        pieces = list(encoding.pieces(code, table, rows))
+        np.testing.assert_array_equal(np.concatenate(pieces), whole)
+        assert rows is None or max(map(len, pieces)) == min(rows, 9000)
+
+
+def test_a_robust_column_is_standardized_to_the_last_digits():
+    """Against sums that Python rounds exactly: fixed point loses nothing that float32 could show."""
+    for name in ("normal", "odd", "equal", "when"):
+        rows = big().select([name, "y"])
+        (number,) = fit(stored(rows), "robust").columns
+        values = rows.column(name).cast(pa.float64() if name != "when" else pa.int64()).to_numpy()
+        z = robust.smooth_clip(values[~np.isnan(values)].astype(float), number.centre, number.scale)
+        mean = math.fsum(z) / len(z)
+        deviation = math.sqrt(math.fsum((z - mean) ** 2) / len(z))
+        assert number.mean == pytest.approx(mean, abs=1e-12)
+        assert number.deviation == pytest.approx(deviation, rel=1e-10)
+
+
+@pytest.mark.parametrize("kind", ["normal", "equal", "few", "infinite", "tiny", "single"])
+def test_quartiles_are_those_of_the_sorted_column(kind, in_pieces):
+    rng = np.random.default_rng(1)
+    values = {
+        "normal": rng.normal(size=5000) * 10.0 ** rng.integers(-300, 300, 5000),
+        "equal": np.full(5000, -1.5),
+        "few": rng.integers(-2, 3, 5000) * 1.0,
+        "infinite": np.where(rng.random(5000) < 0.3, np.inf, rng.normal(size=5000)),
+        "tiny": rng.integers(-5, 5, 5000) * 5e-324,
+        "single": rng.normal(size=5000).astype(np.float32),
+    }[kind]
+    table = stored(pa.table({"x": values}))
+    in_pieces()
+    ordered, found = np.sort(values[np.isfinite(values)]), robust.statistics(table, "x", 5000)
+    assert (found.low, found.high) == (ordered[0], ordered[-1])
+    assert found.centre == robust.quantile(ordered, 0.5)
+    spread = robust.quantile(ordered, 0.75) - robust.quantile(ordered, 0.25)
+    assert found.scale == max(
+        (spread or ordered[-1] / 2 - ordered[0] / 2 or 1.0) / robust.IQR_OF_NORMAL, robust.SMALLEST
+    )
+
+
+def test_columns_in_pieces_are_refused_with_the_tables_row(in_pieces):
+    n = 9000
+    texts = [str(i) for i in range(n)]
+    texts[5000:5006] = ["x", "y", "z", "x", "y", "z"]
+    past = np.arange(n) + 2**53
+    past[8000] = past[10]
+    missing = np.where(np.arange(n) == 6000, np.nan, np.arange(n) / 7)
+    large = np.where(np.arange(n) == 6000, 1e39, np.arange(n) / 7)
+    columns_of = {"text": texts, "past": past, "missing": missing, "large": large}
+    tables = {
+        name: stored(pa.table({name: values, "y": ["no", "yes"] * (n // 2)})) for name, values in columns_of.items()
+    }
+    in_pieces()
+    for name, words in {
+        "text": r"numbers and 6 cells of text \('x' in row 5000, 'y' in row 5001, .*'y' in row 5004, \.\.\.\)",
+        "past": r"is 9007199254740993 in row 1, past 2\^53",
+        "missing": r"has 1 missing values in the training part \(first in its row 6000\)",
+        "large": r"'large' is 1e\+39 in row 6000",
+    }.items():
+        with pytest.raises(UserError, match=words):
+            columns.check(tables[name])
+            fit(tables[name], "raw")
