@@ -14,12 +14,12 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
-from plumbline.sources import source
 
 from plumbline.basics import files
 from plumbline.basics.errors import UserError
 from plumbline.model import model
 from plumbline.scores import metrics
+from plumbline.sources import source
 from plumbline.tables import duck, encoding, store
 from plumbline.tables.encoding import Category
 

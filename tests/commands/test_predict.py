@@ -1,0 +1,212 @@
+"""predict: the model file and a new table are all it needs, and it says what is new about the rows."""
+
+import contextlib
+import shutil
+import subprocess
+import sys
+
+import numpy as np
+import pandas as pd
+import pytest
+from conftest import ENVIRONMENT, ROOT, Workspace, assert_one_line
+
+from plumbline.basics import inputs
+from plumbline.model import sealed
+
+
+def customers(n=240, seed=0):
+    rng = np.random.default_rng(seed)
+    frame = pd.DataFrame({"age": rng.integers(18, 90, n), "größe, cm": rng.normal(170, 9, n)})
+    frame["plan"] = rng.choice(["basic", "plus", "pro"], n)
+    frame["since"] = pd.Timestamp("2020-01-01") + pd.to_timedelta(rng.integers(0, 900, n), "D")
+    frame["code"] = rng.choice(["01", "02", "x"], n)
+    frame["left"] = np.where((frame["age"] > 50) ^ (frame["plan"] == "pro"), "Yes", "No ")
+    frame.loc[rng.choice(n, n // 8, replace=False), "age"] = np.nan
+    frame.loc[rng.choice(n, n // 12, replace=False), "plan"] = None
+    return frame
+
+
+@pytest.fixture(scope="module")
+def ran(tmp_path_factory):
+    """A folder after all stages on a mixed table with gaps; tests only add files to it."""
+    made = Workspace(tmp_path_factory.mktemp("mixed") / "project")
+    customers().to_csv(made.path("customers.csv"), index=False)
+    made.set(make_data__source="customers.csv", make_data__target="left", split__stratify=True)
+    made.set(split__train=0.6, split__validation=0.2, train__encoding="robust", train__patience=10)
+    made.set(train__epochs=60, train__replicas=3, train__weight_decay=0.1)
+    with contextlib.chdir(made.folder):
+        made.repro()
+    return made
+
+
+@pytest.fixture
+def mixed(ran, monkeypatch):
+    monkeypatch.chdir(ran.folder)
+    return ran
+
+
+def predict(project, *arguments, **options):
+    return project.run("commands.predict", *arguments, **options)
+
+
+@pytest.mark.parametrize("name", ["scored.csv", "scored.parquet"])
+@pytest.mark.parametrize("ensemble", [False, True])
+def test_predictions_are_the_pipelines_own(mixed, name, ensemble):
+    done = predict(mixed, "customers.csv", "--output", name, *(["--ensemble"] if ensemble else []))
+    assert "240 rows" in done.stdout
+    assert ("mean of 3 networks" if ensemble else "network 0") in done.stdout
+    scored = (pd.read_csv if name.endswith("csv") else pd.read_parquet)(name)
+    assert list(scored.columns) == ["_row", "predicted", "probability of No ", "probability of Yes"]
+    assert scored["_row"].tolist() == list(range(240))
+    own = pd.read_parquet("metrics/predictions.parquet")
+    p = np.stack(own["probability"]).astype(float)
+    expected = p.mean(axis=1) if ensemble else p[:, 0]
+    np.testing.assert_allclose(scored["probability of Yes"].to_numpy()[own["_row"]], expected, rtol=0, atol=1e-7)
+    np.testing.assert_allclose(scored.filter(like="probability").sum(axis=1), 1, atol=1e-12)
+    yes = scored["probability of Yes"] >= 0.5
+    assert scored["predicted"].tolist() == np.where(yes, "Yes", "No ").tolist()
+    assert not list(mixed.folder.glob(".*scratch"))
+
+
+def test_a_csv_has_every_digit_of_a_probability(mixed):
+    for name in ("scored.csv", "scored.parquet"):
+        predict(mixed, "customers.csv", "--output", name)
+    lines = mixed.read("scored.csv").splitlines()
+    assert lines[0] == "_row,predicted,probability of No ,probability of Yes"
+    exact = pd.read_parquet("scored.parquet")["probability of Yes"]
+    assert [float(line.split(",")[3]) for line in lines[1:]] == exact.tolist()
+
+
+def test_order_extra_columns_and_the_target_do_not_matter_and_neither_does_the_file_type(mixed, tmp_path):
+    predict(mixed, "customers.csv", "--output", "first.csv")
+    other = customers().drop(columns="left")[["code", "since", "plan", "größe, cm", "age"]]
+    other.insert(2, "extra", 1)
+    other.to_csv("other.csv.gz", index=False, sep=";")
+    predict(mixed, "other.csv.gz", "--output", "second.csv")
+    assert mixed.read("second.csv") == mixed.read("first.csv")
+    other.to_parquet("other.parquet")
+    predict(mixed, "other.parquet", "--output", "third.csv")
+    assert mixed.read("third.csv") == mixed.read("first.csv")
+    for part in range(3):  # a folder of it
+        (mixed.folder / "parts").mkdir(exist_ok=True)
+        other[80 * part : 80 * (part + 1)].to_parquet(f"parts/{part}.parquet")
+    predict(mixed, "parts", "--output", "fourth.csv")
+    assert mixed.read("fourth.csv") == mixed.read("first.csv")
+
+
+def test_the_model_file_is_enough_elsewhere(mixed, tmp_path):
+    for name in ("models/model.safetensors", "customers.csv"):
+        shutil.copy(name, tmp_path)
+    command = ["plumbline", "predict", "customers.csv", "--model", "model.safetensors", "--output", "scored.csv"]
+    options = {"env": ENVIRONMENT | {"PYTHONPATH": str(ROOT)}, "check": True, "capture_output": True}
+    subprocess.run([sys.executable, "-m", *command], cwd=tmp_path, **options)
+    predict(mixed, "customers.csv", "--output", "here.csv")
+    assert (tmp_path / "scored.csv").read_text(encoding="utf-8") == mixed.read("here.csv")
+
+
+def test_pieces_are_the_whole(mixed, monkeypatch):
+    from plumbline.commands import predict as command
+
+    predict(mixed, "customers.csv", "--output", "whole.csv", "--ensemble")
+    monkeypatch.setattr(command, "VALUES", 100)  # 7 rows or so at a time
+    predict(mixed, "customers.csv", "--output", "pieces.csv", "--ensemble")
+    assert mixed.read("pieces.csv") == mixed.read("whole.csv")
+
+
+def test_what_training_never_saw_is_counted(mixed):
+    new = customers(20, seed=1)
+    new["plan"], new["age"], new["since"] = ["gold"] * 5 + ["pro"] * 15, 40.0, pd.NaT
+    new.loc[:2, "age"] = 120
+    new.to_csv("new.csv", index=False)
+    said = predict(mixed, "new.csv", "--output", "new_scored.csv").stdout
+    assert "age: 3 outside the training rows' " in said
+    assert "plan: 5 never seen in training ('gold')" in said
+    assert "since: 20 missing, and none was in training" in said
+    assert np.isfinite(pd.read_csv("new_scored.csv")["probability of Yes"]).all()
+
+
+def test_several_classes_and_no_rows(workspace):
+    workspace.set(make_data__classes=3, train__replicas=4, train__epochs=3)
+    workspace.repro()
+    rows = pd.read_parquet("data/test.parquet")
+    rows.to_parquet("t.parquet")
+    predict(workspace, "t.parquet", "--output", "s.parquet")
+    scored = pd.read_parquet("s.parquet")
+    own = pd.read_parquet("metrics/predictions.parquet").query("part == 'test'")
+    p = np.stack(own["probability"]).reshape(len(own), 4, 3)[:, 0]
+    np.testing.assert_allclose(scored.filter(like="probability of"), p, atol=1e-7)
+    assert scored["predicted"].tolist() == p.argmax(axis=1).tolist()
+    rows.iloc[:0].to_parquet("none.parquet")
+    predict(workspace, "none.parquet", "--output", "none_scored.parquet")
+    nothing = pd.read_parquet("none_scored.parquet")
+    assert (len(nothing), list(nothing.columns)) == (0, list(scored.columns))
+
+
+def test_an_edited_network_is_scored_by_its_own_file(workspace, tmp_path):
+    file = workspace.path("stages/network.py")
+    file.write_text(file.read_text().replace("nn.ReLU()", "nn.Tanh()"))
+    workspace.set(train__replicas=2, train__epochs=2)
+    workspace.repro()
+    rows = pd.read_parquet("data/test.parquet")
+    rows.to_parquet("t.parquet")
+    predict(workspace, "t.parquet", "--output", "s.parquet")
+    own = pd.read_parquet("metrics/predictions.parquet").query("part == 'test'")
+    expected = np.stack(own["probability"])[:, 0]
+    np.testing.assert_allclose(pd.read_parquet("s.parquet")["probability of 1"], expected, atol=1e-6)
+    elsewhere = tmp_path / "tanh.py"
+    shutil.move(file, elsewhere)
+    assert_one_line(predict(workspace, "t.parquet", "--output", "n.csv", fails=True), "--network PATH")
+    predict(workspace, "t.parquet", "--output", "n.parquet", "--network", str(elsewhere))
+    pd.testing.assert_frame_equal(pd.read_parquet("n.parquet"), pd.read_parquet("s.parquet"))
+    shipped = ["--network", str(ROOT / "stages/network.py")]
+    assert_one_line(predict(workspace, "t.parquet", "--output", "n.csv", *shipped, fails=True), "another network")
+
+
+def test_a_probability_that_is_no_number_is_refused_with_its_row(workspace):
+    workspace.set(train__replicas=1)
+    workspace.repro()
+    rows = pd.read_parquet("data/test.parquet").drop(columns="y").head(4)
+    rows.loc[2, "x0":"x9"] = 3e38
+    rows.to_csv("n.csv", index=False)
+    assert_one_line(predict(workspace, "n.csv", "--output", "s.csv", fails=True), "row 2: ", "no finite probability")
+    weights, text = sealed.read("models/model.safetensors")
+    huge = {name: np.full_like(array, 3e38) for name, array in weights.items()}
+    sealed.write("huge.safetensors", huge, text)
+    done = predict(workspace, "data/test.parquet", "--model", "huge.safetensors", "--output", "s.csv", fails=True)
+    assert_one_line(done, "row 0: ", "no finite probability")
+    assert not workspace.path("s.csv").exists()
+
+
+def test_what_cannot_be_predicted_on_is_one_line_and_writes_nothing(mixed):
+    frame = customers(9)
+    cases = {
+        "missing": (frame.drop(columns="größe, cm"), ["'größe, cm' is missing"]),
+        "text": (frame.assign(age=["old"] * 9), ["'age' holds text ('old' in row 0)", "a number"]),
+        "dates": (frame.assign(since=3), ["'since' holds bigint", "an instant"]),
+    }
+    for name, (changed, words) in cases.items():
+        changed.to_csv(f"{name}.csv", index=False)
+        assert_one_line(predict(mixed, f"{name}.csv", "--output", "wrong.csv", fails=True), *words)
+    assert_one_line(predict(mixed, "missing.csv", "--output", "wrong.xlsx", fails=True), ".parquet or .csv")
+    assert_one_line(predict(mixed, "missing.csv", "--output", "missing.csv", fails=True), "would overwrite it")
+    assert_one_line(predict(mixed, "none.csv", "--output", "wrong.csv", fails=True), "none.csv is not there")
+    mixed.path("folder").mkdir()
+    frame.to_parquet("folder/a.parquet")
+    assert_one_line(predict(mixed, "folder", "--output", "folder/b.parquet", fails=True), "read as one table")
+    options = ["--model", "none.safetensors"]
+    assert_one_line(predict(mixed, "text.csv", "--output", "wrong.csv", *options, fails=True), "dvc checkout")
+    assert not mixed.path("wrong.csv").exists()
+
+
+def test_two_that_write_one_file_leave_one_of_the_two_whole(mixed):
+    """Each writes under a temporary name of its own."""
+    customers(500).to_csv("more.csv", index=False)
+    command = [sys.executable, "-m", "plumbline", "predict"]
+    environment = ENVIRONMENT | {"PYTHONPATH": str(ROOT)}
+    running = [
+        subprocess.Popen([*command, name, "--output", "both.csv"], env=environment, stdout=subprocess.DEVNULL)
+        for name in ("customers.csv", "more.csv")
+    ]
+    assert [process.wait() for process in running] == [0, 0]
+    assert len(pd.read_csv("both.csv")) in (240, 500)
+    inputs.forget()
