@@ -3,12 +3,13 @@ goes on from each snapshot that is not refused.
 
 The loaders run in a process of its own, so that a crash is seen; it has ten seconds for a file and little more memory
 than it had after the first. Half of the files are sealed anew after the mutation, so that what lies behind the seal is
-reached too. Prints what was counted.
+reached too. Writes what was counted to benchmarks/results/fuzz_model.txt.
 
-    python benchmarks/fuzz_model.py [files] [seed]
+    python benchmarks/fuzz_model.py [--files 100000] [--seed 0]
 """
 
 import contextlib
+import hashlib
 import io
 import json
 import random
@@ -20,92 +21,138 @@ import tempfile
 from collections import Counter
 from pathlib import Path
 
-ROOT = Path(__file__).parents[1]
+import msgspec
+import numpy as np
+import scratch
+
+from plumbline.basics import inputs, params
+from plumbline.basics.errors import UserError
+from plumbline.bits import initial, stream
+from plumbline.model import model, network
+from plumbline.tables.encoding import Encoding, Number
+from plumbline.tables.store import Facts
+from plumbline.training import loop, networks, snapshot
+
 MOST_MEMORY = 32 * 2**20  # bytes that 100,000 files of a few kilobytes may add, fragmentation and all
+MODEL, SNAPSHOT = Path("models/model.safetensors"), Path("models/resume.safetensors")
+SENSELESS = [None, True, -1, 0, 2**31, 2**63, 2**64, 1e308, 0.5, "", "F64", "BF16", "x0", [], {}, [[[]]], [0, 0]]
 
 
 def main() -> None:
-    files, seed = (sys.argv[1:] + ["100000", "0"][len(sys.argv) - 1 :])[:2]
-    command = [sys.executable, __file__, "child", files, seed]
-    done = subprocess.run(command, env={"PYTHONPATH": str(ROOT), "PATH": "/usr/bin:/bin"}, cwd=ROOT)
+    parser = scratch.parser(__doc__)
+    parser.add_argument("--files", type=int, default=100_000)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--child", action="store_true", help="load them in this process")
+    options = parser.parse_args()
+    if options.child:
+        return child(options.files, options.seed)
+    files = 200 if options.smoke else options.files
+    command = [sys.executable, __file__, "--child", f"--files={files}", f"--seed={options.seed}"]
+    done = subprocess.run(command, stdout=subprocess.PIPE, text=True)
     if done.returncode:
-        sys.exit(f"error: the loader ended with {done.returncode}")
+        sys.exit(f"the loader ended with {done.returncode}:\n{done.stdout}")
+    scratch.tell([scratch.heading(), *done.stdout.splitlines()], "fuzz_model.txt", options.smoke)
 
 
 def child(files: int, seed: int) -> None:
-    import numpy as np
-
-    from stages import model, params, snapshot, stream, training
-    from stages.encoding import Encoding, Number
-    from stages.errors import UserError
-
-    choices, counts = random.Random(seed), Counter()
-    with tempfile.TemporaryDirectory(prefix="plumbline-fuzz-") as folder:
-        path = Path(folder, "model.safetensors")
-        weights = model.initial_weights([stream.seeded(r) for r in range(3)], 4, 5, 1)
-        columns = [Number(f"x{i}", "number", 0.0, 1.0, 0.0, 1.0, 0.0, 1.0, False) for i in range(4)]
-        card = model.Card("y", ["no", "yes"], [3, 4], Encoding(columns))
-        model.save(model.Model(weights, card), path)
-        models = path.read_bytes()
-        path.unlink()
-        options = {"encoding": "raw", "hidden_size": 5, "learning_rate": 0.01, "schedule": "constant", "replicas": 3}
-        options |= {"weight_decay": 0.0, "batch_size": 8, "epochs": 4, "patience": 2, "held_out": 0.0}
-        settings = params.Train(**options, members=1, engine="compiled", device="cpu")
-        x, shuffles = stream.normal(stream.seeded(9), 80).reshape(20, 4), np.arange(12, dtype=np.uint64).reshape(3, 4)
-        data = x, (x[:, 0] > 0).astype(np.int32)
-        training.SHUFFLED_ROWS = 40  # two networks together, then the third
-        snapshot.EVERY, snapshot.SHARE = 0.0, 1e9
-        passed = []
-
-        def advance(networks, row):
-            passed.append(row)
-            if len(passed) == 6:  # in the second group, after an epoch of it was kept
-                raise KeyboardInterrupt
-
-        def trained(keeper, advance=lambda networks, row: None):
-            return training.train(data, data, weights, shuffles, settings, advance, keeper)
-
-        with contextlib.suppress(KeyboardInterrupt):
-            trained(snapshot.Keeper(path, settings, *data, *weights.values(), shuffles), advance)
-        snapshots = path.read_bytes()
-        snapshot.EVERY = 1e9
-        peak = None
+    """Make both files, mutate them and count what becomes of them."""
+    choices, counts, before = random.Random(seed), Counter(), None
+    with tempfile.TemporaryDirectory(prefix="plumbline-fuzz-") as folder, contextlib.chdir(folder):
+        MODEL.parent.mkdir()
+        whole = {"model": a_model(), "snapshot": a_snapshot()}
         for number in range(files):
-            kind, content = ("snapshot", snapshots) if number % 2 else ("model", models)
-            mutated = mutation(content, choices)
+            kind = ("model", "snapshot")[number % 2]
+            mutated = mutation(whole[kind], choices)
+            path = MODEL if kind == "model" else SNAPSHOT
             path.write_bytes(mutated)
             signal.alarm(10)
             try:
-                with contextlib.redirect_stderr(io.StringIO()) as said:
-                    if kind == "model":
-                        found = model.load(path)
-                        assert all(np.isfinite(array).all() for array in found.weights.values())
-                        outcome = "loaded whole"
-                    else:
-                        trained(snapshot.Keeper(path, settings, *data, *weights.values(), shuffles))
-                        lines = said.getvalue()
-                        outcome = "refused" if "afresh" in lines else "loaded whole" if lines else "of another training"
-            except UserError as error:
-                assert str(path) in str(error) and "\n" not in str(error), error
-                outcome = "refused"
+                counts[kind, outcome(kind)] += 1
             except BaseException:
-                Path("fuzz_failure.safetensors").write_bytes(mutated)
+                Path(tempfile.gettempdir(), "fuzz_failure.safetensors").write_bytes(mutated)
                 raise
             signal.alarm(0)
-            counts[kind, outcome] += 1
             if number == 1000:
-                peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-        grown = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - (peak or 0)) * 1024
-    for (kind, outcome), count in sorted(counts.items()):
-        print(f"{kind:<9} {outcome:<20} {count:>7}")
+                before = memory()
+    for (kind, what), count in sorted(counts.items()):
+        print(f"{kind:<9} {what:<20} {count:>7}")
+    grown = memory() - (before or memory())
     print(f"{files} files, seed {seed}: none crashed, hung or ran; peak memory grew by {grown / 2**20:.1f} MiB")
-    assert peak is None or grown < MOST_MEMORY
+    assert grown < MOST_MEMORY
+
+
+def memory() -> int:
+    """This process's peak so far, in bytes."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+
+
+def outcome(kind: str) -> str:
+    """What a loader makes of the file that is there now."""
+    inputs.forget()
+    try:
+        with contextlib.redirect_stderr(io.StringIO()) as said:
+            if kind == "model":
+                found = model.load(MODEL)
+                assert all(np.isfinite(array).all() for array in found.weights.values())
+                return "loaded whole"
+            trained(snapshot.Keeper())
+    except UserError as error:
+        assert str(MODEL if kind == "model" else SNAPSHOT) in str(error) and "\n" not in str(error), error
+        return "refused"
+    if "afresh" in said.getvalue():
+        return "refused"
+    return "loaded whole" if "going on" in said.getvalue() else "of another training"
+
+
+# ---- the files
+
+
+def a_model() -> bytes:
+    """Three networks of 4 features and 5 hidden units."""
+    weights = initial.weights([stream.seeded(r) for r in range(3)], 4, 5, 1)
+    columns = [Number(f"x{i}", "number", 0.0, 1.0, 0.0, 1.0, 0.0, 1.0, False) for i in range(4)]
+    model.save(weights, model.Card("y", ["no", "yes"], [3, 4], Encoding(columns), network.SHIPPED, 5), MODEL)
+    return MODEL.read_bytes()
+
+
+def a_snapshot() -> bytes:
+    """Where such networks stood when they were killed: two were done, and the third had an epoch behind it."""
+
+    class Killed(snapshot.Keeper):
+        def keep(self, run: snapshot.Run) -> None:
+            super().keep(run)
+            if run.running[0] == 2:
+                raise KeyboardInterrupt
+
+    loop.SHUFFLED_ROWS = 40  # of 20 rows: two networks together, then the third
+    loop.answers_as_others = lambda count: True  # which takes longer than the training
+    trained(snapshot.Keeper())  # a snapshot's key holds the code that is loaded: all that it will ever be
+    snapshot.EVERY, snapshot.SHARE = 0.0, 1e9
+    with contextlib.suppress(KeyboardInterrupt):
+        trained(Killed())
+    snapshot.EVERY = 1e9
+    return SNAPSHOT.read_bytes()
+
+
+def trained(keeper: snapshot.Keeper) -> None:
+    """A training of 20 rows, which goes on from the snapshot that is there."""
+    settings = params.read(path=scratch.ROOT / "params.yaml")
+    train = {"hidden_size": 5, "batch_size": 8, "epochs": 4, "patience": 2, "replicas": 3, "engine": "compiled"}
+    settings = msgspec.structs.replace(settings, train=msgspec.structs.replace(settings.train, **train))
+    shipped = network.Network("stages/network.py", b"", network.SHIPPED)
+    x = stream.normal(stream.seeded(9), 80).reshape(20, 4)
+    part = x, (x[:, 0] > 0).astype(np.int32)
+    facts = Facts("y", ["no", "yes"], [3, 4], stream.to_text(stream.seeded(42)))
+    with contextlib.redirect_stdout(io.StringIO()):
+        loop.train(networks.draw(settings, facts, 4, shipped), part, part, settings.train, shipped, keeper)
+
+
+# ---- mutations
 
 
 def mutation(content: bytes, choices: random.Random) -> bytes:
     """One of: a cut, altered or inserted bytes, an altered header, altered arrays or text under a new seal."""
-    way = choices.randrange(6)
-    place = choices.randrange(len(content))
+    way, place = choices.randrange(6), choices.randrange(len(content))
     if way == 0:
         return content[:place]
     if way == 1:
@@ -121,10 +168,7 @@ def mutation(content: bytes, choices: random.Random) -> bytes:
         alter(header, choices)
     else:  # the text under the seal, or the arrays' kinds and shapes; then sealed anew
         seal = json.loads(header["__metadata__"]["plumbline"])
-        if way == 4:
-            alter(seal, choices)
-        else:
-            alter(header, choices)
+        alter(seal if way == 4 else header, choices)
         header = resealed(header, seal, body)
     text = json.dumps(header).encode()
     return len(text).to_bytes(8, "little") + text + body
@@ -133,36 +177,25 @@ def mutation(content: bytes, choices: random.Random) -> bytes:
 def alter(tree, choices: random.Random) -> None:
     """Put something senseless at some place of a JSON tree."""
     while True:
-        keys = list(tree) if isinstance(tree, dict) else range(len(tree))
-        key = choices.choice(keys)
+        key = choices.choice(list(tree) if isinstance(tree, dict) else range(len(tree)))
         if not isinstance(tree[key], dict | list) or not tree[key] or choices.random() < 0.3:
             break
         tree = tree[key]
-    senseless = [None, True, -1, 0, 2**31, 2**63, 2**64, 1e308, 0.5, "", "F64", "BF16", "x0", [], {}, [[[]]], [0, 0]]
-    tree[key] = choices.choice(senseless)
+    tree[key] = choices.choice(SENSELESS)
 
 
-def resealed(header: dict, seal, body: bytes) -> dict:
+def resealed(header: dict, seal: dict, body: bytes) -> dict:
     """The header with a seal that matches its arrays, as far as its arrays make sense."""
-    import hashlib
-
-    import numpy as np
-
     kinds = {"F32": "<f4", "F64": "<f8", "I64": "<i8", "U64": "<u8"}
-    text = json.dumps(seal.get("text"), separators=(",", ":")).encode()
-    digest = hashlib.sha256(text)
+    digest = hashlib.sha256(json.dumps(seal.get("text"), separators=(",", ":")).encode())
     with contextlib.suppress(Exception):
         for name in sorted(set(header) - {"__metadata__"}):
-            entry = header[name]
-            start, end = entry["data_offsets"]
-            array = np.frombuffer(body[start:end], kinds[entry["dtype"]]).reshape(entry["shape"])
+            start, end = header[name]["data_offsets"]
+            array = np.frombuffer(body[start:end], kinds[header[name]["dtype"]]).reshape(header[name]["shape"])
             digest.update(f"\n{name} {array.dtype.str} {array.shape}\n".encode() + array.tobytes())
     seal = {"sha256": digest.hexdigest(), "text": seal.get("text")}
     return header | {"__metadata__": {"plumbline": json.dumps(seal, separators=(",", ":"))}}
 
 
 if __name__ == "__main__":
-    if sys.argv[1:2] == ["child"]:
-        child(int(sys.argv[2]), int(sys.argv[3]))
-    else:
-        main()
+    main()

@@ -1,155 +1,93 @@
 """The whole pipeline beside the same four stages written the ordinary way (benchmarks/ordinary): time and memory.
 
-Makes a scratch folder (under TMPDIR) with a clone of HEAD and a repository of the ordinary pipeline, runs both once so
-that kernel, byte code and file caches are warm, and then N pairs, in each the other side first:
+Makes scratch copies of both (under TMPDIR), runs each once so that kernel, byte code and file caches are warm, and then
+N pairs, in each the other side first:
 
-- a cold `dvc repro`: the checkout as git has it, no outputs, no cache, no run cache; all four stages run;
+- a cold `dvc repro`: the files as git has them, no outputs, no cache, no run cache; all four stages run;
 - after it one `dvc exp run -S train.learning_rate=...` with a value not seen before; train and evaluate run.
 
-Prints medians, the median and range of the paired ratios, and the peak memory of each stage run by itself; writes these
-and every single time to benchmarks/results/whole.json. What is not committed is not measured.
+Tells medians, median and range of the paired ratios, and time and peak memory of each stage in `dvc repro`. With more
+than one thread torch's small steps at times take many times as long (seen on two cores, idle ones too), which flatters
+us; so all run with one thread. Writes benchmarks/results/whole.txt.
 
     python benchmarks/whole.py [--pairs 5]
-
-With more than one thread torch's small steps at times take many times as long (seen on two cores, idle ones too): that
-flatters us. OMP_NUM_THREADS=1 in front of the command takes it out.
 """
 
-import argparse
-import json
 import os
-import platform
-import re
-import shutil
-import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from statistics import median
 
-HERE = Path(__file__).resolve().parent
-BIN = Path(sys.executable).parent  # not resolved: that would lead out of a virtual environment
-STAGES = ("make_data", "split", "train", "evaluate")
-SIDES = {"ours": ("python", "-m", "stages.{}"), "ordinary": ("python", "{}.py")}  # and how each runs a stage
+import scratch
+from scratch import STAGES, Copy
+
+os.environ |= {"OMP_NUM_THREADS": "1", "NUMBA_NUM_THREADS": "1"}
 REPRO, EXPERIMENT = "dvc repro, cold", "dvc exp run"
+WANTED = {REPRO: 0.40, EXPERIMENT: 0.45}  # at most this share of the ordinary pipeline's time
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--pairs", type=int, default=5, help="how often both sides are measured (default 5)")
-    pairs = parser.parse_args().pairs
-    with tempfile.TemporaryDirectory(prefix="plumbline-whole-") as scratch:
-        # What DVC keeps outside a repository goes with the scratch folder too.
-        os.environ |= {"PATH": f"{BIN}{os.pathsep}{os.environ['PATH']}", "DVC_SITE_CACHE_DIR": f"{scratch}/site"}
-        folders = {side: Path(scratch, side) for side in SIDES}
-        commit = prepare(folders)
-        seconds = {what: {side: [] for side in SIDES} for what in (REPRO, EXPERIMENT)}
-        for pair in range(pairs + 1):  # the first warms up
-            for what, side, taken in measure(folders, pair):
-                if pair:
-                    seconds[what][side].append(taken)
-            print(f"pair {pair} of {pairs}" if pair else "warmed up", file=sys.stderr)
-        memory = {stage: {side: peak_memory(folders[side], side, stage) for side in SIDES} for stage in STAGES}
-
-    machine = f"{os.cpu_count()} cores, {platform.system()} {platform.machine()}, Python {platform.python_version()}"
-    threads = os.environ.get("OMP_NUM_THREADS", "not set")
-    results = {"commit": commit, "machine": machine, "OMP_NUM_THREADS": threads, "pairs": pairs}
-    results["time"] = {what: summary(**both) for what, both in seconds.items()}
-    results["peak_memory_mib"] = {stage: both | {"ratio": ratio(**both)} for stage, both in memory.items()}
-    path = HERE / "results" / "whole.json"
-    path.parent.mkdir(exist_ok=True)
-    path.write_text(json.dumps(results, indent=2) + "\n", encoding="utf-8")
-    print(table(results))
+    parser = scratch.parser(__doc__)
+    parser.add_argument("--pairs", type=int, default=5, help="how often both sides are measured (default %(default)s)")
+    options = parser.parse_args()
+    with tempfile.TemporaryDirectory(prefix="plumbline-whole-") as folder:
+        scratch.tell(report(Path(folder), options.pairs, options.smoke), "whole.txt", options.smoke)
 
 
-def prepare(folders: dict[str, Path]) -> str:
-    """Make both repositories; returns the commit of this project that is measured."""
-    ours, ordinary = folders["ours"], folders["ordinary"]
-    run(HERE, "git", "clone", "--quiet", str(HERE.parent), str(ours))
-    shutil.copytree(HERE / "ordinary", ordinary, ignore=shutil.ignore_patterns("__pycache__"))
-    run(ordinary, "git", "init", "--quiet")
-    run(ordinary, "dvc", "init", "--quiet")
-    for setting in ("analytics", "check_update"):  # off as in this project: neither is the pipeline's own time
-        run(ordinary, "dvc", "config", f"core.{setting}", "false")
-    for folder in folders.values():  # `dvc exp run` commits
-        run(folder, "git", "config", "user.name", "benchmark")
-        run(folder, "git", "config", "user.email", "benchmark@localhost")
-    run(ordinary, "dvc", "repro")  # so that dvc.lock and metrics are in git, as they are in this project
-    run(ordinary, "git", "add", ".")
-    run(ordinary, "git", "commit", "--quiet", "--message", "the ordinary pipeline")
-    return run(ours, "git", "rev-parse", "HEAD").strip()
+def report(folder: Path, pairs: int, smoke: bool) -> Iterator[str]:
+    """The lines of the results; a smoke test has one cold `dvc repro` of two stages a side."""
+    sides = {"ours": scratch.project(folder / "ours"), "ordinary": scratch.ordinary(folder / "ordinary")}
+    expected = STAGES[:2] if smoke else STAGES
+    if not smoke:
+        sides["ordinary"].run("dvc", "repro")  # so that dvc.lock and metrics are in git, as they are in this project
+        sides["ordinary"].commit()
+        measure(sides, 0, expected)
+    measured = []
+    for pair in range(1, 2 if smoke else pairs + 1):
+        measured.append(measure(sides, pair, expected))
+        print(f"pair {pair} of {pairs}", file=sys.stderr)
+
+    yield f"{scratch.heading()}; one thread, {pairs} pairs"
+    yield f"{'':24}{'ours':>8}{'ordinary':>10}{'ratio':>8}"
+    for what in [REPRO] if smoke else WANTED:
+        ours, ordinary = ([seconds[what, side] for seconds, _ in measured] for side in sides)
+        ratios = [a / b for a, b in zip(ours, ordinary)]
+        spread = f"({min(ratios):.2f} to {max(ratios):.2f}; at most {WANTED[what]:.2f} wanted)"
+        yield f"{what + ', s':24}{median(ours):8.2f}{median(ordinary):10.2f}{median(ratios):8.2f} {spread}"
+    for field, unit, digits in (("seconds", "s", 2), ("peak", "MiB", 0)):
+        for stage in expected:
+            ours, ordinary = (median(getattr(stages[side][stage], field) for _, stages in measured) for side in sides)
+            yield f"{f'{stage}, {unit}':24}{ours:8.{digits}f}{ordinary:10.{digits}f}{ours / ordinary:8.2f}"
 
 
-def measure(folders: dict[str, Path], pair: int):
-    """One pair, the two sides right after each other: yields (what, side, seconds)."""
-    order = list(SIDES) if pair % 2 else list(SIDES)[::-1]
+def measure(sides: dict[str, Copy], pair: int, expected: tuple[str, ...]) -> tuple[dict, dict]:
+    """One pair, the two sides right after each other: seconds by (what, side), and what each side's stages took."""
+    order = list(sides) if pair % 2 else list(sides)[::-1]
+    seconds, stages = {}, {}
     for side in order:
-        run(folders[side], "git", "reset", "--quiet", "--hard")
-        run(folders[side], "git", "clean", "--quiet", "-fdx", "--exclude=__pycache__")  # DVC's cache is ignored by git
-        if Path(folders[side], ".dvc", "cache").exists():
+        sides[side].clean()
+        if (sides[side].folder / ".dvc/cache").exists():
             sys.exit(f"{side}: .dvc/cache is still there, so nothing here would be cold")
     for side in order:
-        yield REPRO, side, timed(folders[side], STAGES, "dvc", "repro")
-    setting = f"train.learning_rate={0.01 + (pair + 1) / 10_000:.4f}"
-    for side in order:
-        yield EXPERIMENT, side, timed(folders[side], STAGES[2:], "dvc", "exp", "run", "-S", setting)
+        seconds[REPRO, side], stages[side] = timed(sides[side], expected, "dvc", "repro", expected[-1])
+    if expected == STAGES:
+        setting = f"train.learning_rate={0.01 + (pair + 1) / 10_000:.4f}"
+        for side in order:
+            seconds[EXPERIMENT, side], _ = timed(sides[side], STAGES[2:], "dvc", "exp", "run", "-S", setting)
+    return seconds, stages
 
 
-def timed(folder: Path, expected: tuple[str, ...], *command: str) -> float:
-    """Seconds that a DVC command takes; ends the benchmark unless just the expected stages ran."""
+def timed(copy: Copy, expected: tuple[str, ...], *command: str) -> tuple[float, dict]:
+    """Seconds of a DVC command, and what its stages took; ends the benchmark unless just the expected ones ran."""
     start = time.perf_counter()
-    output = run(folder, *command)
-    taken = time.perf_counter() - start
-    ran = tuple(re.findall(r"^Running stage '(\w+)'", output, re.MULTILINE))
-    if ran != expected:
-        sys.exit(f"{' '.join(command)} ({folder.name}) ran {ran}, not {expected}:\n{output}")
-    return taken
-
-
-def run(folder: Path, *command: str) -> str:
-    """What a command prints; ends the benchmark with that if it fails."""
-    done = subprocess.run(command, cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
-    if done.returncode:
-        sys.exit(f"{' '.join(command)} ({folder.name}) failed:\n{done.stdout}")
-    return done.stdout
-
-
-def peak_memory(folder: Path, side: str, stage: str) -> float:
-    """Most resident memory of one stage run by itself, in MiB."""
-    command = [part.format(stage) for part in SIDES[side]]
-    process = subprocess.Popen(command, cwd=folder, stdout=subprocess.DEVNULL)
-    _, status, usage = os.wait4(process.pid, 0)  # this child's alone, where RUSAGE_CHILDREN is the most of all so far
-    process.returncode = os.waitstatus_to_exitcode(status)
-    if process.returncode:
-        sys.exit(f"{' '.join(command)} ({side}) failed")
-    return round(usage.ru_maxrss / (2**20 if sys.platform == "darwin" else 2**10), 1)
-
-
-def summary(ours: list[float], ordinary: list[float]) -> dict:
-    """Medians of both sides, the paired ratios' median and range, and the single times."""
-    ratios = [ratio(a, b) for a, b in zip(ours, ordinary)]
-    figures = {"ours": median(ours), "ordinary": median(ordinary), "ratio": median(ratios)}
-    figures |= {"lowest": min(ratios), "highest": max(ratios)}
-    figures = {name: round(value, 3) for name, value in figures.items()}
-    single = {"ours": ours, "ordinary": ordinary}
-    return figures | {"single": {side: [round(t, 3) for t in times] for side, times in single.items()}}
-
-
-def ratio(ours: float, ordinary: float) -> float:
-    """Ours as a share of the ordinary one."""
-    return round(ours / ordinary, 3)
-
-
-def table(results: dict) -> str:
-    """The figures as text."""
-    lines = [f"{'':24}{'ours':>8}{'ordinary':>10}{'ratio':>8}  min..max of {results['pairs']} pairs"]
-    for what, row in results["time"].items():
-        numbers = f"{row['ours']:8.2f}{row['ordinary']:10.2f}{row['ratio']:8.2f}"
-        lines.append(f"{what + ', s':24}{numbers}  {row['lowest']:.2f}..{row['highest']:.2f}")
-    for stage, row in results["peak_memory_mib"].items():
-        lines.append(f"{stage + ' peak, MiB':24}{row['ours']:8.0f}{row['ordinary']:10.0f}{row['ratio']:8.2f}")
-    return "\n".join(lines)
+    taken = copy.taken(*command)
+    seconds = time.perf_counter() - start
+    if tuple(taken) != expected:
+        sys.exit(f"{' '.join(command)} ({copy.folder.name}) ran {', '.join(taken)}, not {', '.join(expected)}")
+    return seconds, taken
 
 
 if __name__ == "__main__":
