@@ -1,0 +1,220 @@
+"""Tables in and out: the same bytes whatever the pieces and threads, and what is no table of ours refused."""
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from making import FACTS, stored
+
+from plumbline.basics import files, inputs
+from plumbline.basics.errors import UserError
+from plumbline.tables import duck, store
+from plumbline.tables.store import Facts
+
+
+@pytest.fixture
+def threads():
+    """`set(n)`: DuckDB's threads, as before at the end."""
+    before = duck.rows("SELECT current_setting('threads')")[0][0]
+    yield lambda n: duck.run(f"SET threads = {n}")
+    duck.run(f"SET threads = {before}")
+
+
+def rows(n):
+    rng = np.random.default_rng(n)
+    return {
+        "x": rng.normal(size=n).astype(np.float32),
+        "s": rng.choice(["a", "b'\"", "é"], n),
+        "gap": np.ma.array(rng.random(n), mask=rng.random(n) < 0.3),
+        "p": rng.random((n, 3)).astype(np.float32),
+        "when": np.datetime64("2020-02-29T12", "us") + rng.integers(0, 10**9, n),
+        "y": rng.choice(["no", "yes"], n),
+    }
+
+
+def cut(columns, size):
+    n = len(columns["x"])
+    return [{name: values[i : i + size] for name, values in columns.items()} for i in range(0, n, size)]
+
+
+def test_what_is_written_is_what_pyarrow_reads(tmp_path):
+    columns = rows(1000)
+    with store.writing(tmp_path / "t.parquet", "t") as writer:
+        writer.write(columns)
+        writer.facts = FACTS
+    read = pq.read_table(tmp_path / "t.parquet").to_pandas()
+    np.testing.assert_array_equal(read["x"], columns["x"])
+    assert read["s"].tolist() == columns["s"].tolist()
+    np.testing.assert_array_equal(read["gap"], columns["gap"].filled(np.nan))
+    np.testing.assert_array_equal(np.stack(read["p"]), columns["p"])
+    np.testing.assert_array_equal(read["when"].to_numpy("datetime64[us]"), columns["when"])
+    table = store.open(tmp_path / "t.parquet")
+    assert table.facts == FACTS and len(table) == 1000 and table.is_small
+    assert [FACTS.classes[c] for c in table.classes()] == columns["y"].tolist()
+    assert list(tmp_path.iterdir()) == [tmp_path / "t.parquet"]
+
+
+def test_bytes_know_neither_pieces_nor_threads(tmp_path, threads):
+    columns, seen = rows(2 * store.BLOCK + 12345), set()
+    for n, size in [(2, 10**9), (1, 10**9), (2, 10_007), (1, 100_001), (2, store.BLOCK)]:
+        threads(n)
+        with store.writing(tmp_path / "t.parquet", "t", FACTS) as writer:
+            for piece in cut(columns, size):
+                writer.write(piece)
+        seen.add((tmp_path / "t.parquet").read_bytes())
+    assert len(seen) == 1
+
+
+def test_many_rows_go_into_row_groups_that_are_read_in_order(tmp_path, monkeypatch, threads):
+    n = 3 * 2**17 + 7
+    columns = {"n": np.arange(n), "s": np.array([f"k{i % 9}" for i in range(n)], object)}
+    monkeypatch.setattr(store, "ROWS", 2**17)
+    seen = set()
+    for count in (1, 2):
+        threads(count)
+        with store.writing(tmp_path / "t.parquet", "t") as writer:
+            writer.write(columns)
+        seen.add((tmp_path / "t.parquet").read_bytes())
+    assert len(seen) == 1
+    assert pq.ParquetFile(tmp_path / "t.parquet").num_row_groups == 4
+    table = store.open(tmp_path / "t.parquet")
+    assert not table.is_small
+    blank = "list_contains(['', 'NA', 'N/A', 'nan', 'null', 'NULL', 'NaN', 'n/a', '-nan', '#NA'], trim(s))"
+    for size in (None, 999, 2**16, 10**6):
+        pieces = list(table.pieces({"number": "n", "text": f"CASE WHEN {blank} THEN NULL ELSE s END"}, size))
+        assert np.array_equal(np.concatenate([piece["number"] for piece in pieces]), columns["n"])
+        assert np.array_equal(np.concatenate([piece["text"] for piece in pieces]), columns["s"])
+        assert size is None or {len(piece["number"]) for piece in pieces[:-1]} <= {size}
+
+
+def test_a_wide_table_comes_in_shorter_pieces():
+    table = stored(pa.table({f"x{i}": np.arange(5000.0) for i in range(3)}))
+    assert len(next(table.pieces(["x0"]))["x0"]) == 5000
+    wide = {f"c{i}": "x1" for i in range(4096)}
+    assert [len(piece["c7"]) for piece in table.pieces(wide)] == [4096, 904]
+
+
+def test_a_table_without_rows_is_one_piece(tmp_path):
+    table = stored(pa.table({"x": pa.array([], pa.float32()), "y": pa.array([], pa.string())}))
+    (piece,) = table.pieces(["x"])
+    assert len(table) == 0 and piece["x"].shape == (0,) and table.classes().shape == (0,)
+    with store.writing(tmp_path / "t.parquet", "t") as writer:
+        writer.write({name: values[:0] for name, values in rows(3).items()})
+    assert pq.read_table(tmp_path / "t.parquet").num_rows == 0
+
+
+@pytest.mark.parametrize(
+    "classes", [["b", "a", "it's"], [3, 1, 2**60], [0.5, -1.0], [False, True], ["10", "9"], ["only"]]
+)
+def test_classes_are_numbered_as_the_facts_have_them(classes):
+    numbers = np.random.default_rng(0).integers(0, len(classes), 500)
+    table = stored(pa.table({"y": [classes[i] for i in numbers]}), Facts("y", classes, [1] * len(classes), None))
+    assert table.classes().dtype == np.int32
+    np.testing.assert_array_equal(table.classes(), numbers)
+
+
+def test_names_are_taken_as_they_are(tmp_path):
+    names = ['a "b"', "it's", "SELECT", "é", "a.b", " x "]
+    table = stored(pa.table({name: [float(i)] for i, name in enumerate(names)}))
+    assert list(table.columns) == names == table.features
+    (piece,) = table.pieces(names)
+    assert [piece[name].tolist() for name in names] == [[float(i)] for i in range(len(names))]
+    odd = tmp_path / "a[b]*'c"
+    odd.mkdir()
+    store.copy("SELECT 1 AS x", odd / "t.parquet", "t")
+    assert store.open(odd / "t.parquet").column("x").tolist() == [1]
+
+
+def test_what_is_no_table_of_a_stage_is_one_line(tmp_path):
+    with pytest.raises(UserError, match=r"t\.parquet is not there; `dvc repro` makes it, `dvc checkout`"):
+        store.open(tmp_path / "t.parquet")
+    for write in (
+        lambda path: path.write_text("text"),
+        lambda path: pd.DataFrame({"x": [1.0]}).to_parquet(path),
+        lambda path: pq.write_table(pa.table({"x": [1]}).replace_schema_metadata({"plumbline": "{}"}), path),
+        lambda path: (path.unlink(), path.mkdir()),
+    ):
+        write(tmp_path / "t.parquet")
+        with pytest.raises(UserError, match=r"t\.parquet is not a table that a stage wrote \(.*\); run `dvc repro`"):
+            store.open(tmp_path / "t.parquet")
+
+
+def test_one_parts_file_under_anothers_name_is_refused(tmp_path):
+    store.copy("SELECT 1 AS x", tmp_path / "test.parquet", "test")
+    (tmp_path / "test.parquet").rename(tmp_path / "train.parquet")
+    with pytest.raises(UserError, match=r"train\.parquet holds the test rows, and must hold the train rows"):
+        store.open(tmp_path / "train.parquet")
+    assert len(store.open(tmp_path / "train.parquet", "test")) == 1
+
+
+def test_a_file_damaged_inside_is_one_line(tmp_path):
+    path = tmp_path / "t.parquet"
+    with store.writing(path, "t") as writer:
+        writer.write({"x": np.random.default_rng(0).normal(size=5000), "z": np.arange(5000)})
+    content, place = bytearray(path.read_bytes()), pq.read_metadata(path).row_group(0).column(0).data_page_offset
+    content[place : place + 30] = bytes(30)
+    path.write_bytes(content)
+    table = store.open(path)
+    for read in (lambda: table.column("x"), lambda: list(table.pieces(["x"])), lambda: copied(table)):
+        with pytest.raises(UserError, match=r"t\.parquet is not a table that a stage wrote"):
+            read()
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def copied(table):
+    store.take(table, np.arange(7), table.path.with_name("new.parquet"), "new", FACTS)
+
+
+def test_a_table_is_there_whole_or_not_at_all(tmp_path):
+    with pytest.raises(RuntimeError), store.writing(tmp_path / "t.parquet", "t") as writer:
+        writer.write(rows(10))
+        raise RuntimeError
+    assert not list(tmp_path.iterdir())
+    inputs.forget()  # what other tests have read
+    with files.together():
+        store.copy("SELECT 1 AS x", tmp_path / "t.parquet", "t")
+        assert not (tmp_path / "t.parquet").exists()
+    assert (tmp_path / "t.parquet").exists()
+    with store.writing(tmp_path / "t.parquet", "t") as writer:  # nothing was left of the first one's rows
+        writer.write({"z": np.arange(3)})
+    assert list(store.open(tmp_path / "t.parquet").columns) == ["z"]
+
+
+def test_columns_that_do_not_go_together_are_a_bug_that_shows(tmp_path):
+    with pytest.raises(ValueError), store.writing(tmp_path / "t.parquet", "t") as writer:
+        writer.write({"a": np.arange(3), "b": np.arange(4)})
+    with pytest.raises(ValueError), store.writing(tmp_path / "t.parquet", "t") as writer:
+        writer.write({"a": np.arange(3)})
+        writer.write({"b": np.arange(3)})
+
+
+@pytest.mark.parametrize("mask", [False, True])
+def test_rows_are_taken_with_their_numbers(tmp_path, mask):
+    source = {"x": np.arange(1000.0), "s": [f"row {i}" for i in range(1000)], "y": ["no", "yes"] * 500}
+    chosen = np.random.default_rng(0).permutation(1000).astype(np.int32)[:300]
+    order = np.sort(chosen) if mask else chosen
+    rows = np.isin(np.arange(1000), chosen) if mask else chosen
+    store.take(stored(pa.table(source)), rows, tmp_path / "part.parquet", "part", FACTS)
+    read = pd.read_parquet(tmp_path / "part.parquet")
+    pd.testing.assert_frame_equal(
+        read.drop(columns="_row"), pd.DataFrame(source).iloc[order].reset_index(drop=True), check_dtype=False
+    )
+    assert read["_row"].tolist() == order.tolist() and read["_row"].dtype == np.int64
+    assert store.open(tmp_path / "part.parquet").features == ["x", "s"]
+
+
+def test_a_mask_keeps_the_order_of_many_row_groups(tmp_path, monkeypatch, threads):
+    n = 500_000
+    monkeypatch.setattr(store, "ROWS", 2**16)
+    rng, seen = np.random.default_rng(0), set()
+    table = stored(pa.table({"x": np.arange(n), "k": rng.choice(["a", "b"], n)}))
+    mask = rng.random(n) < 0.37
+    for count in (1, 2):
+        threads(count)
+        store.take(table, mask, tmp_path / "part.parquet", "part", FACTS)
+        seen.add((tmp_path / "part.parquet").read_bytes())
+    read = pq.read_table(tmp_path / "part.parquet")
+    assert len(seen) == 1
+    np.testing.assert_array_equal(read.column("x").to_numpy(), np.flatnonzero(mask))
+    np.testing.assert_array_equal(read.column("_row").to_numpy(), np.flatnonzero(mask))
