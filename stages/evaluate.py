@@ -27,7 +27,7 @@ def main() -> None:
     with files.together(), files.scratch("metrics") as scratch:
         # Every network gives every row its probability; of several networks their mean, the ensemble, is one more
         (d, _, k), probability, sums = card.sizes, {}, 0
-        most = metrics.at_a_time(max(d, networks * k, by_epoch.networks * k))
+        most = store.rows_of(max(d, networks * k, by_epoch.networks * k))
         for part, table in parts.items():
             scored = files.mapped((networks + (networks > 1), len(table), k), np.float32, scratch)
             for here, x in zip(metrics.pieces(len(table), most), encoding.pieces(card.encoding, table, most)):

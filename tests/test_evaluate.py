@@ -10,7 +10,7 @@ from conftest import Workspace, assert_one_line
 from sklearn import metrics as sklearn
 
 from plumbline.model import model
-from plumbline.scores import metrics
+from plumbline.tables import store
 
 WRITTEN = [
     "evaluate.json",
@@ -101,13 +101,23 @@ def test_figures_are_scikit_learns_on_the_predictions(name, networks, k, request
     assert ours["rows"] == len(y) == 200
 
 
-def test_no_figure_depends_on_the_batch_size_or_on_the_pieces(three, trained, monkeypatch):
-    for batch_size, values in ((1, 2**22), (7, 1000), (100_000, 64)):
-        monkeypatch.setattr(metrics, "VALUES", values)
+def test_no_figure_depends_on_the_batch_size(three, trained):
+    for batch_size in (1, 7, 100_000):
         trained.set(evaluate__batch_size=batch_size)
         trained.run("evaluate")
         for name in WRITTEN:
             assert trained.path(f"metrics/{name}").read_bytes() == three.path(f"metrics/{name}").read_bytes(), name
+
+
+def test_no_figure_depends_on_how_many_rows_are_scored_at_a_time(three, trained, monkeypatch):
+    for rows in (33, 1):
+        monkeypatch.setattr(store, "rows_of", lambda values, rows=rows: rows)
+        trained.run("evaluate")
+        for name in WRITTEN:
+            if name != "predictions.parquet":
+                assert trained.path(f"metrics/{name}").read_bytes() == three.path(f"metrics/{name}").read_bytes(), name
+        ours, theirs = (pd.read_parquet(each.path("metrics/predictions.parquet")) for each in (trained, three))
+        pd.testing.assert_frame_equal(ours, theirs, check_exact=True)
 
 
 def test_the_last_epoch_is_the_model(two, three):

@@ -17,18 +17,12 @@ LOSSES = ("log_loss", "brier")  # lower is better
 NEAREST_TO_ONE = 2.0**-25  # a float32 of 1.0 stands for any probability this near to it
 SMALLEST = 2.0**-149  # and one of 0.0 for any below the smallest float32
 PIECE = 2**16  # rows of what is computed row by row: what is made of them on the way stays in the CPU's cache
-VALUES = 2**22  # numbers that are worked on at a time where a row has many (16 MiB of float32)
 RANKED = 2**18  # rows that are ranked at a time
 
 
 def pieces(n: int, rows: int = PIECE) -> Iterator[slice]:
     """n rows, so many at a time. The number is fixed, for the bits of a sum of their sums depend on it."""
     return (slice(start, min(start + rows, n)) for start in range(0, n, rows))
-
-
-def at_a_time(values: int) -> int:
-    """How many rows of so many values each to work on at a time."""
-    return max(VALUES // values, 1)
 
 
 # ---- probabilities

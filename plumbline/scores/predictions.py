@@ -35,7 +35,8 @@ def _check_finite(probability: np.ndarray, table: store.Table) -> None:
         for here in metrics.pieces(len(table)):
             wrong = np.flatnonzero(~np.isfinite(of_network[here]).all(axis=1))
             if len(wrong):
-                row = table.rows(store.ROW, f"OFFSET {here.start + wrong[0]} LIMIT 1")[0][0]
+                place = here.start + wrong[0]
+                row = table.rows(f"SELECT {store.ROW} FROM {table.numbered} WHERE {store.PLACE} = {place}")[0][0]
                 raise UserError(
                     f"{table.path}: network {network} gives row {row} no finite probability, for its training or the "
                     "row's values left what float32 holds; lower train.learning_rate, or set train.encoding to robust"

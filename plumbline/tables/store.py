@@ -77,7 +77,7 @@ class Table:
         """
         if not isinstance(select, Mapping):
             select = {name: duck.name(name) for name in select}
-        rows = rows or _rows_of(len(select))
+        rows = rows or rows_of(len(select))
         listed = ", ".join(f"{sql} AS c{i}" for i, sql in enumerate(select.values()))
         for start in range(0, max(len(self), 1), rows):
             source = self.relation
@@ -122,7 +122,7 @@ class Table:
             raise UserError(COMPLAINT.format(self.path, reason(error))) from None
 
 
-def _rows_of(values: int) -> int:
+def rows_of(values: int) -> int:
     """Rows of a piece or a row group of so many values a row."""
     return min(ROWS, max(VALUES // max(values, 1) // VECTOR, 1) * VECTOR)
 
@@ -261,4 +261,4 @@ def take(table: Table, rows: np.ndarray, path: str | Path, kind: str, facts: Fac
 
 def _copy(sql: str, path: Path, kind: str, facts: Facts | None, values: int) -> None:
     metadata = msgspec.json.encode(_Metadata(kind, facts or NO_FACTS)).decode()
-    duck.copy(sql, path, _rows_of(values), metadata)
+    duck.copy(sql, path, rows_of(values), metadata)
