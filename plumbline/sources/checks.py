@@ -4,7 +4,7 @@ from pathlib import Path
 
 from plumbline.basics.errors import UserError
 from plumbline.basics.params import nearest
-from plumbline.tables.store import PLACE, ROW
+from plumbline.tables.store import ROW
 
 
 def place(source: Path, output: str) -> None:
@@ -29,9 +29,8 @@ def kept(names: list[str], make) -> list[str]:
     left = [name for name in names if name not in make.drop]
     if make.target not in left:
         raise UserError(f"{make.source} has no column {make.target!r} (make_data.target){nearest(make.target, left)}")
-    for name in (ROW, PLACE):
-        if name in left:
-            raise UserError(f"{make.source} has a column named {name!r}, which is reserved for row numbers; rename it")
+    if ROW in left:
+        raise UserError(f"{make.source} has a column named {ROW!r}, which is reserved for row numbers; rename it")
     if len(left) < 2:
         raise UserError(
             f"{make.source} has no column beside the target {make.target!r}; a model needs at least one feature"

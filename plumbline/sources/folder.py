@@ -41,14 +41,15 @@ def read(folder: Path, keep: Keep) -> Rows:
         for path in paths:
             parquet.read(path, list)  # which of them it is
         raise
-    kept = set(keep([name for name in names if name not in partitions] + list(partitions)))
+    own = [name for name in names if name not in partitions]
+    check_names([*own, *partitions], folder)
+    kept = set(keep([*own, *partitions]))
     listed = f"[{duck.texts(map(literal, paths))}]"
     relation = f"read_parquet({listed}, union_by_name = true, hive_partitioning = {bool(partitions)}"
     relation += ", hive_types_autocast = false)" if partitions else ")"
     try:
         types = duck.columns(relation)
         count = duck.rows(f"SELECT sum(num_rows)::BIGINT FROM parquet_file_metadata({listed})")[0][0]
-        own = [name for name in names if name not in partitions]
         select = {name: duck.name(name) for name in own}
         _check_exact(paths, {name: types[name] for name in own if name in kept})
         rows = parquet.as_declared(

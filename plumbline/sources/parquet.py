@@ -21,9 +21,12 @@ def read(path: Path, keep: Keep) -> Rows:
             select={name: duck.name(its) for name, (its, _) in own.items() if name in kept},
             types={name: kind for name, (_, kind) in own.items() if name in kept},
         )
-        return as_declared(rows, arrow.declared([path]))
+        rows = as_declared(rows, arrow.declared([path]))
     except duck.Error as error:
         raise unreadable(path, error) from None
+    as_it_is = {name: duck.name(name) for name in names} == rows.select
+    plain = literal(path) == str(path) and "=" not in str(path)  # else it would be more files, or a partition
+    return rows._replace(file=path) if as_it_is and plain else rows
 
 
 def columns_of(path: Path) -> list[str]:

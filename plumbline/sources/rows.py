@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 from plumbline.basics.errors import UserError, reason
 from plumbline.tables import duck
+from plumbline.tables.store import PLACE
 
 UNREADABLE = "{} cannot be read as its name says: {}; save it anew"
 STAGED = 122_880  # rows of a row group in a file on the way, DuckDB's own number: the fastest
@@ -22,7 +23,7 @@ class Rows(NamedTuple):
     select: dict[str, str]
     types: dict[str, str]
     count: int
-    file: Path | None = None  # the Parquet file that holds exactly this
+    file: Path | None = None  # the Parquet file that holds exactly this, if there is one
 
     @property
     def listed(self) -> str:
@@ -54,11 +55,16 @@ def literal(path: str | Path) -> str:
 
 
 def check_names(names: Iterable[str], source: str | Path) -> None:
-    """Refuse columns of the same name, for which of them is meant cannot be told; also if only the case differs."""
+    """Refuse columns of the same name, for which of them is meant cannot be told; also if only the case differs.
+
+    And the name that DuckDB has for a row's number in its file.
+    """
     seen = {}
     for name, count in Counter(names).items():
         if count > 1:
             raise UserError(f"{source} has {count} columns named {name!r}; names must differ, rename them")
+        if name.casefold() == PLACE:
+            raise UserError(f"{source} has a column named {name!r}, which is reserved for row numbers; rename it")
         twin = seen.setdefault(name.casefold(), name)
         if twin != name:
             raise UserError(
@@ -72,6 +78,6 @@ def unreadable(source: str | Path, error: Exception) -> UserError:
 
 
 def in_short(error: Exception) -> str:
-    """DuckDB's reason without its advice, which is about options that are not offered here."""
-    first = str(error).split("\n\n")[0].split("Possible ")[0]
-    return reason(first.split("Error: ", 1)[-1])[:200]
+    """DuckDB's reason without the line that it quotes, and without its advice, which is about options of its own."""
+    said = str(error).split("\n\n")[0].split("Possible ")[0].split("Error: ", 1)[-1]
+    return reason(" ".join(line for line in said.splitlines() if not line.startswith("Original Line")))[:200]
