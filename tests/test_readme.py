@@ -1,0 +1,135 @@
+"""What README.md and docs/ say that a command prints, against what it prints; and what they say that one may do."""
+
+import itertools
+import re
+import runpy
+import shlex
+
+import numpy as np
+import pytest
+from conftest import EXERCISE, ROOT
+from ruamel.yaml import YAML
+
+PAGES = {path.name: path.read_text(encoding="utf-8") for path in [ROOT / "README.md", *ROOT.glob("docs/*.md")]}
+README, TABLES, TEACHING = (PAGES[name] for name in ("README.md", "tables.md", "teaching.md"))
+PITFALL = "return torch.sigmoid(self.net(x))"
+
+
+def blocks(page: str) -> list[str]:
+    return [block.strip() for block in re.findall(r"^```\w*\n(.*?)^```", page, flags=re.DOTALL | re.MULTILINE)]
+
+
+def typed(start: str, page: str = README) -> tuple[str, str]:
+    """The command of a page that begins so, and what stands below it, in its block or after it."""
+    (block,) = [block for block in blocks(page) if block.startswith(f"$ {start}")]
+    command, _, shown = block[2:].replace(" \\\n", " ").partition("\n")
+    return command, shown or page[page.index(block) + len(block) :].removeprefix("\n```").strip()
+
+
+def test_the_report_is_what_make_prints(default):
+    assert default.plumbline("report").stdout.strip() in blocks(README)
+
+
+@pytest.mark.parametrize("page", ["README.md", "comparisons.md"])
+def test_the_comparison_is_what_compare_prints(exercise, page):
+    command, shown = typed("plumbline compare HEAD rate-1e-3", PAGES[page])
+    assert exercise.plumbline(*shlex.split(command)[1:]).stdout.strip() == shown
+
+
+def test_the_ranking_is_what_compare_prints(exercise):
+    command, shown = typed("plumbline compare --experiments")
+    assert exercise.plumbline(*shlex.split(command)[1:]).stdout.strip() == shown
+
+
+def test_the_experiments_table_is_what_dvc_shows(exercise):
+    """But for the hashes of the experiments, which hold the time."""
+    command, shown = typed("dvc exp show")
+    printed = exercise.run(*shlex.split(command)).stdout.strip()
+    without_hashes = [re.sub(r"\b[0-9a-f]{7}\b", "-", text) for text in (printed, shown[: len(printed)])]
+    assert without_hashes[0] == without_hashes[1]
+    assert printed.splitlines()[0].count("|") == 8
+
+
+@pytest.mark.parametrize("name, change", EXERCISE.items())
+def test_the_exercise_is_the_one_tested(name, change):
+    assert f"dvc exp run --temp -n {name} -S {change}" in README
+
+
+@pytest.fixture(scope="module")
+def pitfall(default, tmp_path_factory):
+    """The reproduced project with a sigmoid in `forward`, not committed, and the experiment that the README makes."""
+    project = default.copy(tmp_path_factory.mktemp("pitfall") / "project")
+    network = project.path("stages/network.py")
+    assert "return self.net(x)" in network.read_text()
+    network.write_text(network.read_text().replace("return self.net(x)", PITFALL))
+    command, _ = typed("dvc exp run --temp -n sigmoid")
+    project.run(*shlex.split(command.partition(" && ")[0]))
+    return project
+
+
+def test_the_pitfall_is_what_compare_prints(pitfall):
+    """To the digits shown, fewer than printed: autograd's last bits are the machine's."""
+    command, shown = typed("dvc exp run --temp -n sigmoid")
+    printed = pitfall.plumbline(*shlex.split(command.partition(" && ")[2])[1:]).stdout
+    lines = [line for line in printed.splitlines() if line.startswith(("metric ", "accuracy ", "log_loss "))][:3]
+    assert PITFALL in README
+    for ours, theirs in zip(shown.splitlines(), lines, strict=True):
+        words, others = ours.split(), theirs.split()
+        assert len(words) == len(others)
+        for word, other in zip(words, others):
+            if re.fullmatch(r"[-+]?\d\.\d+", word):
+                assert float(word) == pytest.approx(float(other), abs=0.004)
+            else:
+                assert word == other
+
+
+def test_an_experiment_leaves_the_workspace_alone_and_there_is_a_way_back(pitfall):
+    """`--temp` changes no file; what `dvc exp apply` brings goes with a stash, and edits come back."""
+    changed = pitfall.run("git", "status", "--porcelain").stdout
+    assert changed.split() == ["M", "stages/network.py"]
+    pitfall.run("dvc", "exp", "apply", "sigmoid")
+    assert "M dvc.lock" in pitfall.run("git", "status", "--porcelain").stdout
+    for page in (README, TEACHING):
+        assert "git stash && dvc checkout" in page
+    pitfall.run("git", "stash")
+    pitfall.run("dvc", "checkout")
+    assert pitfall.run("git", "status", "--porcelain").stdout == ""
+    assert "up to date" in pitfall.run("dvc", "status").stdout
+    pitfall.run("git", "stash", "pop")
+    assert PITFALL in pitfall.read("stages/network.py")
+
+
+def test_the_pytorch_example_runs(default):
+    (example,) = [block for block in blocks(TEACHING) if "module.load" in block]
+    printed = default.run("python", "-c", example + "\nprint(table['probability'].iloc[0])").stdout
+    assert f"{float(printed):.4e}" == "2.3238e-05"
+
+
+def test_the_run_on_a_real_table_is_as_the_page_has_it(workspace):
+    titanic = runpy.run_path(str(ROOT / "benchmarks/tables.py"))["titanic"]
+    titanic().to_csv("titanic.csv", index=False)
+    command, _ = typed("dvc exp run -S make_data.source=titanic.csv", TABLES)
+    words = shlex.split(command)
+    settings = [setting.split("=") for option, setting in itertools.pairwise(words) if option == "-S"]
+    workspace.set(**{name.replace(".", "__"): YAML(typ="safe").load(value) for name, value in settings})
+    printed = [done.stdout.strip() for done in workspace.repro()]
+    assert "\n".join(printed) in blocks(TABLES)
+    report = workspace.run("commands.report").stdout.strip()
+    (shown,) = [block for block in blocks(TABLES) if block.startswith("Final train accuracy")]
+    assert shown in report
+
+    lines = workspace.read("titanic.csv").splitlines()[:31]
+    workspace.path("new.csv").write_text("\n".join(line.replace(",S,", ",X,") for line in lines) + "\n")
+    command, shown = typed("plumbline predict new.csv", TABLES)
+    assert workspace.run("commands.predict", *shlex.split(command)[2:]).stdout.strip() == shown
+    _, shown = typed("head -2 scored.csv", TABLES)
+    (head, first), (shown_head, shown_first) = (text.splitlines()[:2] for text in (workspace.read("scored.csv"), shown))
+    assert head == shown_head
+    assert np.allclose(*([float(cell) for cell in line.split(",")] for line in (first, shown_first)))
+
+
+def test_several_classes_are_as_the_page_has_them(workspace):
+    assert "-S make_data.classes=3" in TEACHING
+    workspace.set(make_data__classes=3, train__epochs=1, train__replicas=2)
+    workspace.repro()
+    assert "most probable class" in workspace.run("commands.report").stdout
