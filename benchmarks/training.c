@@ -1,4 +1,4 @@
-/* One epoch of the training of stages/kernel.py, by hand: the limit that benchmarks/training.py measures the kernel
+/* One epoch of the training of plumbline/bits/kernel.py, by hand: the limit that benchmarks/training.py measures the kernel
    against. One thread, one binary target, float32, sizes known to the compiler; no promise about bits.
 
    cc -O3 -ffast-math -march=native -shared -fPIC -DFEATURES=10 -DHIDDEN=32 training.c -lm */
