@@ -22,20 +22,22 @@ from plumbline.bits import arithmetic
 if not os.environ.get("NUMBA_NUM_THREADS", "1").strip().lstrip("0").isdecimal():  # importing Numba would be a traceback
     raise UserError(f"NUMBA_NUM_THREADS is {os.environ['NUMBA_NUM_THREADS']!r}, and must be a whole number above 0")
 
-import llvmlite.binding
-import numba
-import numba.extending
-from numba import prange as prange
-from numba.core import event
-from numba.core.caching import FunctionCache, UserWideCacheLocator
-from numba.core.cpu import CPUTargetOptions
+# Numba looks for SciPy, and for its BLAS, by importing them, which takes 0.1 s; nothing here may use one.
+_scipy, sys.modules["scipy"] = sys.modules.get("scipy"), None
 
-# Numba looks for a BLAS by importing scipy.linalg, 0.1 s; nothing here may use one.
-sys.modules.setdefault("scipy.linalg.cython_blas", None)
+import llvmlite.binding  # noqa: E402
+import numba  # noqa: E402
+import numba.extending  # noqa: E402
 import numba.np.arraymath  # noqa: E402
+from numba import prange as prange  # noqa: E402
+from numba.core import event  # noqa: E402
+from numba.core.caching import FunctionCache, UserWideCacheLocator  # noqa: E402
+from numba.core.cpu import CPUTargetOptions  # noqa: E402
 
-if sys.modules["scipy.linalg.cython_blas"] is None:
-    del sys.modules["scipy.linalg.cython_blas"]
+if _scipy is None:
+    del sys.modules["scipy"]
+else:
+    sys.modules["scipy"] = _scipy
 
 
 class SharedFolder(UserWideCacheLocator):

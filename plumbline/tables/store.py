@@ -16,8 +16,8 @@ from plumbline.basics import files, inputs
 from plumbline.basics.errors import UserError, reason
 from plumbline.tables import duck
 
-ROWS = 2**20  # of a row group; a table of no more is small, and held in memory
-VALUES = 2**24  # of a piece and of a row group, so that a wide table takes no more than a narrow one
+ROWS = 2**20  # most of a row group; a table of no more is small, and held in memory
+VALUES = 2**22  # of a piece and of a row group (some 32 MiB), so that a wide table takes no more than a narrow one
 VECTOR = 2048  # rows that DuckDB works on together: of other multiples row groups come out uneven
 BLOCK = 2**17  # rows that a Writer passes on together
 ROW = "_row"  # the row's number in dataset.parquet, from 0; a reserved name

@@ -52,6 +52,6 @@ def test_a_limit_changes_no_byte(tmp_path, monkeypatch, way):
     assert len(seen[0]) == (4 if way else 16)
 
 
-def test_a_senseless_limit_is_one_line(workspace, monkeypatch):
-    monkeypatch.setenv("PLUMBLINE_MEMORY", "lots")
-    assert_one_line(workspace.run("make_data", fails=True), "PLUMBLINE_MEMORY is 'lots'", "such as 2GB or 512MiB")
+def test_a_senseless_limit_is_one_line(default):
+    done = default.stage("split", fails=True, PLUMBLINE_MEMORY="lots")
+    assert_one_line(done, "PLUMBLINE_MEMORY is 'lots'", "such as 2GB or 512MiB")
