@@ -7,11 +7,9 @@ them again when one is killed. Each runs the stage's whole `main` with its share
 the leader, gathers what became of all networks; it alone prints and writes files. Where and how a stage runs is no
 parameter: dvc.lock knows nothing of it.
 
-What workers tell one another lies on a board. torchrun's worker 0 keeps it, at the address that torchrun gives for
-this, by the standard library's multiprocessing: no worker imports torch for it, which takes 1.5 s of CPU each.
-
-A worker that fails as a plain process would, by a user's error or a bug, puts word of it on the board, and all end
-with status 0: torchrun would start them again, to fail again.
+What workers tell one another they put up on a board (plumbline.training.board). A worker that fails as a plain
+process would, by a user's error or a bug, puts word of it there, and all end with status 0: torchrun would start them
+again, to fail again.
 """
 
 import contextlib
@@ -29,37 +27,23 @@ import time
 import traceback
 import uuid
 from collections.abc import Callable
-from multiprocessing.context import AuthenticationError
-from multiprocessing.managers import BaseManager
 from pathlib import Path
 
 from plumbline.basics import errors, inputs, memory, params
 from plumbline.basics.errors import UserError, reason
+from plumbline.training import board
+from plumbline.training.board import Board
 
 TORCHRUN = "PLUMBLINE_TORCHRUN"  # the user's: torchrun's options
 LAUNCHER = "PLUMBLINE_LAUNCHER"  # ours, for the workers: the launching process, and the file for their last words
 OURS = ["--max-restarts=3", "--shutdown-timeout=5", f"--log-dir={os.devnull}"]  # the user's come later, and hold
-MEETING = 60  # seconds that workers wait for one another at the start
-PATIENCE = 5  # seconds in which torchrun ends a worker that has lost another
+PATIENCE = 5  # seconds in which torchrun ends a worker that has lost another of its host
+SILENCE = 20  # seconds without a sign of life after which a worker, and its host, is taken for lost
+STATUS = 75  # exit status of a worker that has lost another (sysexits.h: try again)
 
 
-class Board:
-    """Values by name, and those who wait for one."""
-
-    def __init__(self):
-        self._values, self._news = {}, threading.Condition()
-
-    def tell(self, name: str, value) -> None:
-        """Put up a value; the first of a name stays."""
-        with self._news:
-            self._values.setdefault(name, value)
-            self._news.notify_all()
-
-    def told(self, name: str, seconds: float | None = None):
-        """A value as soon as it is there; None if it is not within so many seconds."""
-        with self._news:
-            self._news.wait_for(lambda: name in self._values, seconds)
-            return self._values.get(name)
+class Lost(Exception):
+    """Another worker went without a word."""
 
 
 class Group:
@@ -72,6 +56,15 @@ class Group:
     def leads(self) -> bool:
         """Whether this is the worker that prints, and writes files."""
         return self.rank == 0
+
+    @property
+    def keeps(self) -> bool:
+        """Whether the board lies here."""
+        return isinstance(self._board, Board)
+
+    def last_heard(self) -> float:
+        """When the worker that has been silent for longest was heard, as far as is known here."""
+        return min(self._board.heard.values()) if self.keeps else time.monotonic()
 
     def share(self, drawn, **facts: str):
         """This worker's run of the networks that were drawn; the main of a worker that is left without one ends here.
@@ -102,17 +95,15 @@ class Group:
         from torch import distributed
 
         self.check_alike({})
-        keeps = isinstance(self._board, Board)
-        port = 0 if keeps else self.told("port of gloo")
-        store = distributed.TCPStore(_place()[0], port, is_master=keeps, wait_for_workers=False)
+        port = 0 if self.keeps else self.told("port of gloo")
+        store = distributed.TCPStore(board.place()[0], port, is_master=self.keeps, wait_for_workers=False)
         self.tell("port of gloo", store.port)
         distributed.init_process_group("gloo", store=store, rank=self.rank, world_size=self.size)
 
     def check_alike(self, facts: dict[str, str]) -> None:
         """Refuse a host that would compute something else: code, files read and `facts` must be the leader's."""
-        host, python = socket.gethostname(), {"Python": platform.python_version()}
-        files = [Path(params.PATH), *inputs.watched()]
-        facts = facts | python | {os.path.relpath(path, inputs.CODE): _digest(path) for path in files}
+        host, files = socket.gethostname(), [Path(params.PATH), *inputs.watched()]
+        facts = {"Python": platform.python_version(), **facts} | {_name(path): _digest(path) for path in files}
         if self.leads:
             self.tell("facts", (host, facts))
         first, theirs = self.told("facts")
@@ -124,21 +115,27 @@ class Group:
             )
 
     def tell(self, name: str, value) -> None:
-        """Put a value on the board, for every worker."""
-        self._ask("tell", name, value)
+        """Put up a value, for every worker."""
+        self.ask("tell", name, value)
 
     def told(self, name: str, seconds: float | None = None):
         """A value of another worker, as `Board.told`."""
-        return self._ask("told", name, seconds)
+        return self.ask("told", name, seconds)
 
-    def _ask(self, method: str, *arguments):
+    def ask(self, method: str, *arguments):
+        """What the board answers; Lost if it is gone, and the worker that kept it."""
         try:
             return getattr(self._board, method)(*arguments)
-        except (OSError, EOFError) as error:  # a connection that is refused or closed
-            raise RuntimeError(f"another worker is lost: {reason(error)}") from None
+        except (OSError, EOFError) as error:
+            raise Lost(reason(error)) from None
 
 
 ALONE = Group()
+
+
+def _name(path: Path) -> str:
+    """As it is on every host, wherever the code lies there."""
+    return str(path.relative_to(inputs.CODE) if path.is_relative_to(inputs.CODE) else path)
 
 
 def _digest(path: Path) -> str:
@@ -153,6 +150,8 @@ def run(main: Callable[[Group], None], module: str) -> None:
     """Run a stage's `main` in the part that this process has; `python -m module` is what its workers run."""
     if LAUNCHER in os.environ:
         _work(main)
+    elif "TORCHELASTIC_RUN_ID" in os.environ:
+        sys.exit(f"error: torchrun started this by itself; give its options in {TORCHRUN} and run python -m {module}")
     elif options := os.environ.get(TORCHRUN, "").strip():
         errors.run(lambda: _launch(options, module))
     else:
@@ -183,7 +182,7 @@ def _launch(options: str, module: str) -> None:
     try:
         arguments = parser.parse_args([*OURS, *shlex.split(options), "--module", module])
         if arguments.training_script != module or arguments.run_path:
-            refuse("what it runs is the stage; give options alone")
+            refuse("what it runs is the stage, give options alone")
         workers = max(run.determine_local_world_size(arguments.nproc_per_node), 1)
         cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
         for name in ("NUMBA_NUM_THREADS", "OMP_NUM_THREADS"):
@@ -220,38 +219,58 @@ def _work(main: Callable[[Group], None]) -> None:
         group = _joined()
     except UserError as error:
         _end(str(error))
-    watcher, word = threading.Thread(target=_watch, args=(group,), daemon=True), None
+    watcher = threading.Thread(target=_watch, args=(group,), daemon=True)
     watcher.start()
+    try:
+        word = _word(group, main)
+        if word is not None or group.leads:
+            group.tell("word", (socket.gethostname(), word))
+    except Lost:
+        time.sleep(PATIENCE)  # in which torchrun ends this worker too, if it knows
+        os._exit(STATUS)
+    watcher.join()
+
+
+def _word(group: Group, main: Callable[[Group], None]) -> str | None:
+    """Run `main`; what there is to say of a failure, nothing ("") when nobody reads any more, or None."""
     try:
         with contextlib.nullcontext() if group.leads else _silence():
             if (restart := os.environ["TORCHELASTIC_RESTART_COUNT"]) != "0":
                 print(f"a worker was lost; {group.size} start again (restart {restart})", file=sys.stderr)
             errors.run(lambda: main(group))
     except SystemExit as end:
-        if isinstance(end.code, int) and end.code != errors.NOBODY_READS:
-            os._exit(end.code)  # by a signal
-        word = end.code.removeprefix("error: ") if isinstance(end.code, str) else end.code and ""
+        if isinstance(end.code, str):
+            return end.code.removeprefix("error: ")
+        if end.code == errors.NOBODY_READS:
+            return ""
+        if end.code:  # a signal
+            os._exit(end.code)
+    except Lost:
+        raise
     except Exception:
-        time.sleep(PATIENCE)  # where another is lost, torchrun ends this one meanwhile
+        time.sleep(
+            PATIENCE
+        )  # perhaps PyTorch says that another is lost; then torchrun ends this one too
         traceback.print_exc()
-        word = "a worker failed; its traceback stands above, where it ran"
-    if word is not None or group.leads:
-        group.tell("word", (socket.gethostname(), word))
-    watcher.join()
+        return "a worker failed; its traceback stands above, where it ran"
+    return None
 
 
 def _watch(group: Group) -> None:
     """End this process when there is word, of a failure or that all is done, or when the launcher has gone."""
-    launcher, told = int(os.environ[LAUNCHER].partition(":")[0]), None
+    launcher, told, heard = int(os.environ[LAUNCHER].partition(":")[0]), None, time.monotonic()
     while told is None and os.getppid() == launcher:
         try:
-            told = group.told("word", 1.0)
-        except RuntimeError:
+            told = group.ask("listen", group.rank)
+            heard = group.last_heard()
+        except Lost:
             time.sleep(1)
+        if told is None and time.monotonic() - heard > SILENCE:
+            os._exit(STATUS)
     host, word = told or ("", None)
-    with contextlib.suppress(RuntimeError):  # who keeps the board goes last
+    with contextlib.suppress(Lost):  # who keeps the board goes last
         group.tell(f"end of {group.rank}", True)
-        for rank in range(group.size) if told and isinstance(group._board, Board) else ():
+        for rank in range(group.size) if told and group.keeps else ():
             group.told(f"end of {rank}", PATIENCE)
     _end(f"on host {host}: {word}" if word and host != socket.gethostname() else word)
 
@@ -266,39 +285,16 @@ def _end(word: str | None) -> None:
 
 
 def _joined() -> Group:
-    """Find the others. The leader is where DVC waits for files, on whatever host, or else torchrun's worker 0."""
+    """Meet the others. The leader is where DVC waits for files, on whatever host, or else torchrun's worker 0."""
     rank, size = int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"])
-    host, port = _place()
-    board = Board()
-    BaseManager.register("board", callable=lambda: board, exposed=("tell", "told"))
-    key, deadline = os.environ["TORCHELASTIC_RUN_ID"].encode(), time.monotonic() + MEETING
-    if rank == 0:
-        server = BaseManager(("" if host != "127.0.0.1" else host, port), key).get_server()
-        threading.Thread(target=server.serve_forever, daemon=True).start()
-    while rank and isinstance(board, Board):
-        try:
-            manager = BaseManager((host, port), key)
-            manager.connect()
-            board = manager.board()
-        except (OSError, EOFError, AuthenticationError) as error:
-            if time.monotonic() > deadline:
-                where = f"worker {rank}, on host {socket.gethostname()}, does not reach worker 0 at {host}:{port}"
-                raise UserError(f"{where} ({reason(error)}); see torchrun's --local-addr") from None
-            time.sleep(0.05)
-    group = Group(rank, size, board)
+    group = Group(rank, size, board.found(rank))
     group.tell(f"dvc of {rank}", "DVC_STAGE" in os.environ)
-    answers = [group.told(f"dvc of {other}", MEETING) for other in range(size)]
+    answers = [group.told(f"dvc of {other}", board.MEETING) for other in range(size)]
     if None in answers:
+        host, port = board.place()
         raise UserError(f"worker {answers.index(None)} of {size} does not reach worker 0 at {host}:{port}")
     group.rank = (rank - (answers.index(True) if True in answers else 0)) % size
     return group
-
-
-def _place() -> tuple[str, int]:
-    """Where the board is. torchrun's static rendezvous keeps the port it is given for itself."""
-    alone = os.environ["LOCAL_WORLD_SIZE"] == os.environ["WORLD_SIZE"]
-    is_taken = os.environ["TORCHELASTIC_USE_AGENT_STORE"] == "True"
-    return "127.0.0.1" if alone else os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"]) + is_taken
 
 
 @contextlib.contextmanager
