@@ -71,9 +71,9 @@ class Stacked(nn.Module):
             one.to(next(iter(tensors.values())).device)
         ]  # in a list: its own weights are no part of this module
         trained = {name: each.requires_grad for name, each in one.named_parameters()}
-        self._names = [name for name in tensors if name in trained]
+        self._names = list(trained)
         self.stacked = nn.ParameterList(nn.Parameter(tensors[name], trained[name]) for name in self._names)
-        self._kept = {name: tensor for name, tensor in tensors.items() if name not in trained}  # buffers
+        self._kept = {name: tensors[name] for name in module_of.state(one) if name not in trained}  # buffers
         self._at_once = len(self.stacked[0]) > 1 and self._fits_vmap(sizes[0])
 
     def tensors(self) -> dict[str, torch.Tensor]:

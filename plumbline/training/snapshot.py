@@ -25,7 +25,7 @@ FOLDER, NAME = Path("models"), "resume"
 EVERY = 5.0  # seconds after the last that one is due, at the end of the epoch then in progress
 SHARE = 0.02  # most of the run that goes into hashing and writing: what takes s seconds is written every 50 s seconds
 RATE = 2e8  # bytes a second of hashing and writing, until one has been timed: a slow disk's
-CODE = Path(__file__).parents[1]
+CODE, ROOMS = Path(__file__).parents[1], ("basics", "bits", "tables", "model", "training")
 SENSELESS = sealed.Refused, msgspec.MsgspecError, UnicodeDecodeError, RecursionError, KeyError  # what is no snapshot
 
 
@@ -90,8 +90,6 @@ class Keeper:
     def __init__(self, *given: msgspec.Struct | bytes | Path):
         """given: all that the training is made of; a file counts by its content."""
         self._given, self._key, self._wanted = given, None, True
-        modules = (getattr(module, "__file__", None) for module in list(sys.modules.values()))
-        self._code = sorted({Path(file) for file in modules if file and Path(file).is_relative_to(CODE)})
         self._began = self._last = time.monotonic()
         self._spent, self._rate = 0.0, RATE
 
@@ -164,7 +162,7 @@ class Keeper:
         """SHA-256 of parameters, tables and code; taken when first needed, in a short training never."""
         if self._key is None:
             start, digest = time.monotonic(), hashlib.sha256()
-            for each in (*self._given, *self._code):
+            for each in (*self._given, *code()):
                 if isinstance(each, Path):
                     with each.open("rb") as file:
                         digest.update(hashlib.file_digest(file, "sha256").digest())
@@ -173,6 +171,11 @@ class Keeper:
             self._key = digest.hexdigest()
             self._spent += time.monotonic() - start
         return self._key
+
+
+def code() -> list[Path]:
+    """The modules that training stands on; some are imported only when they are needed."""
+    return sorted(path for room in ROOMS for path in (CODE / room).glob("*.py"))
 
 
 def _kept() -> list[Path]:

@@ -1,7 +1,9 @@
 import msgspec
+import numba
 import numpy as np
 import pytest
 import torch
+from conftest import ROOT
 
 from plumbline.basics.errors import UserError
 from plumbline.basics.params import Train
@@ -11,7 +13,7 @@ from plumbline.training import loop, progress
 from plumbline.training.networks import Drawn
 from plumbline.training.snapshot import Keeper
 
-NETWORK = network.read()
+NETWORK = network.read(ROOT / network.PATH)
 NONE = np.empty((0, 4), np.float32), np.empty(0, np.int32)
 
 
@@ -73,6 +75,7 @@ def kept_epoch(trained):
 @pytest.fixture(autouse=True)
 def here(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
+    numba.set_num_threads(1)  # of small work, beside other tests
 
 
 def test_groups_of_networks_change_nothing(monkeypatch):
@@ -93,7 +96,7 @@ def test_a_watched_part_is_scored_and_changes_no_weight():
 
 def test_a_loss_that_is_not_finite_names_epoch_network_and_learning_rate():
     data, drawn = problem()
-    with pytest.raises(UserError, match="epoch 1 of network 0; train.learning_rate is 1e.30, lower it"):
+    with pytest.raises(UserError, match=r"epoch 1 of network 0; train.learning_rate is 1e.30, lower it"):
         train(drawn, data, NONE, settings(learning_rate=1e30))
     with pytest.raises(UserError, match="epoch 7 of network 14;"):
         loop.check_finite(np.array([[0.1, 1], [0.1, 1], [np.inf, 0.5]]), 7, np.array([10, 12, 14]), 0.5)
@@ -109,7 +112,7 @@ def test_weights_that_are_not_finite_are_refused_by_the_networks_number():
 
 def test_patience_with_nothing_to_watch_is_refused():
     data, drawn = problem()
-    with pytest.raises(UserError, match="validation part has no rows, and train.patience watches them"):
+    with pytest.raises(UserError, match=r"validation part has no rows, and train.patience watches them"):
         train(drawn, data, NONE, settings(patience=2))
 
 
