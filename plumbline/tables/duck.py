@@ -21,6 +21,8 @@ from plumbline.basics.errors import reason
 Error = duckdb.Error
 SHARE = 0.4  # of the memory that DuckDB may take; the rest is for arrays, and for what it takes beyond its limit
 
+A_THREAD = 2**27  # bytes that a thread works well with: https://duckdb.org/docs/stable/guides/performance/environment
+
 
 @functools.cache
 def connect() -> duckdb.DuckDBPyConnection:
@@ -29,8 +31,10 @@ def connect() -> duckdb.DuckDBPyConnection:
     Its name is that of a scratch folder, so that `files.sweep` removes what a killed process left.
     """
     folder = Path("data" if Path("data").is_dir() else ".").absolute()
+    share = int(memory.limit() * SHARE)
     settings = {
-        "memory_limit": f"{int(memory.limit() * SHARE)}B",
+        "memory_limit": f"{share}B",
+        "threads": max(min(os.cpu_count() or 1, share // A_THREAD), 1),
         "temp_directory": str(folder / f".duckdb.{os.getpid()}.scratch"),
         "preserve_insertion_order": True,
         "autoinstall_known_extensions": False,  # nothing is fetched from the network

@@ -6,14 +6,16 @@ them would be a page from the disk. One pass spreads them over a file in which e
 """
 
 import contextlib
-from collections.abc import Iterator
+import io
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
 
 from plumbline.basics import files, memory
 
-WINDOW = 2**27  # bytes of a window's rows
+WINDOW = 2**27  # most bytes of a window's rows
+OF_MEMORY = 8  # the most that they take is one part of so many
 PIECE = 2**23  # bytes of rows that are read together
 
 Window = tuple[np.ndarray, np.ndarray, np.ndarray]  # x (m, d), y (m,), and numbers of rows in these (R, w)
@@ -32,7 +34,7 @@ def windows(
         return
     networks, count = orders.shape
     batch = networks * batch_size * x.shape[1] * x.itemsize  # bytes
-    size = min(max(WINDOW // batch, 1) * batch_size, count)
+    size = min(max(min(WINDOW, memory.limit() // OF_MEMORY) // batch, 1) * batch_size, count)
     taken = _as_they_lie(x, y, orders, size) if _ascends(orders) else _spread(x, y, orders, size, folder)
     yield from taken
 
@@ -50,54 +52,55 @@ def _as_they_lie(x: np.ndarray, y: np.ndarray, orders: np.ndarray, size: int) ->
 
 
 def _spread(x: np.ndarray, y: np.ndarray, orders: np.ndarray, size: int, folder: str | Path) -> Iterator[Window]:
-    """Lay every network's rows down window by window, and give the windows."""
+    """Lay every network's rows down window by window, and give the windows, one after the other in the same memory."""
     (networks, count), width = orders.shape, x.shape[1]
+    room = np.empty(networks * size * width, np.float32)
     with contextlib.ExitStack() as stack:
         laid = [stack.enter_context(_laid_down(x, y, order, size, folder)) for order in orders]
         for start in range(0, count, size):
             length = min(size, count - start)
-            rows = np.empty((networks, length, width + 2), np.float32)
-            for file, own in zip(laid, rows):
-                file.seek(start * own[0].nbytes)
-                _whole(file.readinto, own)
+            rows = room[: networks * length * width].reshape(networks, length, width)
+            beside = np.empty((networks, length, 2), np.int32)
+            for file, own, its in zip(laid, rows, beside):
+                _move(file, file.readinto, 4 * start * width, own)
+                _move(file, file.readinto, 4 * (count * width + start * 2), its)
             places = np.empty((networks, length), orders.dtype)
             numbers = np.arange(networks * length, dtype=orders.dtype).reshape(networks, length)
-            np.put_along_axis(places, rows.view(np.int32)[:, :, width + 1] - start, numbers, axis=1)
-            rows = rows.reshape(networks * length, width + 2)
-            yield np.ascontiguousarray(rows[:, :width]), rows.view(np.int32)[:, width].copy(), places
+            np.put_along_axis(places, beside[:, :, 1] - np.int32(start), numbers, axis=1)
+            yield rows.reshape(-1, width), beside[:, :, 0].ravel(), places
 
 
 @contextlib.contextmanager
-def _laid_down(x: np.ndarray, y: np.ndarray, order: np.ndarray, size: int, folder: str | Path):
-    """A file of one network's rows, window by window, in each as they lie in x: inputs, target, and place in `order`.
+def _laid_down(x: np.ndarray, y: np.ndarray, order: np.ndarray, size: int, folder: str | Path) -> Iterator[io.FileIO]:
+    """A file of one network's rows, window by window, in each as they lie in x.
 
-    It is not mapped: fresh pages of a mapped file cost more than the rows that are written to them.
+    First the inputs (count, d) float32, then targets and places in `order` (count, 2) int32. It is not mapped: fresh
+    pages of a mapped file cost more than the rows that are written to them.
     """
-    count, width = len(order), x.shape[1] + 2
+    count, width = len(order), x.shape[1]
     place = np.full(len(x), -1, np.int32)  # of a row that is in none
     for start in range(0, count, PIECE):
         place[order[start : start + PIECE]] = np.arange(start, min(start + PIECE, count), dtype=np.int32)
     ends = np.arange(0, count, size)
-    with files.nameless(4 * count * width, folder) as file:
+    with files.nameless(4 * count * (width + 2), folder) as file:
         rows_a_piece = max(PIECE // (4 * width), 1)
         for first in range(0, len(x), rows_a_piece):
             here = slice(first, first + rows_a_piece)
             window = place[here] // size
             by = np.argsort(window.astype(np.min_scalar_type(-len(ends) - 1)), kind="stable")
-            rows = np.empty((len(by), width), np.float32)
-            rows[:, :-2] = x[here][by]
-            rows.view(np.int32)[:, -2], rows.view(np.int32)[:, -1] = y[here][by], place[here][by]
+            rows, beside = x[here][by], np.stack([y[here][by], place[here][by]], axis=1, dtype=np.int32)
             counts = np.bincount(window + 1, minlength=len(ends) + 1)
             done = counts[0]
             for i, found in enumerate(counts[1:].tolist()):
-                file.seek(4 * width * int(ends[i]))
-                _whole(file.write, rows[done : done + found])
+                _move(file, file.write, 4 * int(ends[i]) * width, rows[done : done + found])
+                _move(file, file.write, 4 * (count * width + int(ends[i]) * 2), beside[done : done + found])
                 ends[i], done = ends[i] + found, done + found
         yield file
 
 
-def _whole(move, rows: np.ndarray) -> None:
-    """Read or write all bytes: no system call moves more than two gigabytes."""
+def _move(file: io.FileIO, move: Callable[[memoryview], int], place: int, rows: np.ndarray) -> None:
+    """Read or write all of `rows` where they stand in the file: no system call moves more than two gigabytes."""
+    file.seek(place)
     left = memoryview(rows).cast("B") if rows.size else memoryview(b"")
     while left:
         left = left[move(left) :]

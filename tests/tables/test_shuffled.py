@@ -14,7 +14,8 @@ from plumbline.tables.shuffled import windows
 @pytest.fixture
 def little(monkeypatch, tmp_path):
     """No table fits in memory; `set(bytes)` is how large a window is."""
-    monkeypatch.setattr(shuffled.memory, "limit", lambda: 0)
+    monkeypatch.setattr(shuffled.memory, "limit", lambda: 1)
+    monkeypatch.setattr(shuffled, "OF_MEMORY", 1e-9)
 
     def set_window(size, piece=100):
         monkeypatch.setattr(shuffled, "WINDOW", size)
