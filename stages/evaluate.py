@@ -22,28 +22,28 @@ def main() -> None:
     saved, by_epoch = model.load("models/model.safetensors"), model.load("models/epochs.safetensors")
     parts = {part: store.open(f"data/{part}.parquet") for part in ("validation", "test")}
     check(parts, saved, by_epoch)
-    card, networks, target = saved.card, saved.networks, parts["test"].classes()  # class numbers (n,)
+    card, networks, test = saved.card, saved.networks, parts["test"]
+    target, (d, _, k) = test.classes(), card.sizes  # class numbers (n,); features and outputs
 
     with files.together(), files.scratch("metrics") as scratch:
         # Every network gives every row its probability; of several networks their mean, the ensemble, is one more
-        (d, _, k), probability, sums = card.sizes, {}, 0
+        shapes = {part: (networks + (networks > 1), len(table), k) for part, table in parts.items()}
+        probability = {part: files.mapped(shape, np.float32, scratch) for part, shape in shapes.items()}
+        sums = np.zeros((by_epoch.networks, 2))  # network 0 after each epoch: log loss and right answers
         most = store.rows_of(max(d, networks * k, by_epoch.networks * k))
         for part, table in parts.items():
-            scored = files.mapped((networks + (networks > 1), len(table), k), np.float32, scratch)
             for here, x in zip(metrics.pieces(len(table), most), encoding.pieces(card.encoding, table, most)):
-                scored[:networks, here] = saved.probabilities(x, batch_size)
-                scored[-1, here] = metrics.ensemble(scored[:networks, here])
-                if part == "test":  # network 0 after each epoch: log loss and right answers (epochs, 2)
+                scored = saved.probabilities(x, batch_size)  # (R, m, k)
+                probability[part][:networks, here], probability[part][-1, here] = scored, metrics.ensemble(scored)
+                if table is test:
                     sums += metrics.loss_and_right(by_epoch.probabilities(x, batch_size), target[here])
-            probability[part] = scored
-        each = {part: scored[:networks] for part, scored in probability.items()}
-        predictions.write("metrics/predictions.parquet", parts, each)
+        predictions.write("metrics/predictions.parquet", parts, probability, networks)
 
         # Every metric is a mean over test rows: network 0's, the ensemble's, and the replicas' with an interval
         figures, ensemble, replicas = {}, {}, {}
-        phi = files.mapped(scored.shape[:2], np.float64, scratch)  # (R + 1, n), more is better
+        phi = files.mapped(shapes["test"][:2], np.float64, scratch)  # (R + 1, n), more is better
         for name in metrics.defined(target, len(card.classes)):
-            metrics.contributions(name, scored, target, out=phi)
+            metrics.contributions(name, probability["test"], target, out=phi)
             figures[name], ensemble[name] = metrics.reported(name, phi[0]), metrics.reported(name, phi[-1])
             replicas[name] = intervals.reported(name, phi[:networks])
         baseline = metrics.always(card.train_counts, target)
@@ -53,7 +53,7 @@ def main() -> None:
         # What `dvc plots` draws of network 0: the notebook's test column by epoch, and its curves
         epochs = [(epoch, *mean) for epoch, mean in enumerate((sums / len(target)).tolist(), start=1)]
         files.write_csv(("epoch", "test_loss", "test_accuracy"), epochs, f"{PLOTS}/test_epochs.csv")
-        for name, (columns, points) in curves.drawn(scored[0], target, card.classes).items():
+        for name, (columns, points) in curves.drawn(probability["test"][0], target, card.classes).items():
             files.write_csv(columns, points, f"{PLOTS}/{name}.csv")
     print(f"{len(target)} test rows: accuracy {figures['accuracy']:.3f}, log loss {figures['log_loss']:.4f}")
 

@@ -140,7 +140,7 @@ def test_one_network_is_its_own_ensemble(trained):
 
 def test_a_test_part_of_one_class_has_no_auc_and_one_of_one_row_no_interval(workspace):
     rows = "".join(f"{i % 7},{i},{int(i < 5)}\n" for i in range(12))
-    workspace.path("t.csv").write_text("a,b,y\n" + rows)
+    workspace.path("t.csv").write_text("p0,part,y\n" + rows)  # names that predictions.parquet has for its own
     workspace.set(make_data__source="t.csv", train__replicas=1, train__epochs=2, split__train=0.9)
     workspace.repro()
     ours = evaluated(workspace)

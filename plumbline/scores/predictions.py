@@ -13,20 +13,24 @@ from plumbline.scores import metrics
 from plumbline.tables import duck, store
 
 
-def write(path: str | Path, parts: dict[str, store.Table], probability: dict[str, np.ndarray]) -> None:
-    """Write the probabilities (R, n, k) of each part's rows; a UserError names a row that a network gives none."""
+def write(path: str | Path, parts: dict[str, store.Table], probability: dict[str, np.ndarray], networks: int) -> None:
+    """Write the rows of all parts and what the first R networks say of them, (R or more, n, k) a part.
+
+    A UserError names a row that a network gives no finite number.
+    """
     facts = next(iter(parts.values())).facts
     arrays, queries = {}, []
     for part, table in parts.items():
-        _check_finite(probability[part], table)
-        flat = [network[:, c] for network in probability[part] for c in range(network.shape[1])]  # R x k of (n,)
+        said = probability[part][:networks]
+        _check_finite(said, table)
+        flat = [network[:, c] for network in said for c in range(said.shape[2])]  # R x k of (n,)
         arrays[f"_{part}"] = {f"p{i}": values for i, values in enumerate(flat)}
-        listed, target = ", ".join(arrays[f"_{part}"]), duck.name(facts.target)
+        listed = ", ".join(f"said.{name}" for name in arrays[f"_{part}"])
         queries.append(
-            f"SELECT {store.ROW}, {duck.text(part)} AS part, {target} AS target, [{listed}]::FLOAT[] AS probability "
-            f"FROM {table.relation} POSITIONAL JOIN _{part}"
+            f"SELECT rows.{store.ROW}, {duck.text(part)} AS part, rows.{duck.name(facts.target)} AS target, "
+            f"[{listed}]::FLOAT[] AS probability FROM {table.relation} AS rows POSITIONAL JOIN _{part} AS said"
         )
-    with duck.registered(**arrays):
+    with duck.registered(**arrays), table.reading():
         store.copy(" UNION ALL ".join(queries), path, "predictions", facts, values=len(flat))
 
 

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
 from sklearn import metrics as sklearn
 
 from plumbline.scores import intervals, metrics
@@ -115,6 +116,26 @@ def test_the_baseline_gives_the_shares_of_the_training_classes(counts):
     baseline = metrics.always(counts, y)
     assert baseline["accuracy"] == (y == np.argmax(counts)).mean()
     assert baseline["log_loss"] == pytest.approx(-np.log(shares[y]).mean())
+
+
+@settings(deadline=None)
+@given(arrays(np.float32, st.integers(1, 300), elements=st.floats(-2, 2, width=32)), st.integers(1, 100), st.data())
+def test_rows_go_by_their_scores_and_equal_ones_together(score, ranked, data):
+    positive = data.draw(arrays(bool, len(score)))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(metrics, "RANKED", ranked)
+        pieces = list(metrics.by_score(score, positive))
+    order = np.concatenate([row for row, _ in pieces])
+    np.testing.assert_array_equal(order, np.argsort(score + np.float32(0), kind="stable"))
+    different = np.unique(score)
+    groups = [[((score == s) & ~positive).sum(), ((score == s) & positive).sum()] for s in different]
+    np.testing.assert_array_equal(np.concatenate([of for _, of in pieces]), groups)
+
+
+def test_many_scores_are_ranked_as_numpy_ranks_them():
+    score = np.random.default_rng(0).random(300_000).astype(np.float32).round(4)
+    order = np.concatenate([row for row, _ in metrics.by_score(score, score > 0.5)])
+    np.testing.assert_array_equal(order, np.argsort(score, kind="stable"))
 
 
 PAIRS = st.lists(st.tuples(st.sampled_from([-0.5, -0.0, 0.0, 0.1, 0.25, 0.5, 1.0]), st.booleans()), min_size=2)
