@@ -53,8 +53,12 @@ def _finite(table: Table, name: str, present: int) -> tuple[np.ndarray, tuple[in
     values, n, infinite = files.mapped(present, dtype, table.path.parent), 0, np.zeros(2, np.int64)
     for piece in table.pieces({"v": columns.number_or_nan(name, table.columns[name])}):
         found = np.ma.getdata(piece["v"])
-        finite = found[np.isfinite(found)]
-        infinite += (found == -np.inf).sum(), (found == np.inf).sum()
+        finite = np.isfinite(found)
+        if finite.all():
+            finite = found
+        else:
+            infinite += (found == -np.inf).sum(), (found == np.inf).sum()
+            finite = found[finite]
         np.add(finite, dtype(0.0), out=values[n : n + len(finite)])  # which of 0.0 and -0.0 comes first the CPU decides
         n += len(finite)
     if not n:
