@@ -104,9 +104,10 @@ class Stacked(nn.Module):
     def _fits_vmap(self, features: int) -> bool:
         before, self._at_once = {name: tensor.clone() for name, tensor in self._kept.items()}, True
         try:
-            with torch.random.fork_rng(), warnings.catch_warnings():
+            first = self.stacked[0]
+            devices = [first.device] if first.is_cuda else []
+            with torch.random.fork_rng(devices), warnings.catch_warnings():
                 warnings.simplefilter("error")  # which it gives where it is slower than one after the other
-                first = self.stacked[0]
                 for _ in range(2):  # what the first call leaves behind may trip the second
                     self(torch.zeros(len(first), 2, features, device=first.device)).sum().backward()
         except Exception:
@@ -172,7 +173,7 @@ class Trainer:
         """
         x, y, orders = self._there(x, y, orders)
         for batch in orders.split(self.batch_size, dim=1):
-            rows = batch[:, self.rank :: self.workers]
+            rows = batch[:, self.rank :: self.workers].long()
             yield x[rows], y[rows], batch.shape[1] / self.workers
 
     def _there(self, x: np.ndarray, y: np.ndarray, rows: np.ndarray) -> tuple[torch.Tensor, ...]:
@@ -192,6 +193,7 @@ class Trainer:
         self.networks.eval()
         with torch.inference_mode(), in_one_line(self.network):
             for some in rows.expand(len(sums), -1).split(SCORED, dim=1):
+                some = some.long()
                 logits = self.networks(x[some])
                 sums += summed(self.loss_fn(logits, y[some]), logits, y[some]).cpu().numpy()
 

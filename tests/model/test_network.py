@@ -1,0 +1,250 @@
+"""The file that defines the network: as shipped or not, what a student may break in it, and scoring with its module."""
+
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import torch
+from conftest import ROOT
+from test_model import saved
+
+from plumbline.basics.errors import UserError
+from plumbline.bits import initial, scoring, stream
+from plumbline.model import model, module, network
+
+SOURCE = (ROOT / network.PATH).read_text()
+SHIPPED = network.read(ROOT / network.PATH)
+TANH = SOURCE.replace("nn.ReLU()", "nn.Tanh()")
+
+
+def written(tmp_path, source, name="edited.py"):
+    path = tmp_path / name
+    path.write_text(source)
+    return network.read(path)
+
+
+def test_the_file_is_as_shipped():
+    assert SHIPPED.is_shipped, f"SHIPPED in plumbline/model/network.py is to be {SHIPPED.tree!r}"
+
+
+def test_the_notebooks_network_has_385_parameters_and_gives_logits():
+    net = network.blank(SHIPPED, (10, 32, 1))
+    assert sum(p.numel() for p in net.parameters()) == network.try_out(SHIPPED, (10, 32, 1)) == 385
+    assert [type(layer).__name__ for layer in net.net] == ["Linear", "ReLU", "Linear"]
+    logits = net(100 * torch.randn(50, 10))
+    assert logits.shape == (50, 1)
+    assert logits.min() < 0  # a sigmoid would have hidden the sign
+    assert logits.max() > 1
+
+
+def test_initial_weights_are_those_that_torch_draws():
+    for seed, (d, h, k) in enumerate([(10, 32, 1), (3, 7, 4), (50, 256, 1), (1, 1, 1)]):
+        ours = initial.weights([stream.seeded(seed)], d, h, k)
+        torch.manual_seed(seed)
+        for name, theirs in network.blank(SHIPPED, (d, h, k)).state_dict().items():
+            assert torch.equal(torch.from_numpy(ours[name][0]), theirs), (name, d, h, k)
+
+
+@pytest.mark.parametrize(
+    "same",
+    [
+        SOURCE + "\n# a comment\n",
+        SOURCE.replace("        super()", '        "What it is made of."\n        super()'),
+        SOURCE.replace('"""Logits (n, outputs) of the rows x (n, features)."""\n        ', ""),
+        SOURCE.replace(
+            "(features, hidden_size)", "(\n                features,\n                hidden_size,\n            )"
+        ),
+        SOURCE.replace("\n", "\r\n"),
+    ],
+)
+def test_comments_docstrings_and_layout_are_no_edit(tmp_path, same):
+    assert same != SOURCE
+    assert written(tmp_path, same).is_shipped
+
+
+@pytest.mark.parametrize(
+    "before, after", [("nn.ReLU", "nn.Tanh"), ("super()", "x = 1\n        super()"), ("self.net(x)", "-self.net(x)")]
+)
+def test_any_other_change_is(tmp_path, before, after):
+    assert not written(tmp_path, SOURCE.replace(before, after, 1)).is_shipped
+
+
+def test_to_know_it_needs_no_torch():
+    code = f"import sys; from plumbline.model import network, model; network.read({str(ROOT / network.PATH)!r})"
+    code += "; assert not {'torch', 'numba'} & sys.modules.keys()"
+    subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True)
+
+
+BROKEN = {
+    "a bracket too many": ("self.net(x)", "self.net(x))", r"line 28: unmatched '\)'; mend it"),
+    "a zero byte": ("import torch\n", "import torch\0\n", "null bytes"),
+    "another name": ("TwoLayerNet", "MyNet", "defines no class TwoLayerNet; it has MyNet; give the network that name"),
+    "a missing module": (
+        "from torch",
+        "import nonsense\nfrom torch",
+        "line 8: ModuleNotFoundError: No module named 'nonsense'",
+    ),
+    "an early end": ("import torch\n", "import torch\nraise SystemExit(0)\n", "line 8: SystemExit"),
+    "no module": ("(nn.Module)", "", "is no torch.nn.Module; derive it from one"),
+    "two arguments": (", outputs: int", "", r"TypeError: .*positional arguments"),
+    "no layer": (
+        "self.net = nn.Sequential",
+        "self.net = lambda x: x\n        nn.Sequential",
+        "has no parameters to train",
+    ),
+    "a layer that does not fit": (
+        "nn.Linear(hidden_size, outputs)",
+        "nn.Linear(7, outputs)",
+        r"line 28: RuntimeError: mat1 and mat2",
+    ),
+    "a column instead of rows": (
+        "self.net(x)",
+        "self.net(x).squeeze(1)",
+        r"forward gives \(2,\) for 2 rows, and must give logits \(2, 1\)",
+    ),
+    "no logits": ("return self.net(x)", "self.net(x)", "forward gives a NoneType for 2 rows"),
+    "a cut gradient": ("self.net(x)", "self.net(x).detach()", "it cuts the gradient"),
+    "answers": ("self.net(x)", "self.net(x) > 0", "torch.bool"),
+    "doubles": (
+        "super().__init__()",
+        "super().__init__()\n        self.t = nn.Linear(1, 1).double()",
+        r"t.weight is torch.float64, and must be float32",
+    ),
+    "lazy": (
+        "nn.Linear(features, hidden_size)",
+        "nn.LazyLinear(hidden_size)",
+        "has no shape before the first rows come",
+    ),
+    "an infinite buffer": (
+        "super().__init__()",
+        "super().__init__()\n        self.register_buffer('mask', torch.tensor([float('-inf')]))",
+        "mask has values that are not finite",
+    ),
+    "a division by zero": ("self.net(x)", "self.net(x) / (1 // 0)", "line 28: ZeroDivisionError"),
+}
+
+
+@pytest.mark.parametrize("case", BROKEN)
+def test_what_is_wrong_in_it_is_one_line(tmp_path, case):
+    before, after, message = BROKEN[case]
+    source = SOURCE.replace(before, after)
+    assert source != SOURCE
+    with pytest.raises(UserError, match=rf"edited.py.*{message}") as error:
+        network.try_out(written(tmp_path, source), (10, 32, 1))
+    assert "\n" not in str(error.value)
+
+
+def test_a_file_that_is_not_there_is_one_line(tmp_path):
+    with pytest.raises(UserError, match=r"is not there, and defines the network; `git restore"):
+        network.read(tmp_path / "none.py")
+
+
+# ---- models of another network
+
+
+def tanh_model(tmp_path, members=1, classes=2):
+    """Three networks of the file tanh.py, and rows."""
+    net, k = written(tmp_path, TANH, "tanh.py"), initial.outputs_for(classes)
+    weights = initial.weights([stream.seeded(r) for r in range(3 * members)], 4, 5, k)
+    if members > 1:
+        weights = {name: array.reshape(3, members, *array.shape[1:]) for name, array in weights.items()}
+    _, card = saved(tmp_path / "other.safetensors", classes)
+    card = model.Card(card.target, card.classes, card.train_counts, card.encoding, net.tree, 5, members)
+    model.save(weights, card, tmp_path / "model.safetensors")
+    return weights, net, stream.normal(stream.seeded(9), 400).reshape(100, 4)
+
+
+@pytest.mark.parametrize("classes", [2, 3])
+@pytest.mark.parametrize("members", [1, 3])
+def test_another_module_scores_its_model(tmp_path, members, classes):
+    """By hand, with NumPy; the module that a user takes home says the same."""
+    weights, net, x = tanh_model(tmp_path, members, classes)
+    saved_model = model.load(tmp_path / "model.safetensors", net.path)
+    found = saved_model.probabilities(x, 7)
+    assert found.dtype == np.float32 and found.shape == (3, 100, initial.outputs_for(classes))
+    w1, b1, w2, b2 = (
+        array.reshape(3, members, *array.shape[1 + (members > 1) :]).astype(float) for array in weights.values()
+    )
+    hidden = np.tanh(np.einsum("nd,rmhd->rmnh", x, w1) + b1[:, :, None])
+    logits = (np.einsum("rmnh,rmkh->rmnk", hidden, w2) + b2[:, :, None]).mean(axis=1)
+    powers = np.exp(logits)
+    np.testing.assert_allclose(
+        found, 1 / (1 + 1 / powers) if classes == 2 else powers / powers.sum(-1, keepdims=True), rtol=1e-5
+    )
+    np.testing.assert_array_equal(found[:2], saved_model.first(2).probabilities(x, 7))
+    for replica in (0, 2):
+        home = module.load(tmp_path / "model.safetensors", replica, net.path)
+        assert not home.training
+        with torch.no_grad():
+            np.testing.assert_allclose(home(torch.from_numpy(x)), logits[replica], rtol=1e-4, atol=1e-6)
+
+
+def test_scoring_is_in_eval_mode_and_with_the_buffers_of_the_file(tmp_path):
+    source = SOURCE.replace("nn.ReLU(),", "nn.BatchNorm1d(hidden_size), nn.ReLU(), nn.Dropout(0.9),")
+    net = written(tmp_path, source)
+    tensors = network.state(network.blank(net, (4, 5, 1)))
+    weights = {name: np.stack([tensor.detach().numpy()] * 2) for name, tensor in tensors.items()}
+    weights["net.1.running_mean"][1] += 3.0
+    x = stream.normal(stream.seeded(9), 400).reshape(100, 4)
+    first, second = network.probabilities(net, (4, 5, 1), weights, x, 64)
+    np.testing.assert_array_equal(first, network.probabilities(net, (4, 5, 1), weights, x, 64)[0])
+    assert (first != second).all()
+
+
+def test_a_model_of_another_network_is_refused_by_name(tmp_path, monkeypatch):
+    """The file at hand, one that is named, and none at all."""
+    tanh_model(tmp_path)
+    saved(tmp_path / "shipped.safetensors")
+    monkeypatch.chdir(tmp_path)
+    other = r"was trained with another network than .* defines; run `dvc repro`, or name the file"
+    with pytest.raises(UserError, match=r"model.safetensors has a network of its own; name the file that defines it"):
+        model.load("model.safetensors")
+    with pytest.raises(UserError, match=r"^stages/network.py is not there"):
+        module.load("shipped.safetensors")
+    assert model.load("shipped.safetensors").network is None
+    (tmp_path / "stages").mkdir()
+    for source, loads, refused in ((TANH, "model", "shipped"), (SOURCE, "shipped", "model")):
+        (tmp_path / network.PATH).write_text(source)
+        assert model.load(f"{loads}.safetensors").networks == 3
+        with pytest.raises(UserError, match=rf"^{refused}.safetensors {other}"):
+            model.load(f"{refused}.safetensors")
+    assert model.load("model.safetensors", "tanh.py").networks == 3
+    with pytest.raises(UserError, match=other):
+        model.load("shipped.safetensors", "tanh.py")
+
+
+@pytest.mark.parametrize("change", [{"net.0.bias": np.zeros((3, 6), np.float32)}, {"net.2.bias": None}])
+def test_weights_that_do_not_fit_the_module_are_refused_by_name(tmp_path, change):
+    weights, net, _ = tanh_model(tmp_path)
+    card = model.load(tmp_path / "model.safetensors", net.path).card
+    weights = {name: array for name, array in (weights | change).items() if array is not None}
+    model.save(weights, card, tmp_path / "model.safetensors")
+    with pytest.raises(UserError, match=next(iter(change))):
+        model.load(tmp_path / "model.safetensors", net.path)
+
+
+def test_load_takes_the_shipped_network_home(tmp_path):
+    weights, _ = saved(tmp_path / "model.safetensors")
+    x = stream.normal(stream.seeded(9), 400).reshape(100, 4)
+    home = module.load(tmp_path / "model.safetensors", 2, ROOT / network.PATH)
+    assert type(home).__mro__[1] is torch.nn.Module
+    with torch.no_grad():
+        ours = torch.sigmoid(home(torch.from_numpy(x))).numpy()
+    np.testing.assert_allclose(ours, scoring.probabilities(x, weights)[2], rtol=1e-5, atol=1e-7)
+    with pytest.raises(UserError, match="3 networks, from 0 to 2, not 3"):
+        module.load(tmp_path / "model.safetensors", 3, ROOT / network.PATH)
+
+
+def gradient_of_a_sure_mistake(loss, logit):
+    logits = torch.tensor([[logit]], requires_grad=True)
+    loss(logits, torch.tensor([[0.0]])).backward()
+    return logits.grad.item()
+
+
+def test_the_common_pitfall_a_sigmoid_before_the_loss_starves_the_gradient_of_a_sure_mistake():
+    right = gradient_of_a_sure_mistake(torch.nn.BCEWithLogitsLoss(), 10.0)
+    pitfall = gradient_of_a_sure_mistake(lambda z, y: torch.nn.BCEWithLogitsLoss()(torch.sigmoid(z), y), 10.0)
+    assert right == pytest.approx(1.0, abs=1e-4)
+    assert abs(pitfall) < 1e-4
+    assert "sigmoid(" not in SOURCE
