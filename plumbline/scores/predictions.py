@@ -25,13 +25,17 @@ def write(path: str | Path, parts: dict[str, store.Table], probability: dict[str
         _check_finite(said, table)
         flat = [network[:, c] for network in said for c in range(said.shape[2])]  # R x k of (n,)
         arrays[f"_{part}"] = {f"p{i}": values for i, values in enumerate(flat)}
-        listed = ", ".join(f"said.{name}" for name in arrays[f"_{part}"])
-        queries.append(
-            f"SELECT rows.{store.ROW}, {duck.text(part)} AS part, rows.{duck.name(facts.target)} AS target, "
-            f"[{listed}]::FLOAT[] AS probability FROM {table.relation} AS rows POSITIONAL JOIN _{part} AS said"
-        )
+        queries.append(f"SELECT {duck.text(part)} AS part, * FROM _{part}")
+    # All files are one source: COPY takes the rows of a UNION of files in no order of ours
+    rows = f"read_parquet([{duck.texts(table.path for table in parts.values())}])"
+    said = f"({' UNION ALL '.join(queries)})"
+    listed = ", ".join(f"said.p{i}" for i in range(len(flat)))
+    sql = (
+        f"SELECT rows.{store.ROW}, said.part, rows.{duck.name(facts.target)} AS target, "
+        f"[{listed}]::FLOAT[] AS probability FROM {rows} AS rows POSITIONAL JOIN {said} AS said"
+    )
     with duck.registered(**arrays), table.reading():
-        store.copy(" UNION ALL ".join(queries), path, "predictions", facts, values=len(flat))
+        store.copy(sql, path, "predictions", facts, values=len(flat))
 
 
 def _check_finite(probability: np.ndarray, table: store.Table) -> None:
