@@ -18,6 +18,7 @@ NEAREST_TO_ONE = 2.0**-25  # a float32 of 1.0 stands for any probability this ne
 SMALLEST = 2.0**-149  # and one of 0.0 for any below the smallest float32
 PIECE = 2**16  # rows of what is computed row by row: what is made of them on the way stays in the CPU's cache
 RANKED = 2**18  # rows that are ranked at a time
+MOST_RANKED = 2**32  # rows: their numbers take the lower half of 64 bits
 
 
 def pieces(n: int, rows: int = PIECE) -> Iterator[slice]:
@@ -150,9 +151,11 @@ def by_score(score: np.ndarray, positive: np.ndarray) -> Iterator[tuple[np.ndarr
     """Rows from the lowest score to the highest, in pieces that part no equal scores: their numbers (m,), and of each
     group of equal scores how many are negative and how many positive, int64 (g, 2). Minus zero is zero.
 
-    A score's 32 bits and its row's number are sorted as one integer: NumPy does that in a third of the time of argsort,
-    and with its stable sort by the same code on every CPU (its fast one is not, and an emulated CPU got it wrong).
+    A score's 32 bits and its row's number are sorted as one integer: NumPy does that in half the time of argsort, and
+    with its stable sort by the same code on every CPU (its fast one is not, and an emulated CPU got it wrong).
     """
+    if len(score) > MOST_RANKED:
+        raise ValueError(f"{len(score)} scores cannot be ranked, at most {MOST_RANKED} can")
     ordered = np.empty(len(score), np.uint64)
     for here in pieces(len(score)):
         bits = (score[here].astype(np.float32) + np.float32(0.0)).view(np.uint32)
