@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 from plumbline.basics.errors import UserError, reason
 from plumbline.tables import duck
+from plumbline.tables.duck import literal
 from plumbline.tables.store import PLACE
 
 UNREADABLE = "{} cannot be read as its name says: {}; save it anew"
@@ -47,11 +48,6 @@ def of_files(paths: list[Path], options: str = "", **changes) -> Rows:
     types = duck.columns(relation)
     count = duck.rows(f"SELECT sum(num_rows)::BIGINT FROM parquet_file_metadata([{duck.texts(map(literal, paths))}])")
     return Rows(relation, {name: duck.name(name) for name in types}, types, count[0][0], **changes)
-
-
-def literal(path: str | Path) -> str:
-    """A path as DuckDB takes it for one file, whatever letters it has."""
-    return "".join(f"[{letter}]" if letter in "*?[" else letter for letter in str(path))
 
 
 def check_names(names: Iterable[str], source: str | Path) -> None:

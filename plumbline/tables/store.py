@@ -51,10 +51,11 @@ class Table:
 
     def __init__(self, path: str | Path, facts: Facts):
         self.path, self.facts = Path(path), facts
-        self.relation = f"read_parquet({duck.text(path)})"
-        self.numbered = f"read_parquet({duck.text(path)}, {PLACE} = true)"
+        file = duck.text(duck.literal(path))
+        self.relation = f"read_parquet({file}, hive_partitioning = false)"
+        self.numbered = f"read_parquet({file}, hive_partitioning = false, {PLACE} = true)"
         self.columns = duck.columns(self.relation)
-        self._rows = duck.rows(f"SELECT num_rows FROM parquet_file_metadata({duck.text(path)})")[0][0]
+        self._rows = duck.rows(f"SELECT num_rows FROM parquet_file_metadata({file})")[0][0]
 
     def __len__(self) -> int:
         """Rows."""

@@ -120,10 +120,11 @@ def test_names_are_taken_as_they_are(tmp_path):
     assert list(table.columns) == names == table.features
     (piece,) = table.pieces(names)
     assert [piece[name].tolist() for name in names] == [[float(i)] for i in range(len(names))]
-    odd = tmp_path / "a[b]*'c"
-    odd.mkdir()
-    store.copy("SELECT 1 AS x", odd / "t.parquet", "t")
-    assert store.open(odd / "t.parquet").column("x").tolist() == [1]
+    for x, folder in enumerate(("a[b]*'c?=1", "ab'c1=1")):
+        (tmp_path / folder).mkdir()
+        store.copy(f"SELECT {x} AS x", tmp_path / folder / "t.parquet", "t")
+    table = store.open(tmp_path / "a[b]*'c?=1" / "t.parquet")
+    assert table.column("x").tolist() == [0] and list(table.columns) == ["x"]
 
 
 def test_what_is_no_table_of_a_stage_is_one_line(tmp_path):
