@@ -10,8 +10,13 @@ from plumbline.tables.columns import MISSING, SPACES
 WHOLE, REAL, COMMA, CODE, BOOLEAN, DATE, TIME, STAMP, ZONED, TEXT = (1 << i for i in range(10))
 OTHER = "a cell further down is of another kind"
 CLOCK = r"\d\d:\d\d(:\d\d(\.\d+)?)?"
-ZONE = r"\s?(Z|[+-]\d\d(:?\d\d)?)"
 DAY = r"\d{4}-\d\d-\d\d"
+PATTERNS = {
+    TIME: (rf" *{CLOCK} *", "TIME"),
+    STAMP: (rf" *{DAY}[T ]{CLOCK} *", "TIMESTAMP"),
+    ZONED: (rf" *{DAY}[T ]{CLOCK} ?(Z|[+-]\d\d(:?\d\d)?) *", "TIMESTAMPTZ"),
+}
+WORDS = duck.texts(MISSING)
 TYPES = {
     WHOLE: "BIGINT",
     BOOLEAN: "BOOLEAN",
@@ -47,47 +52,43 @@ class Cells:
 
     def _kind(self, column: str) -> str:
         """SQL of a cell's kind."""
-        trimmed = f"trim({column}, {duck.text(SPACES)})"
         kinds = {
-            _is_missing(column): 0,
-            f"try_cast({column} AS BIGINT)::VARCHAR = {trimmed}": WHOLE,
+            f"{column} IN ({WORDS})": 0,
+            _reads(column, "BIGINT"): WHOLE,
             _is_real(column): REAL,
+            _is_missing(column): 0,
             f"try_cast({column} AS DOUBLE) IS NOT NULL": CODE,
-            f"lower({trimmed}) IN ('true', 'false')": BOOLEAN,
-            f"try_cast({column} AS DATE)::VARCHAR = {trimmed}": DATE,
+            _is_boolean(column): BOOLEAN,
+            _reads(column, "DATE"): DATE,
         }
         if self._may_be_comma:
             kinds[_is_real(_point(column))] = COMMA
-        kinds |= {_is(column, kind): kind for kind in (TIME, STAMP, ZONED)}
+        kinds |= {_is(column, kind): kind for kind in PATTERNS}
         cases = " ".join(f"WHEN {condition} THEN {kind}" for condition, kind in kinds.items())
         return f"CASE {cases} ELSE {TEXT} END"
 
     def _value(self, column: str, kinds: int, real: int, as_text: bool) -> str:
         """SQL of a cell's value."""
-        refused = f"error({duck.text(OTHER)})"
-        trimmed = f"trim({column}, {duck.text(SPACES)})"
         kind = _type(kinds, real)
-        other = f"CASE WHEN NOT {_is_missing(column)} THEN {refused} END"
-        if as_text or (kind == "VARCHAR" and not _is_code(kinds)):
-            return f"CASE WHEN {column} NOT IN ({duck.texts(MISSING)}) THEN {column} END"
+        text = f"CASE WHEN {column} NOT IN ({WORDS}) THEN {column} END"
+        if as_text or (kind == "VARCHAR" and not _may_be_numbers(kinds)):
+            return text
+        refused = f"error({duck.text(OTHER)})"
+        if kind == "VARCHAR":
+            return f"CASE WHEN {self._kind(column)} IN ({WHOLE}, {CODE}, 0) THEN {text} ELSE {refused} END"
+        # What is slow is asked of the few cells that are no value
+        missing = f"CASE WHEN {column} NOT IN ({WORDS}) AND NOT {_is_missing(column)} THEN {refused} END"
         if kind == "EMPTY":
-            return f"({other})::VARCHAR"
-        if kind == "VARCHAR":  # whole numbers would be numbers again with a point among them
-            return (
-                f"CASE WHEN {self._kind(column)} IN ({WHOLE}, {CODE}, 0) THEN {_or_missing(column)} ELSE {refused} END"
-            )
+            return f"({missing})::VARCHAR"
         if kind == "DOUBLE":
-            return f"coalesce(try_cast({_point(column) if real == COMMA else column} AS DOUBLE), ({other})::DOUBLE)"
-        value = f"try_cast({column} AS {kind})"
+            return f"coalesce(try_cast({_point(column) if real == COMMA else column} AS DOUBLE), ({missing})::DOUBLE)"
         right = {
-            "BIGINT": f"{value}::VARCHAR = {column} OR {value}::VARCHAR = {trimmed}",
-            "BOOLEAN": f"lower({trimmed}) IN ('true', 'false')",
-            "DATE": f"{value}::VARCHAR = {trimmed}",
+            "BOOLEAN": _is_boolean(column),
             "TIME": _is(column, TIME),
-            "TIMESTAMP": f"{value}::DATE::VARCHAR = {trimmed} OR {_is(column, STAMP)}",
+            "TIMESTAMP": f"{_is(column, STAMP)} OR {_reads(column, 'DATE')}",
             "TIMESTAMPTZ": _is(column, ZONED),
-        }[kind]
-        return f"CASE WHEN {right} THEN {value} ELSE {other} END"
+        }.get(kind) or _reads(column, kind)
+        return f"CASE WHEN {right} THEN try_cast({column} AS {kind}) ELSE {missing} END"
 
 
 def _type(kinds: int, real: int) -> str:
@@ -99,17 +100,19 @@ def _type(kinds: int, real: int) -> str:
     return TYPES.get(kinds, "VARCHAR")
 
 
-def _is_code(kinds: int) -> bool:
-    """Whether a column of text could become one of numbers by what comes further down."""
+def _may_be_numbers(kinds: int) -> bool:
+    """Whether a column of text would be one of numbers if a number with a fraction came further down."""
     return not kinds & ~(WHOLE | CODE)
 
 
 def _is_missing(column: str) -> str:
-    return f"trim({column}, {duck.text(SPACES)}) IN ({duck.texts(MISSING)})"
+    return f"trim({column}, {duck.text(SPACES)}) IN ({WORDS})"
 
 
-def _or_missing(column: str) -> str:
-    return f"CASE WHEN {column} NOT IN ({duck.texts(MISSING)}) THEN {column} END"
+def _reads(column: str, kind: str) -> str:
+    """A cell that is written as DuckDB writes the value: not 01, not 1_000, not the 30th of February."""
+    value = f"try_cast({column} AS {kind})::VARCHAR"
+    return f"({value} = {column} OR {value} = trim({column}))"
 
 
 def _is_real(number: str) -> str:
@@ -122,12 +125,11 @@ def _point(column: str) -> str:
     return f"replace(replace({column}, '.', '?'), ',', '.')"
 
 
+def _is_boolean(column: str) -> str:
+    return f"lower(trim({column})) IN ('true', 'false')"
+
+
 def _is(column: str, kind: int) -> str:
     """A time of day, a timestamp, or one with its zone, as ISO 8601 writes them."""
-    pattern, name = {
-        TIME: (CLOCK, "TIME"),
-        STAMP: (f"{DAY}[T ]{CLOCK}", "TIMESTAMP"),
-        ZONED: (f"{DAY}[T ]{CLOCK}{ZONE}", "TIMESTAMPTZ"),
-    }[kind]
-    trimmed = f"trim({column}, {duck.text(SPACES)})"
-    return f"(regexp_full_match({trimmed}, {duck.text(pattern)}) AND try_cast({trimmed} AS {name}) IS NOT NULL)"
+    pattern, name = PATTERNS[kind]
+    return f"(regexp_full_match({column}, {duck.text(pattern)}) AND try_cast({column} AS {name}) IS NOT NULL)"

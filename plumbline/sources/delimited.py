@@ -9,6 +9,7 @@ import codecs
 import csv
 import gzip
 import itertools
+import shutil
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
@@ -80,18 +81,15 @@ def _copy(relation: str, cells: Cells, kinds: dict, columns: dict, texts: set[st
 
 def _checked(path: Path, folder: Path) -> Path:
     """The file as plain UTF-8 text with line ends of one kind: itself, or a copy in `folder`; UserError for no text."""
+    plain = path
     try:
         if path.name.lower().endswith(".gz"):
             plain = folder / "unpacked.csv"
             with gzip.open(path) as packed, plain.open("wb") as unpacked:
-                ends = _line_ends(_texts(packed, path, unpacked))
-        else:
-            plain = path
-            with path.open("rb") as file:
-                ends = _line_ends(_texts(file, path))
+                shutil.copyfileobj(packed, unpacked, PIECE)
     except (EOFError, zlib.error, gzip.BadGzipFile) as error:
         raise unreadable(path, error) from None
-    if ends:
+    if not _has_returns(plain, path) or _ends_alike(plain):
         return plain
     even = folder / "even.csv"
     with plain.open("rb") as file, even.open("wb") as out:
@@ -100,40 +98,48 @@ def _checked(path: Path, folder: Path) -> Path:
     return even
 
 
-def _texts(file: BinaryIO, path: Path, copy: BinaryIO | None = None) -> Iterator[bytes]:
-    """The file's pieces, once they are known to be UTF-8 text; UserError with the line for what is not."""
-    decoder = codecs.getincrementaldecoder("utf-8")()
-    lines, rest = 1, b""
+def _has_returns(plain: Path, path: Path) -> bool:
+    """Whether a text has carriage returns; UserError with the line for what is no UTF-8 text."""
     complaint = "{} line {}: {}; save the table as CSV in UTF-8"
-    for piece in itertools.chain(iter(lambda: file.read(PIECE), b""), [b""]):
-        if rest or not piece.isascii() or not piece:
-            try:
-                decoder.decode(piece, final=not piece)
-            except UnicodeDecodeError as error:
-                line = lines + error.object.count(b"\n", 0, error.start)
-                what = f"byte 0x{error.object[error.start]:02x} is not UTF-8 text"
-                raise UserError(complaint.format(path, line, what)) from None
-            rest = decoder.getstate()[0]
-        if b"\0" in piece:
-            line = lines + piece.count(b"\n", 0, piece.index(b"\0"))
-            raise UserError(complaint.format(path, line, "a zero byte, so this is no UTF-8 text"))
-        lines += piece.count(b"\n")
-        if copy:
-            copy.write(piece)
-        yield piece
+    decoder = codecs.getincrementaldecoder("utf-8")()
+    start, found = 0, False
+    with plain.open("rb") as file:
+        for piece in itertools.chain(iter(lambda: file.read(PIECE), b""), [b""]):
+            before, _ = decoder.getstate()
+            if before or not piece.isascii() or not piece:
+                try:
+                    decoder.decode(piece, final=not piece)
+                except UnicodeDecodeError as error:
+                    line = _line(plain, start - len(before) + error.start)
+                    what = f"byte 0x{error.object[error.start]:02x} is not UTF-8 text"
+                    raise UserError(complaint.format(path, line, what)) from None
+            if b"\0" in piece:
+                line = _line(plain, start + piece.index(b"\0"))
+                raise UserError(complaint.format(path, line, "a zero byte, so this is no UTF-8 text"))
+            start += len(piece)
+            found = found or b"\r" in piece
+    return found
 
 
-def _line_ends(pieces: Iterator[bytes]) -> bool:
+def _line(plain: Path, place: int) -> int:
+    """The number of the line in which a byte stands."""
+    line = 1
+    with plain.open("rb") as file:
+        while place > 0 and (piece := file.read(min(PIECE, place))):
+            line += piece.count(b"\n")
+            place -= len(piece)
+    return line
+
+
+def _ends_alike(plain: Path) -> bool:
     """Whether all lines end alike, also those in quotes."""
     pairs = returns = feeds = 0
-    last = b""
-    for piece in pieces:
-        if b"\r" in piece or last == b"\r":
-            pairs += piece.count(b"\r\n") + (last == b"\r" and piece[:1] == b"\n")
-            returns += piece.count(b"\r")
-        feeds += piece.count(b"\n")
-        last = piece[-1:] or last
-    return not returns or not feeds or pairs == returns == feeds
+    with plain.open("rb") as file:
+        for piece in _whole_ends(file):
+            pairs, returns, feeds = (
+                count + piece.count(end) for count, end in ((pairs, b"\r\n"), (returns, b"\r"), (feeds, b"\n"))
+            )
+    return not feeds or pairs == returns == feeds
 
 
 def _whole_ends(file: BinaryIO) -> Iterator[bytes]:

@@ -38,8 +38,12 @@ def of(rows: Rows, source: str, target: str) -> Labels:
         raise UserError(f"{source}: the target {target!r} is missing in every row; choose another make_data.target")
     counts = {label: count for label, count, *_ in some if label is not None}
     _check(counts, different, rows.count - missing, numbers, f"{source}: the target {target!r}")
-    if whole and not _is_plain(rows.types[target]):
-        select, counts = f"({select})::BIGINT", {int(label): count for label, count in counts.items()}
+    if not _is_plain(rows.types[target]):  # from here on it is known which texts are labels
+        select = f"({rows.select[target]})::VARCHAR"
+        if whole:
+            select, counts = f"try_cast({select} AS BIGINT)", {int(label): count for label, count in counts.items()}
+        else:
+            select = f"CASE WHEN {select} IN ({duck.texts(counts)}) THEN {select} END"
     if missing:
         print(f"{source}: {missing} rows of {rows.count} are left out, their {target!r} is missing")
     _warn_of_likenesses(counts, source, target)

@@ -32,7 +32,7 @@ def test_categories_are_text_and_durations_seconds_whatever_their_width(tmp_path
     }
     pq.write_table(pa.table(columns), tmp_path / "t.parquet")
     declared = arrow.declared([tmp_path / "t.parquet"])
-    assert declared == {name: arrow.CATEGORY for name in ("category of numbers", "category of text", "é")} | {
+    assert declared == dict.fromkeys(("category of numbers", "category of text", "é"), arrow.CATEGORY) | {
         f"duration in {unit}": per_second for unit, per_second in zip(("s", "ms", "us", "ns"), arrow.PER_SECOND)
     }
     table = read(tmp_path / "t.parquet", tmp_path)
