@@ -183,9 +183,7 @@ def exercise(tmp_path_factory, default) -> Project:
     project = default.copy(tmp_path_factory.mktemp("exercise") / "project")
     project.output = {}
     for name, change in EXERCISE.items():
-        project.output[name] = project.run("dvc", "exp", "run", "-n", name, "-S", change).stdout
-        project.run("git", "restore", ".")
-    project.run("dvc", "checkout", "-q")
+        project.output[name] = project.run("dvc", "exp", "run", "--temp", "-n", name, "-S", change).stdout
     return project
 
 
