@@ -41,7 +41,7 @@ def main() -> None:
         copy = scratch.project(Path(folder, "copy"))
         copy.set(SHORT if options.smoke else LONG)
         snapshots_all_along(copy.folder / "plumbline/training/snapshot.py")
-        lines = report(copy, 2 if options.smoke else options.kills, options.seed)
+        lines = report(copy, 1 if options.smoke else options.kills, options.seed)
         scratch.tell(lines, "kill.txt", options.smoke)
 
 

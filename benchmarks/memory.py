@@ -60,8 +60,8 @@ def report(folder: Path, limit: int, times: float, encoding: str) -> Iterator[st
     write(folder / "table.parquet", rows, gaps=encoding == "robust")
     size = (folder / "table.parquet").stat().st_size
     yield scratch.heading()
-    yield f"{rows:,} rows, {FEATURES + 1} columns and the target, train.encoding {encoding}: "
-    yield f"{size / 2**20:,.0f} MiB of Parquet; one epoch at batch 16,384, one network"
+    yield f"{rows:,} rows, {FEATURES + 1} columns and the target, {size / 2**20:,.0f} MiB of Parquet"
+    yield f"train.encoding {encoding}, one epoch at batch 16,384, one network"
     with limited(limit) as (enforcer, options):
         yield f"limit {limit / 2**20:,.0f} MiB, {enforcer}"
         within = all_commands(project, **options)
