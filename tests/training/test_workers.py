@@ -4,6 +4,7 @@ import contextlib
 import itertools
 import logging
 import os
+import re
 import shutil
 import signal
 import socket
@@ -411,14 +412,22 @@ def written(project):
     return [project.path(name).read_bytes() for name in FILES]
 
 
-@pytest.mark.parametrize("count", [1, 2, 3, 4])
-def test_any_number_of_workers_writes_the_same_bits_and_lock(default, tmp_path, count):
+@pytest.mark.parametrize("count", [1, 3, 4])
+def test_any_number_of_workers_writes_the_same_bits(default, tmp_path, count):
     project = default.copy(tmp_path / "project")
-    done = project.run("dvc", "repro", "--force", "--single-item", "train", PLUMBLINE_TORCHRUN=local(count))
+    for name in FILES:
+        project.path(name).unlink()
+    done = project.stage("train", PLUMBLINE_TORCHRUN=local(count))
+    assert written(project) == written(default)
+    assert done.stdout.count("epoch 20: ") == 1 and done.stderr == ""
+
+
+def test_dvc_knows_nothing_of_workers(default, tmp_path):
+    project = default.copy(tmp_path / "project")
+    project.run("dvc", "repro", "--force", "--single-item", "train", PLUMBLINE_TORCHRUN=local(2))
     assert written(project) == written(default)
     assert project.read("dvc.lock") == default.read("dvc.lock")
     assert project.run("git", "status", "--porcelain").stdout == ""
-    assert done.stdout.count("epoch 20: ") == 1
 
 
 def test_a_stages_error_is_what_a_plain_process_says(default, tmp_path):
@@ -427,7 +436,8 @@ def test_a_stages_error_is_what_a_plain_process_says(default, tmp_path):
     plain = project.stage("train", fails=True).stderr
     done = project.stage("train", fails=True, PLUMBLINE_TORCHRUN=local(2))
     assert_one_line(done, "the loss is nan", "train.learning_rate")
-    assert done.stderr.splitlines()[-1] == plain.splitlines()[-1]
+    said = [re.sub(r"network \d+", "network N", err.splitlines()[-1]) for err in (plain, done.stderr)]
+    assert said[0] == said[1]  # the first network that fails may be another worker's
     assert done.stdout.count(" networks\n") == 1
 
 
