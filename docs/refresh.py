@@ -21,12 +21,13 @@ PART = re.compile(r"(<!-- quote: (\w+) -->\n).*?(<!-- end -->)", flags=re.DOTALL
 # A step of the notebook: its name, the file, and how its first line there begins.
 STEPS = [
     ("Setup: the seed", "params.yaml", "seed:"),
-    ("1. Create the table", "stages/synthetic.py", "def make("),
-    ("2. Split it, count batches", "stages/split.py", "# torch.randperm(n)"),
+    ("1. Create the table", "stages/synthetic.py", "def draw("),
+    ("2. Split it", "stages/split.py", "# Step 2"),
+    ("2. Load the training rows", "stages/train.py", "# Step 2"),
     ("3. The two-layer network", "stages/network.py", "class TwoLayerNet("),
     ("4. Loss, optimizer, `run_epoch`", "plumbline/training/autograd.py", "def run_epoch("),
     ("5. Train", "stages/train.py", "# Steps 4 and 5"),
-    ("6. Evaluate", "stages/evaluate.py", "def main("),
+    ("6. Evaluate", "stages/evaluate.py", "# Step 6"),
     ("6. Ten probabilities and labels", "plumbline/commands/report.py", "def first_rows("),
     ("Exercise, common pitfall", "README.md", "## The exercise"),
     ("Optional extension: more classes", "docs/teaching.md", "## More than two classes"),

@@ -39,7 +39,8 @@ def main() -> None:
                     sums += metrics.loss_and_right(by_epoch.probabilities(x, batch_size), target[here])
         predictions.write("metrics/predictions.parquet", parts, probability, networks)
 
-        # Every metric is a mean over test rows: network 0's, the ensemble's, and the replicas' with an interval
+        # Step 6 of the notebook: every metric is a mean over test rows, of network 0, of the ensemble, and of the
+        # replicas with an interval
         figures, ensemble, replicas = {}, {}, {}
         phi = files.mapped(shapes["test"][:2], np.float64, scratch)  # (R + 1, n), more is better
         for name in metrics.defined(target, len(card.classes)):

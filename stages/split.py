@@ -21,7 +21,7 @@ def main() -> None:
     split = settings.split
     dataset = store.open("data/dataset.parquet")
 
-    # torch.randperm(n), from where the table's stream stands; a user's table starts the stream here
+    # Step 2 of the notebook: torch.randperm(n), from where the table's stream stands; a user's table starts it here
     drawn = dataset.facts.stream
     generator = stream.from_text(drawn) if drawn else stream.seeded(settings.seed)
     order = stream.permutation(generator, len(dataset))

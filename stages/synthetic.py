@@ -1,4 +1,4 @@
-"""The notebook's table: normal features and a nonlinear rule with noise, drawn from the one stream.
+"""The notebook's table, its step 1: normal features and a nonlinear rule with noise, drawn from the one stream.
 
 A template for a table of your own. `make(params, generator)` returns a dict of NumPy arrays, one a column, or yields
 such dicts piece by piece where the table is larger than memory (a table of pandas, Polars or pyarrow will do as well).

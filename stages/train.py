@@ -20,12 +20,12 @@ TRAIN, VALIDATION = Path("data/train.parquet"), Path("data/validation.parquet")
 
 
 def main(group: workers.Group = workers.ALONE) -> None:
-    # Step 1 of the notebook, setup: seed and device are parameters
+    # Setup of the notebook: seed and device are parameters
     settings = params.read("seed", "train")
     net = network.read("stages/network.py")
     train = loop.with_engine(settings.train, net)
 
-    # Step 2, data: columns become numbers, as the training rows alone say
+    # Step 2, load the training rows: columns become numbers, as these rows alone say
     part, watched = store.open(TRAIN), store.open(VALIDATION)
     facts, fitted = part.facts, encoding.fit(part, train.encoding)
     for left in fitted.left_out:
