@@ -25,14 +25,16 @@ import tempfile
 import threading
 import time
 import traceback
+import typing
 import uuid
 from collections.abc import Callable
 from pathlib import Path
 
 from plumbline.basics import errors, inputs, memory, params
 from plumbline.basics.errors import UserError, reason
-from plumbline.training import board
-from plumbline.training.board import Board
+
+if typing.TYPE_CHECKING:
+    from plumbline.training.board import Board
 
 TORCHRUN = "PLUMBLINE_TORCHRUN"  # the user's: torchrun's options
 LAUNCHER = "PLUMBLINE_LAUNCHER"  # ours, for the workers: the launching process, and the file for their last words
@@ -49,18 +51,14 @@ class Lost(Exception):
 class Group:
     """The workers of a stage, seen by one of them: `rank`, from 0, of `size`. A plain process is a group of one."""
 
-    def __init__(self, rank: int = 0, size: int = 1, board: Board | None = None):
-        self.rank, self.size, self._board, self._busy = rank, size, board, 1
+    def __init__(self, rank: int = 0, size: int = 1, board: "Board | None" = None, keeps: bool = False):
+        self.rank, self.size, self.keeps = rank, size, keeps  # keeps: whether the board lies here
+        self._board, self._busy = board, 1
 
     @property
     def leads(self) -> bool:
         """Whether this is the worker that prints, and writes files."""
         return self.rank == 0
-
-    @property
-    def keeps(self) -> bool:
-        """Whether the board lies here."""
-        return isinstance(self._board, Board)
 
     def last_heard(self) -> float:
         """When the worker that has been silent for longest was heard, as far as is known here."""
@@ -94,6 +92,8 @@ class Group:
         """Make the workers PyTorch's default process group, over gloo: for one network that all of them train."""
         from torch import distributed
 
+        from plumbline.training import board
+
         self.check_alike({})
         port = 0 if self.keeps else self.told("port of gloo")
         store = distributed.TCPStore(board.place()[0], port, is_master=self.keeps, wait_for_workers=False)
@@ -103,7 +103,9 @@ class Group:
     def check_alike(self, facts: dict[str, str]) -> None:
         """Refuse a host that would compute something else: code, files read and `facts` must be the leader's."""
         host, files = socket.gethostname(), [Path(params.PATH), *inputs.watched()]
-        facts = {"Python": platform.python_version(), **facts} | {_name(path): _digest(path) for path in files}
+        packages = (name for name in ("numpy", "numba", "duckdb", "torch") if name in sys.modules)
+        facts |= {name: sys.modules[name].__version__.partition("+")[0] for name in packages}
+        facts |= {"Python": platform.python_version()} | {_name(path): _digest(path) for path in files}
         if self.leads:
             self.tell("facts", (host, facts))
         first, theirs = self.told("facts")
@@ -248,9 +250,7 @@ def _word(group: Group, main: Callable[[Group], None]) -> str | None:
     except Lost:
         raise
     except Exception:
-        time.sleep(
-            PATIENCE
-        )  # perhaps PyTorch says that another is lost; then torchrun ends this one too
+        time.sleep(PATIENCE)  # perhaps PyTorch says that another is lost; then torchrun ends this one too
         traceback.print_exc()
         return "a worker failed; its traceback stands above, where it ran"
     return None
@@ -286,8 +286,10 @@ def _end(word: str | None) -> None:
 
 def _joined() -> Group:
     """Meet the others. The leader is where DVC waits for files, on whatever host, or else torchrun's worker 0."""
+    from plumbline.training import board  # a plain process does without, and starts sooner
+
     rank, size = int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"])
-    group = Group(rank, size, board.found(rank))
+    group = Group(rank, size, board.found(rank), keeps=rank == 0)
     group.tell(f"dvc of {rank}", "DVC_STAGE" in os.environ)
     answers = [group.told(f"dvc of {other}", board.MEETING) for other in range(size)]
     if None in answers:

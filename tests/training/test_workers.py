@@ -324,7 +324,7 @@ def together(size, work):
 
     def one(rank):
         try:
-            ends[rank] = work(workers.Group(rank, size, board))
+            ends[rank] = work(workers.Group(rank, size, board, keeps=rank == 0))
         except (SystemExit, UserError) as error:
             ends[rank] = error
 
