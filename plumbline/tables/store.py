@@ -19,6 +19,7 @@ from plumbline.tables import duck
 ROWS = 2**20  # most of a row group; a table of no more is small, and held in memory
 VALUES = 2**22  # of a piece and of a row group (some 32 MiB), so that a wide table takes no more than a narrow one
 VECTOR = 2048  # rows that DuckDB works on together: of other multiples row groups come out uneven
+FIRST = VECTOR  # rows by which the length of a table's texts is told
 BLOCK = 2**17  # rows that a Writer passes on together
 ROW = "_row"  # the row's number in dataset.parquet, from 0; a reserved name
 PLACE = "file_row_number"  # the row's number in its file, from 0; DuckDB's name, which is reserved by that
@@ -196,7 +197,7 @@ class Writer:
         if self._rows or not self._made:
             self._insert(self._taken())
         values = sum(width or 1 for width in self.widths.values())
-        _copy("SELECT * FROM _written", path, kind, self.facts, values)
+        _copy("SELECT * FROM _written", path, kind, self.facts, values + _letters("_written") // 8)
 
     def drop(self) -> None:
         """Forget all rows."""
@@ -233,14 +234,14 @@ def copy(sql: str, path: str | Path, kind: str, facts: Facts | None = None, valu
     values: numbers that a row has, if that is not its columns.
     """
     with files.replacing(path) as partial:
-        _copy(sql, partial, kind, facts, values or len(duck.columns(f"({sql})")))
+        _copy(sql, partial, kind, facts, values or _values_of(sql))
 
 
 @contextlib.contextmanager
 def copying(sql: str, path: str | Path, kind: str, facts: Facts | None = None) -> Iterator[Table]:
     """As `copy`, and give the block the table before it has its name: the block may yet refuse it."""
     with files.replacing(path) as partial:
-        _copy(sql, partial, kind, facts, len(duck.columns(f"({sql})")))
+        _copy(sql, partial, kind, facts, _values_of(sql))
         yield Table(partial, facts or NO_FACTS)
 
 
@@ -257,7 +258,23 @@ def take(table: Table, rows: np.ndarray, path: str | Path, kind: str, facts: Fac
     named = ", ".join(f"t.{duck.name(name)}" for name in table.columns)
     with duck.registered(_chosen=chosen), table.reading():
         sql = f"SELECT {PLACE}::BIGINT AS {ROW}, {named} FROM {table.numbered} AS t {source} _chosen {behind}"
-        copy(sql, path, kind, facts)
+        copy(sql, path, kind, facts, values=_values_of(f"FROM {table.relation}"))
+
+
+def _values_of(sql: str) -> int:
+    """Numbers of which as many take the room of a row that a query finds."""
+    return len(duck.columns(f"({sql})")) + _letters(f"({sql})") // 8
+
+
+def _letters(relation: str) -> int:
+    """Bytes of text in a row, by the first rows: a row group of long texts would not fit in memory."""
+    texts = [duck.name(name) for name, kind in duck.columns(relation).items() if kind == "VARCHAR"]
+    if not texts:
+        return 0
+    letters = " + ".join(f"coalesce(strlen({text}), 0)" for text in texts)
+    first = f"(SELECT {', '.join(texts)} FROM {relation} LIMIT {FIRST})"
+    total, rows = duck.rows(f"SELECT coalesce(sum({letters}), 0)::BIGINT, count(*) FROM {first}")[0]
+    return total // max(rows, 1)
 
 
 def _copy(sql: str, path: Path, kind: str, facts: Facts | None, values: int) -> None:

@@ -1,6 +1,8 @@
 """Tables that stages would have written, made of pyarrow's by pyarrow's own writer, for the tests of this folder."""
 
+import atexit
 import itertools
+import shutil
 import tempfile
 from pathlib import Path
 
@@ -11,13 +13,14 @@ from plumbline.tables import duck, store
 from plumbline.tables.store import Facts, Table
 
 FACTS = Facts("y", ["no", "yes"], [1, 1], None)
-_folder = tempfile.TemporaryDirectory(prefix="plumbline-tables-")
+_folder = tempfile.mkdtemp(prefix="plumbline-tables-")
+atexit.register(shutil.rmtree, _folder, ignore_errors=True)
 _numbers = itertools.count()
 
 
 def stored(table: pa.Table, facts: Facts = FACTS) -> Table:
     """The table as a stage's."""
-    name = Path(_folder.name, str(next(_numbers)))
+    name = Path(_folder, str(next(_numbers)))
     pq.write_table(table, f"{name}.source.parquet")
     store.copy(f"FROM read_parquet({duck.text(f'{name}.source.parquet')})", f"{name}.parquet", "made", facts)
     return store.open(f"{name}.parquet", "made")

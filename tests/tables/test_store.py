@@ -95,6 +95,19 @@ def test_a_wide_table_comes_in_shorter_pieces():
     assert [len(piece["c7"]) for piece in table.pieces(wide)] == [2048, 2048, 904]
 
 
+def test_row_groups_of_long_texts_are_shorter(tmp_path, monkeypatch):
+    monkeypatch.setattr(store, "VALUES", 2**18)
+    texts = np.array(["é" * 200] * 20_000, object)
+    store.copy("SELECT repeat('é', 200) AS s, 1 AS x FROM range(20000)", tmp_path / "a.parquet", "a")
+    with store.writing(tmp_path / "b.parquet", "b") as writer:
+        writer.write({"s": texts, "x": np.ones(20_000)})
+    for name in "ab":
+        file = pq.ParquetFile(tmp_path / f"{name}.parquet")
+        sizes = [file.metadata.row_group(i).num_rows for i in range(file.num_row_groups)]
+        assert sizes == [4096] * 4 + [3616]  # 2^18 // (2 columns + 50 words of 8 bytes), in whole vectors
+        assert file.read(["s"]).column("s").to_pylist() == texts.tolist()
+
+
 def test_a_table_without_rows_is_one_piece(tmp_path):
     table = stored(pa.table({"x": pa.array([], pa.float32()), "y": pa.array([], pa.string())}))
     (piece,) = table.pieces(["x"])
