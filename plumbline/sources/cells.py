@@ -4,10 +4,13 @@ The cells of a column are of several kinds, and the kinds make its type: whole n
 DOUBLE. Digits that are no number as it is written (leading zeros, a plus) keep a column of whole numbers text.
 """
 
-from plumbline.tables import duck
-from plumbline.tables.columns import MISSING, SPACES
+from collections.abc import Iterable
 
-WHOLE, REAL, COMMA, CODE, BOOLEAN, DATE, TIME, STAMP, ZONED, TEXT = (1 << i for i in range(10))
+from plumbline.tables import duck
+from plumbline.tables.columns import MISSING as MISSING_WORDS
+from plumbline.tables.columns import SPACES
+
+WHOLE, REAL, COMMA, CODE, BOOLEAN, DATE, TIME, STAMP, ZONED, TEXT, MISSING = (1 << i for i in range(11))
 OTHER = "a cell further down is of another kind"
 CLOCK = r"\d\d:\d\d(:\d\d(\.\d+)?)?"
 DAY = r"\d{4}-\d\d-\d\d"
@@ -16,7 +19,7 @@ PATTERNS = {
     STAMP: (rf" *{DAY}[T ]{CLOCK} *", "TIMESTAMP"),
     ZONED: (rf" *{DAY}[T ]{CLOCK} ?(Z|[+-]\d\d(:?\d\d)?) *", "TIMESTAMPTZ"),
 }
-WORDS = duck.texts(MISSING)
+WORDS = duck.texts(MISSING_WORDS)
 TYPES = {
     WHOLE: "BIGINT",
     BOOLEAN: "BOOLEAN",
@@ -34,29 +37,38 @@ class Cells:
     def __init__(self, decimal_comma: bool):
         self._may_be_comma = decimal_comma
 
-    def kinds(self, relation: str, columns: dict[str, str]) -> dict[str, int]:
-        """The kinds of cells that each column has, as bits; 0 where all are missing."""
-        listed = ", ".join(f"coalesce(bit_or({self._kind(column)}), 0)" for column in columns)
-        return dict(zip(columns, duck.rows(f"SELECT {listed} FROM {relation}")[0])) if columns else {}
+    def kinds(self, relation: str, columns: Iterable[str], rows: int | None = None) -> dict[str, int]:
+        """The kinds of cells that each column has, as bits; of all rows, or of the first ones."""
+        columns = list(columns)
+        first = f"SELECT {', '.join(columns)} FROM {relation} {f'LIMIT {rows}' if rows else ''}"
+        cells = f"UNPIVOT ({first}) ON COLUMNS(*) INTO NAME name VALUE cell"  # one expression for any number of columns
+        found = duck.rows(f"SELECT name, bit_or({self._kind('cell')}) FROM ({cells}) GROUP BY name")
+        return dict.fromkeys(columns, 0) | dict(found)
 
-    def select(self, kinds: dict[str, int], columns: dict[str, str], texts: set[str]) -> list[str]:
-        """The columns under their names, with their types. A cell of a kind not seen before is an error with OTHER."""
+    def select(
+        self, kinds: dict[str, int], columns: dict[str, str], texts: set[str], read: Iterable[str] = ()
+    ) -> list[str]:
+        """The columns under their names, with their types. A cell of a kind not seen before is an error.
+
+        read: columns that are numbers already, for DuckDB's reader has made them so.
+        """
         typed = {column: kind for column, kind in kinds.items() if columns[column] not in texts}
         readings = [REAL, COMMA] if self._may_be_comma else [REAL]
         # A table is read one way, and the better way leaves fewer columns text.
         reading = min(readings, key=lambda real: sum(_type(kind, real) == "VARCHAR" for kind in typed.values()))
         return [
-            f"{self._value(column, kinds[column], reading, name in texts)} AS {duck.name(name)}"
+            f"{column if column in read else self._value(column, kinds[column], reading, name in texts)} "
+            f"AS {duck.name(name)}"
             for column, name in columns.items()
         ]
 
     def _kind(self, column: str) -> str:
         """SQL of a cell's kind."""
         kinds = {
-            f"{column} IN ({WORDS})": 0,
+            f"{column} IN ({WORDS})": MISSING,
             _reads(column, "BIGINT"): WHOLE,
             _is_real(column): REAL,
-            _is_missing(column): 0,
+            _is_missing(column): MISSING,
             f"try_cast({column} AS DOUBLE) IS NOT NULL": CODE,
             _is_boolean(column): BOOLEAN,
             _reads(column, "DATE"): DATE,
@@ -75,7 +87,7 @@ class Cells:
             return text
         refused = f"error({duck.text(OTHER)})"
         if kind == "VARCHAR":
-            return f"CASE WHEN {self._kind(column)} IN ({WHOLE}, {CODE}, 0) THEN {text} ELSE {refused} END"
+            return f"CASE WHEN {self._kind(column)} IN ({WHOLE}, {CODE}, {MISSING}) THEN {text} ELSE {refused} END"
         # What is slow is asked of the few cells that are no value
         missing = f"CASE WHEN {column} NOT IN ({WORDS}) AND NOT {_is_missing(column)} THEN {refused} END"
         if kind == "EMPTY":
@@ -93,6 +105,7 @@ class Cells:
 
 def _type(kinds: int, real: int) -> str:
     """The type of a column that has cells of these kinds, REAL or COMMA being its numbers with a fraction."""
+    kinds &= ~MISSING
     if not kinds:
         return "EMPTY"
     if kinds & real and not kinds & ~(WHOLE | CODE | real):
@@ -100,9 +113,14 @@ def _type(kinds: int, real: int) -> str:
     return TYPES.get(kinds, "VARCHAR")
 
 
+def is_plain(kinds: int) -> bool:
+    """Whether cells are numbers with a point and such without: DuckDB's reader is fastest at these."""
+    return bool(kinds & REAL) and not kinds & ~(REAL | WHOLE)
+
+
 def _may_be_numbers(kinds: int) -> bool:
     """Whether a column of text would be one of numbers if a number with a fraction came further down."""
-    return not kinds & ~(WHOLE | CODE)
+    return not kinds & ~(WHOLE | CODE | MISSING)
 
 
 def _is_missing(column: str) -> str:

@@ -11,19 +11,19 @@ import gzip
 import itertools
 import shutil
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
 from plumbline.basics import inputs
 from plumbline.basics.errors import UserError, reason
-from plumbline.sources.cells import OTHER, Cells
+from plumbline.sources.cells import Cells, is_plain
 from plumbline.sources.rows import STAGED, Keep, Rows, check_names, literal, of_files, unreadable
 from plumbline.tables import duck
 
 SEPARATORS = {",": "commas", ";": "semicolons", "\t": "tabs"}
 PIECE = 2**20  # bytes of a file that are looked at together
-SAMPLE = 20_480  # rows that a column's type is first told from
+SAMPLE = 2**18  # cells of the first rows, from which columns' types are first told
 LONGEST = 2**24  # letters of a cell: a quote that goes on for longer was never meant
 NEVER = "\x01 stands in no cell \x01"  # what DuckDB takes for missing: it would let an empty cell too many pass
 
@@ -47,33 +47,33 @@ def read(path: Path, folder: Path, keep: Keep, texts: set[str]) -> Rows:
     cells = Cells(decimal_comma=header.separator != ",")
     relation = _relation(plain, header)
     staged = folder / "staged.parquet"
+
+    def copy(kinds: dict[str, int], numbers: list[str]) -> None:
+        listed = cells.select(kinds, columns, texts, numbers)
+        duck.copy(f"SELECT {', '.join(listed)} FROM {_relation(plain, header, numbers)}", staged, STAGED, "")
+
     try:
-        kinds = cells.kinds(f"(SELECT * FROM {relation} LIMIT {SAMPLE})", columns)
+        kinds = cells.kinds(relation, columns, SAMPLE // len(columns) + 1)
+        numbers = [column for column, name in columns.items() if is_plain(kinds[column]) and name not in texts]
         try:
-            _copy(relation, cells, kinds, columns, texts, staged)
-        except duck.Error as error:
-            if OTHER not in str(error):
-                raise
-            _copy(relation, cells, cells.kinds(relation, columns), columns, texts, staged)
+            copy(kinds, numbers)
+        except duck.Error:  # a cell of another kind, or a bad line
+            copy(cells.kinds(relation, columns), [])
     except duck.Error as error:
         _check_cells(plain, header, path)
         raise unreadable(path, error) from None
     return of_files([staged], file=staged)
 
 
-def _relation(plain: Path, header: Header) -> str:
-    """The file as DuckDB reads it: everything that it would guess is said."""
-    columns = ", ".join(f"c{i}: 'VARCHAR'" for i in range(len(header.names)))
+def _relation(plain: Path, header: Header, numbers: Iterable[str] = ()) -> str:
+    """The file as DuckDB reads it, all text but for `numbers`: everything that it would guess is said."""
+    names = [f"c{i}" for i in range(len(header.names))]
+    columns = ", ".join(f"{name}: '{'DOUBLE' if name in numbers else 'VARCHAR'}'" for name in names)
     return (
         f"read_csv({duck.text(literal(plain))}, auto_detect = false, strict_mode = true, header = true, "
         f"skip = {header.blank}, delim = {duck.text(header.separator)}, quote = '\"', escape = '\"', comment = '', "
         f"nullstr = {duck.text(NEVER)}, columns = {{{columns}}})"
     )
-
-
-def _copy(relation: str, cells: Cells, kinds: dict, columns: dict, texts: set[str], staged: Path) -> None:
-    listed = cells.select(kinds, columns, texts)
-    duck.copy(f"SELECT {', '.join(listed)} FROM {relation}", staged, STAGED, "")
 
 
 # ---- the text of a file

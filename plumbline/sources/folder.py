@@ -44,6 +44,11 @@ def read(folder: Path, keep: Keep) -> Rows:
     own = [name for name in names if name not in partitions]
     check_names([*own, *partitions], folder)
     kept = set(keep([*own, *partitions]))
+    for part in folder.parts:  # DuckDB takes it for a partition too
+        if partitions and "=" in part and unquote(part.split("=", 1)[0]) in {*names, *partitions}:
+            raise UserError(
+                f"{folder} lies in {part}, and has a column of that name itself; rename the folder above it"
+            )
     listed = f"[{duck.texts(map(literal, paths))}]"
     relation = f"read_parquet({listed}, union_by_name = true, hive_partitioning = {bool(partitions)}"
     relation += ", hive_types_autocast = false)" if partitions else ")"
@@ -62,7 +67,7 @@ def read(folder: Path, keep: Keep) -> Rows:
         select[name] = f"nullif({duck.name(written)}, '')::{kind}"
         types[name] = kind
     for name in set(names) & partitions.keys():  # Polars writes the partitions' columns too
-        _check_partition(paths, name, *partitions[name])
+        _check_partition(folder, paths, name, *partitions[name])
     return rows._replace(
         select={name: sql for name, sql in select.items() if name in kept},
         types={name: kind for name, kind in types.items() if name in kept},
@@ -146,10 +151,11 @@ def _type(texts: list[str | None]) -> str:
     return "VARCHAR"
 
 
-def _check_partition(paths: list[Path], name: str, written: str, kind: str) -> None:
+def _check_partition(folder: Path, paths: list[Path], name: str, written: str, kind: str) -> None:
     """Refuse a file that has a partition's column with other values than its folder's."""
     for path in paths:
-        (text,) = (part.split("=", 1)[1] for part in path.parts if part.split("=", 1)[0] == written)
+        parts = path.relative_to(folder).parts[:-1]
+        (text,) = (part.split("=", 1)[1] for part in parts if part.split("=", 1)[0] == written)
         value = _value(text)
         expected = "NULL" if value is None else f"{duck.text(value)}::{kind}"
         column = duck.name(name)

@@ -19,7 +19,7 @@ from plumbline.basics import memory
 from plumbline.basics.errors import reason
 
 Error = duckdb.Error
-PLAIN = "DICTIONARY_SIZE_LIMIT 10_000, WRITE_BLOOM_FILTER false"  # more takes three times as long to write
+PLAIN = "DICTIONARY_SIZE_LIMIT 1_000, WRITE_BLOOM_FILTER false"  # else writing takes twice the time, 600 KB a column
 SHARE = 0.4  # of the memory that DuckDB may take; the rest is for arrays, and for what it takes beyond its limit
 A_THREAD = 2**27  # bytes that a thread works well with: https://duckdb.org/docs/stable/guides/performance/environment
 

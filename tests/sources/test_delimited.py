@@ -93,7 +93,7 @@ DAY, NOON = datetime.date(2021, 12, 31), datetime.time(12)
 @pytest.mark.parametrize("later", [False, True])
 def test_a_columns_type_is_what_all_of_its_cells_are(tmp_path, monkeypatch, cells, values, later):
     """Also when the cells that decide it come after the rows that are looked at first."""
-    monkeypatch.setattr(delimited, "SAMPLE", 1 if later else 100)
+    monkeypatch.setattr(delimited, "SAMPLE", 1 if later else 1000)
     for turn in (1, -1):
         content = "i,a,k\n" + "".join(f"{i},{cell},x\n" for i, cell in enumerate(cells[::turn]))
         assert read(tmp_path / "t.csv", content).column("a").to_pylist() == values[::turn]

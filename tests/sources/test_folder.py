@@ -110,10 +110,16 @@ def test_a_partitions_column_may_be_in_the_files_too(tmp_path):
     for k, day in ((1, "2024-01-02"), (2, "2024-02-03")):
         day = datetime.date.fromisoformat(day)
         rows = pa.table({"k": [k] * 3, "day": [day] * 3, "x": [k / 2, 1.0, 2.0]})
-        put(tmp_path / f"t/k={k}/day={day}/0.parquet", rows)
-    table, _ = read(tmp_path / "t")
+        put(tmp_path / f"j=7/t/k={k}/day={day}/0.parquet", rows)
+    table, _ = read(tmp_path / "j=7/t")
     assert table.column_names == ["x", "k", "day"]
     assert table.column("k").to_pylist() == [1, 1, 1, 2, 2, 2]
+
+
+def test_a_folder_in_a_partition_of_the_same_name_is_refused(tmp_path):
+    put(tmp_path / "k=7/t/k=1/0.parquet", {"x": [1.0]})
+    with pytest.raises(UserError, match="t lies in k=7, and has a column of that name itself"):
+        read(tmp_path / "k=7/t")
 
 
 def test_files_come_in_the_byte_order_of_their_paths(tmp_path, monkeypatch):
