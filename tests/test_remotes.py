@@ -84,7 +84,7 @@ def server(tmp_path):
 def first(default, tmp_path, server) -> Project:
     """A clone that has run everything, with a remote on the server, set up as docs/remotes.md has it."""
     project = default.copy(tmp_path / "first")
-    for name in ("Makefile", "requirements.txt"):
+    for name in ("Makefile", "requirements.txt", "pyproject.toml"):
         shutil.copy(ROOT / name, project.path(name))
     project.run("dvc", "remote", "add", "--default", "store", f"ssh://127.0.0.1:{server.port}{tmp_path}/remote")
     project.run("dvc", "remote", "modify", "store", "user", getpass.getuser())
@@ -175,10 +175,8 @@ def test_a_folder_that_dvc_tracks_and_an_experiment_travel_too(first, server, tm
     first.set(make_data__source="parts", train__replicas=2, train__epochs=3)
     first.run("dvc", "repro", "-q")
     first.commit("a folder")
-    first.run("dvc", "exp", "run", "-q", "-n", "wider", "-S", "train.hidden_size=64")
-    first.run("git", "restore", ".")
-    first.run("dvc", "checkout", "-q")
     first.run("dvc", "push", "-q")
+    first.run("dvc", "exp", "run", "-q", "-n", "wider", "-S", "train.hidden_size=64")
     first.run("git", "init", "-q", "--bare", "-b", "main", str(tmp_path / "git"))
     first.run("git", "remote", "add", "origin", str(tmp_path / "git"))
     first.run("git", "push", "-q", "origin", "main")
@@ -200,7 +198,7 @@ def test_a_folder_that_dvc_tracks_and_an_experiment_travel_too(first, server, tm
 
 
 def test_make_without_a_remote_asks_for_none(project):
-    for name in ("Makefile", "requirements.txt"):
+    for name in ("Makefile", "requirements.txt", "pyproject.toml"):
         shutil.copy(ROOT / name, project.path(name))
     set_up(project)
     project.path(".bin").mkdir()
