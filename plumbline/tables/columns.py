@@ -3,6 +3,8 @@
 And what no encoding can take, refused before anything is made of it.
 """
 
+import contextlib
+from collections.abc import Iterator
 from typing import NamedTuple
 
 from plumbline.basics.errors import UserError
@@ -113,30 +115,48 @@ class Texts(NamedTuple):
 
 
 def texts_in(table: Table, name: str, known: list[str] | None = None) -> Texts:
-    """Counts of a column's texts but for those known, which are as if they were not there."""
-    without = f"WHERE text IS NULL OR NOT list_contains([{duck.texts(known)}], text)" if known else ""
-    cells = f"(SELECT {text(name)} AS text FROM {table.relation})"
-    counts = f"SELECT text, count(*) AS rows FROM {cells} {without} GROUP BY text"
-    totals = (
-        "SELECT NULL, coalesce(sum(rows) FILTER (text IS NOT NULL), 0)::BIGINT, "
-        "coalesce(sum(rows) FILTER (text IS NULL), 0)::BIGINT, count(text) FROM counts"
-    )
-    most = (
-        f"(SELECT text, rows, 0, 0 FROM counts WHERE text IS NOT NULL ORDER BY rows DESC, text LIMIT {MOST_CATEGORIES})"
-    )
-    found = table.rows(f"WITH counts AS MATERIALIZED ({counts}) {totals} UNION ALL {most}")
-    ((_, present, missing, distinct),) = [row for row in found if row[0] is None]
-    frequent = sorted(((row[0], row[1]) for row in found if row[0] is not None), key=lambda each: (-each[1], each[0]))
+    """Counts of a column's texts but for those known, which are as if they were not there.
+
+    They are counted by 64-bit hashes, for long texts would not fit in memory: among a million different texts two have
+    the same one in one of some 40 million tables.
+    """
+    with _counted(table, name, known):
+        present, missing, distinct = table.rows(
+            "SELECT coalesce(sum(rows) FILTER (hash IS NOT NULL), 0)::BIGINT, "
+            "coalesce(sum(rows) FILTER (hash IS NULL), 0)::BIGINT, count(hash) FROM _counts"
+        )[0]
+        cell = f"t.{duck.name(name)}::VARCHAR"
+        most = f"ORDER BY counted.rows DESC, {cell} LIMIT {MOST_CATEGORIES}"
+        frequent = table.rows(f"SELECT {cell}, counted.rows FROM {_different(table)} {most}")
     return Texts(present, missing, distinct, frequent)
 
 
 def words_a_text(table: Table, name: str) -> float:
-    """Words in a different text, on average."""
-    words = f"SELECT DISTINCT {text(name)} AS text FROM {table.relation}"
-    return (
-        table.rows(f"SELECT avg(len(regexp_extract_all(text, '\\S+'))) FROM ({words}) WHERE text IS NOT NULL")[0][0]
-        or 0.0
-    )
+    """Words in a different text, on average; there must be a text."""
+    with _counted(table, name):
+        words = f"len(regexp_extract_all(t.{duck.name(name)}::VARCHAR, '\\S+'))"
+        total, texts = table.rows(f"SELECT sum({words})::BIGINT, count(*) FROM {_different(table)}")[0]
+    return total / texts
+
+
+@contextlib.contextmanager
+def _counted(table: Table, name: str, known: list[str] | None = None) -> Iterator[None]:
+    """In the block, _counts has a row for every different text: its hash, NULL for missing, rows and the first one."""
+    cells = f"SELECT {text(name)} AS text, {PLACE} AS place FROM {table.numbered}"
+    without = f"WHERE text IS NULL OR NOT list_contains([{duck.texts(known)}], text)" if known else ""
+    counts = "CASE WHEN text IS NOT NULL THEN hash(text) END AS hash, count(*) AS rows, min(place) AS first"
+    with table.reading():
+        duck.run(f"CREATE OR REPLACE TEMP TABLE _counts AS SELECT {counts} FROM ({cells}) {without} GROUP BY hash")
+    try:
+        yield
+    finally:
+        duck.run("DROP TABLE _counts")
+
+
+def _different(table: Table) -> str:
+    """What stands behind FROM for the first row of every different text: `t`, the table's, and `counted`."""
+    counted = "(FROM _counts WHERE hash IS NOT NULL) AS counted"
+    return f"{table.numbered} AS t JOIN {counted} ON t.{PLACE} = counted.first"
 
 
 # ---- what is refused
@@ -168,8 +188,8 @@ def _check_text(table: Table, name: str) -> None:
     if not 0 < cells < present / 2:
         return
     words, numbers = table.rows(
-        f"SELECT count(DISTINCT text) FILTER (NOT {is_number('text')}), "
-        f"count(DISTINCT text) FILTER ({is_number('text')}) FROM {texts}"
+        f"SELECT count(DISTINCT hash(text)) FILTER (NOT {is_number('text')}), "
+        f"count(DISTINCT hash(text)) FILTER ({is_number('text')}) FROM {texts}"
     )[0]
     if numbers > MANY and (cells <= present / 20 or words <= 3):
         some = first(table, f"NOT {is_number(text(name))} AND {text(name)} IS NOT NULL", duck.name(name), 5)

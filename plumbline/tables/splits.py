@@ -57,13 +57,13 @@ def group_numbers(table: Table, name: str) -> np.ndarray:
     """The group of each row, numbered from 0 as they first occur in the table: int32 (n,)."""
     _check_column(table, name, "split.group")
     column, groups = duck.name(name), np.empty(len(table), np.int32)
-    found = f"SELECT {column} AS g, min({PLACE}) AS first FROM {table.numbered} GROUP BY g"
+    found = f"SELECT {column} AS value, min({PLACE}) AS first FROM {table.numbered} GROUP BY {column}"
     number = "(row_number() OVER (ORDER BY first) - 1)::INTEGER AS number"
-    duck.run(f"CREATE OR REPLACE TEMP TABLE _groups AS SELECT g, {number} FROM ({found})")
+    duck.run(f"CREATE OR REPLACE TEMP TABLE _groups AS SELECT value, {number} FROM ({found})")
     for start in range(0, len(table), GROUPED):
         rows, numbers = duck.arrays(
-            f"SELECT {PLACE}, number FROM {table.numbered} JOIN _groups ON g = {column} "
-            f"WHERE {PLACE} BETWEEN {start} AND {start + GROUPED - 1}"
+            f"SELECT t.{PLACE}, _groups.number FROM {table.numbered} AS t JOIN _groups ON _groups.value = t.{column} "
+            f"WHERE t.{PLACE} BETWEEN {start} AND {start + GROUPED - 1}"
         )
         groups[rows] = numbers  # a join keeps no order
     duck.run("DROP TABLE _groups")

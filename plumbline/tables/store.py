@@ -251,13 +251,13 @@ def take(table: Table, rows: np.ndarray, path: str | Path, kind: str, facts: Fac
     A mask is for large tables: these go through once, in their own order.
     """
     if rows.dtype == bool:
-        chosen, source, behind = {"taken": rows}, "POSITIONAL JOIN", "WHERE taken"
+        chosen, source, behind = {"taken": rows}, "POSITIONAL JOIN", "WHERE _chosen.taken"
     else:
         chosen, source = {"row": rows, "place": np.arange(len(rows), dtype=rows.dtype)}, "JOIN"
-        behind = f"ON {PLACE} = row ORDER BY place"
+        behind = f"ON t.{PLACE} = _chosen.row ORDER BY _chosen.place"
     named = ", ".join(f"t.{duck.name(name)}" for name in table.columns)
     with duck.registered(_chosen=chosen), table.reading():
-        sql = f"SELECT {PLACE}::BIGINT AS {ROW}, {named} FROM {table.numbered} AS t {source} _chosen {behind}"
+        sql = f"SELECT t.{PLACE}::BIGINT AS {ROW}, {named} FROM {table.numbered} AS t {source} _chosen {behind}"
         copy(sql, path, kind, facts, values=_values_of(f"FROM {table.relation}"))
 
 

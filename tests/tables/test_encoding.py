@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from making import FACTS, stored
 
 from plumbline.basics.errors import UserError
-from plumbline.tables import columns, encoding, robust, store
+from plumbline.tables import columns, encoding, robust, splits, store
 from plumbline.tables.encoding import Category, Encoding, Number, fit, unseen
 
 ANY_NUMBER = st.none() | st.floats(allow_nan=True, allow_infinity=True) | st.integers(-(10**300), 10**300)
@@ -292,6 +292,44 @@ def test_rows_encode_alike_whatever_stands_beside_them():
     whole = encode(code, rows)
     for i in range(4):
         np.testing.assert_array_equal(encode(code, rows.slice(i, 1))[0], whole[i])
+
+
+OURS = [
+    "text",
+    "rows",
+    "hash",
+    "first",
+    "place",
+    "row",
+    "taken",
+    "number",
+    "value",
+    "counted",
+    "t",
+    "v",
+    "c0",
+    "g",
+    "mean",
+]
+
+
+@pytest.mark.parametrize("name", OURS)
+def test_a_column_may_have_a_name_of_our_queries(name, tmp_path):
+    other = np.arange(60) // 2 % 7
+    values = {"": np.array([*"aaabbc"] * 10, object), "x": np.array([*"kkll"] * 15, object)}
+    plain = pa.table({"x": values[""], "z": values["x"], "n": other})
+    ours = pa.table({name: values[""], "z": values["x"], "n": other})
+    (first, *rest), (expected, *others) = fit(stored(ours), "robust").columns, fit(stored(plain), "robust").columns
+    assert msgspec.structs.replace(first, name="x") == expected and rest == others
+    columns.check(stored(ours))
+    assert columns.words_a_text(stored(ours), name) == 1
+    assert splits.group_numbers(stored(ours), name).tolist() == [0, 0, 0, 1, 1, 2] * 10
+    beside = pa.table({"x": values[""], name: other})
+    assert splits.group_numbers(stored(beside), "x").tolist() == [0, 0, 0, 1, 1, 2] * 10
+    assert splits.times(stored(beside), name).tolist() == other.tolist()
+    for rows in (np.arange(60)[::-1].astype(np.int32), np.ones(60, bool)):
+        store.take(stored(ours), rows, tmp_path / "taken.parquet", "taken", FACTS)
+        assert len(store.open(tmp_path / "taken.parquet")) == 60
 
 
 # ---- in pieces
