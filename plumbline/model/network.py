@@ -21,6 +21,7 @@ from plumbline.basics.errors import UserError, reason
 
 PATH = "stages/network.py"
 CLASS = "TwoLayerNet"
+CPU_IS_FULL = "DefaultCPUAllocator: "  # PyTorch raises no error of its own for it
 # The syntax tree of stages/network.py, as `read` hashes it; a test holds it.
 SHIPPED = "f9f8af57c66cd622eb5d74990ed23b3b4adaf9f4504416a2a6736ce3374c4285"
 
@@ -108,21 +109,27 @@ def _class_of(network: Network) -> type:
 
 
 @contextlib.contextmanager
-def in_one_line(network: Network) -> Iterator[None]:
-    """What the user's code raises, as an error that names the file's line; memory that runs out stays what it is."""
+def in_one_line(network: Network, only_its_lines: bool = False) -> Iterator[None]:
+    """What the user's code raises, as an error that names the file's line; memory that runs out stays what it is.
+
+    only_its_lines: what was raised while none of them ran is not the user's to mend.
+    """
     try:
         yield
     except (UserError, MemoryError):
         raise
     except (Exception, SystemExit) as error:
-        torch = sys.modules.get("torch")
-        if torch and isinstance(error, torch.OutOfMemoryError):
-            raise MemoryError("the device says: " + ". ".join(str(error).split(". ")[:2])) from None
+        torch, said = sys.modules.get("torch"), reason(error)
+        if torch and (isinstance(error, torch.OutOfMemoryError) or CPU_IS_FULL in said):
+            said = ". ".join(said.split(CPU_IS_FULL)[-1].split(". ")[:2])
+            raise MemoryError(f"PyTorch says: {said}") from None
         lines, at = [], error.__traceback__
         while at:
             if at.tb_frame.f_code.co_filename == network.path:
                 lines.append(f" line {at.tb_lineno}")
             at = at.tb_next
+        if only_its_lines and not lines:
+            raise
         where = lines[-1] if lines else ""
         raise UserError(f"{network.path}{where}: {type(error).__name__}: {reason(error)}; mend it") from error
 

@@ -66,10 +66,8 @@ class Stacked(nn.Module):
 
     def __init__(self, network: Network, sizes: tuple[int, int, int], tensors: dict[str, torch.Tensor]):
         super().__init__()
-        one = module_of.blank(network, sizes)
-        self._one = [
-            one.to(next(iter(tensors.values())).device)
-        ]  # in a list: its own weights are no part of this module
+        one = module_of.blank(network, sizes).to(next(iter(tensors.values())).device)
+        self._one = [one]  # in a list, for its own weights are no part of this module
         trained = {name: each.requires_grad for name, each in one.named_parameters()}
         self._names = list(trained)
         self.stacked = nn.ParameterList(nn.Parameter(tensors[name], trained[name]) for name in self._names)
@@ -135,7 +133,7 @@ class Trainer:
         self.batch_size, self.learning_rate, self.weight_decay = batch_size, learning_rate, weight_decay
         self.rank, self.workers = (group.rank, group.size) if group else (0, 1)
         self.loss_fn = binary_loss if sizes[2] == 1 else several_loss
-        self.held = None, None, None
+        self.held: list[tuple] = []  # what was trained on and what is watched, x as given, and x and y on the device
         self._set_up({name: torch.tensor(array, device=device) for name, array in weights.items()})
 
     def _set_up(self, tensors: dict[str, torch.Tensor], moments: list[dict[str, torch.Tensor]] | None = None) -> None:
@@ -158,7 +156,7 @@ class Trainer:
         """
         for group in self.optimizer.param_groups:
             group["lr"] = self.learning_rate
-        with in_one_line(self.network):
+        with in_one_line(self.network, only_its_lines=True):  # another may be a worker's that lost the others
             total = run_epoch(self.model, self._batches(x, y, orders), self.loss_fn, self.optimizer)
         if self.workers > 1:
             torch.distributed.all_reduce(total)
@@ -178,11 +176,13 @@ class Trainer:
 
     def _there(self, x: np.ndarray, y: np.ndarray, rows: np.ndarray) -> tuple[torch.Tensor, ...]:
         """x (n, d), y (n, 1) and numbers of rows on the device; x and y that are there already stay."""
-        if self.held[0] is not x:
-            self.held = None, None, None  # before what takes their place comes
-            there = torch.from_numpy(x).to(self.device), torch.from_numpy(y).to(self.device, torch.int64).unsqueeze(1)
-            self.held = x, *there
-        return *self.held[1:], torch.from_numpy(rows).to(self.device)
+        held = next((each for each in self.held if each[0] is x), None)
+        if held is None:
+            self.held = self.held[-1:]  # before what takes the other's place comes
+            there = torch.from_numpy(x).to(self.device), torch.from_numpy(y).to(self.device, torch.int64)
+            held = x, there[0], there[1].unsqueeze(1)
+            self.held.append(held)
+        return *held[1:], torch.from_numpy(rows).to(self.device)
 
     def loss_sums(self, x: np.ndarray, y: np.ndarray, rows: np.ndarray, sums: np.ndarray) -> None:
         """Add the losses and right answers of the networks in eval() to `sums`, float64 (R, 2).

@@ -125,6 +125,11 @@ BROKEN = {
 }
 
 
+def test_too_large_a_network_is_too_little_memory():
+    with pytest.raises(MemoryError, match=r"^PyTorch says: can't allocate memory: you tried to allocate \d+ bytes"):
+        network.blank(SHIPPED, (2**20, 2**40, 1))
+
+
 @pytest.mark.parametrize("case", BROKEN)
 def test_what_is_wrong_in_it_is_one_line(tmp_path, case):
     before, after, message = BROKEN[case]

@@ -216,6 +216,18 @@ def test_a_nan_reaches_the_loss():
     assert np.isnan(sums[0, 0])
 
 
+def test_what_goes_wrong_elsewhere_is_not_the_users_to_mend(monkeypatch):
+    """A worker that lost the others is started again; a user's error would end them all."""
+
+    def lost(*_):
+        raise RuntimeError("Connection closed by peer")
+
+    trainer = autograd.Trainer(SHIPPED, (5, 8, 1), initial.weights([stream.seeded(0)], 5, 8, 1), 32, 0.01)
+    monkeypatch.setattr(autograd, "run_epoch", lost)
+    with pytest.raises(RuntimeError, match="closed by peer"):
+        trainer.train(*rows(36, 5, 1), orders_for(36, 1, 0), np.zeros((1, 2)))
+
+
 def test_what_goes_wrong_in_the_users_code_while_training_is_one_line(tmp_path):
     path = tmp_path / "fails.py"
     path.write_text(SOURCE.replace("return self.net(x)", "assert len(x) != 4, 'four rows'\n        return self.net(x)"))
@@ -240,7 +252,7 @@ def test_too_little_memory_on_the_device_is_one_line(monkeypatch):
 
     trainer = autograd.Trainer(SHIPPED, (5, 8, 1), initial.weights([stream.seeded(0)], 5, 8, 1), 32, 0.01)
     monkeypatch.setattr(autograd, "run_epoch", full)
-    with pytest.raises(MemoryError, match=r"^the device says: CUDA out of memory\. Tried to allocate 20\.00 GiB$"):
+    with pytest.raises(MemoryError, match=r"^PyTorch says: CUDA out of memory\. Tried to allocate 20\.00 GiB$"):
         trainer.train(*rows(36, 5, 1), orders_for(36, 1, 0), np.zeros((1, 2)))
 
 
