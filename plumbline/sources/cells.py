@@ -45,22 +45,33 @@ class Cells:
         found = duck.rows(f"SELECT name, bit_or({self._kind('cell')}) FROM ({cells}) GROUP BY name")
         return dict.fromkeys(columns, 0) | dict(found)
 
-    def select(
-        self, kinds: dict[str, int], columns: dict[str, str], texts: set[str], read: Iterable[str] = ()
-    ) -> list[str]:
-        """The columns under their names, with their types. A cell of a kind not seen before is an error.
+    def plain(self, kinds: dict[str, int], columns: dict[str, str], texts: set[str]) -> list[str]:
+        """The columns of which every cell is a number with a point or a whole one: DuckDB's reader is fastest at these.
 
-        read: columns that are numbers already, for DuckDB's reader has made them so.
+        columns: their names in the table. texts: names of those that are to be text.
         """
-        typed = {column: kind for column, kind in kinds.items() if columns[column] not in texts}
-        readings = [REAL, COMMA] if self._may_be_comma else [REAL]
-        # A table is read one way, and the better way leaves fewer columns text.
-        reading = min(readings, key=lambda real: sum(_type(kind, real) == "VARCHAR" for kind in typed.values()))
-        return [
-            f"{column if column in read else self._value(column, kinds[column], reading, name in texts)} "
-            f"AS {duck.name(name)}"
+        if self._reading(kinds, columns, texts) == COMMA:
+            return []
+        numbers = [column for column, kind in kinds.items() if kind & REAL and not kind & ~(REAL | WHOLE)]
+        return [column for column in numbers if columns[column] not in texts]
+
+    def select(self, kinds: dict[str, int], columns: dict[str, str], texts: set[str], read: list[str]) -> list[str]:
+        """The columns under their names, with their types; as they are if they are `read` as numbers already.
+
+        A cell of a kind that is not among a column's `kinds` is an error.
+        """
+        real = self._reading(kinds, columns, texts)
+        values = {
+            column: column if column in read else self._value(column, kinds[column], real, name in texts)
             for column, name in columns.items()
-        ]
+        }
+        return [f"{value} AS {duck.name(columns[column])}" for column, value in values.items()]
+
+    def _reading(self, kinds: dict[str, int], columns: dict[str, str], texts: set[str]) -> int:
+        """How numbers with a fraction are written, REAL or COMMA: a table is read one way, with fewer columns of text."""
+        typed = [kind for column, kind in kinds.items() if columns[column] not in texts]
+        ways = [REAL, COMMA] if self._may_be_comma else [REAL]
+        return min(ways, key=lambda real: sum(_type(kind, real) == "VARCHAR" for kind in typed))
 
     def _kind(self, column: str) -> str:
         """SQL of a cell's kind."""
@@ -111,11 +122,6 @@ def _type(kinds: int, real: int) -> str:
     if kinds & real and not kinds & ~(WHOLE | CODE | real):
         return "DOUBLE"
     return TYPES.get(kinds, "VARCHAR")
-
-
-def is_plain(kinds: int) -> bool:
-    """Whether cells are numbers with a point and such without: DuckDB's reader is fastest at these."""
-    return bool(kinds & REAL) and not kinds & ~(REAL | WHOLE)
 
 
 def _may_be_numbers(kinds: int) -> bool:

@@ -17,7 +17,7 @@ from typing import BinaryIO, NamedTuple
 
 from plumbline.basics import inputs
 from plumbline.basics.errors import UserError, reason
-from plumbline.sources.cells import Cells, is_plain
+from plumbline.sources.cells import Cells
 from plumbline.sources.rows import STAGED, Keep, Rows, check_names, literal, of_files, unreadable
 from plumbline.tables import duck
 
@@ -54,9 +54,8 @@ def read(path: Path, folder: Path, keep: Keep, texts: set[str]) -> Rows:
 
     try:
         kinds = cells.kinds(relation, columns, SAMPLE // len(columns) + 1)
-        numbers = [column for column, name in columns.items() if is_plain(kinds[column]) and name not in texts]
         try:
-            copy(kinds, numbers)
+            copy(kinds, cells.plain(kinds, columns, texts))
         except duck.Error:  # a cell of another kind, or a bad line
             copy(cells.kinds(relation, columns), [])
     except duck.Error as error:
