@@ -68,7 +68,7 @@ class Cells:
         return [f"{value} AS {duck.name(columns[column])}" for column, value in values.items()]
 
     def _reading(self, kinds: dict[str, int], columns: dict[str, str], texts: set[str]) -> int:
-        """How numbers with a fraction are written, REAL or COMMA: a table is read one way, with fewer columns of text."""
+        """REAL or COMMA: a table writes fractions one way, that which leaves fewer columns text."""
         typed = [kind for column, kind in kinds.items() if columns[column] not in texts]
         ways = [REAL, COMMA] if self._may_be_comma else [REAL]
         return min(ways, key=lambda real: sum(_type(kind, real) == "VARCHAR" for kind in typed))
