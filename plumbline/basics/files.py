@@ -88,6 +88,8 @@ def scratch(beside: str | Path) -> Iterator[Path]:
     folder = Path(tempfile.mkdtemp(prefix=".", suffix=f".{os.getpid()}.scratch", dir=beside))
     try:
         yield folder
+    except OSError as error:  # a full disk comes without a name
+        raise OSError(error.errno, error.strerror, error.filename or str(beside)) from error
     finally:
         shutil.rmtree(folder, ignore_errors=True)
 

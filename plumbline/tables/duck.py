@@ -21,6 +21,7 @@ from plumbline.basics.errors import reason
 Error = duckdb.Error
 PLAIN = "DICTIONARY_SIZE_LIMIT 1_000, WRITE_BLOOM_FILTER false"  # else writing takes twice the time, 600 KB a column
 SHARE = 0.4  # of the memory that DuckDB may take; the rest is for arrays, and for what it takes beyond its limit
+DISK = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EACCES, errno.EROFS)  # what a disk or folder says no with
 A_THREAD = 2**27  # bytes that a thread works well with: https://duckdb.org/docs/stable/guides/performance/environment
 
 
@@ -56,9 +57,9 @@ def _plain_errors() -> Iterator[None]:
     except duckdb.InterruptException:
         raise KeyboardInterrupt from None
     except duckdb.IOException as error:
-        for number in (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EROFS):
-            if os.strerror(number) in str(error):
-                raise OSError(number, os.strerror(number)) from None
+        of_disk = [number for number in DISK if os.strerror(number) in str(error)]
+        if of_disk:
+            raise OSError(of_disk[0], os.strerror(of_disk[0])) from None
         raise
 
 

@@ -121,6 +121,7 @@ class Table:
         try:
             yield
         except duck.Error as error:
+            inputs.check()  # a file that was replaced meanwhile is no damaged one
             raise UserError(COMPLAINT.format(self.path, reason(error))) from None
 
 
