@@ -8,9 +8,10 @@ Reads params.yaml and what the stages wrote under metrics/; writes nothing.
 import argparse
 
 from plumbline.basics import params
-from plumbline.basics.errors import UserError, reason
 from plumbline.basics.files import content, read_csv, read_json
-from plumbline.comparing import predictions
+from plumbline.bits.initial import outputs_for
+from plumbline.comparing import revisions
+from plumbline.tables.store import PLACE, Table
 
 FIRST = 10  # test rows that the notebook shows
 
@@ -24,13 +25,7 @@ def main(words: list[str] | None = None) -> None:
     train, test = (read_json(f"metrics/{name}.json") for name in ("train", "evaluate"))
     curves = "metrics/history.csv", "metrics/plots/test_epochs.csv"
     history, test_epochs = (read_csv(content(path), path) for path in curves)
-    try:
-        lines = [*figures(settings, train, test, history, test_epochs), "", *first_rows(predictions.open())]
-    except (KeyError, TypeError, IndexError, AttributeError, ValueError) as error:
-        raise UserError(
-            f"the files in metrics/ are not as the stages write them ({type(error).__name__}: {reason(error)}); "
-            "run `dvc repro`"
-        ) from None
+    lines = [*figures(settings, train, test, history, test_epochs), "", *first_rows(revisions.predictions())]
     print("\n".join(["", *lines, ""]))
     print("Next: dvc metrics show | dvc plots show | dvc exp run -S train.hidden_size=64 | README.md")
 
@@ -78,9 +73,13 @@ def epoch_table(history: list[dict], test_epochs: list[dict]) -> list[str]:
     return lines
 
 
-def first_rows(table) -> list[str]:
-    """The notebook's last lines: predicted probabilities and true labels of the first test rows."""
-    rows, classes = predictions.first_of_test(table, FIRST), table.facts.classes
+def first_rows(table: Table) -> list[str]:
+    """The notebook's last lines: network 0's probabilities for the first test rows, as split drew them, and labels."""
+    classes = table.facts.classes
+    rows = table.rows(
+        f"SELECT target, probability[1:{outputs_for(len(classes))}] FROM {table.numbered} "
+        f"WHERE part = 'test' ORDER BY {PLACE} LIMIT {FIRST}"
+    )
     labels = [str(label) for label, _ in rows]
     if len(classes) == 2:
         probabilities = [f"{given[0]:.4e}" for _, given in rows]

@@ -10,8 +10,8 @@ from typing import NamedTuple
 import numpy as np
 
 from plumbline.basics.errors import UserError
-from plumbline.comparing import lock, predictions, revisions
-from plumbline.comparing.revisions import Revision
+from plumbline.comparing import lock, revisions
+from plumbline.comparing.revisions import Revision, Scored
 from plumbline.scores import intervals, metrics
 
 JUDGED = ("accuracy", "log_loss", "roc_auc", "brier")  # what a comparison judges, and corrects for
@@ -119,7 +119,11 @@ def _signed(metric, base, other, difference, low, high, p, verdict, estimated) -
 
 def judge(base: Revision, other: Revision) -> Comparison:
     """Compare two revisions on their test rows; UserError when not even their metrics mean the same."""
-    _check_comparable(base, other)
+    if base.classes != other.classes:
+        raise UserError(
+            f"{base.name} has the classes {base.classes} and {other.name} {other.classes}; "
+            "figures over different classes cannot be compared"
+        )
     left, right = base.parts["test"], other.parts["test"]
     refused = why_not_paired(base, other)
     counts = len(left.probability), len(right.probability)
@@ -137,7 +141,7 @@ def judge(base: Revision, other: Revision) -> Comparison:
         [how(_phi(name, left), _phi(name, right), name, len(names)) for name in names],
         lock.changed_params(base.lock, other.lock),
         revisions.changed_code(base, other),
-        revisions.changed_data(base, other, "data/dataset.parquet"),
+        "data/dataset.parquet" in lock.changed_deps(base.lock, other.lock),
         _notes(base, other, counts, refused),
     )
 
@@ -152,30 +156,19 @@ def _notes(base: Revision, other: Revision, counts: tuple[int, int], refused: st
         notes.append(f"{counts[0]} and {counts[1]} networks: the first {networks} of each are compared")
     if networks == 1:
         notes.append("one network: the interval is over test rows alone, without a verdict; raise train.replicas")
-    if revisions.changed_data(base, other, "data/test.parquet"):
+    if "data/test.parquet" in lock.changed_deps(base.lock, other.lock):
         notes.append("data/test.parquet differs though its rows and labels do not: features changed")
     return notes
 
 
-def _defined(part: predictions.Scored) -> list[str]:
+def _defined(part: Scored) -> list[str]:
     """The judged metrics that a part has."""
     there = metrics.defined(part.target, max(part.probability.shape[2], 2))
     return [name for name in JUDGED if name in there]
 
 
-def _phi(name: str, part: predictions.Scored) -> np.ndarray:
+def _phi(name: str, part: Scored) -> np.ndarray:
     return metrics.contributions(name, part.probability, part.target)
-
-
-def _check_comparable(base: Revision, other: Revision) -> None:
-    if base.classes != other.classes:
-        raise UserError(
-            f"{base.name} has the classes {base.classes} and {other.name} {other.classes}; "
-            "figures over different classes cannot be compared"
-        )
-    for side in (base, other):
-        if "test" not in side.parts:
-            raise UserError(f"{side.name} has no test rows in {predictions.PATH}; run `dvc repro` there")
 
 
 def why_not_paired(base: Revision, other: Revision) -> str | None:
@@ -185,11 +178,10 @@ def why_not_paired(base: Revision, other: Revision) -> str | None:
             return f"only one of {base.name} and {other.name} has a {part} part; bring both to the same split"
         left, right = base.parts[part], other.parts[part]
         in_one = np.setxor1d(left.row, right.row)
-        if len(in_one) or len(left.row) != len(right.row):
-            which = f"{len(in_one)} are in one alone, row {in_one[0]} for one" if len(in_one) else "some rows twice"
+        if len(in_one):
             return (
-                f"{base.name} and {other.name} were scored on different {part} rows ({which}); "
-                "bring both to the same data, seed and split"
+                f"{base.name} and {other.name} were scored on different {part} rows ({len(in_one)} are in one alone, "
+                f"row {in_one[0]} for one); bring both to the same data, seed and split"
             )
         wrong = np.flatnonzero(left.target != right.target)
         if len(wrong):
@@ -211,7 +203,10 @@ def rank(base: Revision, others: list[Revision], metric: str) -> Ranking:
     """
     if not others:
         raise UserError(f"there are no experiments over {base.name}; `dvc exp run -S train.hidden_size=64` makes one")
-    left_out = {other.name: why for other in others if (why := _why_not_ranked(base, other))}
+    left_out = {}
+    for other in others:
+        why = why_not_paired(base, other) if other.classes == base.classes else f"its classes are {other.classes}"
+        left_out |= {other.name: why} if why else {}
     everyone = {side.name: side for side in [base, *others] if side.name not in left_out}
     part = "validation" if all("validation" in side.parts for side in everyone.values()) else "test"
     for p in (part, "test"):
@@ -239,9 +234,3 @@ def rank(base: Revision, others: list[Revision], metric: str) -> Ranking:
         if name != base.name
     ]
     return Ranking(base, metric, part, pairs, best, entries, left_out)
-
-
-def _why_not_ranked(base: Revision, other: Revision) -> str | None:
-    if other.classes != base.classes:
-        return f"its classes are {other.classes}"
-    return why_not_paired(base, other)

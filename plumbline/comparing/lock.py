@@ -1,10 +1,8 @@
 """dvc.lock as DVC writes it: what every stage read, with which parameters, and what came out.
 
-A folder has one MD5 in it, with `.dir` at its end.
+A folder has one MD5 in it, with `.dir` at its end. Stages stand in the order in which they ran first.
 """
 
-import graphlib
-from collections.abc import Iterable
 from typing import NamedTuple
 
 from plumbline.basics.errors import UserError, reason
@@ -18,7 +16,6 @@ class Stage(NamedTuple):
     params: dict
     deps: dict[str, str | None]  # MD5; None for what DVC does not know it of
     outs: dict[str, str]  # MD5
-    sizes: dict[str, int]  # bytes of the outs
 
 
 def read(text: bytes, name: str) -> dict[str, Stage]:
@@ -26,9 +23,8 @@ def read(text: bytes, name: str) -> dict[str, Stage]:
     stages = {}
     try:
         for stage, entry in read_yaml(text, name)["stages"].items():
-            deps = {item["path"]: item.get("md5") for item in entry.get("deps", [])}
-            outs, sizes = ({item["path"]: item[key] for item in entry.get("outs", [])} for key in ("md5", "size"))
-            stages[stage] = Stage(entry["cmd"], entry.get("params", {}), deps, outs, sizes)
+            deps, outs = ({item["path"]: item.get("md5") for item in entry.get(kind, [])} for kind in ("deps", "outs"))
+            stages[stage] = Stage(entry["cmd"], entry.get("params", {}), deps, outs)
     except (UserError, KeyError, TypeError, AttributeError) as error:
         raise UserError(f"{name} is no lock that DVC wrote ({reason(error)}); run `dvc repro` and commit it") from None
     return stages
@@ -37,16 +33,6 @@ def read(text: bytes, name: str) -> dict[str, Stage]:
 def outs(stages: dict[str, Stage]) -> dict[str, str]:
     """The MD5 of everything that some stage makes, by its path."""
     return {path: md5 for stage in stages.values() for path, md5 in stage.outs.items()}
-
-
-def in_order(stages: dict[str, Stage]) -> list[str]:
-    """Stages so that each comes after those whose files it reads."""
-    maker = {path: name for name, stage in stages.items() for path in stage.outs}
-    needs = {name: {maker[path] for path in stage.deps if path in maker} for name, stage in stages.items()}
-    try:
-        return list(graphlib.TopologicalSorter(needs).static_order())
-    except graphlib.CycleError:  # a forged lock may go in circles
-        return list(stages)
 
 
 def changed_params(base: dict[str, Stage], other: dict[str, Stage]) -> dict[str, tuple]:
@@ -72,22 +58,3 @@ def changed_deps(base: dict[str, Stage], other: dict[str, Stage]) -> dict[str, l
             if left.get(path) != right.get(path):
                 changed.setdefault(path, []).append(stage)
     return changed
-
-
-def stale_or_forged(committed: dict[str, Stage], made: dict[str, Stage]) -> Iterable[tuple[str, str, str]]:
-    """(stage, field or path, what is wrong) where a committed lock is not what its own revision reads and says."""
-    said = outs(committed)
-    for stage in made | committed:
-        if stage not in committed or stage not in made:
-            yield stage, "dvc.lock", "stage is not in it" if stage in made else "stage is not in dvc.yaml"
-            continue
-        old, new = committed[stage], made[stage]
-        for field in ("cmd", "params"):
-            if getattr(old, field) != getattr(new, field):
-                yield stage, field, "dvc.lock is stale: HEAD has another"
-        for path in old.deps | new.deps:
-            digest = old.deps.get(path)
-            if path in outs(made) and digest != said.get(path):
-                yield stage, path, "dvc.lock contradicts itself"
-            elif path not in outs(made) and digest != new.deps.get(path):
-                yield stage, path, "dvc.lock is stale: HEAD has another"

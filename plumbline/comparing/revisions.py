@@ -1,4 +1,4 @@
-"""What a revision of the project holds, read through DVC: from git, the cache or a remote, never the workspace's files.
+"""What a revision of the project holds, read through DVC: from git, the cache or a remote.
 
 A revision is what DVC takes for one: a branch, tag, commit or experiment; None is the workspace.
 """
@@ -8,11 +8,26 @@ import tempfile
 from pathlib import Path
 from typing import NamedTuple
 
+import msgspec
+import numpy as np
+
 from plumbline.basics.errors import UserError, reason
 from plumbline.basics.files import read_csv
-from plumbline.comparing import lock, predictions, programs
+from plumbline.bits.initial import outputs_for
+from plumbline.comparing import lock
+from plumbline.comparing.programs import git
+from plumbline.tables import duck, store
 
+PREDICTIONS = "metrics/predictions.parquet"
 CURVES = {"train": "metrics/history.csv", "test": "metrics/plots/test_epochs.csv"}
+
+
+class Scored(NamedTuple):
+    """The rows of one part, in the order of `_row`, and what every network says of them."""
+
+    row: np.ndarray  # (n,) int64
+    target: np.ndarray  # (n,) class numbers
+    probability: np.ndarray  # float32 (R, n, k)
 
 
 class Revision(NamedTuple):
@@ -21,7 +36,7 @@ class Revision(NamedTuple):
     name: str
     commit: str | None  # None for the workspace
     classes: list
-    parts: dict[str, predictions.Scored]  # validation (if it has rows) and test
+    parts: dict[str, Scored]  # validation (if it has rows) and test
     lock: dict[str, lock.Stage]
     curves: dict[str, list[dict[str, float]]]  # a dict an epoch, for train and test
     stale: bool  # the predictions are not those of dvc.lock
@@ -29,130 +44,105 @@ class Revision(NamedTuple):
 
 def read(name: str | None) -> Revision:
     """Read a revision; UserError says what is missing and which command brings it."""
-    files = Workspace() if name is None else Committed(name)
-    stages = lock.read(files.read("dvc.lock"), f"dvc.lock of {files.name}")
-    curves = {side: curve(files.read(path), side, f"{path} of {files.name}") for side, path in CURVES.items()}
+    from dvc.exceptions import DvcException
+
+    called = name or "workspace"
+    commit, files = opened(name)
+
+    def brought(path: str) -> Path:
+        try:
+            files.get_file(f"/{path}", str(folder / Path(path).name))
+            return folder / Path(path).name
+        except (OSError, DvcException) as error:
+            raise UserError(
+                f"{path} of {called} is neither in git, the cache nor a remote ({type(error).__name__}); "
+                f"run `dvc pull`, or check out {called} and run `dvc repro`"
+            ) from None
+
     with tempfile.TemporaryDirectory(prefix="plumbline-compare-") as folder:
-        path, called = files.bring(predictions.PATH, Path(folder)), f"{predictions.PATH} of {files.name}"
-        table = predictions.open(path, called)
-        parts = predictions.parts(table, called)
-        stale = name is None and _md5(path) != lock.outs(stages).get(predictions.PATH)
-    return Revision(files.name, files.commit, table.facts.classes, parts, stages, curves, stale)
+        folder = Path(folder)
+        stages = lock.read(brought("dvc.lock").read_bytes(), f"dvc.lock of {called}")
+        curves = {side: read_csv(brought(path).read_bytes(), f"{path} of {called}") for side, path in CURVES.items()}
+        table = predictions(brought(PREDICTIONS), f"{PREDICTIONS} of {called}")
+        with table.path.open("rb") as file:
+            md5 = hashlib.file_digest(file, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()
+        stale = md5 != lock.outs(stages).get(PREDICTIONS)
+        return Revision(called, commit, table.facts.classes, parts_of(table), stages, curves, stale)
 
 
-def curve(text: bytes, side: str, name: str) -> list[dict[str, float]]:
-    """Loss and accuracy by epoch, a dict an epoch; UserError for what is none."""
-    rows = read_csv(text, name)
-    if not rows or not {"epoch", f"{side}_loss", f"{side}_accuracy"} <= rows[0].keys():
+def opened(name: str | None):
+    """The commit of a revision, and its files as a file system of DVC's; of the workspace those that lie there."""
+    # Here, not at the top: importing DVC takes most of a second.
+    from dvc.exceptions import DvcException
+    from dvc.fs import DVCFileSystem
+    from dvc.repo import Repo
+    from dvc.scm import RevError, SCMError, resolve_rev
+
+    try:
+        repo = Repo()
+        commit = resolve_rev(repo.scm, name) if name else None
+        # With the remotes of today: a revision may be older than the remote that now has its files.
+        return commit, DVCFileSystem(repo=repo.root_dir, rev=commit, config=dict(repo.config))
+    except RevError:
         raise UserError(
-            f"{name} is not as the stages write it (a line an epoch, {side}_loss and others); run `dvc repro`"
-        )
-    return rows
+            f"{name!r} is no branch, tag, commit or experiment here; see `git branch`, `dvc exp list`"
+        ) from None
+    except (DvcException, SCMError) as error:
+        raise UserError(f"{name or 'workspace'}: {reason(error)}") from None
 
 
 def experiments(base: str) -> list[str]:
     """Names of the experiments over a base revision, as `dvc exp list` has them."""
-    committed = Committed(base)
-    return sorted(name for named in committed.repo.experiments.ls(rev=committed.commit).values() for name, _ in named)
+    from dvc.repo import Repo
+
+    return sorted(name for named in Repo().experiments.ls(rev=base).values() for name, _ in named)
 
 
-class Workspace:
-    """Files as they lie in the folder."""
-
-    name = "workspace"
-    commit = None
-
-    def read(self, path: str) -> bytes:
-        """A file's content."""
-        return self.bring(path, None).read_bytes()
-
-    def bring(self, path: str, folder: Path | None) -> Path:
-        """Where the file is."""
-        if not Path(path).is_file():
-            raise UserError(f"{path} is not in the workspace; run `dvc repro`, or `dvc checkout` if it has run")
-        return Path(path)
+# ---- predictions
 
 
-class Committed:
-    """Files as a revision has them."""
-
-    def __init__(self, name: str):
-        # Here, not at the top: importing DVC takes most of a second.
-        from dvc.exceptions import DvcException
-        from dvc.fs import DVCFileSystem
-        from dvc.repo import Repo
-        from dvc.scm import RevError, SCMError, resolve_rev
-
-        self.name = name
-        try:
-            self.repo = Repo()
-            self.commit = resolve_rev(self.repo.scm, name)
-            # With the remotes of today: a revision may be older than the remote that now has its files.
-            self.files = DVCFileSystem(repo=self.repo.root_dir, rev=self.commit, config=dict(self.repo.config))
-        except RevError:
-            raise UserError(
-                f"{name!r} is no branch, tag, commit or experiment here; see `git branch`, `dvc exp list`"
-            ) from None
-        except (DvcException, SCMError) as error:
-            raise UserError(f"{name}: {reason(error)}") from None
-
-    def read(self, path: str) -> bytes:
-        """A small file's content, from git, the cache or the remote."""
-        return self._ask(path, lambda: self.files.read_bytes(f"/{path}"))
-
-    def bring(self, path: str, folder: Path) -> Path:
-        """Put the file into `folder`, from git, the cache or the remote."""
-        target = folder / Path(path).name
-        self._ask(path, lambda: self.files.get_file(f"/{path}", str(target)))
-        return target
-
-    def _ask(self, path: str, question):
-        from dvc.exceptions import DvcException
-
-        try:
-            return question()
-        except (OSError, DvcException) as error:
-            raise UserError(
-                f"{path} of {self.name} is neither in git, the cache nor a remote ({type(error).__name__}); "
-                f"run `dvc pull`, or check out {self.name} and run `dvc repro`"
-            ) from None
+def predictions(path: str | Path = PREDICTIONS, name: str = PREDICTIONS) -> store.Table:
+    """The table of predictions, whose facts name its own column of labels; UserErrors call it `name`."""
+    try:
+        table = store.open(path, "predictions")
+    except UserError as error:
+        raise UserError(str(error).replace(str(path), name)) from None
+    table.facts = msgspec.structs.replace(table.facts, target="target")
+    return table
 
 
-def _md5(path: Path) -> str:
-    """As DVC has it."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()
+def parts_of(table: store.Table) -> dict[str, Scored]:
+    """The rows of the validation part, if there are any, and of the test part."""
+    (flat,) = duck.arrays(f"SELECT unnest(probability) FROM {table.relation}")
+    k = outputs_for(len(table.facts.classes))
+    probability = np.asarray(flat, np.float32).reshape(len(table), -1, k).transpose(1, 0, 2)
+    row, part, target = table.column(store.ROW), table.column("part"), table.classes()
+    found = {}
+    for one in ("validation", "test"):
+        chosen = np.flatnonzero(part == one)
+        chosen = chosen[np.argsort(row[chosen], kind="stable")]
+        if len(chosen):
+            found[one] = Scored(row[chosen], target[chosen], probability[:, chosen])
+    return found
 
 
 # ---- what changed from one revision to another
 
 
 def changed_code(base: Revision, other: Revision) -> dict[str, list[str]]:
-    """Modules that differ and the stages that read them, {path: stages}; those of a folder by what git has of it."""
+    """Python modules that differ and the stages that read them, {path: stages}.
+
+    dvc.lock says which folders differ, and git which modules in them; none if a lock is of code that was never
+    committed, and then it is the folder that is named.
+    """
+    commits = [side.commit for side in (base, other) if side.commit]
+    names = git("diff", "--relative", "--name-only", *commits, "--", "*.py").splitlines()
+    if len(commits) == 1:  # against the workspace
+        names += git("ls-files", "--others", "--exclude-standard", "--", "*.py").splitlines()
     changed: dict[str, list[str]] = {}
     for path, stages in lock.changed_deps(base.lock, other.lock).items():
-        digests = [side.lock[stage].deps.get(path) for side in (base, other) for stage in stages if stage in side.lock]
-        folder = any(digest and digest.endswith(".dir") for digest in digests)
-        for module in _modules_below(path, base.commit, other.commit) if folder else [path]:
-            if folder or module.endswith(".py"):
-                changed.setdefault(module, []).extend(stages)
+        inside = [name for name in names if name.startswith(f"{path}/")]
+        is_code = path.endswith(".py") or any(Path(path).glob("*.py"))
+        for module in inside or [path] * is_code:
+            changed.setdefault(module, []).extend(stages)
     return changed
-
-
-def _modules_below(folder: str, base: str | None, other: str | None) -> list[str]:
-    """Python modules below a folder that two commits have otherwise (None: the workspace).
-
-    The folder itself if there is none: then a dvc.lock is of code that was never committed. A folder without modules
-    holds data.
-    """
-    modules = [f"{folder}/*.py"]
-    commits = [commit for commit in (base, other) if commit]
-    names = programs.git("diff", "--relative", "--name-only", *commits, "--", *modules).splitlines()
-    if None in (base, other):
-        names += programs.git("ls-files", "--others", "--exclude-standard", "--", *modules).splitlines()
-    return names or [folder] * bool(programs.git("ls-files", "--", *modules))
-
-
-def changed_data(base: Revision, other: Revision, path: str) -> bool:
-    """Whether a table that stages read is another one."""
-    return path in lock.changed_deps(base.lock, other.lock)

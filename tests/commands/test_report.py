@@ -65,22 +65,6 @@ def test_a_file_in_conflict_is_one_line(report, name):
         report()
 
 
-@pytest.mark.parametrize(
-    "name, text",
-    [
-        ("metrics/train.json", "{}\n"),
-        ("metrics/evaluate.json", "[1]\n"),
-        ("metrics/history.csv", "epoch,train_loss,train_accuracy\n"),
-        ("metrics/history.csv", "epoch,foo\n1,2\n"),
-    ],
-)
-def test_a_whole_file_of_something_else_is_one_line(report, name, text):
-    report.project.path(name).unlink()
-    report.project.path(name).write_text(text)
-    with pytest.raises(UserError, match=r"^the files in metrics/ are not as the stages write them .*`dvc repro`$"):
-        report()
-
-
 def test_a_file_that_is_not_there_is_one_line(report):
     report.project.path("metrics/evaluate.json").unlink()
     with pytest.raises(UserError, match=r"^metrics/evaluate.json is not there; `dvc repro` makes it"):

@@ -1,7 +1,5 @@
 """What is said of two versions of a file, in each of the kinds that stages write."""
 
-import json
-
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -9,7 +7,6 @@ import pytest
 from safetensors.numpy import save_file
 
 from plumbline.comparing.apart import difference
-from plumbline.model import sealed
 
 KINDS = ("safetensors", "json", "csv", "parquet")
 
@@ -33,17 +30,6 @@ def test_tables_are_compared_by_rows_and_columns(tmp_path, change, said):
     write_parquet(tmp_path / "old.parquet", [1, 2, 3], [0] * 6)
     write_parquet(tmp_path / "new.parquet", *change)
     assert said in difference(tmp_path / "old.parquet", tmp_path / "new.parquet")
-
-
-def test_the_card_of_a_model_and_the_facts_of_a_table_are_content(tmp_path):
-    for name, low in (("old", 0.0), ("new", -1.0)):
-        text = json.dumps({"encoding": {"columns": [{"low": low}]}}).encode()
-        sealed.write(tmp_path / f"{name}.safetensors", {"w": np.zeros(1, np.float32)}, text)
-        facts = {b"plumbline": json.dumps({"classes": ["a", name]})}
-        pq.write_table(pa.table({"a": [1]}).replace_schema_metadata(facts), tmp_path / f"{name}.parquet")
-    said = [difference(tmp_path / f"old.{kind}", tmp_path / f"new.{kind}") for kind in ("safetensors", "parquet")]
-    assert said[0] == "array card.encoding.columns.0.low differs in 1 of 1 values, 1 of 1 rows by at most 1"
-    assert said[1] == "column facts.classes.1 differs in 1 of 1 values, 1 of 1 rows"
 
 
 def test_parameters_figures_and_texts_are_compared(tmp_path):
