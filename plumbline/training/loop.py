@@ -6,7 +6,7 @@ nothing until the end; the only network of a training is the one thing that seve
 """
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import NamedTuple
 
 import msgspec
@@ -87,8 +87,7 @@ def train(
     job = Job(mine, data, watch, settings, network, group if together else None)
     if together or settings.device == "cuda":  # whose state is not at hand
         keeper = None
-    run = keeper and keeper.find(mine, len(drawn), lambda run: fits(run, job))
-    run = run or Run.start(mine, job.columns)
+    run = (keeper and keeper.find(mine, len(drawn))) or Run.start(mine, job.columns)
     before = int(run.running[0]) // job.at_a_time * job.at_a_time if run.epoch else 0
     with progress.shown(settings.epochs, mine.shuffles.size) as advance:
         advance(before * settings.epochs + len(run.running) * run.epoch, None)
@@ -240,46 +239,6 @@ def trainer_for(job: Job, running: np.ndarray, weights: Weights):
 
 
 # ---- what is refused
-
-
-def fits(run: Run, job: Job) -> bool:
-    """Whether the loop can go on from a snapshot: every number in its range, every array of the shape it has there."""
-    drawn, settings, members, networks = job.drawn, job.settings, job.drawn.members, len(job.drawn.shuffles)
-    arrays = {"loss": (run.loss, np.float64), "kept": (run.kept, np.int64)}
-    if any((array.dtype, array.shape) != (kind, (networks,)) for array, kind in arrays.values()):
-        return False
-    if not _like(drawn.weights, run.weights, networks) or not 1 <= run.epoch <= settings.epochs:
-        return False
-    if run.running.dtype != np.int64 or run.running.ndim != 1 or not run.running.size:
-        return False
-    first = int(run.running[0]) // job.at_a_time * job.at_a_time
-    begun = np.arange(min(first + job.at_a_time, networks)) if 0 <= first < networks else np.arange(0)
-    if not np.isin(run.running, begun[first:]).all() or (np.diff(run.running) <= 0).any():
-        return False
-    kept, running = run.kept[begun], run.kept[run.running]
-    if (kept < 1).any() or (kept > settings.epochs).any() or (run.epoch - running >= max(settings.patience, 1)).any():
-        return False
-    (by_epoch,), (history,) = run.by_epoch, run.history
-    epochs = 0 if drawn.first else min(max(len(history), 1), settings.epochs)
-    if not drawn.first and run.running[0] < members:
-        epochs = run.epoch
-    return (
-        history.dtype == np.float64
-        and history.shape == (epochs, members, job.columns)
-        and _like(drawn.weights, by_epoch, epochs * members)
-        and (not epochs or kept[:members].max() <= epochs)
-        and _state(trainer_for(job, run.running, run.weights).state) == _state(run.state)
-    )
-
-
-def _like(weights: Weights, arrays: Weights, networks: int) -> bool:
-    """Whether the arrays are weights of so many networks."""
-    shapes = {name: (array.dtype, (networks, *array.shape[1:])) for name, array in weights.items()}
-    return {name: (array.dtype, array.shape) for name, array in arrays.items()} == shapes
-
-
-def _state(arrays: Sequence[np.ndarray]) -> list[tuple]:
-    return [(array.dtype, array.shape) for array in arrays]
 
 
 def check_finite(figures: np.ndarray, epoch: int, numbers: np.ndarray, learning_rate: float) -> None:

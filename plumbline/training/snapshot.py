@@ -10,7 +10,6 @@ import contextlib
 import hashlib
 import sys
 import time
-from collections.abc import Callable
 from pathlib import Path
 
 import msgspec
@@ -93,37 +92,26 @@ class Keeper:
         self._began = self._last = time.monotonic()
         self._spent, self._rate = 0.0, RATE
 
-    def find(self, drawn: Drawn, replicas: int, fits: Callable[[Run], bool]) -> Run | None:
-        """Where the training of these networks, of so many, stood when it was killed; None for one that begins.
-
-        Anyone can seal a file and knows its key, so `fits` says whether the training can go on from there.
-        """
+    def find(self, drawn: Drawn, replicas: int) -> Run | None:
+        """Where the training of these networks, of so many, stood when it was killed; None for one that begins."""
         self._networks = drawn.first, drawn.first + len(drawn)
         self.path = FOLDER / (f"{NAME}.safetensors" if len(drawn) == replicas else f"{NAME}-{drawn.first}.safetensors")
         if self.path.is_dir():
             raise UserError(
                 f"{self.path} is a folder, and training keeps where it stands under that name; move it away"
             )
-        for path in _kept():
-            try:
-                key, (first, end), run = _read(path)
-            except SENSELESS as error:
-                if path == self.path:
-                    print(f"{path} is not a snapshot ({error}); training starts afresh", file=sys.stderr)
-                continue
-            if key != self.key:
-                continue
-            if path != self.path or (first, end) != self._networks:
-                if first < self._networks[1] and self._networks[0] < end:
-                    why = "is of another number of workers"
-                    print(f"{path} {why}; training of these networks starts afresh", file=sys.stderr)
-            elif not fits(run):
-                print(f"{path} is not a snapshot (its numbers make no sense); training starts afresh", file=sys.stderr)
-            else:
-                network = first + int(run.running[0]) // drawn.members
-                print(f"going on after epoch {run.epoch} of network {network}, from {path}", file=sys.stderr)
-                return run
-        return None
+        try:
+            key, networks, run = _read(self.path)
+        except FileNotFoundError:
+            return None
+        except SENSELESS as error:
+            print(f"{self.path} is not a snapshot ({error}); training starts afresh", file=sys.stderr)
+            return None
+        if (key, networks) != (self.key, self._networks):
+            return None
+        network = drawn.first + int(run.running[0]) // drawn.members
+        print(f"going on after epoch {run.epoch} of network {network}, from {self.path}", file=sys.stderr)
+        return run
 
     def due(self, run: Run) -> bool:
         """Whether enough time has gone by, also for what it costs."""
@@ -152,7 +140,7 @@ class Keeper:
 
     def drop(self) -> None:
         """Delete the training's own snapshots: it has ended and its results are written. Another's stay."""
-        for path in _kept():
+        for path in FOLDER.glob(f"{NAME}*.safetensors"):
             with contextlib.suppress(*SENSELESS):
                 if _read(path)[0] == self.key:
                     path.unlink()
@@ -176,11 +164,6 @@ class Keeper:
 def code() -> list[Path]:
     """The modules that training stands on; some are imported only when they are needed."""
     return sorted(path for room in ROOMS for path in (CODE / room).glob("*.py"))
-
-
-def _kept() -> list[Path]:
-    """All snapshots that are there, of whatever training."""
-    return sorted(path for path in FOLDER.glob(f"{NAME}*.safetensors") if path.is_file())
 
 
 def _read(path: Path) -> tuple[str, tuple[int, int], Run]:
