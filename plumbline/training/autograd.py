@@ -24,6 +24,7 @@ from plumbline.model.network import Network, in_one_line
 from plumbline.training.networks import Weights
 
 SCORED = 2**12  # rows of each network that are scored at a time
+SMALL = 2**21  # products of a step's first layer, up to which several threads mostly wait for each other
 
 
 def run_epoch(model, batches, loss_fn, optimizer) -> torch.Tensor | float:
@@ -127,6 +128,9 @@ class Trainer:
     def __init__(
         self, network, sizes, weights: Weights, batch_size, learning_rate, weight_decay=0.0, device="cpu", group=None
     ):
+        networks, (d, h, _) = len(next(iter(weights.values()))), sizes
+        if networks * batch_size * d * h <= SMALL:
+            torch.set_num_threads(1)
         if device == "cuda":
             torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", "0")) % torch.cuda.device_count())
         self.network, self.sizes, self.device = network, sizes, device
