@@ -71,11 +71,7 @@ def comparison_text(compared: Comparison, markdown: bool) -> str:
         lines += [f"NOT PAIRED: {compared.refused}. These intervals take the two for scored on separate rows.", ""]
     m = len(differences)
     columns = ["metric", base, other, "difference", f"about 95 % for all {m}", f"p, times {m}", "verdict"]
-    rows = []
-    for d in differences:
-        interval = f"{d.low:+.4f} to {d.high:+.4f}" if math.isfinite(d.low) else "-"
-        figures = f"{d.base:.4f}", f"{d.other:.4f}", f"{d.difference:+.4f}"
-        rows.append([d.metric, *figures, interval, p_text(d.p), d.verdict])
+    rows = [[d.metric, f"{d.base:.4f}", f"{d.other:.4f}", *judged(d)] for d in differences]
     lines += [*table_lines(columns, rows, markdown), ""]
     item = "- " if markdown else ""
     if all(d.verdict == "identical" for d in differences):
@@ -121,13 +117,11 @@ def ranking_text(ranking: Ranking, markdown: bool) -> str:
     columns += ["verdict", *(["test part"] if part != "test" else []), "what changed"]
     rows = []
     for entry in ranking.entries:
-        d = entry.chosen
-        name = entry.name + (" *" if entry.like_best else "")
-        interval = f"{d.low:+.4f} to {d.high:+.4f}" if math.isfinite(d.low) else "-"
-        row = [name, f"{d.other:.4f}", f"{d.difference:+.4f}", interval, p_text(d.p), d.verdict]
-        row += [f"{entry.test.other:.4f}"] if part != "test" else []
+        name = entry.name + " *" * entry.like_best
+        tested = [f"{entry.test.other:.4f}"] if part != "test" else []
         what = [f"{name}={new}" for name, (_, new) in entry.params.items()] + list(entry.code)
-        rows.append([*row, ", ".join(what) or "nothing"])
+        row = [name, f"{entry.chosen.other:.4f}", *judged(entry.chosen), *tested, ", ".join(what) or "nothing"]
+        rows.append(row)
     lines = [f"### {title}" if markdown else title, "", *table_lines(columns, rows, markdown), ""]
     if rows:
         best = "is the best" if ranking.best == base else f"has {ranking.entries[0].chosen.base:.4f}"
@@ -141,9 +135,10 @@ def ranking_text(ranking: Ranking, markdown: bool) -> str:
 # ---- forms
 
 
-def p_text(p: float) -> str:
-    """A p value with two digits."""
-    return "-" if math.isnan(p) else "< 0.0001" if p < 1e-4 else f"{p:.2g}"
+def judged(d: judging.Difference) -> list[str]:
+    """A difference, its interval, p with two digits, and the verdict."""
+    interval, p = f"{d.low:+.4f} to {d.high:+.4f}", "< 0.0001" if d.p < 1e-4 else f"{d.p:.2g}"
+    return [f"{d.difference:+.4f}", *([interval, p] if math.isfinite(d.low) else ["-", "-"]), d.verdict]
 
 
 def table_lines(columns: list[str], rows: list[list[str]], markdown: bool) -> list[str]:

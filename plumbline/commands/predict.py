@@ -63,15 +63,11 @@ def arguments(words: list[str] | None) -> argparse.Namespace:
 
 
 def check_output(output: Path, table: Path) -> None:
-    """Refuse a file that is of another kind, or would overwrite what is read."""
+    """Refuse a file of another kind, and one that would overwrite what is read."""
     if output.suffix.lower() not in FORMATS:
         raise UserError(f"--output {output} must end in .parquet or .csv")
-    if output.is_dir():
-        raise UserError(f"--output {output} is a folder; choose another name")
-    if output.exists() and table.exists() and output.samefile(table):
+    if output.resolve() == table.resolve():
         raise UserError(f"--output {output} is the table to predict on, and would overwrite it; choose another name")
-    if table.is_dir() and output.resolve().is_relative_to(table.resolve()):
-        raise UserError(f"--output {output} is in {table}, which is read as one table; choose another place")
 
 
 def predictions(used: model.Model, table: store.Table) -> Iterator[dict[str, np.ndarray]]:
@@ -81,20 +77,17 @@ def predictions(used: model.Model, table: store.Table) -> Iterator[dict[str, np.
     for x in encoding.pieces(used.card.encoding, table, max(VALUES // max(d, used.networks * k), 1)):
         mean = metrics.ensemble(used.probabilities(x))  # (n, k)
         row = np.arange(start, start + len(x))
-        check_finite(mean, row, used.networks)
-        columns = {store.ROW: row, "predicted": classes[metrics.predicted(mean)]}
-        probability = metrics.by_class(mean)  # (n, classes)
-        columns |= {f"probability of {label}": probability[:, c] for c, label in enumerate(used.card.classes)}
-        yield columns
+        check_finite(mean, row)
+        probability = {f"probability of {label}": p for label, p in zip(classes, metrics.by_class(mean).T)}
+        yield {store.ROW: row, "predicted": classes[metrics.predicted(mean)]} | probability
         start += len(x)
 
 
-def check_finite(probability: np.ndarray, row: np.ndarray, networks: int) -> None:
+def check_finite(probability: np.ndarray, row: np.ndarray) -> None:
     """Refuse rows whose values, or weights, leave what float32 can hold."""
-    bad = np.flatnonzero(~np.isfinite(probability).all(axis=1))
+    bad = row[~np.isfinite(probability).all(axis=1)]
     if len(bad):
-        who = "the networks give" if networks > 1 else "the network gives"
         raise UserError(
-            f"row {row[bad[0]]}: {who} it no finite probability ({len(bad)} such rows here), for its values or the "
+            f"row {bad[0]}: it gets no finite probability ({len(bad)} such rows here), for its values or the "
             "weights leave what float32 can hold; mend the row, or train with train.encoding robust"
         )

@@ -173,7 +173,7 @@ def _phi(name: str, part: Scored) -> np.ndarray:
 
 def why_not_paired(base: Revision, other: Revision) -> str | None:
     """Why the two were not scored on the same rows, if they were not."""
-    for part in base.parts.keys() | other.parts.keys():
+    for part in base.parts | other.parts:
         if part not in base.parts or part not in other.parts:
             return f"only one of {base.name} and {other.name} has a {part} part; bring both to the same split"
         left, right = base.parts[part], other.parts[part]

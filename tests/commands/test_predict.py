@@ -190,9 +190,6 @@ def test_what_cannot_be_predicted_on_is_one_line_and_writes_nothing(mixed):
     assert_one_line(predict(mixed, "missing.csv", "--output", "wrong.xlsx", fails=True), ".parquet or .csv")
     assert_one_line(predict(mixed, "missing.csv", "--output", "missing.csv", fails=True), "would overwrite it")
     assert_one_line(predict(mixed, "none.csv", "--output", "wrong.csv", fails=True), "none.csv is not there")
-    mixed.path("folder").mkdir()
-    frame.to_parquet("folder/a.parquet")
-    assert_one_line(predict(mixed, "folder", "--output", "folder/b.parquet", fails=True), "read as one table")
     options = ["--model", "none.safetensors"]
     assert_one_line(predict(mixed, "text.csv", "--output", "wrong.csv", *options, fails=True), "dvc checkout")
     assert not mixed.path("wrong.csv").exists()
