@@ -26,7 +26,7 @@ verify: .venv/installed
 # go to benchmarks/results. The other benchmarks/ say in their first lines what they do.
 bench: .venv/installed
 	python benchmarks/training.py
-	OMP_NUM_THREADS=1 python benchmarks/whole.py
+	python benchmarks/whole.py
 	python benchmarks/gpu.py
 	python benchmarks/portable_cost.py
 

@@ -7,7 +7,6 @@ part to what its function gives. After a benchmark, or an edit that moves a step
 """
 
 import ast
-import json
 import re
 from pathlib import Path
 
@@ -132,25 +131,16 @@ def tables() -> str:
 
 
 def whole() -> str:
-    """The pipeline beside the ordinary one."""
-    found = json.loads(result("whole.json"))
-    rows = ["| | this | ordinary | ratio |", "|---|---|---|---|"]
-    for what, row in found["time"].items():
-        spread = f"{row['ratio']:.2f} ({row['lowest']:.2f} to {row['highest']:.2f})"
-        rows.append(f"| `{what}`, s | {row['ours']:.2f} | {row['ordinary']:.2f} | {spread} |")
-    for stage, row in found["peak_memory_mib"].items():
-        figures = f"{row['ours']:.0f} | {row['ordinary']:.0f} | {row['ratio']:.2f}"
-        rows.append(f"| peak memory of `{stage}`, MiB | {figures} |")
-    return "\n".join(rows)
+    return block(result("whole.txt"))
 
 
 def cost() -> str:
     """The README's one table: what each thing takes here and elsewhere, and the benchmark that measures it."""
     rows = [("what", "here", "beside it", "ratio", "printed by `benchmarks/`"), ("---",) * 5]
     names = {"dvc repro, cold": "`dvc repro`, all four stages", "dvc exp run": "`dvc exp run` of a training parameter"}
-    for what, each in json.loads(result("whole.json"))["time"].items():
-        beside = f"{each['ordinary']:.1f} s, written the ordinary way"
-        rows.append((names[what], f"{each['ours']:.1f} s", beside, f"{each['ratio']:.2f}", "`whole.py`"))
+    for what, name in names.items():
+        here, beside, ratio = found(rf"^{what}, s +({N}) +({N}) +({N})", "whole.txt")
+        rows.append((name, f"{here} s", f"{beside} s, written the ordinary way", ratio, "`whole.py`"))
 
     ours = speed("kernel, 1 thread")
     for side in ("scikit-learn", "the notebook's loop"):
