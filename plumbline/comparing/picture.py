@@ -1,8 +1,5 @@
 """A comparison as a picture: one self-contained HTML page, or a Mermaid chart that GitHub draws in a comment."""
 
-import html
-import io
-
 import numpy as np
 
 from plumbline.basics.files import replacing
@@ -59,7 +56,8 @@ def write(compared: Comparison, path: str) -> None:
     base, other, metrics = compared.base, compared.other, len(compared.differences)
     figure = Figure(figsize=(9, 0.75 * metrics + 3.6), layout="constrained")
     upper, lower = figure.subfigures(2, 1, height_ratios=[0.75 * metrics, 3.6])
-    upper.suptitle(f"worse \N{LEFTWARDS ARROW}  {other.name} minus {base.name}  \N{RIGHTWARDS ARROW} better")
+    title = f"{base.name} and {other.name}: {compared.rows} test rows, {compared.networks} networks"
+    upper.suptitle(f"{title}\nworse \N{LEFTWARDS ARROW}  {other.name} minus {base.name}  \N{RIGHTWARDS ARROW} better")
     upper.supxlabel("rows not paired" if compared.refused else f"about 95 % for all {metrics} together")
     for axis, d in zip(upper.subplots(metrics, 1, squeeze=False)[:, 0], compared.differences):
         _draw_interval(axis, d)
@@ -70,14 +68,9 @@ def write(compared: Comparison, path: str) -> None:
                 axis.plot(x, y, color=COLOURS[side, part][1], label=f"{revision.name} {part}")
         axis.set(xlabel="epoch", ylabel=f"{metric} of network 0")
     axis.legend(frameon=False)
-    drawing = io.StringIO()
-    figure.savefig(drawing, format="svg")
-    svg = drawing.getvalue()
-    title = html.escape(f"{base.name} and {other.name}: {compared.rows} test rows, {compared.networks} networks")
-    head = f'<meta charset="utf-8"><title>{title}</title>'
-    with replacing(path) as partial:
-        page = f"<!DOCTYPE html>\n{head}\n<h1>{title}</h1>\n{svg[svg.index('<svg') :]}"
-        partial.write_text(page, encoding="utf-8")
+    with replacing(path) as partial, partial.open("w", encoding="utf-8") as page:
+        page.write("<!DOCTYPE html>\n<meta charset='utf-8'>\n")
+        figure.savefig(page, format="svg")
 
 
 def _draw_interval(axis, d: Difference) -> None:
