@@ -53,7 +53,9 @@ def main(words: list[str] | None = None) -> None:
         made = lock.read((copy / "dvc.lock").read_bytes(), "the dvc.lock that the scratch copy wrote")
         why_exempt = bits_of_the_machine(copy)
         rows = compare(committed, made, aside, bool(why_exempt))
-        print("\n" + "\n".join(table(rows)), flush=True)
+        print()
+        for row in [Row("stage", "file", "same or not"), *rows]:
+            print(f"{row.stage:<10} {row.file:<34} {row.verdict}", flush=True)
         notes = list(explanations(rows, copy, aside, committed))
     print("".join(f"\n{note}" for note in notes))
     if why_exempt:
@@ -136,20 +138,11 @@ def verdict_on(old: str | None, new: str | None, in_git: Path) -> str:
     return "same" if old == new else "DIFFERS"
 
 
-def table(rows: list[Row]) -> list[str]:
-    """The rows under a heading."""
-    heading = Row("stage", "file", "same or not")
-    return [f"{row.stage:<10} {row.file:<34} {row.verdict}" for row in [heading, *rows]]
-
-
 def explanations(rows: list[Row], copy: Path, aside: Path, committed: dict[str, lock.Stage]) -> Iterable[str]:
     """Lines on the first stage that went off, on every file that differs, and on a machine that cannot do it."""
     differing = [row for row in rows if "differs" in row.verdict.lower()]
     if differing:
-        first = differing[0].stage
-        before = rows[: [row.stage for row in rows].index(first)]
-        same = all(row.verdict == "same" for row in before)
-        yield f"{first} is the first stage that went off{'; all before it is the same' if same else ''}"
+        yield f"{differing[0].stage} is the first stage that went off"
     cache = Path(dvc("cache", "dir").strip(), "files", "md5")
     for stage, path, _ in differing:
         digest = committed[stage].outs.get(path, "")
