@@ -80,9 +80,10 @@ def report(folder: Path, rows: int, files: int, turns: int, smoke: bool) -> Iter
 
 def write(folder: Path, rows: int, files: int) -> None:
     """The table three times, and its first rows as few.parquet."""
-    numbers = ", ".join(f"hash(i * 16 + {f}) % 4000000007 / 1e9 - 2 AS x{f}" for f in range(10))
-    y = "(hash(i * 16) % 4000000007 / 1e9 + hash(-i) % 1000 / 1e3 > 2.5)::BIGINT"
-    table = f"SELECT {numbers}, 'kind ' || hash(-i) % 5 AS kind, {y} AS y, 2000 + i * {files} // {rows} // 100 AS year"
+    numbers = [f"((hash(i * 16 + {f}) % 4000000007)::BIGINT - 2000000000) / 1e9" for f in range(10)]
+    columns = ", ".join(f"{number} AS x{f}" for f, number in enumerate(numbers))
+    y = f"({numbers[0]} + hash(-i) % 1000 / 1e3 > 0.5)::BIGINT"
+    table = f"SELECT {columns}, 'kind ' || hash(-i) % 5 AS kind, {y} AS y, 2000 + i * {files} // {rows} // 100 AS year"
     with duckdb.connect() as connection:
         connection.sql(f"COPY ({table} FROM range({rows}) AS t(i)) TO '{folder}/table.parquet' (FORMAT parquet)")
         connection.sql(f"COPY (FROM '{folder}/table.parquet') TO '{folder}/table.csv' (HEADER)")
