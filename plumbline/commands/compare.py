@@ -13,7 +13,6 @@ that --plot asks for. A difference counts when its interval, over test rows and 
 import argparse
 import json
 import math
-import sys
 
 from plumbline.basics.errors import UserError
 from plumbline.comparing import judging, picture, revisions
@@ -36,7 +35,7 @@ def main(words: list[str] | None = None) -> None:
         raise UserError(f"no verdict: {compared.refused}")
     worse = [d.metric for d in compared.differences if d.verdict == "worse"]
     if options.fail_on and worse:
-        sys.exit(f"error: {compared.other.name} is worse than {base.name} in {', '.join(worse)}")
+        raise UserError(f"{compared.other.name} is worse than {base.name} in {', '.join(worse)}")
 
 
 def arguments(words: list[str] | None) -> argparse.Namespace:
@@ -150,18 +149,19 @@ def table_lines(columns: list[str], rows: list[list[str]], markdown: bool) -> li
     return ["  ".join(cell.ljust(width) for cell, width in zip(row, widths)).rstrip() for row in [columns, *rows]]
 
 
-def as_json(value) -> str:
+def as_json(compared: Comparison | Ranking) -> str:
     """A comparison or ranking as JSON: revisions by name, numbers finite or null."""
+    return json.dumps(plain(compared), indent=2, ensure_ascii=False)
 
-    def plain(value):
-        if isinstance(value, revisions.Revision):
-            return value.name
-        if hasattr(value, "_asdict"):
-            value = value._asdict()
-        if isinstance(value, dict):
-            return {key: plain(item) for key, item in value.items()}
-        if isinstance(value, list | tuple):
-            return [plain(item) for item in value]
-        return None if isinstance(value, float) and not math.isfinite(value) else value
 
-    return json.dumps(plain(value), indent=2, ensure_ascii=False)
+def plain(value):
+    """A value in types that JSON has."""
+    if isinstance(value, revisions.Revision):
+        return value.name
+    if hasattr(value, "_asdict"):
+        value = value._asdict()
+    if isinstance(value, dict):
+        return {key: plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [plain(item) for item in value]
+    return None if isinstance(value, float) and math.isnan(value) else value

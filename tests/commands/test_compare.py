@@ -167,9 +167,8 @@ def test_a_real_loss_is_called_worse_and_gates(compare):
     for d in report["differences"]:
         assert d["low"] <= d["difference"] <= d["high"]
         assert d["difference"] == pytest.approx(d["other"] - d["base"])
-    with pytest.raises(SystemExit) as gate:
+    with pytest.raises(UserError, match=r"^worse is worse than HEAD in accuracy, log_loss, roc_auc, brier$"):
         compare("HEAD", "worse", "--fail-on", "worse")
-    assert gate.value.code == "error: worse is worse than HEAD in accuracy, log_loss, roc_auc, brier"
     compare("worse", "HEAD", "--fail-on", "worse")
     assert set(verdicts(compared(compare, "worse", "HEAD")).values()) == {"better"}
     assert set(verdicts(compared(compare, "HEAD", "luck")).values()) == {"no evidence"}
