@@ -1,4 +1,1 @@
-"""What a user reads and edits: the four stages, the synthetic table and the network.
-
-This file makes the folder a package, so that a scratch copy's stages are the copy's alone, whatever else is installed.
-"""
+"""What a user reads and edits. It is a package so that a scratch copy's stages are its own, whatever is installed."""
