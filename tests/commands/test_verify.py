@@ -236,6 +236,8 @@ def test_a_table_that_dvc_tracks_comes_from_the_cache(small):
     small.commit()
     small.path("rows.csv").unlink()
     assert not wrong(small.verify())
+    shutil.rmtree(small.path(".dvc/cache"))
+    assert_one_line(small.verify(fails=True), "`dvc pull", "failed", "brings it into the cache")
 
 
 def test_what_cannot_be_verified_is_one_line(small):
