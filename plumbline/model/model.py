@@ -20,9 +20,7 @@ from plumbline.bits import initial
 from plumbline.model import network as networks
 from plumbline.model import sealed
 from plumbline.model.network import SHIPPED, Network
-from plumbline.tables.encoding import Encoding, Number
-
-MOST_ROWS = 2**53  # up to here float64 tells integers apart
+from plumbline.tables.encoding import Encoding
 
 
 class Card(msgspec.Struct, frozen=True):
@@ -88,9 +86,9 @@ def load(path: str | Path, network: str | Path | None = None) -> Model:
         raise UserError(f"{path} is not there; `dvc repro` trains it, `dvc checkout` brings it back") from None
     except (sealed.Refused, msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
         raise UserError(f"{path} is not a model that train wrote ({error}); run `dvc repro`") from None
-    _check(card, path)
     found = _network_of(card, path, network)
-    return Model(_checked(weights, card, found, path), card, found)
+    _check_shapes(weights, card, found, path)
+    return Model(weights, card, found)
 
 
 def _network_of(card: Card, path, network: str | Path | None) -> Network | None:
@@ -108,26 +106,8 @@ def _network_of(card: Card, path, network: str | Path | None) -> Network | None:
     return found
 
 
-def _check(card: Card, path) -> None:
-    classes, counts, columns = len(card.classes), card.train_counts, card.encoding.columns
-    if classes < 2 or len(counts) != classes or min(counts) < 0 or not sum(counts):
-        raise UserError(f"{path} names {classes} classes and counts their rows as {counts[:10]}; run `dvc repro`")
-    senseless = {
-        "the same class twice": len(set(card.classes)) < classes,
-        "more rows than there can be": sum(counts) > MOST_ROWS,
-        "the same column twice": len({column.name for column in columns}) < len(columns),
-        "a deviation or scale that cannot be divided by": any(
-            isinstance(column, Number) and not (column.deviation > 0.0 and column.scale >= 0.0) for column in columns
-        ),
-        "no hidden unit or no member": min(card.hidden_size, card.members) < 1,
-    }
-    for what, there in senseless.items():
-        if there:
-            raise UserError(f"{path} has {what}; run `dvc repro`")
-
-
-def _checked(weights: dict[str, np.ndarray], card: Card, network: Network | None, path) -> dict[str, np.ndarray]:
-    """The arrays that the network has, each of its shape and kind for one number R of networks."""
+def _check_shapes(weights: dict[str, np.ndarray], card: Card, network: Network | None, path) -> None:
+    """Hold the arrays to what the network has, each for one number R of networks."""
     d, h, k = card.sizes
     if card.network == SHIPPED:
         shapes = {"net.0.weight": (h, d), "net.0.bias": (h,), "net.2.weight": (k, h), "net.2.bias": (k,)}
@@ -135,13 +115,8 @@ def _checked(weights: dict[str, np.ndarray], card: Card, network: Network | None
     else:
         tensors = networks.state(networks.blank(network, card.sizes))
         expected = {name: (str(t.dtype).removeprefix("torch."), tuple(t.shape)) for name, t in tensors.items()}
-    first = weights.get(next(iter(expected)))
-    inner = (card.members,) if card.members > 1 else ()
-    front = (len(first) if first is not None and first.ndim else 0, *inner)
+    front = weights.get(next(iter(expected)), np.zeros(0)).shape[: 2 if card.members > 1 else 1]
     for name, (kind, shape) in expected.items():
-        if name not in weights:
-            raise UserError(f"{path} is not a model that train wrote ({name} is missing); run `dvc repro`")
-        array, shape = weights[name], (*front, *shape)
-        if array.dtype != kind or array.shape != shape or not array.size:
-            raise UserError(f"{path}: {name} is {array.dtype} {array.shape}, not {kind} {shape}; run `dvc repro`")
-    return {name: weights[name] for name in expected}
+        found = f"{weights[name].dtype} {weights[name].shape}" if name in weights else "missing"
+        if found != f"{kind} {(*front, *shape)}" or not weights[name].size:
+            raise UserError(f"{path}: {name} is {found}, not {kind} {(*front, *shape)}; run `dvc repro`")

@@ -50,8 +50,8 @@ def read(path: str | Path = PATH) -> Network:
         tree = ast.parse(code, str(path))
     except SyntaxError as error:
         raise UserError(f"{path} line {error.lineno or 1}: {error.msg}; mend it") from None
-    except (ValueError, RecursionError, MemoryError) as error:  # a zero byte, or too deep a nest
-        raise UserError(f"{path} is not Python ({reason(error)}); mend it") from None
+    except ValueError as error:  # a zero byte, as in UTF-16
+        raise UserError(f"{path} is not Python ({error}); mend it") from None
     return Network(str(path), code, hashlib.sha256(ast.unparse(_without_docstrings(tree)).encode()).hexdigest())
 
 
@@ -72,22 +72,10 @@ def blank(network: Network, sizes: tuple[int, int, int]):
 
     It draws its initial weights from torch's own generator, as every module does.
     """
-    import torch
-
     with in_one_line(network):
         module = _class_of(network)(*sizes)
-    if not isinstance(module, torch.nn.Module):
-        raise UserError(f"{network.path}: {CLASS} is no torch.nn.Module; derive it from one")
-    for name, tensor in module.state_dict().items():
-        if isinstance(tensor, torch.nn.parameter.UninitializedTensorMixin):
-            raise UserError(f"{network.path}: {name} has no shape before the first rows come; give the layer its sizes")
-        if tensor.device.type != "cpu":
-            raise UserError(f"{network.path}: {name} is on {tensor.device}; leave it on the CPU, train.device moves it")
-        if tensor.dtype not in (torch.float32, torch.int64, torch.bool):
-            raise UserError(f"{network.path}: {name} is {tensor.dtype}, and must be float32")
-        if not torch.isfinite(tensor).all():
-            raise UserError(f"{network.path}: {name} has values that are not finite, which a model file cannot hold")
-    if not any(parameter.requires_grad for parameter in module.parameters()):
+        trained = sum(parameter.numel() for parameter in module.parameters() if parameter.requires_grad)
+    if not trained:
         raise UserError(f"{network.path}: {CLASS} has no parameters to train; add a layer")
     return module
 
@@ -164,15 +152,12 @@ def try_out(network: Network, sizes: tuple[int, int, int]) -> int:
         mode()
         with in_one_line(network):
             logits = module(given)
-        found = f"{tuple(logits.shape)}" if isinstance(logits, torch.Tensor) else f"a {type(logits).__name__}"
-        if found != f"{(2, outputs)}":
+        shape = tuple(getattr(logits, "shape", ()))
+        if shape != (2, outputs):
+            found = shape or f"a {type(logits).__name__}"
             must = f"must give logits {(2, outputs)}, a line a row"
             raise UserError(f"{network.path}: forward gives {found} for 2 rows, and {must}; mend what it returns")
-        if not logits.is_floating_point():
-            raise UserError(f"{network.path}: forward gives {logits.dtype}, and must give float32 logits; return these")
         if module.training:
-            if not logits.requires_grad:
-                raise UserError(f"{network.path}: nothing can be learnt from what forward gives; it cuts the gradient")
             with in_one_line(network):
                 logits.sum().backward()
     return sum(parameter.numel() for parameter in module.parameters())

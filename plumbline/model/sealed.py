@@ -34,25 +34,20 @@ def write(path: str | Path, arrays: dict[str, np.ndarray], text: bytes) -> None:
         partial.write_bytes(save(arrays, {METADATA_KEY: metadata}))
 
 
-def read(path: str | Path, names: tuple[str, ...] | None = None) -> tuple[dict[str, np.ndarray], bytes]:
-    """The arrays, which must be those named if any are, and the JSON text; Refused, or FileNotFoundError.
+def read(path: str | Path) -> tuple[dict[str, np.ndarray], bytes]:
+    """The arrays and the JSON text; Refused, or FileNotFoundError.
 
     What is allocated is at most the file's size: safetensors holds every array to bytes that are there.
     """
     from safetensors import SafetensorError, safe_open
 
-    if Path(path).exists() and not Path(path).is_file():
-        raise Refused("it is no regular file")
     try:
         with safe_open(path, framework="numpy") as file:
             metadata = (file.metadata() or {}).get(METADATA_KEY)
             if metadata is None:
                 raise Refused(f"it has no {METADATA_KEY!r} metadata")
             seal = msgspec.json.decode(metadata, type=_Seal)
-            missing = [name for name in names or () if name not in file.keys()]  # noqa: SIM118 (it is no mapping)
-            if missing:
-                raise Refused(f"{missing[0]} is missing")
-            arrays = {name: file.get_tensor(name) for name in names or file.keys()}
+            arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (it is no mapping)
     except FileNotFoundError:
         raise
     except (SafetensorError, msgspec.MsgspecError, OSError, ValueError, TypeError, AttributeError, RecursionError) as e:

@@ -3,8 +3,7 @@
 And what no encoding can take, refused before anything is made of it.
 """
 
-import contextlib
-from collections.abc import Iterator
+import re
 from typing import NamedTuple
 
 from plumbline.basics.errors import UserError
@@ -28,6 +27,7 @@ KINDS |= dict.fromkeys(["VARCHAR", "ENUM", "UUID", '"NULL"'], "category")
 MISSING = ["", "#N/A", "#N/A N/A", "#NA", "-1.#IND", "-1.#QNAN", "-NaN", "-nan", "1.#IND", "1.#QNAN"]
 MISSING += ["N/A", "NA", "NULL", "NaN", "n/a", "nan", "null"]
 SPACES = "".join(letter for letter in map(chr, range(0x3001)) if letter.isspace())
+BLANK = f"[{SPACES}]*({'|'.join(map(re.escape, MISSING))})[{SPACES}]*"  # a regular expression
 MANY = 20  # different numbers from which on a column of text was meant to hold numbers
 
 
@@ -60,8 +60,7 @@ def number_or_nan(name: str, kind: str) -> str:
 def text(name: str) -> str:
     """SQL of a column as text, NULL for missing or blank."""
     column = f"CAST({duck.name(name)} AS VARCHAR)"
-    blank = f"list_contains([{duck.texts(MISSING)}], trim({column}, {duck.text(SPACES)}))"
-    return f"CASE WHEN {blank} THEN NULL ELSE {column} END"
+    return f"CASE WHEN regexp_full_match({column}, {duck.text(BLANK)}) THEN NULL ELSE {column} END"
 
 
 def is_number(text: str) -> str:
@@ -115,48 +114,18 @@ class Texts(NamedTuple):
 
 
 def texts_in(table: Table, name: str, known: list[str] | None = None) -> Texts:
-    """Counts of a column's texts but for those known, which are as if they were not there.
-
-    They are counted by 64-bit hashes, for long texts would not fit in memory: among a million different texts two have
-    the same one in one of some 40 million tables.
-    """
-    with _counted(table, name, known):
-        present, missing, distinct = table.rows(
-            "SELECT coalesce(sum(rows) FILTER (hash IS NOT NULL), 0)::BIGINT, "
-            "coalesce(sum(rows) FILTER (hash IS NULL), 0)::BIGINT, count(hash) FROM _counts"
-        )[0]
-        cell = f"t.{duck.name(name)}::VARCHAR"
-        most = f"ORDER BY counted.rows DESC, {cell} LIMIT {MOST_CATEGORIES}"
-        frequent = table.rows(f"SELECT {cell}, counted.rows FROM {_different(table)} {most}")
-    return Texts(present, missing, distinct, frequent)
-
-
-def words_a_text(table: Table, name: str) -> float:
-    """Words in a different text, on average; there must be a text."""
-    with _counted(table, name):
-        words = f"len(regexp_extract_all(t.{duck.name(name)}::VARCHAR, '\\S+'))"
-        total, texts = table.rows(f"SELECT sum({words})::BIGINT, count(*) FROM {_different(table)}")[0]
-    return total / texts
-
-
-@contextlib.contextmanager
-def _counted(table: Table, name: str, known: list[str] | None = None) -> Iterator[None]:
-    """In the block, _counts has a row for every different text: its hash, NULL for missing, rows and the first one."""
-    cells = f"SELECT {text(name)} AS text, {PLACE} AS place FROM {table.numbered}"
+    """Counts of a column's texts but for those known, which are as if they were not there."""
+    cells = f"SELECT {text(name)} AS text FROM {table.relation}"
     without = f"WHERE text IS NULL OR NOT list_contains([{duck.texts(known)}], text)" if known else ""
-    counts = "CASE WHEN text IS NOT NULL THEN hash(text) END AS hash, count(*) AS rows, min(place) AS first"
     with table.reading():
-        duck.run(f"CREATE OR REPLACE TEMP TABLE _counts AS SELECT {counts} FROM ({cells}) {without} GROUP BY hash")
-    try:
-        yield
-    finally:
-        duck.run("DROP TABLE _counts")
-
-
-def _different(table: Table) -> str:
-    """What stands behind FROM for the first row of every different text: `t`, the table's, and `counted`."""
-    counted = "(FROM _counts WHERE hash IS NOT NULL) AS counted"
-    return f"{table.numbered} AS t JOIN {counted} ON t.{PLACE} = counted.first"
+        counts = f"SELECT text, count(*) AS rows FROM ({cells}) {without} GROUP BY text"
+        duck.run(f"CREATE OR REPLACE TEMP TABLE _texts AS {counts}")
+    found = "SELECT coalesce(sum(rows), 0)::BIGINT, count(*) FROM _texts WHERE text"
+    ((present, distinct),), ((missing, _),) = duck.rows(f"{found} IS NOT NULL"), duck.rows(f"{found} IS NULL")
+    most = f"WHERE text IS NOT NULL ORDER BY rows DESC, text LIMIT {MOST_CATEGORIES}"
+    frequent = duck.rows(f"SELECT text, rows FROM _texts {most}")
+    duck.run("DROP TABLE _texts")
+    return Texts(present, missing, distinct, frequent)
 
 
 # ---- what is refused

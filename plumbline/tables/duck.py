@@ -135,3 +135,10 @@ def literal(path: str | Path) -> str:
 def texts(values) -> str:
     """Texts, at least one, as they stand between the brackets of SQL."""
     return ", ".join(map(text, values))
+
+
+def value(of: bool | int | float | str) -> str:
+    """A value as SQL has it, to the last digit."""
+    if isinstance(of, float):
+        return f"'{of!r}'::DOUBLE"
+    return text(of) if isinstance(of, str) else str(of)

@@ -21,7 +21,7 @@ from plumbline.basics.errors import UserError
 from plumbline.tables import columns, duck, robust
 from plumbline.tables.columns import Ends, Texts, kind_of
 from plumbline.tables.robust import IN_CACHE
-from plumbline.tables.store import Table
+from plumbline.tables.store import PLACE, Table
 
 FEWEST_ROWS = 4  # a category of fewer training rows is pooled with those never seen, which so have been trained
 MEASURE = re.compile(r"\W*\d+(\W+\d*)+", re.ASCII)  # text such as 31.12.2021, 1,234.50 $ or 45 %
@@ -81,7 +81,7 @@ class Encoding(msgspec.Struct, frozen=True):
 
 
 def fit(table: Table, setting: str) -> Encoding:
-    """The encoding of a training part, `raw` or `robust`; UserError when no column is left, or raw cannot take one."""
+    """The encoding of a training part, `raw` or `robust`; UserError when no column is left."""
     fitted, left_out = [], []
     features = [name for name in table.features if name not in table.facts.split_by]
     ends = columns.ends(table, [name for name in features if kind_of(table.columns[name]) != "category"])
@@ -106,17 +106,16 @@ def encode(encoding: Encoding, table: Table) -> np.ndarray:
     """The columns that the encoding knows, in its order: float32 (n, d); in a mapped file if the table is large."""
     shape, start = (len(table), encoding.width), 0
     x = np.empty(shape, np.float32) if table.is_small else files.mapped(shape, np.float32, table.path.parent)
-    for piece in _raw_pieces(encoding, table):
-        rows = len(next(iter(piece.values())))
-        _encode_piece(encoding, piece, x[start : start + rows], start)
-        start += rows
+    for piece in pieces(encoding, table):
+        x[start : start + len(piece)] = piece
+        start += len(piece)
     return x
 
 
 def pieces(encoding: Encoding, table: Table, rows: int | None = None) -> Iterator[np.ndarray]:
     """As `encode`, so many rows at a time, in order: float32 (m, d)."""
-    start = 0
-    for piece in _raw_pieces(encoding, table, rows):
+    start, select = 0, {column.name: _sql(column, table) for column in encoding.columns}
+    for piece in table.pieces(select, rows):
         x = np.empty((len(next(iter(piece.values()))), encoding.width), np.float32)
         _encode_piece(encoding, piece, x, start)
         start += len(x)
@@ -129,7 +128,7 @@ def unseen(encoding: Encoding, table: Table) -> list[str]:
     for column in encoding.columns:
         value = _sql(column, table)
         if isinstance(column, Number):
-            low, high = f"'{column.low!r}'::DOUBLE", f"'{column.high!r}'::DOUBLE"
+            low, high = duck.value(column.low), duck.value(column.high)
             missing, outside = table.rows(
                 f"SELECT count(*) FILTER (isnan(v)), count(*) FILTER (NOT isnan(v) AND (v < {low} OR v > {high})) "
                 f"FROM (SELECT ({value})::DOUBLE AS v FROM {table.relation})"
@@ -151,11 +150,6 @@ def unseen(encoding: Encoding, table: Table) -> list[str]:
 # ---- a new table's columns
 
 
-def _raw_pieces(encoding: Encoding, table: Table, rows: int | None = None) -> Iterator[dict[str, np.ndarray]]:
-    """What of each column is fetched, as `_sql` has it, so many rows at a time."""
-    return table.pieces({column.name: _sql(column, table) for column in encoding.columns}, rows)
-
-
 def _sql(column: Number | Category, table: Table) -> str:
     """A number as DOUBLE or FLOAT, nan for missing, or the input that a category switches on, its width for none.
 
@@ -165,23 +159,21 @@ def _sql(column: Number | Category, table: Table) -> str:
     if kind is None:
         raise UserError(f"column {column.name!r} is missing, and the model was trained with it; add it to the table")
     if isinstance(column, Category):
-        text, width = columns.text(column.name), column.width
-        other = len(column.values) if column.pools_others else width
-        missing = width - 1 if column.marks_missing else width
-        code = (
-            f"enum_code(try_cast({text} AS ENUM ({duck.texts(column.values)})))::INTEGER" if column.values else "NULL"
-        )
-        return f"CASE WHEN ({text}) IS NULL THEN {missing} ELSE coalesce({code}, {other}) END"
+        other = len(column.values) if column.pools_others else column.width
+        missing = column.width - 1 if column.marks_missing else column.width
+        known = f"try_cast({duck.name(column.name)}::VARCHAR AS ENUM ({duck.texts(column.values)}))"
+        code = f"enum_code({known})::INTEGER" if column.values else "NULL"
+        return f"coalesce({code}, CASE WHEN {columns.text(column.name)} IS NULL THEN {missing} ELSE {other} END)"
     if kind_of(kind) == column.kind:
         return columns.number_or_nan(column.name, kind)
     example = ""
     if kind_of(kind) == "category":
-        text = columns.text(column.name)
-        if not columns.first(table, f"{text} IS NOT NULL", "1"):
+        cells = f"SELECT {PLACE} AS row, {columns.text(column.name)} AS text FROM {table.numbered}"
+        no_number_first = f"ORDER BY {columns.is_number('text')}, row LIMIT 1"
+        some = table.rows(f"SELECT text, row FROM ({cells}) WHERE text IS NOT NULL {no_number_first}")
+        if not some:
             return "'nan'::DOUBLE"
-        found = columns.first(table, f"{text} IS NOT NULL AND NOT {columns.is_number(text)}", text)
-        row, value = (found or columns.first(table, f"{text} IS NOT NULL", text))[0]
-        example = f" ({value!r} in row {row})"
+        example = " ({!r} in row {})".format(*some[0])
     raise UserError(
         f"column {column.name!r} holds {columns.in_words(kind)}{example}, and the model was trained on "
         f"{ARTICLES[column.kind]} there; mend the column, or train anew"
@@ -203,15 +195,11 @@ def _encode_piece(encoding: Encoding, piece: dict[str, np.ndarray], x: np.ndarra
             elif column.scale == 0.0:
                 inputs[:, 0] = _finite_float32(values, column.name, first + row) + np.float32(0.0)
             else:
-                _encode_number(column, values.astype(np.float64, copy=False), inputs)
-
-
-def _encode_number(column: Number, values: np.ndarray, inputs: np.ndarray) -> None:
-    missing = np.isnan(values)
-    if column.marks_missing:
-        inputs[:, 1] = missing
-    z = (robust.smooth_clip(values + 0.0, column.centre, column.scale) - column.mean) / column.deviation
-    inputs[:, 0] = np.where(missing, 0.0, z)
+                values, missing = values.astype(np.float64) + 0.0, np.isnan(values)
+                z = (robust.smooth_clip(values, column.centre, column.scale) - column.mean) / column.deviation
+                inputs[:, 0] = np.where(missing, 0.0, z)
+                if column.marks_missing:
+                    inputs[:, 1] = missing
 
 
 # ---- fitting
@@ -222,15 +210,9 @@ def _fit_number(table: Table, name: str, ends: Ends, setting: str) -> Number | s
     kind = kind_of(table.columns[name])
     if why := _why_left_out(table, name, ends):
         return why
-    missing = ends.present < len(table)
     if setting == "raw" and kind == "number":
-        low, high = float(ends.low) + 0.0, float(ends.high) + 0.0
-        with np.errstate(over="ignore"):
-            if missing or not np.isfinite(np.float32([low, high])).all():
-                _check_raw(table, name)
-        return Number(name, kind, low, high, 0.0, 0.0, 0.0, 1.0, False)
-    statistics = robust.statistics(table, name, ends.present)
-    return Number(name, kind, *statistics, missing)
+        return Number(name, kind, float(ends.low) + 0.0, float(ends.high) + 0.0, 0.0, 0.0, 0.0, 1.0, False)
+    return Number(name, kind, *robust.statistics(table, name, ends.present), ends.present < len(table))
 
 
 def _why_left_out(table: Table, name: str, ends: Ends) -> str | None:
@@ -260,13 +242,13 @@ def _is_numbering(table: Table, name: str, ends: Ends) -> bool:
 def _fit_category(table: Table, name: str) -> Category | str:
     """A column of text as it is fitted, or why it is left out."""
     texts = columns.texts_in(table, name)
-    if why := _why_text_is_left_out(table, name, texts):
+    if why := _why_text_is_left_out(texts):
         return why
     values = sorted(text for text, count in texts.frequent if count >= FEWEST_ROWS)
     return Category(name, values, len(values) < texts.distinct, texts.missing > 0)
 
 
-def _why_text_is_left_out(table: Table, name: str, texts: Texts) -> str | None:
+def _why_text_is_left_out(texts: Texts) -> str | None:
     """The reason why a column of text can teach nothing, if there is one."""
     if not texts.present:
         return "it is empty"
@@ -274,30 +256,13 @@ def _why_text_is_left_out(table: Table, name: str, texts: Texts) -> str | None:
     if texts.distinct == 1 and not texts.missing:
         return f"it is {example!r} in every training row"
     if texts.distinct > max(texts.present / 2, 10):
-        thing = "free text" if columns.words_a_text(table, name) >= 3 else "an identifier"
+        words = sum(len(text.split()) for text, _ in texts.frequent)
+        thing = "free text" if words >= 3 * len(texts.frequent) else "an identifier"
         why = f"{thing}: {texts.distinct} different values in {texts.present} rows"
         if MEASURE.fullmatch(example):
             why += f", such as {example!r}; if that is a measure write it as a number, and a date as 2021-12-31"
         return why
     return None
-
-
-# ---- what raw refuses
-
-
-def _check_raw(table: Table, name: str) -> None:
-    value = columns.number(name, table.columns[name])
-    missing = table.rows(f"SELECT count(*) - count({value}) FROM {table.relation}")[0][0]
-    if missing:
-        row, _ = columns.first(table, f"({value}) IS NULL", "1")[0]
-        raise UserError(
-            f"column {name!r} has {missing} missing values in the training part (first in its row {row}), "
-            f"and train.encoding raw takes numbers as they are; set train.encoding to robust, or fill them"
-        )
-    row = 0
-    for piece in table.pieces({"v": columns.number_or_nan(name, table.columns[name])}):
-        _finite_float32(np.ma.getdata(piece["v"]), name, row)
-        row += len(piece["v"])
 
 
 def _finite_float32(values: np.ndarray, name: str, row: int = 0) -> np.ndarray:

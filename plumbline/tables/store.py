@@ -19,8 +19,6 @@ from plumbline.tables import duck
 ROWS = 2**20  # most of a row group; a table of no more is small, and held in memory
 VALUES = 2**22  # of a piece and of a row group (some 32 MiB), so that a wide table takes no more than a narrow one
 VECTOR = 2048  # rows that DuckDB works on together: of other multiples row groups come out uneven
-FIRST = VECTOR  # rows by which the length of a table's texts is told
-BLOCK = 2**17  # rows that a Writer passes on together
 ROW = "_row"  # the row's number in dataset.parquet, from 0; a reserved name
 PLACE = "file_row_number"  # the row's number in its file, from 0; DuckDB's name, which is reserved by that
 COMPLAINT = "{} is not a table that a stage wrote ({}); run `dvc repro`"
@@ -101,18 +99,12 @@ class Table:
 
     def classes(self) -> np.ndarray:
         """The target as class numbers in the order of the facts' classes: int32 (n,)."""
-        classes, target = self.facts.classes, self.facts.target
-        if isinstance(classes[0], str):  # counted from 0 in the order in which the type names them
-            select = f"enum_code(CAST({duck.name(target)} AS ENUM ({duck.texts(classes)})))::INTEGER"
-            places = None
-        else:
-            select, known = duck.name(target), np.array(classes)
-            places = np.argsort(known)
+        listed = ", ".join(map(duck.value, self.facts.classes))
+        place = f"(list_position([{listed}], {duck.name(self.facts.target)}) - 1)::INTEGER"
         y, start = np.empty(len(self), np.int32), 0
-        for piece in self.pieces({"y": select}):
-            found = piece["y"]
-            y[start : start + len(found)] = found if places is None else places[np.searchsorted(known[places], found)]
-            start += len(found)
+        for piece in self.pieces({"y": place}):
+            y[start : start + len(piece["y"])] = piece["y"]
+            start += len(piece["y"])
         return y
 
     @contextlib.contextmanager
@@ -147,74 +139,31 @@ def open(path: str | Path, kind: str | None = None) -> Table:
 
 
 class Writer:
-    """A table on its way to a file, in pieces of any size; `facts` may be set until the block ends.
+    """A table on its way to a file; `facts` may be set until the block ends.
 
     The rows wait in a DuckDB table, in memory or on the disk, until all are there.
     """
 
     def __init__(self, facts: Facts | None):
         self.facts = facts
-        self.widths: dict[str, int | None] = {}  # of each column, None for one that is no list
-        self._held, self._rows, self._made = [], 0, False
+        self.values = 0  # of a row, once there is one
 
     def write(self, piece: Mapping[str, np.ndarray]) -> None:
         """Add rows: arrays (m,), objects for text and masked for gaps, or float32 (m, w) for a column of lists."""
-        piece = {name: _array(values) for name, values in piece.items()}
-        rows = {len(values) for values in piece.values()}
-        if len(rows) != 1 or (self.widths and list(piece) != list(self.widths)):
-            raise ValueError(f"columns {list(piece)} with {rows} rows do not go behind {list(self.widths)}")
-        self.widths = {name: values.shape[1] if values.ndim == 2 else None for name, values in piece.items()}
-        self._held.append(piece)
-        self._rows += rows.pop()
-        if self._rows >= BLOCK:
-            whole = self._taken()
-            full = self._rows // BLOCK * BLOCK
-            for start in range(0, full, BLOCK):
-                self._insert({name: values[start : start + BLOCK] for name, values in whole.items()})
-            self._held = [{name: values[full:] for name, values in whole.items()}]
-            self._rows -= full
-
-    def _taken(self) -> dict[str, np.ndarray]:
-        """All that is held, in one piece."""
-        if len(self._held) == 1:
-            return self._held[0]
-        return {name: _joined([piece[name] for piece in self._held]) for name in self.widths}
-
-    def _insert(self, piece: Mapping[str, np.ndarray]) -> None:
-        """Pass rows on: a list as the columns that it is made of."""
-        flat, select = {}, []
+        arrays, select = {}, []
         for i, (name, values) in enumerate(piece.items()):
-            parts = {f"c{i}": values} if values.ndim == 1 else {f"c{i}_{j}": part for j, part in enumerate(values.T)}
-            flat |= parts
-            value = f"c{i}" if values.ndim == 1 else f"[{', '.join(parts)}]::FLOAT[]"
+            if values.ndim == 2:
+                parts = {f"c{i}_{j}": part for j, part in enumerate(values.T)}
+                value = f"[{', '.join(parts)}]::FLOAT[]"
+            else:  # texts as objects, for DuckDB takes NumPy's own for categories
+                parts = {f"c{i}": values.astype(object) if values.dtype.kind == "U" else values}
+                value = f"c{i}"
+            arrays |= parts
             select.append(f"{value} AS {duck.name(name)}")
-        with duck.registered(_piece=flat):
-            what = f"SELECT {', '.join(select)} FROM _piece"
-            duck.run(f"INSERT INTO _written {what}" if self._made else f"CREATE TEMP TABLE _written AS {what}")
-        self._made = True
-
-    def finish(self, path: Path, kind: str) -> None:
-        """Write all rows."""
-        if self._rows or not self._made:
-            self._insert(self._taken())
-        values = sum(width or 1 for width in self.widths.values())
-        _copy("SELECT * FROM _written", path, kind, self.facts, values + _letters("_written") // 8)
-
-    def drop(self) -> None:
-        """Forget all rows."""
-        if self._made:
-            duck.run("DROP TABLE _written")
-
-
-def _joined(pieces: list[np.ndarray]) -> np.ndarray:
-    """One after the other; masked if one of them is."""
-    masked = any(isinstance(piece, np.ma.MaskedArray) for piece in pieces)
-    return np.ma.concatenate(pieces) if masked else np.concatenate(pieces)
-
-
-def _array(values: np.ndarray) -> np.ndarray:
-    """Texts as objects, for DuckDB takes NumPy's own for categories."""
-    return values.astype(object) if values.dtype.kind == "U" else values
+        with duck.registered(_piece=arrays):
+            rows = f"SELECT {', '.join(select)} FROM _piece"
+            duck.run(f"INSERT INTO _written {rows}" if self.values else f"CREATE TEMP TABLE _written AS {rows}")
+        self.values = len(arrays)
 
 
 @contextlib.contextmanager
@@ -224,9 +173,9 @@ def writing(path: str | Path, kind: str, facts: Facts | None = None) -> Iterator
     with files.replacing(path) as partial:
         try:
             yield writer
-            writer.finish(partial, kind)
+            _copy("FROM _written", partial, kind, writer.facts, writer.values)
         finally:
-            writer.drop()
+            duck.run("DROP TABLE IF EXISTS _written")
 
 
 def copy(sql: str, path: str | Path, kind: str, facts: Facts | None = None, values: int | None = None) -> None:
@@ -263,19 +212,16 @@ def take(table: Table, rows: np.ndarray, path: str | Path, kind: str, facts: Fac
 
 
 def _values_of(sql: str) -> int:
-    """Numbers of which as many take the room of a row that a query finds."""
-    return len(duck.columns(f"({sql})")) + _letters(f"({sql})") // 8
+    """Numbers of which as many take the room of a row that a query finds.
 
-
-def _letters(relation: str) -> int:
-    """Bytes of text in a row, by the first rows: a row group of long texts would not fit in memory."""
-    texts = [duck.name(name) for name, kind in duck.columns(relation).items() if kind == "VARCHAR"]
+    Texts count by their length in the first rows: a row group of long ones would not fit in memory.
+    """
+    kinds = duck.columns(f"({sql})")
+    texts = [f"coalesce(strlen({duck.name(name)}), 0)" for name, kind in kinds.items() if kind == "VARCHAR"]
     if not texts:
-        return 0
-    letters = " + ".join(f"coalesce(strlen({text}), 0)" for text in texts)
-    first = f"(SELECT {', '.join(texts)} FROM {relation} LIMIT {FIRST})"
-    total, rows = duck.rows(f"SELECT coalesce(sum({letters}), 0)::BIGINT, count(*) FROM {first}")[0]
-    return total // max(rows, 1)
+        return len(kinds)
+    first = f"SELECT {' + '.join(texts)} AS bytes FROM ({sql}) LIMIT {VECTOR}"
+    return len(kinds) + duck.rows(f"SELECT coalesce(sum(bytes) // count(*) // 8, 0)::BIGINT FROM ({first})")[0][0]
 
 
 def _copy(sql: str, path: Path, kind: str, facts: Facts | None, values: int) -> None:

@@ -62,7 +62,7 @@ def test_what_is_no_model_is_refused_and_runs_nothing(tmp_path, content):
 
 
 def test_a_folder_under_the_name_is_refused(tmp_path):
-    with pytest.raises(UserError, match="no regular file"):
+    with pytest.raises(UserError, match="is not a model that train wrote"):
         model.load(tmp_path)
 
 
@@ -85,33 +85,6 @@ def test_a_mutated_file_is_refused_or_loads_whole(tmp_path_factory, content, dat
         assert found.card == whole.card
         for name, array in whole.weights.items():
             np.testing.assert_array_equal(found.weights[name], array)
-
-
-VALUES = st.recursive(
-    st.none() | st.booleans() | st.integers(-3, 2**70) | st.floats() | st.text(max_size=5),
-    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=5), inner, max_size=3),
-    max_leaves=8,
-)
-
-
-@settings(deadline=None, max_examples=200)
-@given(st.data())
-def test_a_sealed_file_with_another_card_is_refused_or_makes_sense(tmp_path_factory, content, data):
-    path = tmp_path_factory.getbasetemp() / "forged.safetensors"
-    path.write_bytes(content)
-    weights, text = sealed.read(path)
-    card = json.loads(text)
-    name = data.draw(st.sampled_from(sorted(card)))
-    if data.draw(st.booleans()):
-        card[name] = data.draw(VALUES)
-    else:
-        del card[name]
-    sealed.write(path, weights, json.dumps(card).encode())
-    found = loaded_or_refused(path, path.read_bytes())
-    if not isinstance(found, str):
-        assert found.card.sizes == (4, 5, 1)
-        assert len(found.card.classes) == len(found.card.train_counts) == 2
-        assert sum(found.card.train_counts) > 0
 
 
 @settings(deadline=None, max_examples=100)
