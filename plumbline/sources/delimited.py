@@ -5,20 +5,19 @@ SQL. A column is typed by its first rows; a cell further down that says otherwis
 at, and it starts anew. So a column's type depends on all of its cells, and hardly ever costs a pass of its own.
 """
 
-import codecs
 import csv
 import gzip
 import itertools
 import shutil
 import zlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from pathlib import Path
-from typing import BinaryIO, NamedTuple
+from typing import NamedTuple
 
 from plumbline.basics import inputs
 from plumbline.basics.errors import UserError, reason
 from plumbline.sources.cells import Cells
-from plumbline.sources.rows import STAGED, Keep, Rows, check_names, literal, of_files, unreadable
+from plumbline.sources.rows import STAGED, Keep, Rows, check_names, of_files, unreadable
 from plumbline.tables import duck
 
 SEPARATORS = {",": "commas", ";": "semicolons", "\t": "tabs"}
@@ -39,7 +38,8 @@ class Header(NamedTuple):
 def read(path: Path, folder: Path, keep: Keep, texts: set[str]) -> Rows:
     """The rows of a CSV, as a Parquet file in `folder`; columns named in `texts` as the text that stands there."""
     inputs.watch(path)
-    plain = _checked(path, folder)
+    plain = _unpacked(path, folder)
+    _check_text(plain, path)
     header = _header(plain, path)
     check_names(header.names, path)
     kept = set(keep(header.names))
@@ -69,7 +69,7 @@ def _relation(plain: Path, header: Header, numbers: Iterable[str] = ()) -> str:
     names = [f"c{i}" for i in range(len(header.names))]
     columns = ", ".join(f"{name}: '{'DOUBLE' if name in numbers else 'VARCHAR'}'" for name in names)
     return (
-        f"read_csv({duck.text(literal(plain))}, auto_detect = false, strict_mode = true, header = true, "
+        f"read_csv({duck.text(duck.literal(plain))}, auto_detect = false, strict_mode = true, header = true, "
         f"skip = {header.blank}, delim = {duck.text(header.separator)}, quote = '\"', escape = '\"', comment = '', "
         f"nullstr = {duck.text(NEVER)}, columns = {{{columns}}})"
     )
@@ -78,73 +78,35 @@ def _relation(plain: Path, header: Header, numbers: Iterable[str] = ()) -> str:
 # ---- the text of a file
 
 
-def _checked(path: Path, folder: Path) -> Path:
-    """The file as plain UTF-8 text with line ends of one kind: itself, or a copy in `folder`; UserError for no text."""
-    plain = path
+def _unpacked(path: Path, folder: Path) -> Path:
+    """The file as plain text: itself, or a copy in `folder`."""
+    if not path.name.lower().endswith(".gz"):
+        return path
+    plain = folder / "unpacked.csv"
     try:
-        if path.name.lower().endswith(".gz"):
-            plain = folder / "unpacked.csv"
-            with gzip.open(path) as packed, plain.open("wb") as unpacked:
-                shutil.copyfileobj(packed, unpacked, PIECE)
+        with gzip.open(path) as packed, plain.open("wb") as unpacked:
+            shutil.copyfileobj(packed, unpacked, PIECE)
     except (EOFError, zlib.error, gzip.BadGzipFile) as error:
         raise unreadable(path, error) from None
-    if not _has_returns(plain, path) or _ends_alike(plain):
-        return plain
-    even = folder / "even.csv"
-    with plain.open("rb") as file, even.open("wb") as out:
-        for piece in _whole_ends(file):
-            out.write(piece.replace(b"\r\n", b"\n").replace(b"\r", b"\n"))
-    return even
+    return plain
 
 
-def _has_returns(plain: Path, path: Path) -> bool:
-    """Whether a text has carriage returns; UserError with the line for what is no UTF-8 text."""
-    complaint = "{} line {}: {}; save the table as CSV in UTF-8"
-    decoder = codecs.getincrementaldecoder("utf-8")()
-    start, found = 0, False
-    with plain.open("rb") as file:
-        for piece in itertools.chain(iter(lambda: file.read(PIECE), b""), [b""]):
-            before, _ = decoder.getstate()
-            if before or not piece.isascii() or not piece:
-                try:
-                    decoder.decode(piece, final=not piece)
-                except UnicodeDecodeError as error:
-                    line = _line(plain, start - len(before) + error.start)
-                    what = f"byte 0x{error.object[error.start]:02x} is not UTF-8 text"
-                    raise UserError(complaint.format(path, line, what)) from None
-            if b"\0" in piece:
-                line = _line(plain, start + piece.index(b"\0"))
-                raise UserError(complaint.format(path, line, "a zero byte, so this is no UTF-8 text"))
-            start += len(piece)
-            found = found or b"\r" in piece
-    return found
-
-
-def _line(plain: Path, place: int) -> int:
-    """The number of the line in which a byte stands."""
+def _check_text(plain: Path, path: Path) -> None:
+    """Refuse what is no UTF-8 text, or has a zero byte, which DuckDB takes for a letter: by its line."""
     line = 1
     with plain.open("rb") as file:
-        while place > 0 and (piece := file.read(min(PIECE, place))):
+        while piece := file.read(PIECE):
+            piece += file.readline()
+            place, what = piece.find(b"\0"), "a zero byte, so this is no UTF-8 text"
+            try:
+                if not piece.isascii():
+                    piece.decode()
+            except UnicodeDecodeError as error:
+                place, what = error.start, f"byte 0x{piece[error.start]:02x} is not UTF-8 text"
+            if place >= 0:
+                line += piece.count(b"\n", 0, place)
+                raise UserError(f"{path} line {line}: {what}; save the table as CSV in UTF-8")
             line += piece.count(b"\n")
-            place -= len(piece)
-    return line
-
-
-def _ends_alike(plain: Path) -> bool:
-    """Whether all lines end alike, also those in quotes."""
-    pairs = returns = feeds = 0
-    with plain.open("rb") as file:
-        for piece in _whole_ends(file):
-            pairs, returns, feeds = (
-                count + piece.count(end) for count, end in ((pairs, b"\r\n"), (returns, b"\r"), (feeds, b"\n"))
-            )
-    return not feeds or pairs == returns == feeds
-
-
-def _whole_ends(file: BinaryIO) -> Iterator[bytes]:
-    """The file's pieces, none of which ends between the two bytes of a line's end."""
-    while piece := file.read(PIECE):
-        yield piece + file.read(1) if piece.endswith(b"\r") else piece
 
 
 def _header(plain: Path, path: Path) -> Header:
@@ -169,7 +131,7 @@ def _header(plain: Path, path: Path) -> Header:
 
 
 def _check_cells(plain: Path, header: Header, path: Path) -> None:
-    """Refuse the first row that has other cells than the header, or a quote that is never closed: by its line."""
+    """Refuse the first row that has other cells than the header, a quote that is never closed, and mixed line ends."""
     line = 1
     csv.field_size_limit(LONGEST)
     with plain.open(encoding="utf-8-sig", newline="") as file:
@@ -184,6 +146,11 @@ def _check_cells(plain: Path, header: Header, path: Path) -> None:
                 line = rows.line_num + 1
         except csv.Error as error:
             raise _bad_quote(path, line, error) from None
+    with plain.open(encoding="utf-8-sig") as file:
+        for _ in file:
+            if isinstance(file.newlines, tuple):
+                ends = " and ".join(map(repr, file.newlines))
+                raise UserError(f"{path} has lines that end in {ends}; save it anew with line ends of one kind")
 
 
 def _bad_quote(path: Path, line: int, error: csv.Error) -> UserError:

@@ -9,7 +9,7 @@ import numpy as np
 
 from plumbline.basics import inputs
 from plumbline.basics.errors import UserError, reason
-from plumbline.sources import arrow, parquet
+from plumbline.sources import parquet
 from plumbline.sources.rows import STAGED, Keep, Rows, check_names, in_short, of_files
 from plumbline.tables import duck
 
@@ -21,14 +21,14 @@ def read(source: Path, params, generator: np.random.Generator, folder: Path, kee
     inputs.watch(source)
     paths, types, kept = [], {}, []
     for made in _pieces(source, params, generator):
-        names, table, declared = _table(made, source)
+        names, table, schemas = _table(made, source)
         check_names(names, source)
         kept = kept or keep(names)
         try:
             with duck.registered(made=table):
                 its = duck.columns("made")
-                rows = Rows("made", {name: duck.name(name) for name in its}, its, 0)
-                rows = parquet.as_declared(rows, declared)
+                rows = Rows("made", {name: duck.name(name) for name in its}, its, 0, [])
+                rows = parquet.as_declared(rows, schemas)
                 if rows.types != (types := types or rows.types):
                     raise UserError(
                         f"{source} yields tables of different columns ({_said(types)}; {_said(rows.types)}); make them "
@@ -64,25 +64,25 @@ def _pieces(source: Path, params, generator: np.random.Generator) -> Iterator[ob
         raise UserError(f"{place}: {type(error).__name__}: {reason(error)}; mend the generator") from None
 
 
-def _table(made: object, source: Path) -> tuple[list[str], object, dict]:
-    """The names of a piece's columns, the piece as DuckDB takes it, and which of its columns are categories."""
+def _table(made: object, source: Path) -> tuple[list[str], object, list]:
+    """The names of a piece's columns, the piece as DuckDB takes it, and what Arrow says of it."""
     if isinstance(made, Mapping):
         arrays = {str(name): _array(values, name, source) for name, values in made.items()}
         if len({len(values) for values in arrays.values()}) > 1:
             lengths = ", ".join(f"{name!r} has {len(values)}" for name, values in arrays.items())
             raise UserError(f"{source} makes columns of different lengths ({lengths}); make them alike")
-        return list(arrays), arrays, {}
-    if hasattr(made, "schema") and hasattr(made, "column_names"):  # a pyarrow table
-        categories = [field.name for field in made.schema if str(field.type).startswith("dictionary")]
-        return list(made.column_names), made, dict.fromkeys(categories, arrow.CATEGORY)
-    if hasattr(made, "columns") and hasattr(made, "dtypes"):  # a DataFrame of pandas, or of Polars
-        names = list(map(str, made.columns))
-        if hasattr(made, "iloc"):
-            made = made.set_axis(names, axis=1)
-            if len(set(names)) == len(names):  # else it is refused
-                labels = [name for name, kind in zip(names, made.dtypes) if str(kind) == "category"]
-                made = made.assign(**{name: made[name].map(str, na_action="ignore").astype(object) for name in labels})
-        return names, made, {}
+        return list(arrays), arrays, []
+    if hasattr(made, "__arrow_c_stream__"):  # a table of pandas, Polars or pyarrow
+        import pyarrow  # late, for a dict does without
+
+        if hasattr(made, "iloc"):  # pandas, whose index is no column
+            made = made.set_axis(list(map(str, made.columns)), axis=1).reset_index(drop=True)
+            check_names(made.columns, source)
+        try:
+            table = pyarrow.table(made)
+        except pyarrow.ArrowException as error:
+            raise UserError(f"{source} makes what is no table ({reason(error)}); make {KINDS}") from None
+        return table.column_names, table, [table.schema]
     raise UserError(f"make of {source} must return or yield {KINDS}, not {type(made).__name__}")
 
 

@@ -1,70 +1,181 @@
-"""A Parquet file as a table."""
+"""Parquet files that are one table, read where they lie: one, or those of a folder.
 
+What Parquet has no word for, categories and durations, Arrow's writers (pyarrow, pandas, Polars) leave in the file's
+metadata. pyarrow tells it, and the names as they stand in the file; the values are for DuckDB to read.
+"""
+
+import base64
 from pathlib import Path
+from typing import NamedTuple
 
-from plumbline.basics import inputs
-from plumbline.sources import arrow
-from plumbline.sources.rows import Keep, Rows, check_names, literal, of_files, unreadable
-from plumbline.tables import duck
+from plumbline.basics.errors import UserError
+from plumbline.sources.rows import Keep, Rows, check_names, of_files, relation, unreadable
+from plumbline.tables import columns, duck
+
+PER_SECOND = {"s": 1, "ms": 1_000, "us": 1_000_000, "ns": 1_000_000_000}
+FILE = "file_index"  # the number of the file in which a row stands, from 0; DuckDB's name, which is reserved by that
 
 
-def read(path: Path, keep: Keep) -> Rows:
-    """The file's rows; UserError for a file that is no Parquet, and for columns of one name."""
-    inputs.watch(path)
+class Partition(NamedTuple):
+    """A column that the folders of files write: its value for each file, and its type."""
+
+    values: list[str | None]
+    kind: str
+
+    @property
+    def sql(self) -> str:
+        """The value of a row."""
+        values = ", ".join("NULL" if value is None else duck.text(value) for value in self.values)
+        return f"([{values}]::{self.kind}[])[{FILE}::BIGINT + 1]"
+
+
+def read(source: Path, paths: list[Path], keep: Keep, partitions: dict[str, Partition]) -> Rows:
+    """The rows of files one after the other; UserError for one that is no Parquet, and for columns that do not fit.
+
+    Files must have the same columns, in any order. A column takes the type that holds what every file has of it:
+    BIGINT for INTEGER and BIGINT, DOUBLE for whole numbers and DOUBLE.
+    """
+    schemas = _schemas(paths)
+    own = [name for name in next(iter(schemas)).names if name not in partitions]
+    check_names([*own, *partitions], source)
+    if source.is_dir() and FILE in own:
+        raise UserError(f"{source} has a column named {FILE!r}, which is reserved in a folder; rename it")
+    kept = set(keep([*own, *partitions]))
     try:
-        names = columns_of(path)
-        check_names(names, path)
-        kept = set(keep(names))
-        rows = of_files([path])
-        own = dict(zip(names, rows.types.items()))  # DuckDB has names of its own for those that it does not take
-        rows = rows._replace(
-            select={name: duck.name(its) for name, (its, _) in own.items() if name in kept},
-            types={name: kind for name, (_, kind) in own.items() if name in kept},
-        )
-        rows = as_declared(rows, arrow.declared([path]))
+        _check_alike(schemas)
+        rows = of_files(paths)
+        _check_exact(schemas, {name: kind for name, kind in rows.types.items() if name in kept})
+        for name, partition in partitions.items():
+            if name in rows.types:  # Polars writes the partitions' columns too
+                _check_partition(rows, name, partition)
     except duck.Error as error:
-        raise unreadable(path, error) from None
-    as_it_is = {name: duck.name(name) for name in names} == rows.select
-    plain = literal(path) == str(path) and "=" not in str(path)  # else it would be more files, or a partition
-    return rows._replace(file=path) if as_it_is and plain else rows
+        raise unreadable(source, error) from None
+    rows = as_declared(rows, list(schemas))
+    select = {name: rows.select[name] for name in own} | {name: each.sql for name, each in partitions.items()}
+    types = rows.types | {name: each.kind for name, each in partitions.items()}
+    as_it_is = len(paths) == 1 and all(sql == duck.name(name) for name, sql in select.items() if name in kept)
+    return rows._replace(
+        select={name: sql for name, sql in select.items() if name in kept},
+        types={name: types[name] for name in select if name in kept},
+        file=paths[0] if as_it_is else None,
+    )
 
 
-def columns_of(path: Path) -> list[str]:
-    """The names that stand in a file; a column without one is named after its place."""
-    found = duck.rows(f"SELECT name, coalesce(num_children, 0) FROM parquet_schema({duck.text(literal(path))})")
-    return [name or f"column{i}" for i, (name, _) in enumerate(top(found))]
+def as_declared(rows: Rows, schemas: list) -> Rows:
+    """Categories are text even if their labels are numbers; durations are seconds; a column without a type is text.
 
-
-def top(schema: list[tuple]) -> list[tuple]:
-    """The columns themselves, of what Parquet lists with all that is inside them; the last item counts children."""
-    columns, i = [], 1  # the first is the table
-    while i < len(schema):
-        columns.append(schema[i])
-        inside = schema[i][-1]
-        i += 1
-        while inside:
-            inside += schema[i][-1] - 1
-            i += 1
-    return columns
-
-
-def as_declared(rows: Rows, declared: dict[str, str | int]) -> Rows:
-    """Categories are text even if their labels are numbers; durations are seconds; a column without a type is text."""
+    schemas: what Arrow says of the columns; only what all of them say counts.
+    """
     select, types = dict(rows.select), dict(rows.types)
     for name, kind in rows.types.items():
-        what = declared.get(name)
-        if kind == "INTERVAL" or isinstance(what, int):
-            seconds = f"epoch({select[name]})" if kind == "INTERVAL" else f"{select[name]}::DOUBLE / {what}"
-            select[name], types[name] = seconds, "DOUBLE"
-        elif what == arrow.CATEGORY or kind == '"NULL"' or kind.startswith("ENUM"):
+        said, *others = {_said(schema.field(name).type) for schema in schemas} if schemas else {None}
+        if kind == "INTERVAL":
+            select[name], types[name] = f"epoch({select[name]})", "DOUBLE"
+        elif said in PER_SECOND and not others:
+            select[name], types[name] = f"{select[name]}::DOUBLE / {PER_SECOND[said]}", "DOUBLE"
+        elif (said == "category" and not others) or kind == '"NULL"' or kind.startswith("ENUM"):
             select[name], types[name] = f"{select[name]}::VARCHAR", "VARCHAR"
     return rows._replace(select=select, types=types)
 
 
-def check(path: Path, rows: Rows) -> None:
-    """Read all of a file, to find whether it is the damaged one."""
-    try:
-        listed = ", ".join(f"bit_xor(hash({column}))" for column in rows.select.values())
-        duck.rows(f"SELECT {listed} FROM {rows.relation}")
-    except duck.Error as error:
-        raise unreadable(path, error) from None
+def _said(kind) -> str | None:
+    """Of a type of Arrow's: "category", a duration's unit, or None."""
+    import pyarrow  # late, for it takes half a second, and most tables are none of its
+
+    if pyarrow.types.is_duration(kind):
+        return kind.unit
+    return "category" if pyarrow.types.is_dictionary(kind) else None
+
+
+def _schemas(paths: list[Path]) -> dict:
+    """The files by what Arrow says of their columns."""
+    import pyarrow
+    import pyarrow.parquet
+
+    found = {}
+    for path in paths:
+        try:
+            footer = pyarrow.parquet.read_metadata(path)
+            schema, written = footer.schema.to_arrow_schema(), (footer.metadata or {}).get(b"ARROW:schema")
+            if written:  # pyarrow's read_schema would leave out the categories that are numbers
+                said = pyarrow.ipc.read_schema(pyarrow.py_buffer(base64.b64decode(written)))
+                schema = said if said.names == schema.names else schema
+        except (pyarrow.ArrowException, OSError) as error:
+            raise unreadable(path, error) from None
+        check_names(schema.names, path)
+        found.setdefault(schema.remove_metadata(), []).append(path)
+    return found
+
+
+def damaged(paths: list[Path]) -> None:
+    """UserError with the name of the file of which not all can be read."""
+    for path in paths:
+        try:
+            duck.rows(f"SELECT bit_xor(hash(COLUMNS(*))) FROM {relation([path])}")
+        except duck.Error as error:
+            raise unreadable(path, error) from None
+
+
+# ---- files that do not fit
+
+
+def _check_alike(schemas: dict) -> None:
+    """UserError when a file has other columns than the first, or one of another kind."""
+    first, known = None, {}
+    for path, *_ in schemas.values():
+        types = duck.columns(relation([path]))
+        first, known = first or path, known or {name: (kind, path) for name, kind in types.items()}
+        for name in [*known, *types]:
+            if (name in known) != (name in types):
+                has, lacks = (path, first) if name in types else (first, path)
+                raise UserError(
+                    f"{has} has a column {name!r} and {lacks} has none; all files must have the same columns"
+                )
+        for name, kind in types.items():
+            before, where = known[name]
+            if not _go_together(before, kind):
+                raise UserError(
+                    f"column {name!r} is {columns.in_words(before)} in {where} and {columns.in_words(kind)} in {path}; "
+                    f"write the files alike"
+                )
+            if before == '"NULL"':  # nothing in it yet
+                known[name] = kind, path
+
+
+def _go_together(one: str, other: str) -> bool:
+    """Whether one type can hold both without a loss, or at most that of an int64 among floats, which is looked for."""
+    if one == other or '"NULL"' in (one, other):
+        return True
+    kind = columns.kind_of(one)
+    of_booleans, zoned = ({part in each for each in (one, other)} for part in ("BOOLEAN", "Z"))
+    return kind is not None and kind == columns.kind_of(other) and True not in of_booleans and len(zoned) == 1
+
+
+def _check_exact(schemas: dict, types: dict[str, str]) -> None:
+    """Refuse whole numbers that are read as floats, because another file has floats, and would not be exact."""
+    for name, kind in types.items():
+        kinds = {schema: str(schema.field(name).type) for schema in schemas} if kind in columns.FLOATS else {}
+        whole = [path for schema, its in kinds.items() if its.startswith(("int", "uint")) for path in schemas[schema]]
+        column = duck.name(name)
+        inexact = f"{column}::{kind}::HUGEINT <> {column}"
+        for file, value in _first(relation(whole), column, inexact) if whole else []:
+            raise UserError(
+                f"{whole[file]}: column {name!r} is of whole numbers here and cannot be {kind.lower()}, as in other "
+                f"files: {value} would not be exact; write the files alike"
+            )
+
+
+def _first(source: str, column: str, condition: str) -> list[tuple[int, object]]:
+    """The file and the value of a row of which a condition is true, if there is one."""
+    return duck.rows(f"SELECT {FILE}, {column} FROM {source} WHERE {condition} LIMIT 1")
+
+
+def _check_partition(rows: Rows, name: str, partition: Partition) -> None:
+    """Refuse a file that has a partition's column with other values than its folder's."""
+    column = f"{duck.name(name)}::VARCHAR"
+    differs = f"{column} IS DISTINCT FROM ({partition.sql})::VARCHAR"
+    for file, value in _first(rows.relation, column, differs):
+        raise UserError(
+            f"{rows.paths[file]} holds {value!r} in its column {name!r} and lies in "
+            f"{name}={partition.values[file] or ''}; mend one of the two, or write the files without that column"
+        )

@@ -7,7 +7,6 @@ from typing import NamedTuple
 
 from plumbline.basics.errors import UserError, reason
 from plumbline.tables import duck
-from plumbline.tables.duck import literal
 from plumbline.tables.store import PLACE
 
 UNREADABLE = "{} cannot be read as its name says: {}; save it anew"
@@ -24,6 +23,7 @@ class Rows(NamedTuple):
     select: dict[str, str]
     types: dict[str, str]
     count: int
+    paths: list[Path]  # the Parquet files that they are in
     file: Path | None = None  # the Parquet file that holds exactly this, if there is one
 
     @property
@@ -42,12 +42,18 @@ class Rows(NamedTuple):
         return f"SELECT {self.listed} FROM {self.relation} AS source POSITIONAL JOIN {counter}"
 
 
-def of_files(paths: list[Path], options: str = "", **changes) -> Rows:
-    """The rows of Parquet files that have the same columns, or those that `options` of DuckDB's reader make alike."""
-    relation = f"read_parquet([{duck.texts(map(literal, paths))}], hive_partitioning = false{options})"
-    types = duck.columns(relation)
-    count = duck.rows(f"SELECT sum(num_rows)::BIGINT FROM parquet_file_metadata([{duck.texts(map(literal, paths))}])")
-    return Rows(relation, {name: duck.name(name) for name in types}, types, count[0][0], **changes)
+def relation(paths: list[Path]) -> str:
+    """What stands behind FROM for Parquet files, one after the other, whose columns may come in any order."""
+    return f"read_parquet([{duck.texts(map(duck.literal, paths))}], union_by_name = true, hive_partitioning = false)"
+
+
+def of_files(paths: list[Path], file: Path | None = None) -> Rows:
+    """The rows of Parquet files that have the same columns."""
+    source = relation(paths)
+    types = duck.columns(source)
+    files = f"parquet_file_metadata([{duck.texts(map(duck.literal, paths))}])"
+    count = duck.rows(f"SELECT sum(num_rows)::BIGINT FROM {files}")[0][0]
+    return Rows(source, {name: duck.name(name) for name in types}, types, count, paths, file)
 
 
 def check_names(names: Iterable[str], source: str | Path) -> None:
@@ -59,6 +65,8 @@ def check_names(names: Iterable[str], source: str | Path) -> None:
     for name, count in Counter(names).items():
         if count > 1:
             raise UserError(f"{source} has {count} columns named {name!r}; names must differ, rename them")
+        if not name:
+            raise UserError(f"{source} has a column without a name; give it one")
         if name.casefold() == PLACE:
             raise UserError(f"{source} has a column named {name!r}, which is reserved for row numbers; rename it")
         twin = seen.setdefault(name.casefold(), name)

@@ -10,9 +10,10 @@ from pathlib import Path
 
 import numpy as np
 
-from plumbline.basics import files
+from plumbline.basics import files, inputs
 from plumbline.basics.errors import UserError
-from plumbline.sources import checks, delimited, folder, generator, parquet
+from plumbline.basics.params import nearest
+from plumbline.sources import delimited, folder, generator, parquet
 from plumbline.sources.labels import Labels
 from plumbline.sources.rows import STAGED, Keep, Rows, of_files, unreadable
 from plumbline.tables import duck, store
@@ -28,11 +29,11 @@ def opened(make, stream: np.random.Generator, output: str) -> Iterator[Rows]:
     scratch files lie beside it.
     """
     source = Path(make.source)
-    checks.place(source, output)
+    _check_place(source, output)
     with files.scratch(Path(output).parent) as scratch:
 
         def keep(names: list[str]) -> list[str]:
-            return checks.kept(names, make)
+            return _kept(names, make)
 
         if source.name.endswith(".py"):
             yield generator.read(source, make, stream, scratch, keep)
@@ -49,7 +50,7 @@ def table(path: str | Path, scratch: Path, texts: Iterable[str] = ()) -> store.T
     if rows.file:
         return store.Table(rows.file, store.NO_FACTS)
     written = scratch / "table.parquet"
-    with _reading(Path(path)):
+    with _reading(path, rows):
         store.copy(f"SELECT {rows.listed} FROM {rows.relation}", written, "table")
     return store.Table(written, store.NO_FACTS)
 
@@ -60,7 +61,7 @@ def copying(rows: Rows, labels: Labels, source: str, output: str, facts: store.F
 
     The bytes depend on the rows alone, whatever files they came from.
     """
-    with files.scratch(Path(output).parent) as scratch, _reading(Path(source)):
+    with files.scratch(Path(output).parent) as scratch, _reading(source, rows):
         rows = rows._replace(select=rows.select | {facts.target: labels.select})
         if labels.missing:
             kept = scratch / "kept.parquet"
@@ -85,16 +86,50 @@ def _read(path: Path, scratch: Path, keep: Keep, texts: set[str]) -> Rows:
     if problem:
         raise UserError(f"{path} {problem}; a table is a file ({', '.join(SUFFIXES)}), or a folder of .parquet files")
     if path.suffix.lower() == ".parquet":
-        return parquet.read(path, keep)
+        inputs.watch(path)
+        return parquet.read(path, [path], keep, {})
     return delimited.read(path, scratch, keep, texts)
 
 
 @contextlib.contextmanager
-def _reading(path: Path) -> Iterator[None]:
+def _reading(source: str | Path, rows: Rows) -> Iterator[None]:
     """Say of Parquet that is damaged inside which file it is."""
     try:
         yield
     except duck.Error as error:
-        if path.is_dir():
-            folder.damaged(path)
-        raise unreadable(path, error) from None
+        parquet.damaged(rows.paths)
+        raise unreadable(source, error) from None
+
+
+# ---- what is refused before anything is read
+
+
+def _check_place(source: Path, output: str) -> None:
+    """Refuse a source that is not there, or that holds what the stages write."""
+    if source.resolve() in Path(output).resolve().parents:
+        raise UserError(
+            f"make_data.source {source} is a folder that holds what the stages write; put the table elsewhere"
+        )
+    if not source.exists():
+        raise UserError(
+            f"make_data.source {source} is not there (in a --temp or --queue run it must be tracked: `git add` or "
+            f"`dvc add` it); name a .parquet, .csv or .csv.gz file, a folder of .parquet files, or a .py that makes one"
+        )
+
+
+def _kept(names: list[str], make) -> list[str]:
+    """The columns without those of make.drop; UserError for names that are not there, are reserved, or are too few."""
+    for name in make.drop:
+        if name not in names:
+            hint = nearest(name, names)
+            raise UserError(f"{make.source} has no column {name!r} to leave out (make_data.drop){hint}")
+    left = [name for name in names if name not in make.drop]
+    if make.target not in left:
+        raise UserError(f"{make.source} has no column {make.target!r} (make_data.target){nearest(make.target, left)}")
+    if store.ROW in left:
+        raise UserError(f"{make.source} has a column named {store.ROW!r}, which is reserved for row numbers; rename it")
+    if len(left) < 2:
+        raise UserError(
+            f"{make.source} has no column beside the target {make.target!r}; a model needs at least one feature"
+        )
+    return left

@@ -9,7 +9,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from plumbline.basics.errors import UserError
-from plumbline.sources import arrow, source
+from plumbline.sources import parquet, source
 from plumbline.tables import duck
 
 
@@ -31,34 +31,13 @@ def test_categories_are_text_and_durations_seconds_whatever_their_width(tmp_path
         **units,
     }
     pq.write_table(pa.table(columns), tmp_path / "t.parquet")
-    declared = arrow.declared([tmp_path / "t.parquet"])
-    assert declared == dict.fromkeys(("category of numbers", "category of text", "é"), arrow.CATEGORY) | {
-        f"duration in {unit}": per_second for unit, per_second in zip(("s", "ms", "us", "ns"), arrow.PER_SECOND)
-    }
     table = read(tmp_path / "t.parquet", tmp_path)
     assert table.columns["category of numbers"] == "VARCHAR"
     found = dict(zip(table.columns, zip(*duck.rows(f"SELECT * FROM {table.relation}"))))
     assert found["category of numbers"] == ("10", None, "20")
     assert found["é"] == ("1.5", None, "1.5")
-    for unit, per_second in zip(("s", "ms", "us", "ns"), arrow.PER_SECOND):
+    for unit, per_second in parquet.PER_SECOND.items():
         assert found[f"duration in {unit}"] == (3 / per_second, None, 2500 / per_second)
-
-
-@pytest.mark.parametrize("count", [1, 3, 200])
-def test_what_is_declared_is_what_pyarrow_wrote(tmp_path, count):
-    rng = np.random.default_rng(count)
-    kinds = [pa.int64(), pa.string(), pa.duration("ms"), pa.dictionary(pa.int8(), pa.int32()), pa.list_(pa.int8())]
-    schema = pa.schema([pa.field(f"c{i}" * (i % 7 + 1), kinds[rng.integers(5)], bool(i % 2)) for i in range(count)])
-    schema = schema.with_metadata({"pandas": "x" * int(rng.integers(100))})
-    pq.write_table(schema.empty_table(), tmp_path / "t.parquet")
-    expected = {field.name: arrow.CATEGORY for field in schema if pa.types.is_dictionary(field.type)}
-    expected |= {field.name: 1000 for field in schema if pa.types.is_duration(field.type)}
-    assert arrow.declared([tmp_path / "t.parquet"]) == expected
-
-
-def test_a_file_of_another_writer_declares_nothing(tmp_path):
-    duck.run(f"COPY (SELECT 1 AS a) TO '{tmp_path}/t.parquet' (FORMAT parquet)")
-    assert arrow.declared([tmp_path / "t.parquet"]) == {}
 
 
 def test_what_pandas_writes_is_read_where_it_lies(tmp_path):
@@ -80,15 +59,19 @@ def test_kinds_that_parquet_has_of_the_same(tmp_path):
 
 
 def test_names_that_duckdb_would_not_take(tmp_path):
-    pq.write_table(pa.table([[1], [2], [3]], names=["", 'a "b"', "k"]), tmp_path / "k=7 [x].parquet")
+    pq.write_table(pa.table([[2], [3]], names=['a "b"', "k"]), tmp_path / "k=7 [x].parquet")
     table = read(tmp_path / "k=7 [x].parquet", tmp_path)
-    assert list(table.columns) == ["column0", 'a "b"', "k"]
+    assert table.path == tmp_path / "k=7 [x].parquet"
+    assert duck.rows(f'SELECT "a ""b""", k FROM {table.relation}') == [(2, 3)]
 
 
 def test_parquet_truncated_with_twins_and_nothing_at_all(tmp_path):
     path = tmp_path / "t.parquet"
     pq.write_table(pa.table([[1], [2]], names=["a", "a"]), path)
     with pytest.raises(UserError, match="2 columns named 'a'"):
+        read(path, tmp_path)
+    pq.write_table(pa.table([[1], [2]], names=["a", ""]), path)
+    with pytest.raises(UserError, match="a column without a name"):
         read(path, tmp_path)
     pq.write_table(pa.table([[1], [2]], names=["a", "A"]), path)
     with pytest.raises(UserError, match="the columns 'a' and 'A'; names must differ by more than case"):
