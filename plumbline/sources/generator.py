@@ -19,24 +19,21 @@ KINDS = "a dict of NumPy arrays, or a pandas, Polars or pyarrow table"
 def read(source: Path, params, generator: np.random.Generator, folder: Path, keep: Keep) -> Rows:
     """The rows that `make` of a source makes, each piece on its way through a Parquet file in `folder`."""
     inputs.watch(source)
-    paths, types, kept = [], {}, []
+    paths, types = [], None
     for made in _pieces(source, params, generator):
-        names, table, schemas = _table(made, source)
-        check_names(names, source)
-        kept = kept or keep(names)
+        table, schemas = _table(made, source)
         try:
             with duck.registered(made=table):
                 its = duck.columns("made")
                 rows = Rows("made", {name: duck.name(name) for name in its}, its, 0, [])
                 rows = parquet.as_declared(rows, schemas)
-                if rows.types != (types := types or rows.types):
+                types = types or rows.types
+                if rows.types != types:
                     raise UserError(
-                        f"{source} yields tables of different columns ({_said(types)}; {_said(rows.types)}); make them "
-                        f"alike"
+                        f"{source} yields tables of different columns ({types}; {rows.types}); make them alike"
                     )
                 paths.append(folder / f"{len(paths):06}.parquet")
-                listed = ", ".join(f"{rows.select[name]} AS {duck.name(name)}" for name in kept)
-                duck.copy(f"SELECT {listed} FROM made", paths[-1], STAGED, "")
+                duck.copy(f"SELECT {rows.only(keep(list(its))).listed} FROM made", paths[-1], STAGED, "")
         except duck.Error as error:
             raise UserError(f"{source} makes what is no table ({in_short(error)}); make {KINDS}") from None
     if not paths:
@@ -64,26 +61,28 @@ def _pieces(source: Path, params, generator: np.random.Generator) -> Iterator[ob
         raise UserError(f"{place}: {type(error).__name__}: {reason(error)}; mend the generator") from None
 
 
-def _table(made: object, source: Path) -> tuple[list[str], object, list]:
-    """The names of a piece's columns, the piece as DuckDB takes it, and what Arrow says of it."""
+def _table(made: object, source: Path) -> tuple[object, list]:
+    """A piece as DuckDB takes it, and what Arrow says of it."""
     if isinstance(made, Mapping):
         arrays = {str(name): _array(values, name, source) for name, values in made.items()}
         if len({len(values) for values in arrays.values()}) > 1:
             lengths = ", ".join(f"{name!r} has {len(values)}" for name, values in arrays.items())
             raise UserError(f"{source} makes columns of different lengths ({lengths}); make them alike")
-        return list(arrays), arrays, []
-    if hasattr(made, "__arrow_c_stream__"):  # a table of pandas, Polars or pyarrow
-        import pyarrow  # late, for a dict does without
+        check_names(list(arrays), source)
+        return arrays, []
+    if not hasattr(made, "__arrow_c_stream__"):
+        raise UserError(f"make of {source} must return or yield {KINDS}, not {type(made).__name__}")
+    import pyarrow  # late, for a dict does without
 
-        if hasattr(made, "iloc"):  # pandas, whose index is no column
-            made = made.set_axis(list(map(str, made.columns)), axis=1).reset_index(drop=True)
-            check_names(made.columns, source)
-        try:
-            table = pyarrow.table(made)
-        except pyarrow.ArrowException as error:
-            raise UserError(f"{source} makes what is no table ({reason(error)}); make {KINDS}") from None
-        return table.column_names, table, [table.schema]
-    raise UserError(f"make of {source} must return or yield {KINDS}, not {type(made).__name__}")
+    if hasattr(made, "iloc"):  # pandas: an index is no column, and a name may be a number
+        made = made.set_axis(list(map(str, made.columns)), axis=1).reset_index(drop=True)
+        check_names(made.columns, source)
+    try:
+        table = pyarrow.table(made)
+    except pyarrow.ArrowException as error:
+        raise UserError(f"{source} makes what is no table ({reason(error)}); make {KINDS}") from None
+    check_names(table.column_names, source)
+    return table, [table.schema]
 
 
 def _array(values: object, name: object, source: Path) -> np.ndarray:
@@ -99,7 +98,3 @@ def _array(values: object, name: object, source: Path) -> np.ndarray:
     if kind.kind == "U":
         return values.astype(object)  # DuckDB takes NumPy's own texts for categories
     return values.astype(np.float32) if kind == np.float16 else values
-
-
-def _said(types: dict[str, str]) -> str:
-    return ", ".join(f"{name}: {kind.lower()}" for name, kind in types.items())

@@ -23,8 +23,11 @@ class Labels(NamedTuple):
 
 def of(rows: Rows, source: str, target: str) -> Labels:
     """The labels of a table; UserError for a target whose values are no classes."""
-    select = _select(rows, source, target)
-    counted = f"SELECT {select} AS label, count(*) AS rows FROM {rows.relation} GROUP BY label"
+    kind, select = rows.types[target], rows.select[target]
+    if columns.kind_of(kind) is None:
+        raise UserError(f"{source}: the target {target!r} holds {kind}, which is no label; choose another column")
+    values = f"SELECT {select} AS value, count(*) AS rows FROM {rows.relation} GROUP BY value"
+    counted = f"SELECT {_label('value', kind)} AS label, sum(rows)::BIGINT AS rows FROM ({values}) GROUP BY label"
     some = duck.rows(
         f"SELECT label, rows, count(label) OVER (), coalesce(sum(rows) FILTER (label IS NULL) OVER (), 0)::BIGINT, "
         f"coalesce(bool_and({columns.is_number('label::VARCHAR')}) OVER (), false), "
@@ -38,8 +41,10 @@ def of(rows: Rows, source: str, target: str) -> Labels:
         raise UserError(f"{source}: the target {target!r} is missing in every row; choose another make_data.target")
     counts = {label: count for label, count, *_ in some if label is not None}
     _check(counts, different, rows.count - missing, numbers, f"{source}: the target {target!r}")
-    if not _is_plain(rows.types[target]):  # from here on it is known which texts are labels
-        select = f"({rows.select[target]})::VARCHAR"
+    if _is_plain(kind):
+        select = _label(select, kind)
+    else:  # from here on it is known which texts are labels
+        select = f"({select})::VARCHAR"
         if whole:
             select, counts = f"try_cast({select} AS BIGINT)", {int(label): count for label, count in counts.items()}
         else:
@@ -55,16 +60,13 @@ def _is_plain(kind: str) -> bool:
     return kind in columns.INTEGERS | columns.FLOATS | {"BOOLEAN"}
 
 
-def _select(rows: Rows, source: str, target: str) -> str:
-    """Numbers and booleans stay what they are; all else is text. NULL is missing."""
-    kind, column = rows.types[target], rows.select[target]
-    if columns.kind_of(kind) is None:
-        raise UserError(f"{source}: the target {target!r} holds {kind}, which is no label; choose another column")
+def _label(value: str, kind: str) -> str:
+    """SQL of a value's label, NULL if it is missing: numbers and booleans stay what they are, all else is text."""
     if kind in columns.FLOATS:  # -0.0 and 0.0 are one label
-        return f"CASE WHEN NOT isnan({column}) THEN {column} + 0.0::{kind} END"
+        return f"CASE WHEN NOT isnan({value}) THEN {value} + 0.0::{kind} END"
     if _is_plain(kind):
-        return column
-    text = f"({column})::VARCHAR"
+        return value
+    text = f"({value})::VARCHAR"
     return f"CASE WHEN trim({text}, {duck.text(columns.SPACES)}) NOT IN ({duck.texts(columns.MISSING)}) THEN {text} END"
 
 

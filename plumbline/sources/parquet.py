@@ -40,40 +40,38 @@ def read(source: Path, paths: list[Path], keep: Keep, partitions: dict[str, Part
     check_names([*own, *partitions], source)
     if source.is_dir() and FILE in own:
         raise UserError(f"{source} has a column named {FILE!r}, which is reserved in a folder; rename it")
-    kept = set(keep([*own, *partitions]))
+    kept = keep([*own, *partitions])
     try:
         _check_alike(schemas)
         rows = of_files(paths)
-        _check_exact(schemas, {name: kind for name, kind in rows.types.items() if name in kept})
-        for name, partition in partitions.items():
-            if name in rows.types:  # Polars writes the partitions' columns too
-                _check_partition(rows, name, partition)
+        _check_exact(schemas, rows.only(kept).types)
+        for name in partitions.keys() & rows.types.keys():  # Polars writes the partitions' columns too
+            _check_partition(rows, name, partitions[name])
     except duck.Error as error:
         raise unreadable(source, error) from None
-    rows = as_declared(rows, list(schemas))
-    select = {name: rows.select[name] for name in own} | {name: each.sql for name, each in partitions.items()}
-    types = rows.types | {name: each.kind for name, each in partitions.items()}
-    as_it_is = len(paths) == 1 and all(sql == duck.name(name) for name, sql in select.items() if name in kept)
-    return rows._replace(
-        select={name: sql for name, sql in select.items() if name in kept},
-        types={name: types[name] for name in select if name in kept},
-        file=paths[0] if as_it_is else None,
-    )
+    rows = as_declared(rows.only(own), list(schemas))
+    rows = rows._replace(
+        select=rows.select | {name: partition.sql for name, partition in partitions.items()},
+        types=rows.types | {name: partition.kind for name, partition in partitions.items()},
+    ).only(kept)
+    as_it_is = len(paths) == 1 and all(sql == duck.name(name) for name, sql in rows.select.items())
+    return rows._replace(file=paths[0]) if as_it_is else rows
 
 
 def as_declared(rows: Rows, schemas: list) -> Rows:
     """Categories are text even if their labels are numbers; durations are seconds; a column without a type is text.
 
-    schemas: what Arrow says of the columns; only what all of them say counts.
+    schemas: what Arrow says of the columns; it counts if all of them say the same.
     """
     select, types = dict(rows.select), dict(rows.types)
     for name, kind in rows.types.items():
-        said, *others = {_said(schema.field(name).type) for schema in schemas} if schemas else {None}
+        said = {_said(schema.field(name).type) for schema in schemas}
+        said = said.pop() if len(said) == 1 else None
         if kind == "INTERVAL":
             select[name], types[name] = f"epoch({select[name]})", "DOUBLE"
-        elif said in PER_SECOND and not others:
+        elif said in PER_SECOND:
             select[name], types[name] = f"{select[name]}::DOUBLE / {PER_SECOND[said]}", "DOUBLE"
-        elif (said == "category" and not others) or kind == '"NULL"' or kind.startswith("ENUM"):
+        elif said == "category" or kind == '"NULL"':
             select[name], types[name] = f"{select[name]}::VARCHAR", "VARCHAR"
     return rows._replace(select=select, types=types)
 

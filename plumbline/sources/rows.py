@@ -31,6 +31,11 @@ class Rows(NamedTuple):
         """What stands behind SELECT."""
         return ", ".join(f"{sql} AS {duck.name(name)}" for name, sql in self.select.items())
 
+    def only(self, kept: list[str]) -> "Rows":
+        """The same with these columns alone, in the order that they have."""
+        select = {name: sql for name, sql in self.select.items() if name in kept}
+        return self._replace(select=select, types={name: self.types[name] for name in select})
+
     @property
     def in_order(self) -> str:
         """The query for all rows in their order, in vectors that are full.
