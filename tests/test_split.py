@@ -53,16 +53,17 @@ def test_the_parts_are_the_notebooks(workspace):
         assert store.open(workspace.path(f"data/{part}.parquet")).facts == Facts("y", [0, 1], facts.class_counts, None)
 
 
-@pytest.mark.parametrize("rows", [2**20, 2**14])
-def test_every_row_is_in_one_part_as_it_was(workspace, monkeypatch, rows):
+@pytest.mark.parametrize("limit, most", [(None, None), ("ROWS", 2**14), ("SMALL", 2**17)])
+def test_every_row_is_in_one_part_as_it_was(workspace, monkeypatch, limit, most):
     """A small table's rows come in the permutation's order, a large one's in its own; they are the same rows."""
-    monkeypatch.setattr(store, "ROWS", rows)
+    if limit:
+        monkeypatch.setattr(store, limit, most)
     write_dataset(workspace, frame := table(50_000))
     workspace.set(split__train=0.7, split__validation=0.1)
     workspace.run("split")
     parts, order = read_parts(workspace), stream.permutation(stream.seeded(42), 50_000)
     for part, own in zip(parts, np.split(order, [35_000, 40_000])):
-        assert part["_row"].tolist() == (own if rows > 50_000 else np.sort(own)).tolist()
+        assert part["_row"].tolist() == (np.sort(own) if limit else own).tolist()
     joined = pd.concat(parts).set_index("_row").sort_index()
     pd.testing.assert_frame_equal(joined, frame, check_names=False)
 

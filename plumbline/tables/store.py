@@ -16,7 +16,8 @@ from plumbline.basics import files, inputs
 from plumbline.basics.errors import UserError, reason
 from plumbline.tables import duck
 
-ROWS = 2**20  # most of a row group; a table of no more is small, and held in memory
+ROWS = 2**20  # most of a row group
+SMALL = 2**28  # bytes of a table's file
 VALUES = 2**22  # of a piece and of a row group (some 32 MiB), so that a wide table takes no more than a narrow one
 VECTOR = 2048  # rows that DuckDB works on together: of other multiples row groups come out uneven
 ROW = "_row"  # the row's number in dataset.parquet, from 0; a reserved name
@@ -54,6 +55,7 @@ class Table:
         self.relation = f"read_parquet({file}, hive_partitioning = false)"
         self.numbered = f"read_parquet({file}, hive_partitioning = false, {PLACE} = true)"
         self.columns = duck.columns(self.relation)
+        self._bytes = self.path.stat().st_size
         self._rows = duck.rows(f"SELECT num_rows FROM parquet_file_metadata({file})")[0][0]
 
     def __len__(self) -> int:
@@ -63,7 +65,7 @@ class Table:
     @property
     def is_small(self) -> bool:
         """Whether it is held in memory without a thought: as the notebook's is, in the permutation's order."""
-        return len(self) <= ROWS
+        return len(self) <= ROWS and self._bytes <= SMALL
 
     @property
     def features(self) -> list[str]:
