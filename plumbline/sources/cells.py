@@ -4,11 +4,9 @@ The cells of a column are of several kinds, and the kinds make its type: whole n
 DOUBLE. Digits that are no number as it is written (leading zeros, a plus) keep a column of whole numbers text.
 """
 
-from collections.abc import Iterable
-
 from plumbline.tables import duck
 from plumbline.tables.columns import MISSING as MISSING_WORDS
-from plumbline.tables.columns import SPACES
+from plumbline.tables.columns import trimmed
 
 WHOLE, REAL, COMMA, CODE, BOOLEAN, DATE, TIME, STAMP, ZONED, TEXT, MISSING = (1 << i for i in range(11))
 OTHER = "a cell further down is of another kind"
@@ -32,44 +30,42 @@ TYPES = {
 
 
 class Cells:
-    """How cells are read; where commas separate none, one may be a number's decimal point."""
+    """How the cells of some columns are read.
 
-    def __init__(self, decimal_comma: bool):
-        self._may_be_comma = decimal_comma
+    columns: their names in the table, by those that the file is read with. texts: names of those that are to be text.
+    decimal_comma: whether a comma may be a number's decimal point, for it separates no cells.
+    """
 
-    def kinds(self, relation: str, columns: Iterable[str], rows: int | None = None) -> dict[str, int]:
+    def __init__(self, columns: dict[str, str], texts: set[str], decimal_comma: bool):
+        self._columns, self._may_be_comma = columns, decimal_comma
+        self._texts = {column for column, name in columns.items() if name in texts}
+
+    def kinds(self, relation: str, rows: int | None = None) -> dict[str, int]:
         """The kinds of cells that each column has, as bits; of all rows, or of the first ones."""
-        columns = list(columns)
-        first = f"SELECT {', '.join(columns)} FROM {relation} {f'LIMIT {rows}' if rows else ''}"
+        first = f"SELECT {', '.join(self._columns)} FROM {relation} {f'LIMIT {rows}' if rows else ''}"
         cells = f"UNPIVOT ({first}) ON COLUMNS(*) INTO NAME name VALUE cell"  # one expression for any number of columns
         found = duck.rows(f"SELECT name, bit_or({self._kind('cell')}) FROM ({cells}) GROUP BY name")
-        return dict.fromkeys(columns, 0) | dict(found)
+        return dict.fromkeys(self._columns, 0) | dict(found)
 
-    def plain(self, kinds: dict[str, int], columns: dict[str, str], texts: set[str]) -> list[str]:
-        """The columns of which every cell is a number with a point or a whole one: DuckDB's reader is fastest at these.
-
-        columns: their names in the table. texts: names of those that are to be text.
-        """
-        if self._reading(kinds, columns, texts) == COMMA:
+    def plain(self, kinds: dict[str, int]) -> list[str]:
+        """The columns whose cells are numbers with a point, or whole: DuckDB reads these fastest."""
+        if self._reading(kinds) == COMMA:
             return []
         numbers = [column for column, kind in kinds.items() if kind & REAL and not kind & ~(REAL | WHOLE)]
-        return [column for column in numbers if columns[column] not in texts]
+        return [column for column in numbers if column not in self._texts]
 
-    def select(self, kinds: dict[str, int], columns: dict[str, str], texts: set[str], read: list[str]) -> list[str]:
+    def select(self, kinds: dict[str, int], read: list[str]) -> str:
         """The columns under their names, with their types; as they are if they are `read` as numbers already.
 
         A cell of a kind that is not among a column's `kinds` is an error.
         """
-        real = self._reading(kinds, columns, texts)
-        values = {
-            column: column if column in read else self._value(column, kinds[column], real, name in texts)
-            for column, name in columns.items()
-        }
-        return [f"{value} AS {duck.name(columns[column])}" for column, value in values.items()]
+        real = self._reading(kinds)
+        values = {column: column if column in read else self._value(column, kinds[column], real) for column in kinds}
+        return ", ".join(f"{value} AS {duck.name(self._columns[column])}" for column, value in values.items())
 
-    def _reading(self, kinds: dict[str, int], columns: dict[str, str], texts: set[str]) -> int:
+    def _reading(self, kinds: dict[str, int]) -> int:
         """REAL or COMMA: a table writes fractions one way, that which leaves fewer columns text."""
-        typed = [kind for column, kind in kinds.items() if columns[column] not in texts]
+        typed = [kind for column, kind in kinds.items() if column not in self._texts]
         ways = [REAL, COMMA] if self._may_be_comma else [REAL]
         return min(ways, key=lambda real: sum(_type(kind, real) == "VARCHAR" for kind in typed))
 
@@ -90,11 +86,11 @@ class Cells:
         cases = " ".join(f"WHEN {condition} THEN {kind}" for condition, kind in kinds.items())
         return f"CASE {cases} ELSE {TEXT} END"
 
-    def _value(self, column: str, kinds: int, real: int, as_text: bool) -> str:
+    def _value(self, column: str, kinds: int, real: int) -> str:
         """SQL of a cell's value."""
         kind = _type(kinds, real)
         text = f"CASE WHEN {column} NOT IN ({WORDS}) THEN {column} END"
-        if as_text or (kind == "VARCHAR" and not _may_be_numbers(kinds)):
+        if column in self._texts or (kind == "VARCHAR" and not _may_be_numbers(kinds)):
             return text
         refused = f"error({duck.text(OTHER)})"
         if kind == "VARCHAR":
@@ -130,7 +126,7 @@ def _may_be_numbers(kinds: int) -> bool:
 
 
 def _is_missing(column: str) -> str:
-    return f"trim({column}, {duck.text(SPACES)}) IN ({WORDS})"
+    return f"({trimmed(column)}) IN ({WORDS})"
 
 
 def _reads(column: str, kind: str) -> str:

@@ -12,7 +12,6 @@ import shutil
 import zlib
 from collections.abc import Iterable
 from pathlib import Path
-from typing import NamedTuple
 
 from plumbline.basics import inputs
 from plumbline.basics.errors import UserError, reason
@@ -27,52 +26,40 @@ LONGEST = 2**24  # letters of a cell: a quote that goes on for longer was never 
 NEVER = "\x01 stands in no cell \x01"  # what DuckDB takes for missing: it would let an empty cell too many pass
 
 
-class Header(NamedTuple):
-    """The first line that is not blank."""
-
-    names: list[str]
-    separator: str
-    blank: int  # lines above it
-
-
 def read(path: Path, folder: Path, keep: Keep, texts: set[str]) -> Rows:
     """The rows of a CSV, as a Parquet file in `folder`; columns named in `texts` as the text that stands there."""
     inputs.watch(path)
     plain = _unpacked(path, folder)
     _check_text(plain, path)
-    header = _header(plain, path)
-    check_names(header.names, path)
-    kept = set(keep(header.names))
-    columns = {f"c{i}": name for i, name in enumerate(header.names) if name in kept}
-    cells = Cells(decimal_comma=header.separator != ",")
-    relation = _relation(plain, header)
+    names, separator = _header(plain, path)
+    check_names(names, path)
+    kept = set(keep(names))
+    columns = {f"c{i}": name for i, name in enumerate(names) if name in kept}
+    cells = Cells(columns, texts, decimal_comma=separator != ",")
     staged = folder / "staged.parquet"
 
+    def relation(numbers: Iterable[str] = ()) -> str:
+        """The file as DuckDB reads it, all text but for `numbers`: everything that it would guess is said."""
+        types = {f"c{i}": "VARCHAR" for i in range(len(names))} | dict.fromkeys(numbers, "DOUBLE")
+        return (
+            f"read_csv({duck.text(duck.literal(plain))}, auto_detect = false, strict_mode = true, header = true, "
+            f"delim = {duck.text(separator)}, quote = '\"', escape = '\"', comment = '', nullstr = {duck.text(NEVER)}, "
+            f"columns = {types})"
+        )
+
     def copy(kinds: dict[str, int], numbers: list[str]) -> None:
-        listed = cells.select(kinds, columns, texts, numbers)
-        duck.copy(f"SELECT {', '.join(listed)} FROM {_relation(plain, header, numbers)}", staged, STAGED, "")
+        duck.copy(f"SELECT {cells.select(kinds, numbers)} FROM {relation(numbers)}", staged, STAGED, "")
 
     try:
-        kinds = cells.kinds(relation, columns, SAMPLE // len(columns) + 1)
+        kinds = cells.kinds(relation(), SAMPLE // len(columns) + 1)
         try:
-            copy(kinds, cells.plain(kinds, columns, texts))
+            copy(kinds, cells.plain(kinds))
         except duck.Error:  # a cell of another kind, or a bad line
-            copy(cells.kinds(relation, columns), [])
+            copy(cells.kinds(relation()), [])
     except duck.Error as error:
-        _check_cells(plain, header, path)
+        _check_cells(plain, names, separator, path)
         raise unreadable(path, error) from None
     return of_files([staged], file=staged)
-
-
-def _relation(plain: Path, header: Header, numbers: Iterable[str] = ()) -> str:
-    """The file as DuckDB reads it, all text but for `numbers`: everything that it would guess is said."""
-    names = [f"c{i}" for i in range(len(header.names))]
-    columns = ", ".join(f"{name}: '{'DOUBLE' if name in numbers else 'VARCHAR'}'" for name in names)
-    return (
-        f"read_csv({duck.text(duck.literal(plain))}, auto_detect = false, strict_mode = true, header = true, "
-        f"skip = {header.blank}, delim = {duck.text(header.separator)}, quote = '\"', escape = '\"', comment = '', "
-        f"nullstr = {duck.text(NEVER)}, columns = {{{columns}}})"
-    )
 
 
 # ---- the text of a file
@@ -109,39 +96,35 @@ def _check_text(plain: Path, path: Path) -> None:
             line += piece.count(b"\n")
 
 
-def _header(plain: Path, path: Path) -> Header:
-    """The columns' names and what separates them; UserError where there is no line, or a quote is not closed."""
+def _header(plain: Path, path: Path) -> tuple[list[str], str]:
+    """The columns' names and what separates them; UserError where there are none, or a quote is not closed."""
     with plain.open(encoding="utf-8-sig", newline="") as file:
-        blank = 0
-        for line in file:
-            if line.strip():
-                break
-            blank += 1
-        else:
-            raise UserError(f"{path} is blank; its first line must name the columns")
-        separator = max(SEPARATORS, key=lambda mark: len(next(csv.reader([line], delimiter=mark), [])))
+        line = file.readline()
+        if not line.strip():
+            raise UserError(f"{path} is blank in its first line, which must name the columns; write their names there")
+        separator = max(SEPARATORS, key=lambda mark: len(next(csv.reader([line], delimiter=mark))))
         try:
             names = next(csv.reader(itertools.chain([line], file), delimiter=separator, strict=True))
         except csv.Error as error:
-            raise _bad_quote(path, blank + 1, error) from None
-    return Header([name or f"column{i}" for i, name in enumerate(names)], separator, blank)
+            raise _bad_quote(path, 1, error) from None
+    return [name or f"column{i}" for i, name in enumerate(names)], separator
 
 
 # ---- what DuckDB refuses, with its line
 
 
-def _check_cells(plain: Path, header: Header, path: Path) -> None:
+def _check_cells(plain: Path, names: list[str], separator: str, path: Path) -> None:
     """Refuse the first row that has other cells than the header, a quote that is never closed, and mixed line ends."""
     line = 1
     csv.field_size_limit(LONGEST)
     with plain.open(encoding="utf-8-sig", newline="") as file:
-        rows = csv.reader(file, delimiter=header.separator, strict=True)
+        rows = csv.reader(file, delimiter=separator, strict=True)
         try:
             for row in rows:
-                if row and line > header.blank and len(row) != len(header.names):
+                if row and len(row) != len(names):
                     raise UserError(
-                        f"{path} line {line}: {len(row)} cells separated by {SEPARATORS[header.separator]}, and the "
-                        f"header has {len(header.names)}; mend that line"
+                        f"{path} line {line}: {len(row)} cells separated by {SEPARATORS[separator]}, and the "
+                        f"header has {len(names)}; mend that line"
                     )
                 line = rows.line_num + 1
         except csv.Error as error:

@@ -63,6 +63,13 @@ def text(name: str) -> str:
     return f"CASE WHEN regexp_full_match({column}, {duck.text(BLANK)}) THEN NULL ELSE {column} END"
 
 
+def trimmed(text: str) -> str:
+    """SQL of a text without the spaces around it. Trimming takes a microsecond, so only what has some is trimmed."""
+    spaces = ", ".join(str(ord(letter)) for letter in SPACES)
+    has_some = f"unicode({text}) IN ({spaces}) OR unicode(right({text}, 1)) IN ({spaces})"
+    return f"CASE WHEN {has_some} THEN trim({text}, {duck.text(SPACES)}) ELSE {text} END"
+
+
 def is_number(text: str) -> str:
     """SQL of whether a text reads as a number."""
     return f"(try_cast({text} AS DOUBLE) IS NOT NULL)"

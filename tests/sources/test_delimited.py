@@ -117,7 +117,7 @@ def test_a_zone_is_an_instant(tmp_path):
 @pytest.mark.parametrize(
     "content, rows",
     [
-        ("\n\na,b\n1,2\n\n3,4\n\n", [(1, 2), (3, 4)]),
+        ("a,b\n1,2\n\n3,4\n\n", [(1, 2), (3, 4)]),
         ("a,b\r\n1,2\r\n3,4\r\n", [(1, 2), (3, 4)]),
         ('a,"b"\n1,"x\r\ny"\n2,z\n', [(1, "x\r\ny"), (2, "z")]),
         ("a\n1\n\n2\n\n", [(1,), (2,)]),
@@ -146,6 +146,7 @@ LONG = "a,b\n" + "1,2\n" * 300_000
     [
         ("t.csv", "", ["t.csv is empty"]),
         ("t.csv", "\n \n\n", ["t.csv is blank"]),
+        ("t.csv", "\na,b\n1,2\n", ["t.csv is blank in its first line, which must name the columns"]),
         ("t.csv", "a,b\n1,2\n3\n4,5\n", ["t.csv line 3: 1 cells", "commas", "header has 2"]),
         ("t.csv", 'a;b\n\n1;"x\ny"\n3;4;5\n', ["t.csv line 5: 3 cells", "semicolons", "header has 2"]),
         ("t.csv", "a,b\n1,2,\n3,4,\n", ["t.csv line 2: 3 cells", "header has 2"]),
