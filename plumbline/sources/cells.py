@@ -5,8 +5,8 @@ DOUBLE. Digits that are no number as it is written (leading zeros, a plus) keep 
 """
 
 from plumbline.tables import duck
+from plumbline.tables.columns import BLANK
 from plumbline.tables.columns import MISSING as MISSING_WORDS
-from plumbline.tables.columns import trimmed
 
 WHOLE, REAL, COMMA, CODE, BOOLEAN, DATE, TIME, STAMP, ZONED, TEXT, MISSING = (1 << i for i in range(11))
 OTHER = "a cell further down is of another kind"
@@ -126,7 +126,7 @@ def _may_be_numbers(kinds: int) -> bool:
 
 
 def _is_missing(column: str) -> str:
-    return f"({trimmed(column)}) IN ({WORDS})"
+    return f"regexp_full_match({column}, {duck.text(BLANK)})"
 
 
 def _reads(column: str, kind: str) -> str:

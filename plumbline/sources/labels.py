@@ -67,7 +67,7 @@ def _label(value: str, kind: str) -> str:
     if _is_plain(kind):
         return value
     text = f"({value})::VARCHAR"
-    return f"CASE WHEN ({columns.trimmed(text)}) NOT IN ({duck.texts(columns.MISSING)}) THEN {text} END"
+    return f"CASE WHEN NOT regexp_full_match({text}, {duck.text(columns.BLANK)}) THEN {text} END"
 
 
 def _check(counts: dict, different: int, n: int, numbers: bool, what: str) -> None:

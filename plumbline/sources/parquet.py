@@ -145,8 +145,9 @@ def _go_together(one: str, other: str) -> bool:
     if one == other or '"NULL"' in (one, other):
         return True
     kind = columns.kind_of(one)
-    of_booleans, zoned = ({part in each for each in (one, other)} for part in ("BOOLEAN", "Z"))
-    return kind is not None and kind == columns.kind_of(other) and True not in of_booleans and len(zoned) == 1
+    if kind is None or kind != columns.kind_of(other) or "BOOLEAN" in (one, other):
+        return False
+    return ("Z" in one) == ("Z" in other)  # both with a zone, or none
 
 
 def _check_exact(schemas: dict, types: dict[str, str]) -> None:
@@ -154,25 +155,22 @@ def _check_exact(schemas: dict, types: dict[str, str]) -> None:
     for name, kind in types.items():
         kinds = {schema: str(schema.field(name).type) for schema in schemas} if kind in columns.FLOATS else {}
         whole = [path for schema, its in kinds.items() if its.startswith(("int", "uint")) for path in schemas[schema]]
+        if not whole:
+            continue
         column = duck.name(name)
-        inexact = f"{column}::{kind}::HUGEINT <> {column}"
-        for file, value in _first(relation(whole), column, inexact) if whole else []:
+        inexact = f"{relation(whole)} WHERE {column}::{kind}::HUGEINT <> {column}"
+        for file, value in duck.rows(f"SELECT {FILE}, {column} FROM {inexact} LIMIT 1"):
             raise UserError(
                 f"{whole[file]}: column {name!r} is of whole numbers here and cannot be {kind.lower()}, as in other "
                 f"files: {value} would not be exact; write the files alike"
             )
 
 
-def _first(source: str, column: str, condition: str) -> list[tuple[int, object]]:
-    """The file and the value of a row of which a condition is true, if there is one."""
-    return duck.rows(f"SELECT {FILE}, {column} FROM {source} WHERE {condition} LIMIT 1")
-
-
 def _check_partition(rows: Rows, name: str, partition: Partition) -> None:
     """Refuse a file that has a partition's column with other values than its folder's."""
     column = f"{duck.name(name)}::VARCHAR"
     differs = f"{column} IS DISTINCT FROM ({partition.sql})::VARCHAR"
-    for file, value in _first(rows.relation, column, differs):
+    for file, value in duck.rows(f"SELECT {FILE}, {column} FROM {rows.relation} WHERE {differs} LIMIT 1"):
         raise UserError(
             f"{rows.paths[file]} holds {value!r} in its column {name!r} and lies in "
             f"{name}={partition.values[file] or ''}; mend one of the two, or write the files without that column"
