@@ -63,13 +63,6 @@ def text(name: str) -> str:
     return f"CASE WHEN regexp_full_match({column}, {duck.text(BLANK)}) THEN NULL ELSE {column} END"
 
 
-def trimmed(text: str) -> str:
-    """SQL of a text without the spaces around it. Trimming takes a microsecond, so only what has some is trimmed."""
-    spaces = ", ".join(str(ord(letter)) for letter in SPACES)
-    has_some = f"unicode({text}) IN ({spaces}) OR unicode(right({text}, 1)) IN ({spaces})"
-    return f"CASE WHEN {has_some} THEN trim({text}, {duck.text(SPACES)}) ELSE {text} END"
-
-
 def is_number(text: str) -> str:
     """SQL of whether a text reads as a number."""
     return f"(try_cast({text} AS DOUBLE) IS NOT NULL)"
@@ -121,17 +114,24 @@ class Texts(NamedTuple):
 
 
 def texts_in(table: Table, name: str, known: list[str] | None = None) -> Texts:
-    """Counts of a column's texts but for those known, which are as if they were not there."""
-    cells = f"SELECT {text(name)} AS text FROM {table.relation}"
+    """Counts of a column's texts but for those known, which are as if they were not there.
+
+    They are counted by their hashes of 64 bits: long texts, all different, would not fit in memory.
+    """
+    cells = f"SELECT {text(name)} AS text, {PLACE} AS place FROM {table.numbered}"
     without = f"WHERE text IS NULL OR NOT list_contains([{duck.texts(known)}], text)" if known else ""
+    counts = "count(text) AS rows, count(*) - count(text) AS missing, min(place) AS first"
+    cell = f"t.{duck.name(name)}::VARCHAR"
+    firsts = f"{table.numbered} AS t JOIN _texts ON t.{PLACE} = _texts.first WHERE _texts.rows > 0"
     with table.reading():
-        counts = f"SELECT text, count(*) AS rows FROM ({cells}) {without} GROUP BY text"
-        duck.run(f"CREATE OR REPLACE TEMP TABLE _texts AS {counts}")
-    found = "SELECT coalesce(sum(rows), 0)::BIGINT, count(*) FROM _texts WHERE text"
-    ((present, distinct),), ((missing, _),) = duck.rows(f"{found} IS NOT NULL"), duck.rows(f"{found} IS NULL")
-    most = f"WHERE text IS NOT NULL ORDER BY rows DESC, text LIMIT {MOST_CATEGORIES}"
-    frequent = duck.rows(f"SELECT text, rows FROM _texts {most}")
-    duck.run("DROP TABLE _texts")
+        duck.run(f"CREATE OR REPLACE TEMP TABLE _texts AS SELECT {counts} FROM ({cells}) {without} GROUP BY hash(text)")
+        present, missing, distinct = duck.rows(
+            "SELECT coalesce(sum(rows), 0)::BIGINT, coalesce(sum(missing), 0)::BIGINT, count(*) FILTER (rows > 0) "
+            "FROM _texts"
+        )[0]
+        most = f"ORDER BY _texts.rows DESC, {cell} LIMIT {MOST_CATEGORIES}"
+        frequent = duck.rows(f"SELECT {cell}, _texts.rows FROM {firsts} {most}")
+        duck.run("DROP TABLE _texts")
     return Texts(present, missing, distinct, frequent)
 
 

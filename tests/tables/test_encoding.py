@@ -297,7 +297,9 @@ def test_rows_encode_alike_whatever_stands_beside_them():
 OURS = [
     "text",
     "rows",
+    "hash",
     "first",
+    "missing",
     "place",
     "row",
     "taken",
