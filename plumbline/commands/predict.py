@@ -68,6 +68,8 @@ def check_output(output: Path, table: Path) -> None:
         raise UserError(f"--output {output} must end in .parquet or .csv")
     if output.resolve() == table.resolve():
         raise UserError(f"--output {output} is the table to predict on, and would overwrite it; choose another name")
+    if table.is_dir() and output.resolve().is_relative_to(table.resolve()):
+        raise UserError(f"--output {output} is in {table}, which is read as one table; choose another place")
 
 
 def predictions(used: model.Model, table: store.Table) -> Iterator[dict[str, np.ndarray]]:

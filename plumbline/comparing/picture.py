@@ -53,6 +53,7 @@ def write(compared: Comparison, path: str) -> None:
     from matplotlib.figure import Figure
 
     matplotlib.rcParams |= {"axes.spines.top": False, "axes.spines.right": False, "font.size": 9}
+    matplotlib.rcParams["text.parse_math"] = False  # a branch may have dollars in its name
     base, other, metrics = compared.base, compared.other, len(compared.differences)
     figure = Figure(figsize=(9, 0.75 * metrics + 3.6), layout="constrained")
     upper, lower = figure.subfigures(2, 1, height_ratios=[0.75 * metrics, 3.6])
@@ -65,7 +66,7 @@ def write(compared: Comparison, path: str) -> None:
         for side, revision in (("base", base), ("other", other)):
             for part, rows in revision.curves.items():
                 x, y = ([row[name] for row in rows] for name in ("epoch", f"{part}_{metric}"))
-                axis.plot(x, y, color=COLOURS[side, part][1], label=f"{revision.name} {part}")
+                axis.plot(x, y, color=COLOURS[side, part][1], label=f"{part} of {revision.name}")  # no _ in front
         axis.set(xlabel="epoch", ylabel=f"{metric} of network 0")
     axis.legend(frameon=False)
     with replacing(path) as partial, partial.open("w", encoding="utf-8") as page:

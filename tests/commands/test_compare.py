@@ -247,7 +247,14 @@ def test_the_picture_is_one_file_that_needs_no_other(compare, tmp_path):
     assert 'href="http' not in page.replace('xmlns:xlink="http', "")
     assert f"HEAD and worse: {ROWS} test rows, {NETWORKS} networks" in page
     for name in ("HEAD", "worse"):
-        assert all(f"<!-- {name} {side} -->" in page for side in ("train", "test"))
+        assert all(f"<!-- {side} of {name} -->" in page for side in ("train", "test"))
+
+
+@pytest.mark.parametrize("name", ["a$x__y$", "_hidden"])
+def test_a_branchs_name_is_no_mathematics_and_hides_nothing(compare, tmp_path, name):
+    subprocess.run(["git", "branch", "-f", name], check=True)
+    compare("HEAD", name, "--plot", str(tmp_path / "page.html"))
+    assert f"<!-- test of {name} -->" in (tmp_path / "page.html").read_text()
 
 
 def test_experiments_are_ranked_with_one_correction(compare):
