@@ -1,9 +1,11 @@
-"""Where workers put up what they tell one another: values by name, at one of them, which the others reach over TCP.
+"""Where workers put up what they tell one another: values by name, at worker 0, which the others reach over TCP.
 
 It takes the standard library's multiprocessing and no more. A worker that imported torch for this would need 1.5 s of
-CPU before its first step. Like torchrun's own ports it is for a network that is trusted: what comes is unpickled.
+CPU before its first step. What comes is unpickled, so only who knows the key is heard: a digest of torchrun's run id
+and the project's code. What goes over the wire is not encrypted; neither is what PyTorch's own workers exchange.
 """
 
+import hashlib
 import os
 import socket
 import threading
@@ -11,9 +13,8 @@ import time
 from multiprocessing.context import AuthenticationError
 from multiprocessing.managers import BaseManager
 
+from plumbline.basics import inputs
 from plumbline.basics.errors import UserError, reason
-
-MEETING = 60  # seconds that workers wait for one another at the start
 
 
 class Board:
@@ -21,7 +22,6 @@ class Board:
 
     def __init__(self):
         self._values, self._news = {}, threading.Condition()
-        self.heard: dict[int, float] = {}  # by worker, when it last listened
 
     def tell(self, name: str, value) -> None:
         """Put up a value; the first of a name stays."""
@@ -35,36 +35,33 @@ class Board:
             self._news.wait_for(lambda: name in self._values, seconds)
             return self._values.get(name)
 
-    def listen(self, rank: int):
-        """The value "word" within a second, or None; the worker that asks for it lives."""
-        self.heard[rank] = time.monotonic()
-        return self.told("word", 1.0)
 
-
-def place() -> tuple[str, int]:
-    """Host and port of the board, of torchrun; a static rendezvous keeps the port that it names for itself."""
-    alone = os.environ["LOCAL_WORLD_SIZE"] == os.environ["WORLD_SIZE"]
-    is_taken = os.environ["TORCHELASTIC_USE_AGENT_STORE"] == "True"
-    return "127.0.0.1" if alone else os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"]) + is_taken
-
-
-def found(rank: int) -> Board:
-    """The board: torchrun's worker 0 has it, the others what stands for it; UserError where they do not reach it."""
-    host, port = place()
-    key, deadline = os.environ["TORCHELASTIC_RUN_ID"].encode(), time.monotonic() + MEETING
-    board = Board()
-    BaseManager.register("board", callable=lambda: board, exposed=("tell", "told", "listen"))
-    if rank == 0:
-        server = BaseManager((host if host == "127.0.0.1" else "", port), key).get_server()
+def found(patience: float) -> Board:
+    """The board: worker 0 has it, the others what stands for it; a UserError if they do not reach it in time."""
+    host, port = os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"]) + 1  # the port itself is PyTorch's
+    secret, board, deadline = key(), Board(), time.monotonic() + patience
+    BaseManager.register("board", callable=lambda: board, exposed=("tell", "told"))
+    if os.environ["RANK"] == "0":
+        server = BaseManager((host if host == "127.0.0.1" else "", port), secret).get_server()
         threading.Thread(target=server.serve_forever, daemon=True).start()
         return board
+    where = f"host {socket.gethostname()} does not reach worker 0 at {host}:{port}"
     while True:
         try:
-            manager = BaseManager((host, port), key)
+            manager = BaseManager((host, port), secret)
             manager.connect()
             return manager.board()
-        except (OSError, EOFError, AuthenticationError) as error:
+        except AuthenticationError:
+            raise UserError(f"{where}: the code of the two, or --rdzv-id, differs; give both the same") from None
+        except (OSError, EOFError) as error:
             if time.monotonic() > deadline:
-                where = f"worker {rank}, on host {socket.gethostname()}, does not reach worker 0 at {host}:{port}"
                 raise UserError(f"{where} ({reason(error)}); see torchrun's --local-addr") from None
             time.sleep(0.05)
+
+
+def key() -> bytes:
+    """What a worker of this run, with this code, knows."""
+    run = hashlib.sha256(os.environ["TORCHELASTIC_RUN_ID"].encode())
+    for path in sorted(path for room in ("plumbline", "stages") for path in (inputs.CODE / room).rglob("*.py")):
+        run.update(path.relative_to(inputs.CODE).as_posix().encode() + path.read_bytes())
+    return run.digest()

@@ -2,67 +2,78 @@
 
     PLUMBLINE_TORCHRUN="--nproc-per-node=4" dvc repro
 
-makes `train` start torchrun, PyTorch's launcher, with these options; torchrun starts the workers, and starts all of
-them again when one is killed. Each runs the stage's whole `main` with its share of the networks. The first of them,
-the leader, gathers what became of all networks; it alone prints and writes files. Where and how a stage runs is no
+makes `train` start torchrun, PyTorch's launcher, with these options. torchrun starts the workers, and starts all of
+them again when one is killed. Each runs the stage's whole `main` with its share of the networks. One of them, the
+leader, gathers what became of all networks; it alone prints and writes files. Where and how a stage runs is no
 parameter: dvc.lock knows nothing of it.
 
-What workers tell one another they put up on a board (plumbline.training.board). A worker that fails as a plain
-process would, by a user's error or a bug, puts word of it there, and all end with status 0: torchrun would start them
-again, to fail again.
+What workers tell one another they put up on a board (plumbline.training.board). All of them stay until the "end"
+stands there: how the leader's `main` ended, or that of the first that failed.
 """
 
 import contextlib
 import hashlib
-import logging
+import io
 import os
-import platform
-import shlex
+import select
 import signal
 import socket
+import subprocess
 import sys
-import tempfile
 import threading
-import time
-import traceback
-import typing
-import uuid
 from collections.abc import Callable
 from pathlib import Path
 
 from plumbline.basics import errors, inputs, memory, params
-from plumbline.basics.errors import UserError, reason
-
-if typing.TYPE_CHECKING:
-    from plumbline.training.board import Board
+from plumbline.basics.errors import UserError
 
 TORCHRUN = "PLUMBLINE_TORCHRUN"  # the user's: torchrun's options
-LAUNCHER = "PLUMBLINE_LAUNCHER"  # ours, for the workers: the launching process, and the file for their last words
-OURS = ["--max-restarts=3", "--shutdown-timeout=5", f"--log-dir={os.devnull}"]  # the user's come later, and hold
-PATIENCE = 5  # seconds in which torchrun ends a worker that has lost another of its host
-SILENCE = 20  # seconds without a sign of life after which a worker, and its host, is taken for lost
-STATUS = 75  # exit status of a worker that has lost another (sysexits.h: try again)
+LAUNCHER = "PLUMBLINE_LAUNCHER"  # ours: the process that the workers end with
+PATIENCE = 60  # seconds that workers wait for one another as they begin, and as they end
 
 
-class Lost(Exception):
-    """Another worker went without a word."""
+def run(main: Callable[["Group"], None], module: str) -> None:
+    """Run a stage's `main` in the part that this process has; `python -m module` is what its workers run."""
+    if LAUNCHER in os.environ:
+        work(main)
+    elif "TORCHELASTIC_RUN_ID" in os.environ:
+        sys.exit(f"error: torchrun started this by itself; give its options in {TORCHRUN} and run python -m {module}")
+    elif options := os.environ.get(TORCHRUN, "").strip():
+        errors.run(lambda: launch(options, module))
+    else:
+        errors.run(lambda: main(ALONE))
+
+
+def launch(options: str, module: str) -> None:
+    """Have torchrun run the workers until they end; what goes wrong with it, it says itself."""
+    ours = ["--max-restarts=3", f"--log-dir={os.devnull}"]  # the user's come later, and hold
+    if not any(name in options for name in ("--nnodes", "--rdzv", "--master")):
+        ours += ["--standalone", "--local-addr=127.0.0.1"]
+    command = [sys.executable, "-m", "torch.distributed.run", *ours, *options.split(), "--module", module]
+    given = {"LOGLEVEL": "ERROR", "TORCH_CPP_LOG_LEVEL": "FATAL"}  # or it talks at every start
+    own = {LAUNCHER: str(os.getpid()), "TORCH_DISABLE_SHARE_RDZV_TCP_STORE": "1"}  # a new port when they start again
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
+    held = subprocess.PIPE  # the workers' standard input, which ends with this process, however it ends
+    with subprocess.Popen(command, env=given | os.environ | own, stdin=held, start_new_session=True) as torchrun:
+        try:
+            status = torchrun.wait()
+        finally:
+            torchrun.kill()
+    if status:
+        raise UserError(f"torchrun ended with status {status} and the words above; {TORCHRUN} is {options!r}")
 
 
 class Group:
     """The workers of a stage, seen by one of them: `rank`, from 0, of `size`. A plain process is a group of one."""
 
-    def __init__(self, rank: int = 0, size: int = 1, board: "Board | None" = None, keeps: bool = False):
-        self.rank, self.size, self.keeps = rank, size, keeps  # keeps: whether the board lies here
-        self._board, self._busy = board, 1
+    def __init__(self, rank: int = 0, size: int = 1, board=None):
+        self.rank, self.size, self.board = rank, size, board
+        self._busy = 1  # workers that have networks
 
     @property
     def leads(self) -> bool:
         """Whether this is the worker that prints, and writes files."""
         return self.rank == 0
-
-    def last_heard(self) -> float:
-        """When the worker that has been silent for longest was heard, as far as is known here."""
-        return min(self._board.heard.values()) if self.keeps else time.monotonic()
 
     def share(self, drawn, **facts: str):
         """This worker's run of the networks that were drawn; the main of a worker that is left without one ends here.
@@ -73,8 +84,8 @@ class Group:
             return drawn
         self.check_alike(facts)
         self._busy = min(self.size, len(drawn))
-        if idle := self.size - self._busy:
-            print(f"{idle} of {self.size} workers are idle: there are {len(drawn)} networks", file=sys.stderr)
+        if self._busy < self.size:
+            print(f"{len(drawn)} networks keep {self._busy} of {self.size} workers busy", file=sys.stderr)
         if self.rank >= self._busy:
             sys.exit()
         first, end = (len(drawn) * rank // self._busy for rank in (self.rank, self.rank + 1))
@@ -92,215 +103,109 @@ class Group:
         """Make the workers PyTorch's default process group, over gloo: for one network that all of them train."""
         from torch import distributed
 
-        from plumbline.training import board
-
         self.check_alike({})
-        port = 0 if self.keeps else self.told("port of gloo")
-        store = distributed.TCPStore(board.place()[0], port, is_master=self.keeps, wait_for_workers=False)
-        self.tell("port of gloo", store.port)
-        distributed.init_process_group("gloo", store=store, rank=self.rank, world_size=self.size)
+        distributed.init_process_group("gloo")
 
     def check_alike(self, facts: dict[str, str]) -> None:
-        """Refuse a host that would compute something else: code, files read and `facts` must be the leader's."""
+        """Refuse a host that would compute something else: files read and `facts` must be the leader's."""
         host, files = socket.gethostname(), [Path(params.PATH), *inputs.watched()]
-        packages = (name for name in ("numpy", "numba", "duckdb", "torch") if name in sys.modules)
-        facts |= {name: sys.modules[name].__version__.partition("+")[0] for name in packages}
-        facts |= {"Python": platform.python_version()} | {_name(path): _digest(path) for path in files}
+        facts |= {str(path): _digest(path) for path in files if path.suffix != ".py"}  # code is in the board's key
         if self.leads:
             self.tell("facts", (host, facts))
         first, theirs = self.told("facts")
-        if names := sorted(name for name in theirs.keys() | facts.keys() if facts.get(name) != theirs.get(name)):
-            name, more = names[0], f" and {len(names) - 1} more" if len(names) > 1 else ""
-            raise UserError(
-                f"host {host} differs from host {first} in {name} ({facts.get(name)} there, {theirs.get(name)} here)"
-                f"{more}; give both the same commit, packages and data (dvc pull)"
-            )
+        for name in sorted(theirs.keys() | facts.keys()):
+            if facts.get(name) != theirs.get(name):
+                raise UserError(f"hosts {first} and {host} differ in {name}; give both the same commit and data")
 
     def tell(self, name: str, value) -> None:
         """Put up a value, for every worker."""
-        self.ask("tell", name, value)
+        self._ask("tell", name, value)
 
     def told(self, name: str, seconds: float | None = None):
-        """A value of another worker, as `Board.told`."""
-        return self.ask("told", name, seconds)
+        """A worker's value as soon as it is there; None if it is not within so many seconds."""
+        return self._ask("told", name, seconds)
 
-    def ask(self, method: str, *arguments):
-        """What the board answers; Lost if it is gone, and the worker that kept it."""
+    def _ask(self, method: str, *arguments):
+        """What the board answers. It goes with the worker that keeps it, and torchrun starts all of them again."""
         try:
-            return getattr(self._board, method)(*arguments)
-        except (OSError, EOFError) as error:
-            raise Lost(reason(error)) from None
+            return getattr(self.board, method)(*arguments)
+        except (OSError, EOFError):
+            os._exit(1)
 
 
 ALONE = Group()
 
 
-def _name(path: Path) -> str:
-    """As it is on every host, wherever the code lies there."""
-    return str(path.relative_to(inputs.CODE) if path.is_relative_to(inputs.CODE) else path)
-
-
 def _digest(path: Path) -> str:
-    """Of a file's size and last MiB; a Parquet table ends with what it holds."""
-    size = path.stat().st_size
     with path.open("rb") as file:
-        file.seek(max(size - 2**20, 0))
-        return hashlib.sha256(b"%d " % size + file.read()).hexdigest()[:12]
-
-
-def run(main: Callable[[Group], None], module: str) -> None:
-    """Run a stage's `main` in the part that this process has; `python -m module` is what its workers run."""
-    if LAUNCHER in os.environ:
-        _work(main)
-    elif "TORCHELASTIC_RUN_ID" in os.environ:
-        sys.exit(f"error: torchrun started this by itself; give its options in {TORCHRUN} and run python -m {module}")
-    elif options := os.environ.get(TORCHRUN, "").strip():
-        errors.run(lambda: _launch(options, module))
-    else:
-        errors.run(lambda: main(ALONE))
-
-
-# ---- the launcher
-
-
-def _launch(options: str, module: str) -> None:
-    """Be torchrun until the workers end; a UserError has their last words, or torchrun's own."""
-    words = Path(tempfile.gettempdir(), f"plumbline-{uuid.uuid4().hex}")
-    os.environ[LAUNCHER] = f"{os.getpid()}:{words}"
-    os.environ["TORCH_DISABLE_SHARE_RDZV_TCP_STORE"] = "1"  # an address anew for workers that start again
-    os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "FATAL")  # torchrun logs in pages what it raises in the end
-    if "LOGLEVEL" not in os.environ:
-        logging.disable(logging.CRITICAL)
-
-    from torch.distributed import run
-    from torch.distributed.elastic.multiprocessing import SignalException
-    from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
-
-    def refuse(why: str) -> None:
-        raise ValueError(why)
-
-    parser, failure = run.get_args_parser(), None
-    parser.error = refuse
-    try:
-        arguments = parser.parse_args([*OURS, *shlex.split(options), "--module", module])
-        if arguments.training_script != module or arguments.run_path:
-            refuse("what it runs is the stage, give options alone")
-        workers = max(run.determine_local_world_size(arguments.nproc_per_node), 1)
-        cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-        for name in ("NUMBA_NUM_THREADS", "OMP_NUM_THREADS"):
-            os.environ.setdefault(name, str(max(cores // workers, 1)))
-        os.environ.setdefault(memory.VARIABLE, str(memory.limit() // workers))
-        run.run(arguments)
-    except SignalException as error:
-        if error.sigval == signal.SIGINT:
-            raise KeyboardInterrupt from None
-        sys.exit(128 + error.sigval)
-    except ChildFailedError as error:
-        rank, first = error.get_first_failure()
-        lost = f"worker {rank} was lost after {arguments.max_restarts} restarts ({reason(first.message)})"
-        failure = f"{lost}; run the stage again, and it goes on from its snapshot"
-    except Exception as error:
-        failure = f"{TORCHRUN} is {options!r}, and torchrun says: {reason(error) or repr(error)}; see torchrun --help"
-    if words.exists():
-        failure = words.read_text(encoding="utf-8")
-        words.unlink()
-        if not failure:
-            sys.exit(errors.NOBODY_READS)
-    if failure:
-        raise UserError(failure)
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 # ---- a worker
 
 
-def _work(main: Callable[[Group], None]) -> None:
-    """Run `main` as a worker, and end the process."""
-    for number in (signal.SIGINT, signal.SIGTERM):  # from torchrun: half-written files go, and nothing is said
-        signal.signal(number, lambda number, _: sys.exit(128 + number))
+def work(main: Callable[[Group], None]) -> None:
+    """Run `main` as a worker, with its part of the machine, and end the process."""
+    beside = int(os.environ["LOCAL_WORLD_SIZE"])
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    os.environ.setdefault("NUMBA_NUM_THREADS", str(max(cores // beside, 1)))
     try:
-        group = _joined()
+        os.environ.setdefault(memory.VARIABLE, str(memory.limit() // beside))
+        group = joined()
     except UserError as error:
-        _end(str(error))
-    watcher = threading.Thread(target=_watch, args=(group,), daemon=True)
+        end(f"error: {error}")
+    watcher = threading.Thread(target=watch, args=(group,), daemon=True)
     watcher.start()
+    status, unread = None, io.StringIO()
     try:
-        word = _word(group, main)
-        if word is not None or group.leads:
-            group.tell("word", (socket.gethostname(), word))
-    except Lost:
-        time.sleep(PATIENCE)  # in which torchrun ends this worker too, if it knows
-        os._exit(STATUS)
+        with contextlib.ExitStack() as silence:
+            if not group.leads:
+                silence.enter_context(contextlib.redirect_stdout(unread))
+                silence.enter_context(contextlib.redirect_stderr(unread))
+            errors.run(lambda: main(group))
+    except SystemExit as ended:
+        status = ended.code
+    if status or group.leads:
+        group.tell("end", status or 0)
     watcher.join()
 
 
-def _word(group: Group, main: Callable[[Group], None]) -> str | None:
-    """Run `main`; what there is to say of a failure, nothing ("") when nobody reads any more, or None."""
-    try:
-        with contextlib.nullcontext() if group.leads else _silence():
-            if (restart := os.environ["TORCHELASTIC_RESTART_COUNT"]) != "0":
-                print(f"a worker was lost; {group.size} start again (restart {restart})", file=sys.stderr)
-            errors.run(lambda: main(group))
-    except SystemExit as end:
-        if isinstance(end.code, str):
-            return end.code.removeprefix("error: ")
-        if end.code == errors.NOBODY_READS:
-            return ""
-        if end.code:  # a signal
-            os._exit(end.code)
-    except Lost:
-        raise
-    except Exception:
-        time.sleep(PATIENCE)  # perhaps PyTorch says that another is lost; then torchrun ends this one too
-        traceback.print_exc()
-        return "a worker failed; its traceback stands above, where it ran"
-    return None
-
-
-def _watch(group: Group) -> None:
-    """End this process when there is word, of a failure or that all is done, or when the launcher has gone."""
-    launcher, told, heard = int(os.environ[LAUNCHER].partition(":")[0]), None, time.monotonic()
-    while told is None and os.getppid() == launcher:
-        try:
-            told = group.ask("listen", group.rank)
-            heard = group.last_heard()
-        except Lost:
-            time.sleep(1)
-        if told is None and time.monotonic() - heard > SILENCE:
-            os._exit(STATUS)
-    host, word = told or ("", None)
-    with contextlib.suppress(Lost):  # who keeps the board goes last
-        group.tell(f"end of {group.rank}", True)
-        for rank in range(group.size) if told and group.keeps else ():
-            group.told(f"end of {rank}", PATIENCE)
-    _end(f"on host {host}: {word}" if word and host != socket.gethostname() else word)
-
-
-def _end(word: str | None) -> None:
-    """End with a status that starts nothing again, and leave the launcher the word, if it has none."""
-    with contextlib.suppress(FileExistsError):
-        if word is not None:
-            with Path(os.environ[LAUNCHER].partition(":")[2]).open("x", encoding="utf-8") as file:
-                file.write(word)
-    os._exit(0)
-
-
-def _joined() -> Group:
+def joined() -> Group:
     """Meet the others. The leader is where DVC waits for files, on whatever host, or else torchrun's worker 0."""
     from plumbline.training import board  # a plain process does without, and starts sooner
 
     rank, size = int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"])
-    group = Group(rank, size, board.found(rank), keeps=rank == 0)
+    group = Group(rank, size, board.found(PATIENCE))
     group.tell(f"dvc of {rank}", "DVC_STAGE" in os.environ)
-    answers = [group.told(f"dvc of {other}", board.MEETING) for other in range(size)]
+    answers = [group.told(f"dvc of {other}", PATIENCE) for other in range(size)]
     if None in answers:
-        host, port = board.place()
-        raise UserError(f"worker {answers.index(None)} of {size} does not reach worker 0 at {host}:{port}")
+        raise UserError(f"worker {answers.index(None)} of {size} did not come within {PATIENCE} s")
     group.rank = (rank - (answers.index(True) if True in answers else 0)) % size
     return group
 
 
-@contextlib.contextmanager
-def _silence():
-    """What is printed is printed once, by the leader."""
-    with Path(os.devnull).open("w") as no, contextlib.redirect_stdout(no), contextlib.redirect_stderr(no):
-        yield
+def watch(group: Group) -> None:
+    """End this process when the end is told; it comes, too, when a host's launcher has gone."""
+    while (status := group.told("end", 0.5)) is None:
+        if not launcher_lives():
+            group.tell("end", f"error: the workers on host {socket.gethostname()} were stopped")
+    with contextlib.suppress(OSError, EOFError):  # who keeps the board goes last, but does not answer the last of us
+        group.board.tell(f"{group.rank} has heard", True)
+    if os.environ["RANK"] == "0":
+        for rank in range(group.size):
+            group.told(f"{rank} has heard", PATIENCE)
+    end(status)
+
+
+def end(status: int | str) -> None:
+    """End this process, and for a failure its launcher: torchrun would start the worker again, to fail again."""
+    if status and os.environ["LOCAL_RANK"] == "0" and launcher_lives():
+        if isinstance(status, str):
+            print(status, file=sys.stderr, flush=True)
+        os.kill(int(os.environ[LAUNCHER]), signal.SIGTERM)
+    os._exit(0)
+
+
+def launcher_lives() -> bool:
+    """Whether anybody waits for what the workers do: the launcher holds the other end of standard input."""
+    return not select.select([0], [], [], 0)[0]
