@@ -1,1 +1,1 @@
-"""The library behind the four stages, in layers: basics, bits, tables, scores and model and sources, training, commands."""
+"""The library behind the stages, in layers that only look down: basics, bits, tables, and so on up to commands."""
