@@ -1,9 +1,10 @@
 """Run the pipeline on every kind of CPU at hand, native and emulated, and show every artefact's hash side by side.
 
-Native with 1, 2 and 4 threads; emulated by Debian's qemu-user (`apt-get install qemu-user`) as five x86-64 models from
-Nehalem (2008, no AVX) on, and as 64-bit ARM if a Python for it is at hand. The four stages run as they are, in a folder
-of their own. For an x86-64 CPU LLVM compiles the kernel natively first, as it would there (what it makes depends on the
-CPU's name alone; emulated it takes ten times as long), and the emulated stages load it; 64-bit ARM compiles for itself.
+Native with 1, 2 and 4 threads; emulated by Debian's qemu-user (`apt-get install qemu-user`) as four x86-64 models from
+Haswell (2013) on, for DuckDB's packages need AVX2, and as 64-bit ARM if a Python for it is at hand. The four stages
+run as they are, in a folder of their own. For an x86-64 CPU LLVM compiles the kernel natively first, as it would there
+(what it makes depends on the CPU's name alone; emulated it takes ten times as long), and the emulated stages load it;
+64-bit ARM compiles for itself.
 Writes benchmarks/results/cpu_matrix.txt; some minutes a CPU.
 
     python benchmarks/cpu_matrix.py [--arm FOLDER] [--only NAME,...] [--keep FOLDER]
@@ -59,7 +60,6 @@ JOBS = {
 
 # QEMU's name of a CPU and LLVM's
 CPUS = {
-    "Nehalem": "nehalem",
     "Haswell": "haswell",
     "Skylake-Client": "skylake",
     "EPYC": "znver1",
