@@ -10,9 +10,14 @@ from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
 from typing import NamedTuple
 
+import hypothesis
 import pytest
 
 from plumbline.basics import errors, inputs
+
+# How long an example takes depends on what else the machine does, and the first one may compile.
+hypothesis.settings.register_profile("any machine", deadline=None)
+hypothesis.settings.load_profile("any machine")
 
 ROOT = Path(__file__).parents[1]
 COPIED = (
