@@ -67,6 +67,8 @@ def launched(folder, module, options, mode="", **environment):
     process = subprocess.Popen(
         [sys.executable, "-u", "-m", module], cwd=folder, env=ENVIRONMENT | given | environment, text=True,
         stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+        # A shell starts what runs in its background deaf to interrupts, and children inherit that.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )  # fmt: skip
     with process:
         try:
