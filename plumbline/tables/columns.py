@@ -3,6 +3,7 @@
 And what no encoding can take, refused before anything is made of it.
 """
 
+import functools
 import re
 from typing import NamedTuple
 
@@ -133,6 +134,12 @@ def texts_in(table: Table, name: str, known: list[str] | None = None) -> Texts:
         frequent = duck.rows(f"SELECT {cell}, _texts.rows FROM {firsts} {most}")
         duck.run("DROP TABLE _texts")
     return Texts(present, missing, distinct, frequent)
+
+
+@functools.cache
+def all_texts(table: Table, name: str) -> Texts:
+    """Counts of all texts of a column, which a table is gone through for once: fitting and the profile need them."""
+    return texts_in(table, name)
 
 
 # ---- what is refused

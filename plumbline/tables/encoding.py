@@ -241,7 +241,7 @@ def _is_numbering(table: Table, name: str, ends: Ends) -> bool:
 
 def _fit_category(table: Table, name: str) -> Category | str:
     """A column of text as it is fitted, or why it is left out."""
-    texts = columns.texts_in(table, name)
+    texts = columns.all_texts(table, name)
     if why := _why_text_is_left_out(texts):
         return why
     values = sorted(text for text, count in texts.frequent if count >= FEWEST_ROWS)

@@ -1,0 +1,194 @@
+"""What was seen in a table's columns: a record a column, for a person to read.
+
+Counts, order statistics and integers alone: the same text on every machine and with any number of threads.
+"""
+
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import numpy as np
+
+from plumbline.basics import files
+from plumbline.tables import columns, duck, robust
+from plumbline.tables.columns import kind_of
+from plumbline.tables.encoding import Encoding, Number
+from plumbline.tables.store import ROW, VALUES, Table
+
+SHOWN = 3  # most frequent values of a column
+LETTERS = 24  # of a value that is shown
+MOST_LABELS = 20  # a target of more different numbers is shown by its range
+OF_TYPE = {"BOOLEAN": "boolean", "DATE": "date"}
+OF_KIND = {"instant": "date and time"}
+
+
+class Column(NamedTuple):
+    """What was seen in one column and what becomes of it, as metrics/columns.csv has it."""
+
+    column: str
+    kind: str  # number, boolean, category, date, date and time, time of day, duration, target; else DuckDB's type
+    missing: int  # rows without a value, nan and blank text among them
+    distinct: int  # different values
+    values: str  # of numbers the range and the median, of dates the range, else the most frequent
+    becomes: str = ""  # inputs of the network, or why it is left out; of the target, its classes
+    inputs: int = 0
+    warning: str = ""
+
+
+class Seen(NamedTuple):
+    """What the rows say of one column."""
+
+    missing: int
+    distinct: int
+    values: str
+
+
+def profile(table: Table, target: str, fitted: Encoding | None = None) -> list[Column]:
+    """A record a column, in the table's order; what becomes of it only with the encoding."""
+    becomes = _becomes(fitted) if fitted else {}
+    names = [name for name in table.columns if name != ROW]
+    ranged = [name for name in names if _has_range(table.columns[name])]
+    seen = _ranges(table, ranged)
+    found = []
+    for name in names:
+        kind = _in_words(table.columns[name])
+        if name not in seen or (name == target and seen[name].distinct <= MOST_LABELS):
+            seen[name] = _frequent(table, name)
+        if name == target:
+            kind, becomes[name] = "target", (f"{seen[name].distinct} classes", 0)
+        found.append(Column(name, kind, *seen[name], *becomes.get(name, ("", 0))))
+    return found
+
+
+def _has_range(kind: str) -> bool:
+    return kind_of(kind) not in (None, "category") and kind != "BOOLEAN"
+
+
+def _in_words(kind: str) -> str:
+    """A DuckDB type as the profile names it."""
+    coarse = kind_of(kind)
+    return OF_TYPE.get(kind) or OF_KIND.get(coarse, coarse) or kind.lower()
+
+
+# ---- what the rows say
+
+
+def _ranges(table: Table, names: list[str]) -> dict[str, Seen]:
+    """Of columns that have an order: lowest and highest value, and of numbers the median."""
+    seen = {}
+    for name, ordered in in_order(table, names):
+        n, values = len(ordered), ""
+        if n:
+            ends = (ordered[0], ordered[-1])
+            if kind_of(table.columns[name]) == "number":
+                median = robust.quantile(ordered, 0.5)
+                values = f"{_number(ends[0])} to {_number(ends[1])}, median {_number(median)}"
+            else:
+                column = duck.name(name)
+                ends = table.rows(f"SELECT min({column})::VARCHAR, max({column})::VARCHAR FROM {table.relation}")[0]
+                values = f"{ends[0]} to {ends[1]}"
+        distinct = 1 + int(np.count_nonzero(ordered[1:] != ordered[:-1])) if n else 0
+        seen[name] = Seen(len(table) - n, distinct, values)
+    return seen
+
+
+def in_order(table: Table, names: list[str]) -> Iterator[tuple[str, np.ndarray]]:
+    """Of columns of numbers or times their values (m,) that are not missing, from the lowest to the highest.
+
+    Integers stay such. As many columns are read together as make a piece.
+    """
+    at_once = max(VALUES // max(len(table), 1), 1)
+    for start in range(0, len(names), at_once):
+        select = {name: _exact(name, table.columns[name]) for name in names[start : start + at_once]}
+        values, filled = {}, dict.fromkeys(select, 0)
+        for piece in table.pieces(select):
+            for name, found in piece.items():
+                found = np.ma.compressed(found)
+                if found.dtype.kind == "f":
+                    found = found[~np.isnan(found)] + found.dtype.type(0.0)  # -0.0 is 0.0
+                if name not in values:
+                    values[name] = files.mapped(len(table), found.dtype, table.path.parent)
+                values[name][filled[name] : filled[name] + len(found)] = found
+                filled[name] += len(found)
+        for name in select:
+            ordered = values.pop(name)[: filled[name]]
+            ordered.sort()
+            yield name, ordered
+
+
+def _exact(name: str, kind: str) -> str:
+    """SQL of a column of numbers or times as numbers, integers as they are."""
+    return duck.name(name) if kind in columns.INTEGERS else columns.number_or_nan(name, kind)
+
+
+def _frequent(table: Table, name: str) -> Seen:
+    """Of any other column: its most frequent values, of equally frequent ones by the letters."""
+    if kind_of(table.columns[name]) == "category":
+        texts = columns.all_texts(table, name)
+        missing, distinct, frequent = texts.missing, texts.distinct, texts.frequent
+    else:
+        value = f"SELECT {duck.name(name)}::VARCHAR AS v FROM {table.relation}"
+        counted = f"SELECT v, count(*) AS rows, count(v) OVER () AS distinct FROM ({value}) GROUP BY v"
+        by_rows = "ORDER BY v IS NULL DESC, rows DESC, v"
+        counts = table.rows(f"{counted} {by_rows} LIMIT {SHOWN + 2}")
+        missing = sum(rows for v, rows, _ in counts if v is None)
+        distinct = counts[0][2] if counts else 0
+        frequent = [(v, rows) for v, rows, _ in counts if v is not None]
+    shown = [f"{_short(value)} {share(rows, len(table) - missing)}" for value, rows in frequent[:SHOWN]]
+    return Seen(missing, distinct, ", ".join(shown) + (", ..." if distinct > SHOWN else ""))
+
+
+# ---- in words
+
+
+def share(part: int, whole: int) -> str:
+    """A share in percent, with a decimal where it is small or nearly all."""
+    percent = 100 * part / max(whole, 1)
+    if percent < 0.1 and part:
+        return "under 0.1 %"
+    return f"{percent:.0f} %" if 1 <= percent <= 99 or percent in (0, 100) else f"{percent:.1f} %"
+
+
+def _number(value) -> str:
+    """Six digits of a number, and all before the point."""
+    if isinstance(value, (float, np.floating)):
+        whole = value.is_integer() or abs(value) >= 1e6
+        return f"{value:.0f}" if whole and abs(value) < columns.EXACT else f"{float(value):.6g}"
+    return str(int(value))
+
+
+def _short(text: str) -> str:
+    """A value on one line and not for ever."""
+    text = " ".join(text.split())
+    return text if len(text) <= LETTERS else text[: LETTERS - 3] + "..."
+
+
+def _becomes(fitted: Encoding) -> dict[str, tuple[str, int]]:
+    """What becomes of each column, and how many inputs."""
+    told = {left.name: (f"left out: {left.why}", 0) for left in fitted.left_out}
+    for column in fitted.columns:
+        if isinstance(column, Number):
+            words = {"number": "one input", "instant": "seconds since 1970"}.get(column.kind, "seconds")
+        else:
+            words = f"{len(column.values)} categories" + (", others pooled" if column.pools_others else "")
+        told[column.name] = (words + (", gaps marked" if column.marks_missing else ""), column.width)
+    return told
+
+
+# ---- on a terminal
+
+
+def screen(found: list[Column], lines: int = 25, file: str = "metrics/columns.csv") -> str:
+    """A table of at most so many columns, the most telling first: the target, those with a warning, those left out."""
+    ordered = sorted(found, key=lambda c: (c.kind != "target", not c.warning, not c.becomes.startswith("left out")))
+    rows = [("column", "kind", "missing", "distinct", "values", "becomes")]
+    rows += [(c.column, c.kind, str(c.missing), str(c.distinct), c.values, c.becomes) for c in ordered[:lines]]
+    widths = [min(max(len(row[i]) for row in rows), most) for i, most in enumerate((24, 13, 9, 9, 44, 60))]
+    text = ["  ".join(_cell(row[i], widths[i], i in (2, 3)) for i in range(6)).rstrip() for row in rows]
+    if len(ordered) > lines:
+        text.append(f"... and {len(ordered) - lines} more columns in {file}")
+    return "\n".join(text)
+
+
+def _cell(text: str, width: int, to_the_right: bool) -> str:
+    text = text if len(text) <= width else text[: width - 3] + "..."
+    return text.rjust(width) if to_the_right else text.ljust(width)
