@@ -18,10 +18,9 @@ import scratch
 
 from plumbline.basics import params
 from plumbline.bits import scoring, stream
-from plumbline.comparing import judging
 from plumbline.comparing.judging import JUDGED
 from plumbline.model import network
-from plumbline.scores import metrics
+from plumbline.scores import differences, metrics
 from plumbline.tables.store import Facts
 from plumbline.training import loop, networks
 from stages import synthetic
@@ -73,7 +72,7 @@ def calibrate(classes: int, rows: int, comparisons: int) -> list[str]:
             chosen = fixed if change == "no change" else fresh
             phi = [contributions(weights, pool[0][chosen], pool[1][chosen]) for weights in (base, other)]
             for r in REPLICAS:
-                judged = [judging.compare(phi[0][m][:r], phi[1][m][:r], m, len(JUDGED)) for m in JUDGED]
+                judged = [differences.compare(phi[0][m][:r], phi[1][m][:r], m, len(JUDGED)) for m in JUDGED]
                 verdicts[change, r].append(judged)
             if number < FOR_TRUTH and change != "no change":
                 means = [{m: phi.mean() for m, phi in contributions(w, *pool).items()} for w in (base, other)]

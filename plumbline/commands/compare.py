@@ -17,6 +17,7 @@ import math
 from plumbline.basics.errors import UserError
 from plumbline.comparing import judging, picture, revisions
 from plumbline.comparing.judging import Comparison, Ranking
+from plumbline.scores.differences import Difference
 
 
 def main(words: list[str] | None = None) -> None:
@@ -31,8 +32,6 @@ def main(words: list[str] | None = None) -> None:
     print(as_json(compared) if options.json else comparison_text(compared, options.md))
     if options.plot:
         picture.write(compared, options.plot)
-    if compared.refused:
-        raise UserError(f"no verdict: {compared.refused}")
     worse = [d.metric for d in compared.differences if d.verdict == "worse"]
     if options.fail_on and worse:
         raise UserError(f"{compared.other.name} is worse than {base.name} in {', '.join(worse)}")
@@ -66,8 +65,6 @@ def comparison_text(compared: Comparison, markdown: bool) -> str:
     base, other, differences = compared.base.name, compared.other.name, compared.differences
     title = f"{base} -> {other}: {compared.rows} test rows, means over {compared.networks} networks"
     lines = [f"### {title}" if markdown else title, ""]
-    if compared.refused:
-        lines += [f"NOT PAIRED: {compared.refused}. These intervals take the two for scored on separate rows.", ""]
     m = len(differences)
     columns = ["metric", base, other, "difference", f"about 95 % for all {m}", f"p, times {m}", "verdict"]
     rows = [[d.metric, f"{d.base:.4f}", f"{d.other:.4f}", *judged(d)] for d in differences]
@@ -75,7 +72,7 @@ def comparison_text(compared: Comparison, markdown: bool) -> str:
     item = "- " if markdown else ""
     if all(d.verdict == "identical" for d in differences):
         lines.append(f"{item}identical predictions")
-    uncertain = [d for d in differences if d.estimate and d.estimate.v_row and d.estimate.v_seed]
+    uncertain = [d for d in differences if d.estimate.v_row and d.estimate.v_seed]
     if uncertain:
         columns = ["uncertainty of", "test rows", "seeds", "width at twice the rows", "at twice the replicas"]
         lines += table_lines([*columns, "more help"], [uncertainty(d) for d in uncertain], markdown)
@@ -85,7 +82,7 @@ def comparison_text(compared: Comparison, markdown: bool) -> str:
     return "\n".join(lines)
 
 
-def uncertainty(d: judging.Difference) -> list[str]:
+def uncertainty(d: Difference) -> list[str]:
     """Where a difference's uncertainty comes from, and how much narrower twice the rows or replicas would make it."""
     e = d.estimate
     rows = e.v_row / (e.v_row + e.v_seed)
@@ -134,7 +131,7 @@ def ranking_text(ranking: Ranking, markdown: bool) -> str:
 # ---- forms
 
 
-def judged(d: judging.Difference) -> list[str]:
+def judged(d: Difference) -> list[str]:
     """A difference, its interval, p with two digits, and the verdict."""
     interval, p = f"{d.low:+.4f} to {d.high:+.4f}", "< 0.0001" if d.p < 1e-4 else f"{d.p:.2g}"
     return [f"{d.difference:+.4f}", *([interval, p] if math.isfinite(d.low) else ["-", "-"]), d.verdict]

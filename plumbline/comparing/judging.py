@@ -1,10 +1,9 @@
 """Revisions judged against each other: which differences are real, what else changed, and what cannot be compared.
 
-Both sides are scored on the same n rows by R networks each, network r beside network r. A difference is the mean of
-D = phi_other - phi_base, R x n, and counts when its interval, over test rows and seeds together, leaves out 0.
+Both sides are scored on the same n rows by R networks each, network r beside network r; scores/differences.py judges
+one metric of them.
 """
 
-import math
 from typing import NamedTuple
 
 import numpy as np
@@ -12,36 +11,20 @@ import numpy as np
 from plumbline.basics.errors import UserError
 from plumbline.comparing import lock, revisions
 from plumbline.comparing.revisions import Revision, Scored
-from plumbline.scores import intervals, metrics
+from plumbline.scores import differences, metrics
+from plumbline.scores.differences import Difference
 
 JUDGED = ("accuracy", "log_loss", "roc_auc", "brier")  # what a comparison judges, and corrects for
-
-
-class Difference(NamedTuple):
-    """How a metric differs between two revisions, in the sign that files have (a smaller log loss is negative).
-
-    `verdict` is better, worse, no evidence, identical, one network (luck cannot be told then), or not paired.
-    """
-
-    metric: str
-    base: float
-    other: float
-    difference: float
-    low: float
-    high: float
-    p: float
-    verdict: str
-    estimate: intervals.Estimate | None
+STALE = "the workspace's predictions are not those of its dvc.lock; run `dvc repro`"
 
 
 class Comparison(NamedTuple):
-    """Two revisions: their differences, or why rows cannot be paired, and what changed between them."""
+    """Two revisions: their differences, and what changed between them."""
 
     base: Revision
     other: Revision
     rows: int
     networks: int
-    refused: str | None  # why rows cannot be paired; the differences are then unpaired
     differences: list[Difference]
     params: dict[str, tuple]  # {name: (base, other)}
     code: dict[str, list[str]]  # {path: stages}
@@ -72,87 +55,42 @@ class Ranking(NamedTuple):
     left_out: dict[str, str]  # {name: why}
 
 
-# ---- one metric
-
-
-def compare(base: np.ndarray, other: np.ndarray, metric: str, comparisons: int) -> Difference:
-    """Judge `other` against `base` by their contributions (R, n) on the same rows, network r beside network r.
-
-    For m comparisons made at once the interval is at 1 - 0.05 / m and p is multiplied by m (Bonferroni); better or
-    worse is said when the interval leaves out 0. Which is right: see benchmarks/calibration.py.
-    """
-    delta = intervals.estimate(other - base)
-    low, high, p = delta.student(1 - 0.05 / comparisons)
-    if not (other - base).any():
-        verdict = "identical"
-    elif delta.networks < 2:
-        verdict = "one network"
-    elif low > 0 or high < 0:
-        verdict = "better" if low > 0 else "worse"
-    else:
-        verdict = "no evidence"
-    sides = float(base.mean()), float(other.mean())
-    return _signed(metric, *sides, delta.mean, low, high, min(p * comparisons, 1.0), verdict, delta)
-
-
-def compare_unpaired(base: np.ndarray, other: np.ndarray, metric: str, comparisons: int) -> Difference:
-    """The interval for revisions scored on different rows, (R, n) and (R', n'): variances add, and no verdict is given.
-
-    Degrees of freedom after Welch and Satterthwaite from those of both sides.
-    """
-    sides = left, right = intervals.estimate(base), intervals.estimate(other)
-    v, mean, low, high, p = left.variance + right.variance, right.mean - left.mean, math.nan, math.nan, math.nan
-    if min(left.n, right.n) > 1:
-        shares = sum(side.variance**2 / side.freedom for side in sides if side.variance)
-        low, high, p = intervals.student(mean, v, v**2 / shares if v else math.inf, 1 - 0.05 / comparisons)
-    return _signed(metric, left.mean, right.mean, mean, low, high, min(p * comparisons, 1.0), "not paired", None)
-
-
-def _signed(metric, base, other, difference, low, high, p, verdict, estimated) -> Difference:
-    if metric in metrics.LOSSES:
-        base, other, difference, low, high = (0.0 - value for value in (base, other, difference, high, low))
-    return Difference(metric, base, other, difference, low, high, p, verdict, estimated)
-
-
 # ---- two revisions
 
 
 def judge(base: Revision, other: Revision) -> Comparison:
-    """Compare two revisions on their test rows; UserError when not even their metrics mean the same."""
+    """Compare two revisions on their test rows; UserError when these are not the same."""
     if base.classes != other.classes:
         raise UserError(
             f"{base.name} has the classes {base.classes} and {other.name} {other.classes}; "
             "figures over different classes cannot be compared"
         )
+    if why := why_not_paired(base, other):
+        raise UserError(f"no verdict: {why}{f' ({STALE})' if base.stale or other.stale else ''}")
     left, right = base.parts["test"], other.parts["test"]
-    refused = why_not_paired(base, other)
     counts = len(left.probability), len(right.probability)
-    networks, how = counts[1], compare_unpaired
-    if not refused:
-        networks, how = min(counts), compare
-        left, right = (side._replace(probability=side.probability[:networks]) for side in (left, right))
+    left, right = (side._replace(probability=side.probability[: min(counts)]) for side in (left, right))
     names = [name for name in _defined(left) if name in _defined(right)]
     return Comparison(
         base,
         other,
         len(right.row),
-        networks,
-        refused,
-        [how(_phi(name, left), _phi(name, right), name, len(names)) for name in names],
+        min(counts),
+        [differences.compare(_phi(name, left), _phi(name, right), name, len(names)) for name in names],
         lock.changed_params(base.lock, other.lock),
         revisions.changed_code(base, other),
         "data/dataset.parquet" in lock.changed_deps(base.lock, other.lock),
-        _notes(base, other, counts, refused),
+        _notes(base, other, counts),
     )
 
 
-def _notes(base: Revision, other: Revision, counts: tuple[int, int], refused: str | None) -> list[str]:
+def _notes(base: Revision, other: Revision, counts: tuple[int, int]) -> list[str]:
     notes, networks = [], min(counts)
     if base.stale or other.stale:
-        notes.append("the workspace's predictions are not those of its dvc.lock; run `dvc repro`")
-    if counts[0] != counts[1] and not refused:
+        notes.append(STALE)
+    if counts[0] != counts[1]:
         notes.append(f"{counts[0]} and {counts[1]} networks: the first {networks} of each are compared")
-    if networks == 1 and not refused:
+    if networks == 1:
         notes.append("one network: the interval is over test rows alone, without a verdict; raise train.replicas")
     return notes
 
@@ -213,7 +151,7 @@ def rank(base: Revision, others: list[Revision], metric: str) -> Ranking:
 
     def against(one: str, two: str, p: str) -> Difference:
         networks = min(len(phi[p][one]), len(phi[p][two]))
-        return compare(phi[p][one][:networks], phi[p][two][:networks], metric, pairs)
+        return differences.compare(phi[p][one][:networks], phi[p][two][:networks], metric, pairs)
 
     means = {name: phi[part][name].mean() for name in everyone}
     best = max(means, key=means.get)

@@ -3,8 +3,9 @@
 import numpy as np
 
 from plumbline.basics.files import replacing
-from plumbline.comparing.judging import Comparison, Difference
+from plumbline.comparing.judging import Comparison
 from plumbline.comparing.revisions import Revision
+from plumbline.scores.differences import Difference
 from plumbline.scores.metrics import LOSSES
 
 # Base blue, other orange; the training curve the lighter of each (ColorBrewer's Paired).
@@ -59,7 +60,7 @@ def write(compared: Comparison, path: str) -> None:
     upper, lower = figure.subfigures(2, 1, height_ratios=[0.75 * metrics, 3.6])
     title = f"{base.name} and {other.name}: {compared.rows} test rows, {compared.networks} networks"
     upper.suptitle(f"{title}\nworse \N{LEFTWARDS ARROW}  {other.name} minus {base.name}  \N{RIGHTWARDS ARROW} better")
-    upper.supxlabel("rows not paired" if compared.refused else f"about 95 % for all {metrics} together")
+    upper.supxlabel(f"about 95 % for all {metrics} together")
     for axis, d in zip(upper.subplots(metrics, 1, squeeze=False)[:, 0], compared.differences):
         _draw_interval(axis, d)
     for axis, metric in zip(lower.subplots(1, 2), ("loss", "accuracy")):
