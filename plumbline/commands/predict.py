@@ -38,13 +38,8 @@ def main(words: list[str] | None = None) -> None:
         table = source.table(options.table, folder, texts)
         for line in encoding.unseen(saved.card.encoding, table):
             print(line)
-        scored = folder / "scored.parquet"
-        with store.writing(scored, "scored") as writer:
-            for piece in predictions(used, table):
-                writer.write(piece)
-        with files.replacing(output) as partial:
-            options_of = FORMATS[output.suffix.lower()]
-            duck.run(f"COPY (FROM {store.open(scored).relation}) TO {duck.text(partial)} ({options_of})")
+        with duck.collected(predictions(used, table)) as scored, files.replacing(output) as partial:
+            duck.run(f"COPY {scored} TO {duck.text(partial)} ({FORMATS[output.suffix.lower()]})")
     networks = f"the mean of {used.networks} networks" if options.ensemble else "network 0"
     print(f"{output}: {len(table)} rows, {saved.card.target!r} by {networks}")
 

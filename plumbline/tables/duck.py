@@ -9,7 +9,7 @@ import contextlib
 import errno
 import functools
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
 import duckdb
@@ -88,17 +88,29 @@ def columns(relation: str) -> dict[str, str]:
 
 @contextlib.contextmanager
 def registered(**tables: Mapping[str, np.ndarray]) -> Iterator[None]:
-    """In the block, arrays (n,) under names that queries know: numbers, times, objects for text, masked for gaps.
-
-    Or a table of pandas, Polars or pyarrow.
-    """
+    """In the block, tables under names that queries know: arrays (n,) by column, masked for gaps, or of pyarrow."""
     try:
         for view, table in tables.items():
-            connect().register(view, dict(table) if isinstance(table, Mapping) else table)
+            if isinstance(table, Mapping):  # texts as objects, for NumPy's own are categories to DuckDB
+                table = {name: a.astype(object) if a.dtype.kind == "U" else a for name, a in table.items()}
+            connect().register(view, table)
         yield
     finally:
         for view in tables:
             connect().unregister(view)
+
+
+@contextlib.contextmanager
+def collected(pieces: Iterable[Mapping[str, np.ndarray]]) -> Iterator[str]:
+    """In the block, the name of a table of all pieces' rows, as `registered` has them: in memory, or on the disk."""
+    try:
+        for piece in pieces:
+            with registered(_piece=piece):
+                run("CREATE TEMP TABLE IF NOT EXISTS _collected AS FROM _piece LIMIT 0")
+                run("INSERT INTO _collected FROM _piece")
+        yield "_collected"
+    finally:
+        run("DROP TABLE IF EXISTS _collected")
 
 
 def copy(sql: str, path: str | Path, rows_a_group: int, metadata: str) -> None:

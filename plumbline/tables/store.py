@@ -140,60 +140,23 @@ def open(path: str | Path, kind: str | None = None) -> Table:
     return table
 
 
-class Writer:
-    """A table on its way to a file; `facts` may be set until the block ends.
-
-    The rows wait in a DuckDB table, in memory or on the disk, until all are there.
-    """
-
-    def __init__(self, facts: Facts | None):
-        self.facts = facts
-        self.values = 0  # of a row, once there is one
-
-    def write(self, piece: Mapping[str, np.ndarray]) -> None:
-        """Add rows: arrays (m,), objects for text and masked for gaps, or float32 (m, w) for a column of lists."""
-        arrays, select = {}, []
-        for i, (name, values) in enumerate(piece.items()):
-            if values.ndim == 2:
-                parts = {f"c{i}_{j}": part for j, part in enumerate(values.T)}
-                value = f"[{', '.join(parts)}]::FLOAT[]"
-            else:  # texts as objects, for DuckDB takes NumPy's own for categories
-                parts = {f"c{i}": values.astype(object) if values.dtype.kind == "U" else values}
-                value = f"c{i}"
-            arrays |= parts
-            select.append(f"{value} AS {duck.name(name)}")
-        with duck.registered(_piece=arrays):
-            rows = f"SELECT {', '.join(select)} FROM _piece"
-            duck.run(f"INSERT INTO _written {rows}" if self.values else f"CREATE TEMP TABLE _written AS {rows}")
-        self.values = len(arrays)
-
-
-@contextlib.contextmanager
-def writing(path: str | Path, kind: str, facts: Facts | None = None) -> Iterator[Writer]:
-    """Give a Writer; the table is there, whole, when the block ends well, or not at all. One at a time."""
-    writer = Writer(facts)
-    with files.replacing(path) as partial:
-        try:
-            yield writer
-            _copy("FROM _written", partial, kind, writer.facts, writer.values)
-        finally:
-            duck.run("DROP TABLE IF EXISTS _written")
-
-
 def copy(sql: str, path: str | Path, kind: str, facts: Facts | None = None, values: int | None = None) -> None:
     """Write what a query finds, in its order, whole or not at all; duck.Error is the caller's to explain.
 
     values: numbers that a row has, if that is not its columns.
     """
-    with files.replacing(path) as partial:
-        _copy(sql, partial, kind, facts, values or _values_of(sql))
+    with copying(sql, path, kind, facts, values):
+        pass
 
 
 @contextlib.contextmanager
-def copying(sql: str, path: str | Path, kind: str, facts: Facts | None = None) -> Iterator[Table]:
+def copying(
+    sql: str, path: str | Path, kind: str, facts: Facts | None = None, values: int | None = None
+) -> Iterator[Table]:
     """As `copy`, and give the block the table before it has its name: the block may yet refuse it."""
+    metadata = msgspec.json.encode(_Metadata(kind, facts or NO_FACTS)).decode()
     with files.replacing(path) as partial:
-        _copy(sql, partial, kind, facts, _values_of(sql))
+        duck.copy(sql, partial, rows_of(values or _values_of(sql)), metadata)
         yield Table(partial, facts or NO_FACTS)
 
 
@@ -224,8 +187,3 @@ def _values_of(sql: str) -> int:
         return len(kinds)
     first = f"SELECT {' + '.join(texts)} AS bytes FROM ({sql}) LIMIT {VECTOR}"
     return len(kinds) + duck.rows(f"SELECT coalesce(sum(bytes) // count(*) // 8, 0)::BIGINT FROM ({first})")[0][0]
-
-
-def _copy(sql: str, path: Path, kind: str, facts: Facts | None, values: int) -> None:
-    metadata = msgspec.json.encode(_Metadata(kind, facts or NO_FACTS)).decode()
-    duck.copy(sql, path, rows_of(values), metadata)

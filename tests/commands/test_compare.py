@@ -8,13 +8,14 @@ import subprocess
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 import pytest
 from conftest import ENVIRONMENT
 from dvc.cli import main as dvc
 
 from plumbline import __main__ as plumbline
 from plumbline.basics.errors import UserError
-from plumbline.tables import store
+from plumbline.tables import duck, store
 
 ROWS, NETWORKS = 400, 8
 DVC_YAML = """
@@ -84,15 +85,14 @@ class Revisions:
         order = np.arange(n) if order is None else order
         path = self.folder / "metrics/predictions.parquet"
         path.unlink(missing_ok=True)  # DVC may have linked it to its cache
-        with store.writing(path, "predictions", store.Facts("answer", self.classes, [1] * k, None)) as writer:
-            writer.write(
-                {
-                    store.ROW: row[order],
-                    "part": np.where(order < validation, "validation", "test").astype(object),
-                    "target": np.array(self.classes)[target[order]],
-                    "probability": p[:, order].transpose(1, 0, 2).reshape(n, -1),
-                }
-            )
+        rows = {
+            store.ROW: row[order],
+            "part": np.where(order < validation, "validation", "test"),
+            "target": np.array(self.classes)[target[order]],
+            "probability": list(p[:, order].transpose(1, 0, 2).reshape(n, -1)),
+        }
+        with duck.registered(_rows=pa.table(rows)):
+            store.copy("FROM _rows", path, "predictions", store.Facts("answer", self.classes, [1] * k, None))
         for name, side in (("history", "train"), ("plots/test_epochs", "test")):
             lines = [f"{e},{1 / e:.6g},{1 - 1 / (e + 1):.6g}" for e in range(1, epochs + 1)]
             self.write(f"metrics/{name}.csv", "\n".join([f"epoch,{side}_loss,{side}_accuracy", *lines, ""]))
@@ -369,7 +369,6 @@ def test_a_file_in_conflict_is_one_line(compare, name):
 
 
 def test_the_first_versions_predictions_and_other_tables_are_one_line(compare):
-    import pyarrow as pa
     import pyarrow.parquet as pq
 
     path = compare.made.folder / "metrics/predictions.parquet"
@@ -383,8 +382,7 @@ def test_the_first_versions_predictions_and_other_tables_are_one_line(compare):
     path.unlink()
     pq.write_table(pa.table(columns).replace_schema_metadata({"plumbline": json.dumps(facts)}), path)
     refused(compare, "metrics/predictions.parquet of workspace is not a table that a stage wrote", "`dvc repro`")
-    with store.writing(path, "test", store.Facts("y", [0, 1], [1, 1], None)) as writer:
-        writer.write({"_row": np.array([0]), "y": np.array([1])})
+    store.copy("SELECT 0 AS _row, 1 AS y", path, "test", store.Facts("y", [0, 1], [1, 1], None))
     refused(compare, "metrics/predictions.parquet of workspace holds the test rows")
 
 

@@ -18,6 +18,12 @@ atexit.register(shutil.rmtree, _folder, ignore_errors=True)
 _numbers = itertools.count()
 
 
+def put(path, kind, columns, facts=None):
+    """Write arrays (n,) by column, or pieces of them, as a stage's table."""
+    with duck.collected(columns if isinstance(columns, list) else [columns]) as table:
+        store.copy(f"FROM {table}", path, kind, facts)
+
+
 def stored(table: pa.Table, facts: Facts = FACTS) -> Table:
     """The table as a stage's."""
     name = Path(_folder, str(next(_numbers)))

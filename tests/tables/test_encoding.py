@@ -9,7 +9,7 @@ import pyarrow as pa
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from making import FACTS, stored
+from making import FACTS, put, stored
 
 from plumbline.basics.errors import UserError
 from plumbline.tables import columns, encoding, robust, splits, store
@@ -168,8 +168,7 @@ def test_every_kind_of_column_becomes_a_number(value, kind, number):
 
 
 def test_a_duration_is_its_seconds(tmp_path):
-    with store.writing(tmp_path / "t.parquet", "t") as writer:
-        writer.write({"x": np.array([5, 10**9, 3], "timedelta64[ms]"), "z": np.arange(3.0)})
+    put(tmp_path / "t.parquet", "t", {"x": np.array([5, 10**9, 3], "timedelta64[ms]"), "z": np.arange(3.0)})
     table = store.open(tmp_path / "t.parquet")
     (number, _) = fit(table, "robust").columns
     assert (number.kind, number.low, number.high) == ("duration", 0.003, 10**6)

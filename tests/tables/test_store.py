@@ -5,7 +5,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from making import FACTS, stored
+from making import FACTS, put, stored
 
 from plumbline.basics import files, inputs
 from plumbline.basics.errors import UserError
@@ -33,7 +33,6 @@ def rows(n):
         "x": rng.normal(size=n).astype(np.float32),
         "s": rng.choice(["a", "b'\"", "é"], n),
         "gap": np.ma.array(rng.random(n), mask=rng.random(n) < 0.3),
-        "p": rng.random((n, 3)).astype(np.float32),
         "when": np.datetime64("2020-02-29T12", "us") + rng.integers(0, 10**9, n),
         "y": rng.choice(["no", "yes"], n),
     }
@@ -46,14 +45,11 @@ def cut(columns, size):
 
 def test_what_is_written_is_what_pyarrow_reads(tmp_path):
     columns = rows(1000)
-    with store.writing(tmp_path / "t.parquet", "t") as writer:
-        writer.write(columns)
-        writer.facts = FACTS
+    put(tmp_path / "t.parquet", "t", columns, FACTS)
     read = pq.read_table(tmp_path / "t.parquet").to_pandas()
     np.testing.assert_array_equal(read["x"], columns["x"])
     assert read["s"].tolist() == columns["s"].tolist()
     np.testing.assert_array_equal(read["gap"], columns["gap"].filled(np.nan))
-    np.testing.assert_array_equal(np.stack(read["p"]), columns["p"])
     np.testing.assert_array_equal(read["when"].to_numpy("datetime64[us]"), columns["when"])
     table = store.open(tmp_path / "t.parquet")
     assert table.facts == FACTS and len(table) == 1000 and table.is_small
@@ -65,9 +61,7 @@ def test_bytes_do_not_know_the_threads(tmp_path, threads):
     columns, seen = rows(300_000), set()
     for n, size in [(2, 10**9), (1, 10**9), (2, 100_001), (1, 100_001)]:
         threads(n)
-        with store.writing(tmp_path / "t.parquet", "t", FACTS) as writer:
-            for piece in cut(columns, size):
-                writer.write(piece)
+        put(tmp_path / "t.parquet", "t", cut(columns, size), FACTS)
         seen.add((size, (tmp_path / "t.parquet").read_bytes()))
     assert len(seen) == 2
 
@@ -79,8 +73,7 @@ def test_many_rows_go_into_row_groups_that_are_read_in_order(tmp_path, monkeypat
     seen = set()
     for count in (1, 2):
         threads(count)
-        with store.writing(tmp_path / "t.parquet", "t") as writer:
-            writer.write(columns)
+        put(tmp_path / "t.parquet", "t", columns)
         seen.add((tmp_path / "t.parquet").read_bytes())
     assert len(seen) == 1
     assert pq.ParquetFile(tmp_path / "t.parquet").num_row_groups == 4
@@ -114,8 +107,7 @@ def test_a_table_without_rows_is_one_piece(tmp_path):
     table = stored(pa.table({"x": pa.array([], pa.float32()), "y": pa.array([], pa.string())}))
     (piece,) = table.pieces(["x"])
     assert len(table) == 0 and piece["x"].shape == (0,) and table.classes().shape == (0,)
-    with store.writing(tmp_path / "t.parquet", "t") as writer:
-        writer.write({name: values[:0] for name, values in rows(3).items()})
+    put(tmp_path / "t.parquet", "t", {name: values[:0] for name, values in rows(3).items()})
     assert pq.read_table(tmp_path / "t.parquet").num_rows == 0
 
 
@@ -166,8 +158,7 @@ def test_one_parts_file_under_anothers_name_is_refused(tmp_path):
 
 def test_a_file_damaged_inside_is_one_line(tmp_path):
     path = tmp_path / "t.parquet"
-    with store.writing(path, "t") as writer:
-        writer.write({"x": np.random.default_rng(0).normal(size=5000), "z": np.arange(5000)})
+    put(path, "t", {"x": np.random.default_rng(0).normal(size=5000), "z": np.arange(5000)})
     content, place = bytearray(path.read_bytes()), pq.read_metadata(path).row_group(0).column(0).data_page_offset
     content[place : place + 30] = bytes(30)
     path.write_bytes(content)
@@ -183,16 +174,14 @@ def copied(table):
 
 
 def test_a_table_is_there_whole_or_not_at_all(tmp_path):
-    with pytest.raises(RuntimeError), store.writing(tmp_path / "t.parquet", "t") as writer:
-        writer.write(rows(10))
+    with pytest.raises(RuntimeError), store.copying("SELECT 1 AS x", tmp_path / "t.parquet", "t"):
         raise RuntimeError
     assert not list(tmp_path.iterdir())
     with files.together():
         store.copy("SELECT 1 AS x", tmp_path / "t.parquet", "t")
         assert not (tmp_path / "t.parquet").exists()
     assert (tmp_path / "t.parquet").exists()
-    with store.writing(tmp_path / "t.parquet", "t") as writer:  # nothing was left of the first one's rows
-        writer.write({"z": np.arange(3)})
+    put(tmp_path / "t.parquet", "t", {"z": np.arange(3)})  # nothing was left of the first one's rows
     assert list(store.open(tmp_path / "t.parquet").columns) == ["z"]
 
 
