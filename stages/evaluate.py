@@ -10,6 +10,7 @@ import numpy as np
 
 from plumbline.basics import files, params
 from plumbline.basics.errors import UserError, run
+from plumbline.explaining import baselines, importance
 from plumbline.model import model
 from plumbline.scores import curves, intervals, metrics, predictions
 from plumbline.tables import encoding, store
@@ -18,7 +19,7 @@ PLOTS = "metrics/plots"
 
 
 def main() -> None:
-    batch_size = params.read("evaluate").evaluate.batch_size
+    settings = params.read("evaluate").evaluate
     saved, by_epoch = model.load("models/model.safetensors"), model.load("models/epochs.safetensors")
     parts = {part: store.open(f"data/{part}.parquet") for part in ("validation", "test")}
     check(parts, saved, by_epoch)
@@ -33,10 +34,10 @@ def main() -> None:
         most = store.rows_of(max(d, networks * k, by_epoch.networks * k))
         for part, table in parts.items():
             for here, x in zip(metrics.pieces(len(table), most), encoding.pieces(card.encoding, table, most)):
-                scored = saved.probabilities(x, batch_size)  # (R, m, k)
+                scored = saved.probabilities(x, settings.batch_size)  # (R, m, k)
                 probability[part][:networks, here], probability[part][-1, here] = scored, metrics.ensemble(scored)
                 if table is test:
-                    sums += metrics.loss_and_right(by_epoch.probabilities(x, batch_size), target[here])
+                    sums += metrics.loss_and_right(by_epoch.probabilities(x, settings.batch_size), target[here])
         predictions.write("metrics/predictions.parquet", parts, probability, networks)
 
         # Step 6 of the notebook: every metric is a mean over test rows, of network 0, of the ensemble, and of the
@@ -56,6 +57,10 @@ def main() -> None:
         files.write_csv(("epoch", "test_loss", "test_accuracy"), epochs, f"{PLOTS}/test_epochs.csv")
         for name, (columns, points) in curves.drawn(probability["test"][0], target, card.classes).items():
             files.write_csv(columns, points, f"{PLOTS}/{name}.csv")
+
+        # What the networks go by, and whether simpler models are as good
+        importance.write("metrics/importance.csv", settings.importance, saved, parts)
+        baselines.write("metrics/baselines.json", settings.baselines, saved, test, probability["test"][:networks])
     print(f"{len(target)} test rows: accuracy {figures['accuracy']:.3f}, log loss {figures['log_loss']:.4f}")
 
 

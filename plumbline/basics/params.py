@@ -70,9 +70,11 @@ class Train(Section):
 
 
 class Evaluate(Section):
-    """How rows are scored."""
+    """How rows are scored, and what is found out about the networks."""
 
     batch_size: Count
+    importance: bool
+    baselines: bool
 
 
 class Params(Section):

@@ -33,6 +33,7 @@ class Card(msgspec.Struct, frozen=True):
     network: str  # the hash of the network's syntax tree
     hidden_size: int  # of a network, or of each of its members where these lie apart
     members: int = 1  # above 1 weights are (R, members, ...), and the members' mean logit is the network's
+    watched: bool = False  # whether the networks watched the validation part, and stopped by it
 
     @property
     def sizes(self) -> tuple[int, int, int]:

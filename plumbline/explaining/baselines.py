@@ -1,0 +1,93 @@
+"""Is the network worth it? What simple models of scikit-learn reach on the same rows, and the verdict between.
+
+Logistic regression and gradient-boosted trees learn from the training rows as the network saw them, encoded, and are
+scored on the test rows. They are as scikit-learn has them, not tuned. The third baseline is no model: it always answers
+the shares of the training classes.
+
+Their last bits are those of the machine's linear algebra, so what is written here no other file depends on.
+"""
+
+import warnings
+from pathlib import Path
+
+import numpy as np
+
+from plumbline.basics import files
+from plumbline.model.model import Model
+from plumbline.scores import differences, metrics
+from plumbline.tables import encoding, store
+from plumbline.tables.encoding import Encoding
+from plumbline.tables.store import Table
+
+TRAIN = "data/train.parquet"
+METRICS = ("log_loss", "accuracy")
+MOST_ROWS = 100_000  # to train on
+MOST_WORK = 2**26  # training rows times inputs times classes' scores
+FEWEST_OF_CLASS = 10  # rows that early stopping needs, which holds out a tenth of them
+
+
+def write(path: str | Path, asked: bool, saved: Model, test: Table, probability: np.ndarray) -> None:
+    """Write what the baselines reach beside the networks' probabilities (R, n, k) of the test part; {} if not asked."""
+    files.write_json(files.six_digits(compared(saved, test, probability)) if asked else {}, path)
+
+
+def compared(saved: Model, test: Table, probability: np.ndarray) -> dict:
+    """Every baseline's figures on the test part, and how the networks differ from it."""
+    card, target = saved.card, test.classes()
+    x, y = training_rows(card.encoding, store.open(TRAIN), card.sizes[2])
+    answers = {"shares": np.tile(shares(card.train_counts), (len(target), 1))}
+    if len(np.unique(y)) > 1:
+        for name, model in models(y).items():
+            answers[name] = answers_of(model, x, y, card.encoding, test, len(card.classes))
+    networks = {name: metrics.contributions(name, probability, target) for name in METRICS}
+    found = {}
+    for name, answer in answers.items():
+        phi = {metric: metrics.contributions(metric, answer[None], target) for metric in METRICS}
+        judged = {m: differences.compare(phi[m], networks[m], m, len(answers) * len(METRICS)) for m in METRICS}
+        found[name] = {m: judged[m].base for m in METRICS} | told(judged["log_loss"])
+        found[name]["in_accuracy"] = told(judged["accuracy"])
+    return found | {"rows": len(target), "trained_rows": len(y)}
+
+
+def told(judged: differences.Difference) -> dict:
+    """The verdict on the networks and by how much they differ: without an interval where a single row was tested."""
+    numbers = {"difference": judged.difference, "low": judged.low, "high": judged.high}
+    return {"verdict": judged.verdict} | {name: value for name, value in numbers.items() if np.isfinite(value)}
+
+
+def shares(counts: list[int]) -> np.ndarray:
+    """The shares of the training classes as probabilities are stored: float32 (k,), of two classes the second's."""
+    every = np.array(counts, np.float64) / sum(counts)
+    return (every[1:] if len(every) == 2 else every).astype(np.float32)
+
+
+def training_rows(encoded: Encoding, table: Table, outputs: int) -> tuple[np.ndarray, np.ndarray]:
+    """Rows to train on, evenly spaced in the part if they are too many: inputs (m, d) and class numbers (m,)."""
+    count = min(len(table), MOST_ROWS, max(MOST_WORK // (encoded.width * outputs), 1000))
+    return encoding.some_rows(encoded, table, count)
+
+
+def models(y: np.ndarray) -> dict:
+    """The models as scikit-learn has them, for these training classes."""
+    from sklearn.ensemble import HistGradientBoostingClassifier
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.pipeline import make_pipeline
+    from sklearn.preprocessing import StandardScaler
+
+    can_stop = bool(np.unique(y, return_counts=True)[1].min() >= FEWEST_OF_CLASS)
+    return {
+        "logistic_regression": make_pipeline(StandardScaler(), LogisticRegression(max_iter=1000)),
+        "boosted_trees": HistGradientBoostingClassifier(early_stopping=can_stop, random_state=0),
+    }
+
+
+def answers_of(model, x: np.ndarray, y: np.ndarray, encoded: Encoding, test: Table, classes: int) -> np.ndarray:
+    """Train a model and ask it for all test rows: probabilities as they are stored, float32 (n, k)."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of a regression that has not converged: it is no worse a baseline
+        model.fit(x, y)
+    answer, start = np.zeros((len(test), classes), np.float32), 0
+    for piece in encoding.pieces(encoded, test):
+        answer[start : start + len(piece), model.classes_] = model.predict_proba(piece)
+        start += len(piece)
+    return answer[:, 1:] if classes == 2 else answer

@@ -1,0 +1,156 @@
+"""Permutation importance: what the networks lose when one column of the table no longer belongs to its rows.
+
+A column's values are shuffled, all its inputs together, so that they tell nothing of the row any more. By so much as
+the log loss grows, the networks went by the column (Breiman, Machine Learning 45 (2001) 5). A column that says the same
+as another has a small drop: the networks still have the other.
+
+The rows are of a part that no network was trained or stopped by. The work is counted before it is done, and cut by
+fewer rows and then fewer columns, never by the clock: what comes out is the same everywhere.
+"""
+
+import hashlib
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from plumbline.basics import files
+from plumbline.bits import stream
+from plumbline.model.model import Model
+from plumbline.model.network import SHIPPED
+from plumbline.scores import intervals, metrics
+from plumbline.tables import encoding
+from plumbline.tables.store import Table
+
+COLUMNS = ("column", "drop", "low", "high", "inputs", "part", "rows", "networks")  # of the file
+SHUFFLES = 5  # of a column, as scikit-learn's n_repeats
+MOST_NETWORKS = 8
+MOST_ROWS = 2**13
+FEWEST_ROWS = 2**9  # columns are left out before there are fewer rows
+MOST_WORK = 2**37  # products in the networks' layers: half a minute on two cores
+GRID = 2.0**26  # losses are whole multiples of its inverse: their sums are exact, and so the same in any order
+
+
+class Work(NamedTuple):
+    """What is done of what could be: so many rows, networks and columns."""
+
+    rows: int
+    networks: int
+    columns: int
+
+
+class Drop(NamedTuple):
+    """By how much the log loss grows without a column, about 95 % around it, and the inputs that the column has."""
+
+    column: str
+    drop: float
+    low: float
+    high: float
+    inputs: int
+
+
+def write(path: str | Path, asked: bool, saved: Model, parts: dict[str, Table]) -> None:
+    """Write the columns with their drops, the largest first, and print what was done; only the header if not asked."""
+    lines = []
+    if asked:
+        name = deciding_part(saved, parts)
+        work = affordable(saved, len(parts[name]))
+        x, target = encoding.some_rows(saved.card.encoding, parts[name], work.rows)
+        drops = measured(saved.first(work.networks), x, target, work.columns)
+        lines = [(*drop, name, work.rows, work.networks) for drop in sorted(drops, key=lambda drop: -drop.drop)]
+        print(described(work, name, saved))
+    files.write_csv(COLUMNS, lines, path)
+
+
+def described(work: Work, part: str, saved: Model) -> str:
+    """What was done, in words."""
+    every, cut = len(saved.card.encoding.columns), ""
+    if work.columns < every:
+        chosen = "largest first-layer weights" if saved.card.network == SHIPPED else "first places in the table"
+        cut = f"; only the {work.columns} of {every} columns with the {chosen}, to limit the work"
+    return f"importance of {work.columns} columns on {work.rows} {part} rows, {work.networks} networks{cut}"
+
+
+# ---- what it is measured on
+
+
+def deciding_part(saved: Model, parts: dict[str, Table]) -> str:
+    """The validation part where no network watched it, else the test part."""
+    return "validation" if len(parts["validation"]) and not saved.card.watched else "test"
+
+
+def affordable(saved: Model, rows: int) -> Work:
+    """The rows, networks and columns that MOST_WORK buys, of a part of so many rows."""
+    d, h, k = saved.card.sizes
+    columns, networks = len(saved.card.encoding.columns), min(saved.networks, MOST_NETWORKS)
+    of_row = SHUFFLES * networks * saved.card.members * h * (d + k)  # for each column
+    rows = min(rows, max(min(MOST_ROWS, MOST_WORK // (of_row * columns)), FEWEST_ROWS))
+    return Work(rows, networks, min(columns, max(1, MOST_WORK // (of_row * rows))))
+
+
+# ---- the measurement
+
+
+def measured(saved: Model, x: np.ndarray, target: np.ndarray, columns: int) -> list[Drop]:
+    """The drops of so many columns of the rows x (n, d), by all of the networks.
+
+    A shuffle gives row i the value of row s(i). What it costs depends on both rows, so it is counted half to each: else
+    the interval would be too narrow, for a row that loses much by another's value often costs others much by its own.
+    phi is then the mean plus the influence function of a mean over pairs of rows (Hoeffding's decomposition); its mean
+    over rows is the drop.
+    """
+    whole = losses(saved, x, target)  # (R, n)
+    orders, mixed, drops = shuffles(len(x)), x.copy(), []
+    for name, inputs in chosen(saved, x, columns):
+        pairs = np.zeros(whole.shape)
+        for order in orders:
+            mixed[:, inputs] = x[order, inputs]
+            more = losses(saved, mixed, target) - whole
+            pairs += more
+            pairs[:, order] += more
+        mixed[:, inputs] = x[:, inputs]
+        mean = pairs.sum(axis=1, keepdims=True) / (2 * SHUFFLES * len(x))  # (R, 1)
+        estimate = intervals.estimate(pairs / SHUFFLES - mean)
+        estimate = estimate._replace(mean=sum(mean[:, 0].tolist()) / len(mean))  # of exact sums
+        low, high, _ = estimate.student()
+        drops.append(Drop(name, estimate.mean, low, high, inputs.stop - inputs.start))
+    return drops
+
+
+def losses(saved: Model, x: np.ndarray, target: np.ndarray) -> np.ndarray:
+    """Log losses of all networks, rounded to the grid: float64 (R, n)."""
+    return np.stack([np.rint(metrics.log_losses(p, target) * GRID) / GRID for p in saved.probabilities(x)])
+
+
+def shuffles(n: int) -> np.ndarray:
+    """The orders of n rows that every column is shuffled by: (SHUFFLES, n), always the same."""
+    texts = [f"importance/{number}" for number in range(SHUFFLES)]
+    hashed = [int(hashlib.sha256(text.encode()).hexdigest(), 16) & 0xFFFFFFFF for text in texts]
+    return stream.permutations(np.array(hashed), n)
+
+
+def chosen(saved: Model, x: np.ndarray, columns: int) -> list[tuple[str, slice]]:
+    """So many columns and where their inputs are: those of the largest first-layer weights, where not all are asked.
+
+    A weight counts times its input's standard deviation. Of a network of a user's own the first columns are taken.
+    """
+    found, start = [], 0
+    for column in saved.card.encoding.columns:
+        found.append((column.name, slice(start, start + column.width)))
+        start += column.width
+    if columns < len(found) and saved.card.network == SHIPPED:
+        squares = np.zeros(x.shape[1])  # added up one after the other: np.sum's order depends on the CPU
+        for unit in saved.weights["net.0.weight"].reshape(-1, x.shape[1]):
+            squares += unit.astype(np.float64) ** 2
+        strength = squares * variances(x)
+        found.sort(key=lambda item: -sum(strength[item[1]].tolist()))
+    return found[:columns]
+
+
+def variances(x: np.ndarray) -> np.ndarray:
+    """Of every input of the rows x (n, d), added up in their order: float64 (d,)."""
+    sums, squares = np.zeros(x.shape[1]), np.zeros(x.shape[1])
+    for row in x:
+        sums += row
+        squares += row.astype(np.float64) ** 2
+    return np.maximum(squares / len(x) - (sums / len(x)) ** 2, 0.0)
