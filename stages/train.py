@@ -1,7 +1,8 @@
 """Third stage: train the network, and its replicas, on the training part. Nothing here sees the test part.
 
 Reads stages/network.py, data/train.parquet and data/validation.parquet; writes models/model.safetensors (all networks),
-models/epochs.safetensors (network 0 after every epoch), metrics/train.json and metrics/history.csv.
+models/epochs.safetensors (network 0 after every epoch), metrics/train.json, metrics/history.csv and metrics/columns.csv
+(what was seen in each column of the training rows, what becomes of it, and a warning where it is odd).
 
 The plain loop, `loss.backward()` and `optimizer.step()`, is `run_epoch` in plumbline/training/autograd.py. For the
 network as it is shipped a compiled kernel stands in, which does the same mathematics.
@@ -9,11 +10,12 @@ network as it is shipped a compiled kernel stands in, which does the same mathem
     python -m stages.train
 """
 
+import sys
 from pathlib import Path
 
 from plumbline.basics import files, params
 from plumbline.model import model, network
-from plumbline.tables import encoding, store
+from plumbline.tables import encoding, profile, store, warnings
 from plumbline.training import loop, networks, snapshot, workers
 
 TRAIN, VALIDATION = Path("data/train.parquet"), Path("data/validation.parquet")
@@ -30,6 +32,9 @@ def main(group: workers.Group = workers.ALONE) -> None:
     facts, fitted = part.facts, encoding.fit(part, train.encoding)
     for left in fitted.left_out:
         print(f"column {left.name!r} is left out: {left.why}")
+    seen = warnings.judge(part, profile.profile(part, facts.target, fitted), fitted)
+    for warning in warnings.lines(seen):
+        print(warning, file=sys.stderr)
     data, watch = ((encoding.encode(fitted, rows), rows.classes()) for rows in (part, watched))
     counts = networks.class_counts(data[1], len(facts.classes)).tolist()
     rows = networks.rows_trained(data[1], len(counts), train.held_out)
@@ -51,6 +56,7 @@ def main(group: workers.Group = workers.ALONE) -> None:
         model.save(whole.weights, card, "models/model.safetensors")
         model.save(whole.by_epoch, card, "models/epochs.safetensors")
         files.write_csv(history[0], (row.values() for row in history), "metrics/history.csv")
+        files.write_csv(profile.Column._fields, seen, "metrics/columns.csv")
         files.write_json(networks.figures(trained, drawn, rows, facts, train), "metrics/train.json")
     keeper.drop()
 

@@ -170,6 +170,20 @@ def test_targets_of_many_values_are_no_classes(workspace):
     assert_one_line(workspace.run("make_data", fails=True), "200 different values in 200 rows", "a measure")
 
 
+@pytest.mark.parametrize(
+    "labels, words",
+    [
+        ([*range(17, 60), 92] + list(range(17, 60)), "'y' has 44 different numbers, from 17 to 92, and 1 of them come"),
+        ([0.5, 0.5, 1.25, 1.25, 90], "class '90' of the target 'y' has 1 row"),
+        ([0, 0, 1, 1, 2], "class '2' of the target 'y' has 1 row"),
+    ],
+)
+def test_a_measure_is_said_before_a_class_of_one_row(workspace, labels, words):
+    workspace.path("t.csv").write_text("a,y\n" + "".join(f"{i % 7},{label}\n" for i, label in enumerate(labels)))
+    workspace.set(make_data__source="t.csv")
+    assert_one_line(workspace.run("make_data", fails=True), words)
+
+
 @pytest.mark.parametrize("labels, word", [(np.inf, "infinite"), ([[1]], "BIGINT[]")])
 def test_a_target_that_is_no_label_is_refused(workspace, labels, word):
     pd.DataFrame({"a": range(20), "y": [labels, 0.0] * 10 if word == "infinite" else labels * 20}).to_parquet(

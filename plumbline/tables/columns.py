@@ -29,6 +29,7 @@ MISSING = ["", "#N/A", "#N/A N/A", "#NA", "-1.#IND", "-1.#QNAN", "-NaN", "-nan",
 MISSING += ["N/A", "NA", "NULL", "NaN", "n/a", "nan", "null"]
 SPACES = "".join(letter for letter in map(chr, range(0x3001)) if letter.isspace())
 BLANK = f"[{SPACES}]*({'|'.join(map(re.escape, MISSING))})[{SPACES}]*"  # a regular expression
+MANY_CLASSES = 20  # different whole numbers that can still be those of classes; of other numbers half as many
 MANY = 20  # different numbers from which on a column of text was meant to hold numbers
 
 
@@ -140,6 +141,15 @@ def texts_in(table: Table, name: str, known: list[str] | None = None) -> Texts:
 def all_texts(table: Table, name: str) -> Texts:
     """Counts of all texts of a column, which a table is gone through for once: fitting and the profile need them."""
     return texts_in(table, name)
+
+
+def is_measure(numbers) -> bool:
+    """Whether so many different numbers are no numbers of classes: these are whole, and mostly count from 0 or 1."""
+    values = [float(value) for value in numbers if not isinstance(value, bool)]
+    if not all(value.is_integer() for value in values):
+        return len(values) > MANY_CLASSES // 2
+    counts = values and min(values) in (0, 1) and max(values) - min(values) + 1 == len(values)
+    return len(values) > MANY_CLASSES and not counts
 
 
 # ---- what is refused

@@ -1,0 +1,125 @@
+"""How well one column alone tells the target: a leak shows as a column that needs no other.
+
+Counted on at most ROWS rows, every k-th of the table. A column's values are levels: categories, different numbers, or
+at most 64 groups of equal size where these are many; a gap is a level. The rates of the classes are fitted on half of
+the rows and judged on the other half, both ways, so that a column of many values cannot flatter itself.
+"""
+
+import math
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import numpy as np
+
+from plumbline.tables import columns, duck
+from plumbline.tables.columns import kind_of
+from plumbline.tables.store import PLACE, VALUES, Table
+
+ROWS = 2**18  # that are looked at
+WORK = 2**26  # and values
+LEVELS = columns.MOST_CATEGORIES  # as many as a network sees
+GROUPS = 64  # of numbers
+A_LEVEL = 10  # rows that a level of numbers has at least, in the mean
+FEWEST = 10  # rows of a class that is judged
+ODD = 0x9E3779B97F4A7C15  # 2^64 over the golden ratio: its multiples' high bits look like chance
+
+
+class Alone(NamedTuple):
+    """Of one column."""
+
+    area: float  # ROC AUC, of several classes the mean of one against the rest
+    recall: float  # share of rows whose class the column's value alone tells, the mean over classes
+    significant: bool  # whether so good a column among so many is no chance
+
+
+def alone(table: Table, names: list[str]) -> dict[str, Alone]:
+    """Of each column; of none where fewer than two classes have 10 rows."""
+    k = len(table.facts.classes)
+    if not names or not 2 <= k <= columns.MOST_CATEGORIES:
+        return {}
+    every = -(-len(table) // min(ROWS, max(WORK // max(len(names), 1), 2**12))) or 1
+    y = table.classes()[::every]
+    rows = np.bincount(y, minlength=k)
+    classes = np.flatnonzero(rows >= FEWEST)
+    if len(classes) < 2:
+        return {}
+    half = (np.arange(len(y), dtype=np.uint64) * np.uint64(ODD) >> np.uint64(63)).astype(np.int64)
+    fewest, others = int(rows[classes].min()), len(y) - int(rows[classes].min())
+    chance = (len(y) + 1) / (12 * fewest * others)  # the variance of an AUC of a column that tells nothing
+    judged = {}
+    for name, values in _sampled(table, names, every):
+        codes, by_rank = _levels(values, y if k == 2 else None)
+        area, recall = _judge(codes, y, k, half, classes)
+        area = max(area, by_rank)
+        judged[name] = Alone(area, recall, (area - 0.5) ** 2 > 2 * math.log(20 * len(names)) * chance)
+    return judged
+
+
+def _sampled(table: Table, names: list[str], every: int) -> Iterator[tuple[str, np.ndarray]]:
+    """Every so many rows of each column: float64 (m,) with nan for gaps, or hashes of text, 0 for gaps."""
+    at_once = max(VALUES * every // max(len(table), 1), 1)
+    for start in range(0, len(names), at_once):
+        some = names[start : start + at_once]
+        listed = ", ".join(f"{_value(name, table.columns[name])} AS c{i}" for i, name in enumerate(some))
+        with table.reading():
+            found = duck.arrays(f"SELECT {listed} FROM {table.numbered} WHERE {PLACE} % {every} = 0")
+        yield from zip(some, map(np.ma.getdata, found))
+
+
+def _value(name: str, kind: str) -> str:
+    if kind_of(kind) == "category":
+        text = columns.text(name)
+        return f"CASE WHEN ({text}) IS NULL THEN 0 ELSE hash({text}) END"
+    return columns.number_or_nan(name, kind)
+
+
+def _levels(values: np.ndarray, y: np.ndarray | None) -> tuple[np.ndarray, float]:
+    """The level of each row (m,), and the ROC AUC of the numbers themselves where there are two classes, else 0.5."""
+    if values.dtype.kind != "f":
+        _, level, counts = np.unique(values, return_inverse=True, return_counts=True)
+        frequent = np.argsort(-counts, kind="stable")[:LEVELS]
+        place = np.full(len(counts), LEVELS)
+        place[frequent] = np.arange(len(frequent))
+        return place[level], 0.5
+    there = ~np.isnan(values)
+    different, places = np.unique(values[there], return_inverse=True)
+    level = np.full(len(values), len(different))  # gaps come last
+    level[there] = places
+    by_rank = 0.5
+    if y is not None:
+        counts = np.bincount(2 * level + y, minlength=2 * len(different) + 2).reshape(-1, 2)
+        gaps_first = np.roll(counts, 1, axis=0)
+        by_rank = max(max(area, 1.0 - area) for area in (_area(counts), _area(gaps_first)))
+    fewer = max(len(places) // A_LEVEL, 1)
+    if len(different) > min(LEVELS, fewer):
+        sizes = np.bincount(places)
+        groups = min(GROUPS, fewer)
+        level[there] = ((np.cumsum(sizes) - sizes) * groups // len(places))[places]
+        level[~there] = groups
+    return level, by_rank
+
+
+def _area(counts: np.ndarray) -> float:
+    """The ROC AUC of levels that are in order, by the rows of both classes that each has: (L, 2)."""
+    below = np.cumsum(counts[:, 0]) - counts[:, 0]
+    pairs = int(counts[:, 0].sum()) * int(counts[:, 1].sum())
+    return float((counts[:, 1] * (below + 0.5 * counts[:, 0])).sum()) / pairs if pairs else 0.5
+
+
+def _judge(codes: np.ndarray, y: np.ndarray, k: int, half: np.ndarray, classes: np.ndarray) -> tuple[float, float]:
+    """ROC AUC and recall, means over the classes and over both ways to take the halves."""
+    levels = int(codes.max()) + 1
+    counts = np.bincount((half * levels + codes) * k + y, minlength=2 * levels * k).reshape(2, levels, k)
+    areas, recalls = [], []
+    for fit, tested in (counts, counts[::-1]):
+        shares = fit.sum(axis=0) / max(fit.sum(), 1)
+        rates = (fit + shares) / (fit.sum(axis=1, keepdims=True) + 1)  # (L, k); of a level never seen the shares
+        order = np.argsort(rates, axis=0, kind="stable")
+        own = np.take_along_axis(tested, order, axis=0)  # rows of the class, from its lowest rate to its highest
+        rest = np.take_along_axis(np.broadcast_to(tested.sum(axis=1, keepdims=True), rates.shape), order, axis=0) - own
+        pairs = own.sum(axis=0) * rest.sum(axis=0)
+        area = (own * (np.cumsum(rest, axis=0) - 0.5 * rest)).sum(axis=0) / np.maximum(pairs, 1)
+        areas.append(area[classes].mean())
+        right = np.where(rates.argmax(axis=1)[:, None] == np.arange(k), tested, 0).sum(axis=0)
+        recalls.append((right / np.maximum(tested.sum(axis=0), 1))[classes].mean())
+    return float(np.mean(areas)), float(np.mean(recalls))

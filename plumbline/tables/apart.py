@@ -1,0 +1,144 @@
+"""What only the test part shows: values that training never saw, rows that also train, classes of too few rows."""
+
+from typing import NamedTuple
+
+import numpy as np
+
+from plumbline.tables import columns, copies, duck
+from plumbline.tables.encoding import Category, Encoding, Number
+from plumbline.tables.profile import share
+from plumbline.tables.store import Table
+from plumbline.tables.warnings import line
+
+WHOLE = "(rows)"  # the row about whole rows
+NEW, OUTSIDE, GAPS = 0.1, 0.1, 0.02  # shares of the test rows from which on they are said
+FEWEST = 10  # test rows of a class
+NAMED = 5  # classes in a line
+
+
+class Column(NamedTuple):
+    """A line of metrics/test_columns.csv."""
+
+    column: str
+    missing: int = 0
+    new: float = 0.0  # share of the test rows with a category that training never saw
+    outside: float = 0.0  # share of the test rows beyond the training rows' range
+    warning: str = ""
+
+
+def apart(test: Table, train: Table, fitted: Encoding) -> list[Column]:
+    """A line a column of the test part, one for the target, and one for its rows."""
+    by_name = {column.name: column for column in fitted.columns}
+    numbers = [column for column in fitted.columns if isinstance(column, Number)]
+    seen = _beyond(test, numbers)
+    lines = [Column(WHOLE, warning=_of_rows(test, train))] if len(test) else []
+    for name in test.facts.target, *test.features:
+        if name == test.facts.target:
+            lines.append(Column(name, warning=_of_classes(test)))
+        elif name in seen:
+            missing, outside = seen[name]
+            lines.append(_judged(test, by_name[name], missing, outside=outside))
+        elif name in by_name:
+            lines.append(_judged(test, by_name[name], *_never_seen(test, train, name)))
+        else:
+            missing = test.rows(f"SELECT count(*) - count({duck.name(name)}) FROM {test.relation}")[0][0]
+            lines.append(Column(name, missing, warning=_of_constant(test, train, name)))
+    return lines
+
+
+def warned(found: list[Column], target: str) -> list[str]:
+    """The warnings as they are printed."""
+    lines = []
+    for column in found:
+        if column.warning and column.column == WHOLE:
+            lines.append(f"warning: {column.warning}")
+        elif column.warning:
+            lines.append(line(column.column, column.warning, column.column == target))
+    return lines
+
+
+# ---- a feature
+
+
+def _beyond(test: Table, numbers: list[Number]) -> dict[str, tuple[int, int]]:
+    """Of columns of numbers the missing rows, and those beyond the training range; in one pass."""
+    counts = []
+    for column in numbers:
+        value = columns.number(column.name, test.columns[column.name])
+        low, high = duck.value(column.low), duck.value(column.high)
+        counts += [f"count(*) - count({value})", f"count(*) FILTER ({value} < {low} OR {value} > {high})"]
+    found = test.rows(f"SELECT {', '.join(counts)} FROM {test.relation}")[0] if counts else []
+    return {column.name: found[2 * i : 2 * i + 2] for i, column in enumerate(numbers)}
+
+
+def _never_seen(test: Table, train: Table, name: str) -> tuple[int, int]:
+    """Of a column of text the missing rows, and those whose category no training row has."""
+    text = columns.text(name)
+    known = f"SELECT DISTINCT hash({text}) AS h FROM {train.relation}"
+    cells = f"SELECT {text} AS text FROM {test.relation}"
+    new = f"({cells}) ANTI JOIN ({known}) AS known ON hash(text) = known.h WHERE text IS NOT NULL"
+    return test.rows(f"SELECT (SELECT count(*) - count(text) FROM ({cells})), (SELECT count(*) FROM {new})")[0]
+
+
+def _judged(test: Table, column: Number | Category, missing: int, new: int = 0, outside: int = 0) -> Column:
+    n, warning = max(len(test), 1), ""
+    if outside >= OUTSIDE * n:
+        warning = (
+            f"is beyond the training rows' {column.low:g} to {column.high:g} in {share(outside, n)} of the test rows, "
+            f"where the model guesses; drop it (make_data.drop) if it runs with time, or train on later rows"
+        )
+    elif new >= NEW * n:
+        warning = (
+            f"has a category that training never saw in {share(new, n)} of the test rows, and it tells nothing of "
+            f"them; drop it (make_data.drop), or write broader categories"
+        )
+    elif missing >= GAPS * n and not column.marks_missing:
+        warning = (
+            f"is missing in {share(missing, n)} of the test rows and in no training row; the model takes the mean "
+            f"there, so drop it (make_data.drop) or mend it"
+        )
+    return Column(column.name, missing, new / n, outside / n, warning)
+
+
+def _of_constant(test: Table, train: Table, name: str) -> str:
+    """A column that is the same in every training row, and not in the test part."""
+    value = f"{duck.name(name)}::VARCHAR"
+    ends = f"SELECT min({value}), max({value}), count({value}), count(*) FROM {train.relation}"
+    low, high, present, rows = train.rows(ends)[0]
+    if low != high or 0 < present < rows:
+        return ""
+    same = f"IS DISTINCT FROM {'NULL' if low is None else duck.text(low)}"
+    others = test.rows(f"SELECT count(*) FROM {test.relation} WHERE {value} {same}")[0][0]
+    if not others:
+        return ""
+    what = "empty" if low is None else low
+    return (
+        f"is {what} in every training row, and not so in {others} test rows: it is left out; split so that such rows "
+        f"train too, or drop it (make_data.drop)"
+    )
+
+
+# ---- rows and classes
+
+
+def _of_rows(test: Table, train: Table) -> str:
+    found = copies.across(test, train)
+    if not found.are_many:
+        return ""
+    return (
+        f"{found.rows} of {len(test)} test rows ({share(found.rows, len(test))}) stand in the training part as well, "
+        f"and say nothing of new rows; remove the copies from the table, or keep them in one part (split.group)"
+    )
+
+
+def _of_classes(test: Table) -> str:
+    classes = test.facts.classes
+    rows = np.bincount(test.classes(), minlength=len(classes)).tolist()
+    few = [(classes[c], count) for c, count in enumerate(rows) if count < FEWEST]
+    if not few or not len(test):
+        return ""
+    listed = ", ".join(f"{label!r}: {count}" for label, count in few[:NAMED]) + (", ..." if len(few) > NAMED else "")
+    return (
+        f"has fewer than {FEWEST} test rows of a class ({listed}), and a figure of so few is mostly luck; leave a "
+        f"larger share to the test (split.train), stratify (split.stratify), or join classes"
+    )

@@ -1,0 +1,162 @@
+"""What is odd about a table's columns: each warning is one line that says what to do.
+
+An ordinary table has none. Each rule was tried on some forty tables that are studied everywhere (docs/tables.md).
+"""
+
+import re
+
+from plumbline.tables import columns, duck
+from plumbline.tables.alone import Alone, alone
+from plumbline.tables.columns import kind_of
+from plumbline.tables.encoding import FEWEST_ROWS, Encoding
+from plumbline.tables.profile import Column, share
+from plumbline.tables.store import PLACE, ROW, Table
+
+TELLS = 0.95  # ROC AUC of a column alone from which on it is said
+IS, IS_BY_AREA = 0.98, 0.998  # recall, or ROC AUC, from which on it is nearly the target itself
+POOLED = 0.75  # share of a column's rows whose category is rare, from which on it looks like an identifier
+FLAT = 0.02  # and share of its most frequent value up to which it does
+DATES = 0.8  # share of the rows with a frequent value
+FEW_ROWS = 20  # too few to say that their order is no chance
+RARE, RARE_ROWS = 0.01, 100  # a class of a smaller share and of fewer rows is rare
+SHOWN = 10  # lines on the terminal
+NAMED_ID = re.compile(r"(.*[_\W])?(id|ID|Id)|.*[a-z](Id|ID)")
+MONTHS = ["jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec"]
+CLOCK = r"([T ]+\d{1,2}:\d\d(:\d\d(\.\d+)?)?( ?[AaPp][Mm])?( ?(Z|UTC|[+-]\d\d:?\d\d))?)?"
+DATE = re.compile(r"\s*(\d{1,4})([./-])(\d{1,2})\2(\d{1,4})" + CLOCK + r"\s*")
+DATE_IN_WORDS = re.compile(
+    r"\s*(\d{1,2}[ .-]*([A-Za-z]{3,9})|([A-Za-z]{3,9})\.? \d{1,2},?)[ .,-]*\d{2,4}" + CLOCK + r"\s*"
+)
+
+
+def judge(table: Table, found: list[Column], fitted: Encoding | None = None) -> list[Column]:
+    """The profile of a table that has a target, with its warnings: at most one a column, the gravest.
+
+    Columns that the encoding leaves out tell the model nothing, and are warned of as dates in text alone.
+    """
+    left_out = {left.name for left in fitted.left_out} if fitted else set()
+    taken = [c for c in found if c.column not in left_out and c.kind != "target" and c.distinct + (c.missing > 0) > 1]
+    tells = alone(table, [c.column for c in taken if kind_of(table.columns[c.column])])
+    names = {c.column for c in taken}
+    warned = []
+    for column in found:
+        if column.kind == "target":
+            warning = of_target(table, column)
+        else:
+            warning = column.column in tells and leak(tells[column.column])
+            warning = warning or dates_as_text(table, column)
+            warning = warning or (column.column in names and identifier(table, column))
+        warned.append(column._replace(warning=warning or ""))
+    return warned
+
+
+def lines(found: list[Column], file: str = "metrics/columns.csv") -> list[str]:
+    """The warnings as they are printed, no more than can be read."""
+    said = [line(c.column, c.warning, c.kind == "target") for c in found if c.warning]
+    more = [f"warning: and {len(said) - SHOWN} more, in {file}"] if len(said) > SHOWN else []
+    return said[:SHOWN] + more
+
+
+def line(name: str, warning: str, is_target: bool = False) -> str:
+    return f"warning: {'the target' if is_target else 'column'} {name!r} {warning}"
+
+
+# ---- a feature
+
+
+def leak(of: Alone) -> str | None:
+    """A column that needs no other to tell the target."""
+    if of.significant and (of.recall >= IS or of.area >= IS_BY_AREA):
+        return (
+            f"is nearly the target itself (ROC AUC {of.area:.3f} alone); "
+            f"if it is not known when you predict, drop it (make_data.drop)"
+        )
+    if of.significant and of.area > TELLS:
+        return (
+            f"alone tells the target (ROC AUC {of.area:.2f}); "
+            f"if it is not known when you predict, drop it (make_data.drop)"
+        )
+    return None
+
+
+def identifier(table: Table, column: Column) -> str | None:
+    """Values that name the rows, or what the rows are about."""
+    name, rest = column.column, "drop it (make_data.drop), or keep the rows of each in one part (split.group)"
+    if column.kind == "category":
+        texts = columns.all_texts(table, name)
+        rare = texts.present - sum(rows for _, rows in texts.frequent if rows >= FEWEST_ROWS)
+        most = texts.frequent[0][1]
+        is_taken = texts.distinct <= texts.present / 2  # else the encoding leaves it out
+        is_flat = rare >= POOLED * texts.present or most <= FLAT * texts.present
+        if is_taken and is_flat and texts.distinct > columns.MOST_CATEGORIES:
+            of = f"{share(most, texts.present)} of the rows, and {share(rare, texts.present)} have a rare one"
+            return f"looks like an identifier: {texts.distinct} different values, the most frequent in {of}; {rest}"
+    if table.columns[name] in columns.INTEGERS and column.distinct > FEW_ROWS:
+        if column.distinct == len(table) and _rises(table, name):
+            return f"rises from row to row and never repeats, as a number of the rows does; {rest}"
+        if NAMED_ID.fullmatch(name):
+            return f"is an identifier by its name, and taken as a measure: {column.distinct} different numbers; {rest}"
+    return None
+
+
+def _rises(table: Table, name: str) -> bool:
+    """Whether whole numbers rise, or fall, with the rows as they came."""
+    order = ROW if ROW in table.columns else PLACE
+    value = duck.name(name)
+    steps = f"SELECT {value} > lag({value}) OVER (ORDER BY {order}) AS up FROM {table.numbered}"
+    return table.rows(f"SELECT min(up) = max(up) FROM ({steps})")[0][0]
+
+
+def dates_as_text(table: Table, column: Column) -> str | None:
+    """Text of which most values read as dates."""
+    if column.kind != "category" or not column.distinct:
+        return None
+    frequent = columns.all_texts(table, column.column).frequent
+    dates = {text: rows for text, rows in frequent if reads_as_date(text)}
+    if len(dates) < 2 or sum(dates.values()) < DATES * sum(rows for _, rows in frequent):
+        return None
+    return (
+        f"is text that reads as dates, such as {next(iter(dates))!r}; write them as 2021-12-31, and they become seconds"
+    )
+
+
+def reads_as_date(text: str) -> bool:
+    """Whether a text is a date in one of the ways in which dates are written in English, or with numbers alone."""
+    if in_words := DATE_IN_WORDS.fullmatch(text):
+        return (in_words[2] or in_words[3])[:3].lower() in MONTHS
+    numbers = DATE.fullmatch(text)
+    if not numbers:
+        return False
+    first, second, third = numbers[1], int(numbers[3]), numbers[4]
+    year, day = (first, int(third)) if len(first) > 2 else (third, int(first))
+    if len(year) not in (2, 4) or (len(year) == 4 and not 1000 <= int(year) < 3000):
+        return False
+    return (1 <= day <= 31 and 1 <= second <= 12) or (1 <= day <= 12 and 1 <= second <= 31)
+
+
+# ---- the target
+
+
+def of_target(table: Table, column: Column) -> str | None:
+    """A target that is a measure, or that has a class of few rows."""
+    name = duck.name(column.column)
+    counted = table.rows(
+        f"SELECT {name} AS value, count(*) AS rows FROM {table.relation} WHERE {name} IS NOT NULL GROUP BY value "
+        f"ORDER BY rows, value LIMIT {columns.MOST_CATEGORIES + 1}"
+    )
+    counts = dict(counted)
+    if kind_of(table.columns[column.column]) == "number" and columns.is_measure(counts):
+        return (
+            f"looks like a measure: {column.distinct} different numbers, {column.values}; each would be a class of its "
+            f"own; cut it into classes, or choose another make_data.target"
+        )
+    rows, k = len(table) - column.missing, len(counts)
+    if k <= 1 or k > columns.MOST_CATEGORIES:
+        return None
+    value, fewest = counted[0]
+    if fewest < RARE_ROWS and fewest < RARE * rows and 4 * fewest * k < rows:
+        return (
+            f"has {fewest} rows of class {value!r}, {share(fewest, rows)} of all: too few to learn much from; gather "
+            f"more, join it to another class, or try train.class_weight balanced"
+        )
+    return None
