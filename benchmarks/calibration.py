@@ -72,11 +72,11 @@ def calibrate(classes: int, rows: int, comparisons: int) -> list[str]:
             chosen = fixed if change == "no change" else fresh
             phi = [contributions(weights, pool[0][chosen], pool[1][chosen]) for weights in (base, other)]
             for r in REPLICAS:
-                judged = [differences.compare(phi[0][m][:r], phi[1][m][:r], m, len(JUDGED)) for m in JUDGED]
+                judged = [differences.compare(phi[0][m][:r], phi[1][m][:r], m, len(phi[0])) for m in phi[0]]
                 verdicts[change, r].append(judged)
             if number < FOR_TRUTH and change != "no change":
                 means = [{m: phi.mean() for m, phi in contributions(w, *pool).items()} for w in (base, other)]
-                truth[change].append([means[1][m] - means[0][m] for m in JUDGED])
+                truth[change].append([means[1][m] - means[0][m] for m in means[0]])
     return [line(classes, rows, change, r, judged, truth[change]) for (change, r), judged in verdicts.items()]
 
 
@@ -103,13 +103,14 @@ def trained(data, classes: int, changes: dict, seed: int) -> dict[str, np.ndarra
 def contributions(weights, x, y) -> dict[str, np.ndarray]:
     """phi of the judged metrics, (R, n) each; they say more is better, losses too."""
     probability = scoring.probabilities(x, weights)
-    return {name: metrics.contributions(name, probability, y) for name in JUDGED}
+    there = metrics.defined(y, max(probability.shape[2], 2))
+    return {name: metrics.contributions(name, probability, y) for name in JUDGED if name in there}
 
 
 def line(classes: int, rows: int, change: str, r: int, comparisons: list, truths: list) -> str:
     """Rates in percent: any metric called different; each metric called as the truth is, or the other way; coverage."""
     called = np.mean([any(d.verdict in ("better", "worse") for d in judged) for judged in comparisons])
-    truth = np.mean(truths, axis=0) if truths else np.zeros(len(JUDGED))
+    truth = np.mean(truths, axis=0) if truths else np.zeros(len(comparisons[0]))
     signs = np.array([[{"better": 1, "worse": -1}.get(d.verdict, 0) for d in judged] for judged in comparisons])
     intervals = np.array([[d.estimate.student(0.95)[:2] for d in judged] for judged in comparisons])  # (c, m, 2)
     coverage = ((intervals[..., 0] <= truth) & (truth <= intervals[..., 1])).mean()

@@ -19,7 +19,6 @@ import gzip
 import importlib
 import importlib.util
 import io
-import json
 import shutil
 import sys
 import tempfile
@@ -178,10 +177,13 @@ def compared(frame: pd.DataFrame, target: str, setting: dict, seed: int) -> dict
         folder = Path(scratch)
         run_stages(folder, frame, target, setting, seed)
         parts = {part: pd.read_parquet(folder / f"data/{part}.parquet") for part in ("train", "test")}
-        scored = json.loads((folder / "metrics" / "evaluate.json").read_text())
+        scored = (
+            pd.read_csv(folder / "metrics" / "scores.csv").query("part == 'test'").set_index(["of", "metric"])["value"]
+        )
         fitted = [column.name for column in model.load(folder / "models/model.safetensors").card.encoding.columns]
-    ours = {"network 0": scored, "ensemble": scored["ensemble"]}
-    figures = {name: (scores["log_loss"], scores["roc_auc"]) for name, scores in ours.items()}
+    ours = {"network 0": scored["network"], "ensemble": scored["ensemble"]}
+    area = "roc_auc" if "roc_auc" in ours["ensemble"] else "macro_roc_auc"
+    figures = {name: (scores["log_loss"], scores[area]) for name, scores in ours.items()}
     rows = parts["train"]
     for name, pipeline in rivals(frame[fitted], seed).items():
         pipeline.fit(rows[fitted], rows[target])

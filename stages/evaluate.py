@@ -1,7 +1,8 @@
 """Fourth stage: score validation and test rows, and say how much of every figure is luck.
 
 Reads the model, its weights after each epoch and the two parts; writes metrics/predictions.parquet (the probabilities
-that every network gives to every row), metrics/evaluate.json and the points of the plots under metrics/plots/.
+that every network gives to every row) and the figures: metrics/evaluate.json has the few that matter, scores.csv all,
+classes.csv those of each class, thresholds.csv those of each threshold, and metrics/plots/ the points of the plots.
 
     python -m stages.evaluate
 """
@@ -12,10 +13,8 @@ from plumbline.basics import files, params
 from plumbline.basics.errors import UserError, run
 from plumbline.explaining import baselines, importance
 from plumbline.model import model
-from plumbline.scores import curves, intervals, metrics, predictions
+from plumbline.scores import curves, figures, metrics, predictions, thresholds
 from plumbline.tables import encoding, store
-
-PLOTS = "metrics/plots"
 
 
 def main() -> None:
@@ -23,8 +22,8 @@ def main() -> None:
     saved, by_epoch = model.load("models/model.safetensors"), model.load("models/epochs.safetensors")
     parts = {part: store.open(f"data/{part}.parquet") for part in ("validation", "test")}
     check(parts, saved, by_epoch)
-    card, networks, test = saved.card, saved.networks, parts["test"]
-    target, (d, _, k) = test.classes(), card.sizes  # class numbers (n,); features and outputs
+    card, networks = saved.card, saved.networks
+    target, (d, _, k) = {part: table.classes() for part, table in parts.items()}, card.sizes  # of a part (n,)
 
     with files.together(), files.scratch("metrics") as scratch:
         # Every network gives every row its probability; of several networks their mean, the ensemble, is one more
@@ -36,32 +35,30 @@ def main() -> None:
             for here, x in zip(metrics.pieces(len(table), most), encoding.pieces(card.encoding, table, most)):
                 scored = saved.probabilities(x, settings.batch_size)  # (R, m, k)
                 probability[part][:networks, here], probability[part][-1, here] = scored, metrics.ensemble(scored)
-                if table is test:
-                    sums += metrics.loss_and_right(by_epoch.probabilities(x, settings.batch_size), target[here])
+                if part == "test":
+                    sums += metrics.loss_and_right(by_epoch.probabilities(x, settings.batch_size), target[part][here])
         predictions.write("metrics/predictions.parquet", parts, probability, networks)
 
-        # Step 6 of the notebook: every metric is a mean over test rows, of network 0, of the ensemble, and of the
-        # replicas with an interval
-        figures, ensemble, replicas = {}, {}, {}
-        phi = files.mapped(shapes["test"][:2], np.float64, scratch)  # (R + 1, n), more is better
-        for name in metrics.defined(target, len(card.classes)):
-            metrics.contributions(name, probability["test"], target, out=phi)
-            figures[name], ensemble[name] = metrics.reported(name, phi[0]), metrics.reported(name, phi[-1])
-            replicas[name] = intervals.reported(name, phi[:networks])
-        baseline = metrics.always(card.train_counts, target)
-        figures |= {"rows": len(target), "baseline": baseline, "ensemble": ensemble, "replicas": replicas}
-        files.write_json(files.six_digits(figures), "metrics/evaluate.json")
+        # Step 6 of the notebook: metrics of network 0, of the ensemble, and of all networks with an interval
+        about = card.train_counts, card.positive_number, scratch
+        scores = [figure for part in parts for figure in figures.of_part(part, probability[part], target[part], *about)]
+        few = figures.few(scores)
+        files.write_json(files.six_digits(few), "metrics/evaluate.json")
+        files.write_csv(figures.Figure._fields, scores, "metrics/scores.csv")
 
-        # What `dvc plots` draws of network 0: the notebook's test column by epoch, and its curves
-        epochs = [(epoch, *mean) for epoch, mean in enumerate((sums / len(target)).tolist(), start=1)]
-        files.write_csv(("epoch", "test_loss", "test_accuracy"), epochs, f"{PLOTS}/test_epochs.csv")
-        for name, (columns, points) in curves.drawn(probability["test"][0], target, card.classes).items():
-            files.write_csv(columns, points, f"{PLOTS}/{name}.csv")
+        # Network 0, the model: class by class, threshold by threshold, epoch by epoch, and the curves of `dvc plots`
+        first = {part: (probability[part][0], target[part], card.classes, card.positive_number) for part in parts}
+        tables = {"classes": figures.by_class(*first["test"]), "thresholds": thresholds.table(*first["validation"])}
+        tables |= {"plots/test_epochs": figures.by_epoch(sums / len(target["test"])), **curves.drawn(*first["test"])}
+        for name, (columns, lines) in tables.items():
+            files.write_csv(columns, lines, f"metrics/{name}.csv")
 
         # What the networks go by, and whether simpler models are as good
         importance.write("metrics/importance.csv", settings.importance, saved, parts)
-        baselines.write("metrics/baselines.json", settings.baselines, saved, test, probability["test"][:networks])
-    print(f"{len(target)} test rows: accuracy {figures['accuracy']:.3f}, log loss {figures['log_loss']:.4f}")
+        baselines.write(
+            "metrics/baselines.json", settings.baselines, saved, parts["test"], probability["test"][:networks]
+        )
+    print(f"{len(target['test'])} test rows: accuracy {few['accuracy']:.3f}, log loss {few['log_loss']:.4f}")
 
 
 def check(parts: dict[str, store.Table], saved: model.Model, by_epoch: model.Model) -> None:

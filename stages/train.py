@@ -50,8 +50,9 @@ def main(group: workers.Group = workers.ALONE) -> None:
 
     # All networks into the model file; the figures are network 0's as it was kept
     whole, history = networks.whole(trained, drawn, net), networks.history(trained)
+    sizes = whole.hidden_size, whole.members
     watches = train.patience > 0 and train.held_out == 0
-    card = model.Card(facts.target, facts.classes, counts, fitted, net.tree, whole.hidden_size, whole.members, watches)
+    card = model.Card(facts.target, facts.classes, counts, fitted, net.tree, *sizes, watches, facts.positive)
     with files.together():
         model.save(whole.weights, card, "models/model.safetensors")
         model.save(whole.by_epoch, card, "models/epochs.safetensors")

@@ -1,5 +1,6 @@
 """A scratch copy of the project in which tests run the stages: as a user would, or by their `main` in this process."""
 
+import csv
 import importlib
 import io
 import os
@@ -60,6 +61,13 @@ class Files:
 
     def read(self, name: str) -> str:
         return self.path(name).read_text(encoding="utf-8")
+
+
+def scores(files: Files, part: str = "test") -> dict[tuple[str, str], dict[str, float]]:
+    """metrics/scores.csv of a part: {(of, metric): {value, rows, and low and high where there is an interval}}."""
+    rows = [row for row in csv.DictReader(files.read("metrics/scores.csv").splitlines()) if row["part"] == part]
+    numbers = ("value", "low", "high", "rows")
+    return {(row["of"], row["metric"]): {name: float(row[name]) for name in numbers if row[name]} for row in rows}
 
 
 class Done(NamedTuple):

@@ -6,7 +6,7 @@ import shutil
 import numpy as np
 import pandas as pd
 import pytest
-from conftest import Workspace, assert_one_line
+from conftest import Workspace, assert_one_line, scores
 from sklearn import metrics as sklearn
 
 from plumbline.model import model
@@ -15,6 +15,8 @@ from plumbline.tables import store
 WRITTEN = [
     "evaluate.json",
     "predictions.parquet",
+    "scores.csv",
+    "classes.csv",
     *(f"plots/{name}.csv" for name in ("test_epochs", "roc", "confusion")),
 ]
 
@@ -76,29 +78,91 @@ def test_figures_are_scikit_learns_on_the_predictions(name, networks, k, request
     if k == 1:
         p = np.concatenate([1 - p, p], axis=2)
     p = p / p.sum(axis=2, keepdims=True)
-    second = (lambda q: q[:, 1]) if k == 1 else (lambda q: q)
-    ours = evaluated(workspace)
-    for metric, function in {
+    ours = scores(workspace)
+    functions = {
         "accuracy": lambda q: sklearn.accuracy_score(y, q.argmax(axis=1)),
         "log_loss": lambda q: sklearn.log_loss(y, q),
-        "roc_auc": lambda q: sklearn.roc_auc_score(y, second(q), multi_class="ovr"),
-        "brier": lambda q: sklearn.brier_score_loss(y, second(q)),
-        "precision": lambda q: sklearn.precision_score(y, q.argmax(axis=1), average="macro", zero_division=0),
-        "recall": lambda q: sklearn.recall_score(y, q.argmax(axis=1), average="macro"),
-        "f1": lambda q: sklearn.f1_score(y, q.argmax(axis=1), average="macro"),
-    }.items():
+        "brier": lambda q: sklearn.brier_score_loss(y, q[:, 1] if k == 1 else q),
+        "macro_precision": lambda q: sklearn.precision_score(y, q.argmax(axis=1), average="macro", zero_division=0),
+        "macro_recall": lambda q: sklearn.recall_score(y, q.argmax(axis=1), average="macro"),
+        "macro_f1": lambda q: sklearn.f1_score(y, q.argmax(axis=1), average="macro"),
+    }
+    if k == 1:
+        functions |= {
+            "roc_auc": lambda q: sklearn.roc_auc_score(y, q[:, 1]),
+            "average_precision": lambda q: sklearn.average_precision_score(y, q[:, 1]),
+            "precision": lambda q: sklearn.precision_score(y, q.argmax(axis=1)),
+            "recall": lambda q: sklearn.recall_score(y, q.argmax(axis=1)),
+            "f1": lambda q: sklearn.f1_score(y, q.argmax(axis=1)),
+        }
+    else:
+        functions |= {
+            "macro_roc_auc": lambda q: sklearn.roc_auc_score(y, q, multi_class="ovr"),
+            "macro_average_precision": lambda q: sklearn.average_precision_score(y, q, average="macro"),
+        }
+    assert {metric for _, metric in ours} == functions.keys()
+    for metric, function in functions.items():
         each = [function(p[:, r]) for r in range(networks)]
-        assert ours[metric] == pytest.approx(each[0], rel=2e-5), metric
+        assert ours["network", metric]["value"] == pytest.approx(each[0], rel=2e-5), metric
         together = function(p.mean(axis=1) / p.mean(axis=1).sum(axis=1, keepdims=True))
-        assert ours["ensemble"][metric] == pytest.approx(together, rel=2e-5), metric
-        replicas = ours["replicas"][metric]
-        assert replicas["mean"] == pytest.approx(np.mean(each), rel=2e-5), metric
-        assert replicas["low"] < replicas["mean"] < replicas["high"], metric
+        assert ours["ensemble", metric]["value"] == pytest.approx(together, rel=2e-5), metric
+        replicas = ours["networks", metric]
+        assert replicas["value"] == pytest.approx(np.mean(each), rel=2e-5), metric
+        assert replicas["low"] < replicas["value"] < replicas["high"], metric
     train = pd.read_parquet(workspace.path("data/train.parquet"))["y"]
     shares = train.value_counts(normalize=True).sort_index().to_numpy()
-    assert ours["baseline"]["accuracy"] == pytest.approx((y == shares.argmax()).mean())
-    assert ours["baseline"]["log_loss"] == pytest.approx(sklearn.log_loss(y, np.tile(shares, (len(y), 1))), rel=1e-5)
-    assert ours["rows"] == len(y) == 200
+    always = {metric: ours["shares", metric]["value"] for metric in ("accuracy", "log_loss")}
+    assert always["accuracy"] == pytest.approx((y == shares.argmax()).mean())
+    assert always["log_loss"] == pytest.approx(sklearn.log_loss(y, np.tile(shares, (len(y), 1))), rel=1e-5)
+    assert {row["rows"] for row in ours.values()} == {len(y)} == {200}
+
+
+def test_few_figures_are_what_dvc_shows(two):
+    """The eight of the model's network and of all networks are those of the table."""
+    ours, few = scores(two), evaluated(two)
+    for name in ("accuracy", "log_loss"):
+        mean = ours["networks", name]
+        assert few.pop(name) == ours["network", name]["value"]
+        assert few["replicas"].pop(name) == {"mean": mean["value"], "low": mean["low"], "high": mean["high"]}
+    assert few == {"replicas": {}}
+
+
+def test_a_validation_part_has_figures_and_thresholds_of_its_own(three, trained):
+    assert {row["rows"] for row in scores(three, "validation").values()} == {100}
+    assert three.read("metrics/thresholds.csv") == "threshold,precision,recall,f1,flagged,rows\n"
+    assert pd.read_csv(three.path("metrics/classes.csv"))["support"].sum() == 200
+    trained.set(make_data__classes=2)
+    trained.repro()
+    part = pd.read_parquet(trained.path("metrics/predictions.parquet")).query("part == 'validation'")
+    given, y = np.array([row[0] for row in part["probability"]]), part["target"].to_numpy()
+    for row in pd.read_csv(trained.path("metrics/thresholds.csv")).itertuples():
+        assert row.recall == pytest.approx(sklearn.recall_score(y, given >= row.threshold), rel=2e-5)
+        assert row.rows == 100
+
+
+def test_the_positive_class_changes_its_figures_alone(workspace, two):
+    """Class order, stored probabilities, and every figure that is of no single class stay."""
+    changes = {"make_data__positive": 0, "split__validation": 0.1, "split__train": 0.7, "train__replicas": 4}
+    workspace.set(**changes | {"make_data__positive": None})
+    workspace.repro()
+    before, first = scores(workspace), pd.read_parquet("metrics/predictions.parquet")
+    shown = workspace.run("commands.report").stdout
+    assert "Positive class 1 (" in shown
+    workspace.set(**changes)
+    workspace.repro()
+    after, second = scores(workspace), pd.read_parquet("metrics/predictions.parquet")
+    assert "Positive class 0 (" in workspace.run("commands.report").stdout
+    pd.testing.assert_frame_equal(first, second)
+    differ = {metric for (of, metric), row in after.items() if row != before[of, metric]}
+    assert differ == {"precision", "recall", "f1", "average_precision"}
+    classes = pd.read_csv("metrics/classes.csv")
+    assert classes["class"].tolist() == [0, 1]
+    assert classes["positive"].tolist() == [1, 0]
+    assert after["network", "recall"]["value"] == classes["recall"][0]
+    part = second.query("part == 'validation'")
+    given = 1 - np.array([row[0] for row in part["probability"]], float)
+    for row in pd.read_csv("metrics/thresholds.csv").itertuples():
+        assert row.flagged == pytest.approx((given >= row.threshold).mean())
 
 
 def test_no_figure_depends_on_the_batch_size(three, trained):
@@ -131,9 +195,10 @@ def test_one_network_is_its_own_ensemble(trained):
     trained.set(train__replicas=1)
     for stage in ("train", "evaluate"):
         trained.run(stage)
-    ours = evaluated(trained)
-    for name, value in ours["ensemble"].items():
-        assert ours[name] == ours["replicas"][name]["mean"] == value
+    ours = scores(trained)
+    for (of, name), row in ours.items():
+        if of == "ensemble":
+            assert ours["network", name]["value"] == ours["networks", name]["value"] == row["value"]
     p = pd.read_parquet(trained.path("metrics/predictions.parquet"))["probability"]
     assert {len(each) for each in p} == {3}
 
@@ -143,15 +208,16 @@ def test_a_test_part_of_one_class_has_no_auc_and_one_of_one_row_no_interval(work
     workspace.path("t.csv").write_text("p0,part,y\n" + rows)  # names that predictions.parquet has for its own
     workspace.set(make_data__source="t.csv", train__replicas=1, train__epochs=2, split__train=0.9)
     workspace.repro()
-    ours = evaluated(workspace)
-    assert ours["rows"] == 2
-    assert ("roc_auc" in ours) == (len(pd.read_csv(workspace.path("metrics/plots/roc.csv"))) > 0)
+    ours = scores(workspace)
+    assert ours["network", "accuracy"]["rows"] == 2
+    drawn = len(pd.read_csv(workspace.path("metrics/plots/roc.csv"))) > 0
+    assert (("network", "roc_auc") in ours) == (("network", "average_precision") in ours) == drawn
     workspace.set(split__train=0.95)
     workspace.repro()
-    ours = evaluated(workspace)
-    assert ours["rows"] == 1
-    assert "roc_auc" not in ours
-    assert ours["replicas"]["accuracy"].keys() == {"mean"}
+    ours = scores(workspace)
+    assert ours["networks", "accuracy"].keys() == {"value", "rows"}
+    assert ("network", "roc_auc") not in ours
+    assert evaluated(workspace)["replicas"]["accuracy"].keys() == {"mean"}
 
 
 def test_a_missing_model_is_one_line(workspace):

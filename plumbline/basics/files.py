@@ -196,6 +196,17 @@ def read_csv(text: bytes, name: str) -> list[dict[str, float]]:
         raise UserError(f"{name} is not as the stages write it ({reason(error)}); run `dvc repro`") from None
 
 
+def read_cells(path: str | Path) -> list[dict[str, str]]:
+    """The rows of a table that `write_csv` wrote, cells as text; UserError for what is none."""
+    try:
+        rows = list(csv.DictReader(io.StringIO(content(path).decode(), newline="")))
+        if any(None in row or None in row.values() for row in rows):
+            raise ValueError("a row has too many or too few cells")
+        return rows
+    except ValueError as error:
+        raise UserError(f"{path} is not as the stages write it ({reason(error)}); run `dvc repro`") from None
+
+
 def read_json(path: str | Path) -> dict:
     """The metrics that `write_json` wrote; UserError for what is none."""
     try:

@@ -34,6 +34,7 @@ class MakeData(Section):
 
     source: Name
     target: Name
+    positive: bool | int | float | Name | None
     drop: list[Name]
     samples: Annotated[int, msgspec.Meta(ge=5)]
     features: Annotated[int, msgspec.Meta(ge=5, le=100_000)]  # the synthetic rule uses the first five

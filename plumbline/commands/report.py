@@ -1,5 +1,7 @@
 """What `make` prints at the end: the notebook's epoch table, the final figures, and where to look next.
 
+Of a table of your own also what each class gets, and the threshold of the best F1 where a validation part tells one.
+
 Reads params.yaml and what the stages wrote under metrics/; writes nothing.
 
     plumbline report
@@ -8,12 +10,14 @@ Reads params.yaml and what the stages wrote under metrics/; writes nothing.
 import argparse
 
 from plumbline.basics import params
-from plumbline.basics.files import content, read_csv, read_json
+from plumbline.basics.files import content, read_cells, read_csv, read_json
 from plumbline.bits.initial import outputs_for
 from plumbline.comparing import revisions
 from plumbline.tables.store import PLACE, Table
 
 FIRST = 10  # test rows that the notebook shows
+NOTEBOOKS = "stages/synthetic.py"  # the table of which the report is the notebook's alone
+MOST_CLASSES = 20  # in the table of classes
 
 
 def main(words: list[str] | None = None) -> None:
@@ -25,26 +29,35 @@ def main(words: list[str] | None = None) -> None:
     train, test = (read_json(f"metrics/{name}.json") for name in ("train", "evaluate"))
     curves = "metrics/history.csv", "metrics/plots/test_epochs.csv"
     history, test_epochs = (read_csv(content(path), path) for path in curves)
-    lines = [*figures(settings, train, test, history, test_epochs), "", *first_rows(revisions.predictions())]
+    scores = {(row["of"], row["metric"]): row for row in read_cells("metrics/scores.csv") if row["part"] == "test"}
+    classes, thresholds = (read_cells(f"metrics/{name}.csv") for name in ("classes", "thresholds"))
+    lines = figures(settings, train, test, scores, history, test_epochs)
+    if thresholds or len(classes) > 2 or settings.make_data.source != NOTEBOOKS:
+        lines += by_class(classes, thresholds)
+    lines += ["", *first_rows(revisions.predictions())]
     print("\n".join(["", *lines, ""]))
     print("Next: dvc metrics show | dvc plots show | dvc exp run -S train.hidden_size=64 | README.md")
 
 
 def figures(
-    settings: params.Params, train: dict, test: dict, history: list[dict], test_epochs: list[dict]
+    settings: params.Params, train: dict, test: dict, scores: dict, history: list[dict], test_epochs: list[dict]
 ) -> list[str]:
-    """The figures that the notebook prints, in its order."""
-    test_batches = -(-test["rows"] // settings.evaluate.batch_size)
+    """The figures that the notebook prints, in its order; scores: the rows of scores.csv by (of, metric)."""
+    shares = scores["shares", "accuracy"]
+    rows, always = int(shares["rows"]), float(shares["value"])
+    test_batches = -(-rows // settings.evaluate.batch_size)
     lines = [
-        f"{train['rows']} training rows in {train['batches']} batches, {test['rows']} test rows in {test_batches}",
+        f"{train['rows']} training rows in {train['batches']} batches, {rows} test rows in {test_batches}",
         *([f"Positive class rate: {train['positive_rate']}"] if "positive_rate" in train else []),
         f"Trainable parameters: {train['parameters']}",
         "",
         *epoch_table(history, test_epochs),
         "",
         f"Final train accuracy {train['accuracy']:.3f}, final test accuracy {test['accuracy']:.3f} "
-        f"(always answering the training shares: {test['baseline']['accuracy']:.3f})",
+        f"(always answering the training shares: {always:.3f})",
     ]
+    if always >= test["accuracy"]:
+        lines.append("Always answering the most frequent class is as accurate as the network.")
     if "epoch" in train:
         each = "each member at its" if settings.train.members > 1 else "that of the"
         lines.append(f"Kept: epoch {train['epoch']} of {len(history)}, {each} lowest validation loss")
@@ -52,7 +65,39 @@ def figures(
     if "low" in networks:
         lines.append(
             f"Mean test accuracy of {settings.train.replicas} networks {networks['mean']:.3f}, "
-            f"about 95 % between {networks['low']:.3f} and {networks['high']:.3f} ({test['rows']} rows)"
+            f"about 95 % between {networks['low']:.3f} and {networks['high']:.3f} ({rows} rows)"
+        )
+    return lines
+
+
+def by_class(classes: list[dict], thresholds: list[dict]) -> list[str]:
+    """What network 0 makes of the positive class, or of each of several; the rows of classes.csv and thresholds.csv."""
+    ratios = ("precision", "recall", "f1")
+    if len(classes) > 2:
+        width = max(len("class"), *(len(row["class"]) for row in classes))
+        lines = ["", "  ".join([f"{'class':<{width}}", *(f"{name:>9}" for name in ratios), "test rows"])]
+        for row in classes[:MOST_CLASSES]:
+            cells = [
+                f"{row['class']:<{width}}",
+                *(f"{float(row[name]):9.3f}" for name in ratios),
+                f"{row['support']:>9}",
+            ]
+            lines.append("  ".join(cells))
+        more = len(classes) - MOST_CLASSES
+        return lines + ([f"and {more} more classes in metrics/classes.csv"] if more > 0 else [])
+
+    (positive,) = [row for row in classes if row["positive"] == "1"]
+    precision, recall, f1 = (float(positive[name]) for name in ratios)
+    lines = [
+        f"Positive class {positive['class']} ({positive['support']} test rows): "
+        f"precision {precision:.3f}, recall {recall:.3f}, F1 {f1:.3f}"
+    ]
+    if thresholds:
+        best = max(thresholds, key=lambda row: float(row["f1"]))
+        precision, recall, f1 = (float(best[name]) for name in ratios)
+        lines.append(
+            f"Threshold of the best F1 on {best['rows']} validation rows: {best['threshold']} "
+            f"(precision {precision:.3f}, recall {recall:.3f}, F1 {f1:.3f})"
         )
     return lines
 

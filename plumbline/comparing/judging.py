@@ -14,7 +14,7 @@ from plumbline.comparing.revisions import Revision, Scored
 from plumbline.scores import differences, metrics
 from plumbline.scores.differences import Difference
 
-JUDGED = ("accuracy", "log_loss", "roc_auc", "brier")  # what a comparison judges, and corrects for
+JUDGED = ("accuracy", "log_loss", "roc_auc", "macro_roc_auc", "brier")  # what a comparison judges, and corrects for
 STALE = "the workspace's predictions are not those of its dvc.lock; run `dvc repro`"
 
 

@@ -34,11 +34,17 @@ class Card(msgspec.Struct, frozen=True):
     hidden_size: int  # of a network, or of each of its members where these lie apart
     members: int = 1  # above 1 weights are (R, members, ...), and the members' mean logit is the network's
     watched: bool = False  # whether the networks watched the validation part, and stopped by it
+    positive: bool | int | float | str | None = None  # as in the facts of the table
 
     @property
     def sizes(self) -> tuple[int, int, int]:
         """(features, hidden units, outputs): what the network is made of."""
         return self.encoding.width, self.hidden_size, initial.outputs_for(len(self.classes))
+
+    @property
+    def positive_number(self) -> int:
+        """The number of the positive class of two, 0 or 1; 1 where there are more, and none is."""
+        return int(self.positive != self.classes[0])
 
 
 class Model(NamedTuple):

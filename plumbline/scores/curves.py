@@ -1,23 +1,28 @@
 """Points of the curves that `dvc plots` draws for network 0: ROC, precision-recall, calibration.
 
-Of several classes each is taken against the rest and all these decisions are pooled, so that there is one curve to
-compare between revisions however many classes there are. Curves are thinned to a few hundred points.
+Of two classes they are about the positive one. Of more each is taken against the rest and all these decisions are
+pooled (the micro average), so that there is one curve to compare between revisions however many classes there are.
+Curves are thinned to a few hundred points.
 """
 
 import numpy as np
 
-from plumbline.scores import metrics
+from plumbline.scores import metrics, ranking
 
 MOST_POINTS = 200
 MOST_THRESHOLDS = 2**20  # that a curve's points are chosen from
 BINS = 10
 
 
-def decisions(probability: np.ndarray, target: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """(n, 1 or k) probabilities and (n,) targets as one-against-the-rest decisions: score (m,), truth (m,) of bool."""
+def decisions(probability: np.ndarray, target: np.ndarray, positive: int) -> tuple[np.ndarray, np.ndarray]:
+    """(n, 1 or k) probabilities and (n,) targets as decisions: score (m,), truth (m,) of bool.
+
+    Of two classes whether a row is of the class `positive`; of more, of each class against the rest.
+    """
     k = probability.shape[1]
-    truth = target[:, None] == (1 if k == 1 else np.arange(k, dtype=target.dtype))
-    return probability.reshape(-1), truth.reshape(-1)
+    if k == 1:
+        return metrics.score_of(probability, positive), target == positive
+    return probability.reshape(-1), (target[:, None] == np.arange(k, dtype=target.dtype)).reshape(-1)
 
 
 def counts(score: np.ndarray, truth: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -26,7 +31,7 @@ def counts(score: np.ndarray, truth: np.ndarray) -> tuple[np.ndarray, np.ndarray
     at, below = [], np.zeros(2, np.int64)  # negatives and positives at or above, and those of lower scores
     positives = int(np.count_nonzero(truth))
     total = np.array([len(truth) - positives, positives])
-    for _, groups in metrics.by_score(score, truth):
+    for _, groups in ranking.by_score(score, truth):
         above = total - below - groups.cumsum(axis=0) + groups
         at.append(above[::step])
         below += groups.sum(axis=0)
@@ -61,7 +66,7 @@ def _thinned(x: np.ndarray, y: np.ndarray) -> list[tuple[float, float]]:
 def calibration(score: np.ndarray, truth: np.ndarray) -> list[tuple[float, float, int]]:
     """(mean probability, share of positives, decisions) in ten bins of equal width, empty ones left out."""
     rows, positives, sums = np.zeros(BINS, np.int64), np.zeros(BINS, np.int64), np.zeros(BINS)
-    for here in metrics.pieces(len(score)):
+    for here in ranking.pieces(len(score)):
         p = score[here].astype(np.float64)
         bins = np.minimum((p * BINS).astype(np.int64), BINS - 1)
         rows += np.bincount(bins, minlength=BINS)
@@ -70,15 +75,18 @@ def calibration(score: np.ndarray, truth: np.ndarray) -> list[tuple[float, float
     return [(float(sums[b] / rows[b]), float(positives[b] / rows[b]), int(rows[b])) for b in rows.nonzero()[0]]
 
 
-def drawn(probability: np.ndarray, target: np.ndarray, classes: list) -> dict[str, tuple[tuple[str, ...], list[tuple]]]:
+def drawn(
+    probability: np.ndarray, target: np.ndarray, classes: list, positive: int
+) -> dict[str, tuple[tuple[str, ...], list[tuple]]]:
     """All that is drawn of one network's probabilities (n, 1 or k): {name: (columns, points)}."""
-    score, truth = decisions(probability, target)
+    score, truth = decisions(probability, target, positive)
     hits, misses = counts(score, truth)
+    given = score if positive else 1 + score  # minus the probability of the other class
     table = metrics.confusion(probability, target)
     cells = [(a, p, int(table[i, j])) for i, a in enumerate(classes) for j, p in enumerate(classes)]
     return {
-        "roc": (("false_positive_rate", "true_positive_rate"), roc(hits, misses)),
-        "precision_recall": (("recall", "precision"), precision_recall(hits, misses)),
-        "calibration": (("mean_probability", "share_of_positives", "rows"), calibration(score, truth)),
-        "confusion": (("actual", "predicted", "rows"), cells),
+        "plots/roc": (("false_positive_rate", "true_positive_rate"), roc(hits, misses)),
+        "plots/precision_recall": (("recall", "precision"), precision_recall(hits, misses)),
+        "plots/calibration": (("mean_probability", "share_of_positives", "rows"), calibration(given, truth)),
+        "plots/confusion": (("actual", "predicted", "rows"), cells),
     }

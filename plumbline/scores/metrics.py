@@ -1,29 +1,27 @@
 """Metrics row by row: every metric is a mean over rows of contributions phi, so that one formula gives every interval.
 
-For a mean of labels or losses phi is the row's own value. ROC AUC has DeLong's placements. Precision, recall and F1
-are ratios of means; theirs is the ratio plus its influence function, whose mean is zero. More is better throughout:
-of a loss phi holds the negative. Shapes: R networks, n rows, k classes; probabilities are float32 (R, n, k), or
-(R, n, 1) of the second of two classes.
+For a mean of labels or losses phi is the row's own value. ROC AUC has DeLong's placements. Precision, recall, F1 and
+average precision are no means; theirs is the figure plus its influence function, whose mean is zero. More is better
+throughout: of a loss phi holds the negative. Shapes: R networks, n rows, k classes; probabilities are float32
+(R, n, k), or (R, n, 1) of the second of two classes.
 
 Arrays of many rows may lie on the disk (`basics.files.mapped`), and are worked through PIECE rows at a time.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable
 
 import numpy as np
 
-METRICS = ("accuracy", "log_loss", "brier", "roc_auc", "precision", "recall", "f1")
+from plumbline.scores import ranking
+from plumbline.scores.ranking import pieces
+
+RANKINGS = {"roc_auc": ranking.roc_auc, "average_precision": ranking.average_precision}
+RATIOS = ("precision", "recall", "f1")
+OF_MORE = ("accuracy", "log_loss", "brier", *(f"macro_{name}" for name in (*RANKINGS, *RATIOS)))
+OF_TWO = ("accuracy", "log_loss", "brier", *RANKINGS, *RATIOS, *(f"macro_{name}" for name in RATIOS))
 LOSSES = ("log_loss", "brier")  # lower is better
 NEAREST_TO_ONE = 2.0**-25  # a float32 of 1.0 stands for any probability this near to it
 SMALLEST = 2.0**-149  # and one of 0.0 for any below the smallest float32
-PIECE = 2**16  # rows of what is computed row by row: what is made of them on the way stays in the CPU's cache
-RANKED = 2**18  # rows that are ranked at a time
-MOST_RANKED = 2**32  # rows: their numbers take the lower half of 64 bits
-
-
-def pieces(n: int, rows: int = PIECE) -> Iterator[slice]:
-    """n rows, so many at a time. The number is fixed, for the bits of a sum of their sums depend on it."""
-    return (slice(start, min(start + rows, n)) for start in range(0, n, rows))
 
 
 # ---- probabilities
@@ -82,23 +80,31 @@ def squared_errors(probability: np.ndarray, target: np.ndarray) -> np.ndarray:
 
 
 def defined(target: np.ndarray, classes: int) -> list[str]:
-    """The metrics that are defined: ROC AUC is not when a class has no row."""
-    all_there = class_counts(target, classes).all()
-    return [name for name in METRICS if all_there or name != "roc_auc"]
+    """The metrics that there are for so many classes; those that rank are not defined when a class has no row."""
+    names, all_there = (OF_TWO if classes == 2 else OF_MORE), class_counts(target, classes).all()
+    return [name for name in names if all_there or name.removeprefix("macro_") not in RANKINGS]
 
 
-def contributions(name: str, probability: np.ndarray, target: np.ndarray, out: np.ndarray | None = None) -> np.ndarray:
+def contributions(
+    name: str, probability: np.ndarray, target: np.ndarray, positive: int = 1, out: np.ndarray | None = None
+) -> np.ndarray:
     """phi of one metric: float64 (R, n), in `out` if it is given; the mean over the rows is the metric.
 
     probability: float32 (R, n, k), or (R, n, 1) of the second of two classes; target: class numbers (n,).
     Brier score: the squared error of the second class of two, summed over classes of more (scikit-learn's).
-    ROC AUC: macro, one class versus the rest; not defined when a class has no row.
-    Precision, recall, F1: macro over classes, 0 where a class has no row to divide by (scikit-learn's zero_division=0).
+    ROC AUC, average precision, precision, recall, F1: of the class `positive`, or with "macro_" the mean over all
+    classes, each against the rest. Ratios are 0 where no row is to divide by (scikit-learn's zero_division=0).
     """
     out = np.empty(probability.shape[:2]) if out is None else out
-    fill = {"roc_auc": _areas, "precision": _ratios, "recall": _ratios, "f1": _ratios}.get(name, _own_values)
+    k, of = max(probability.shape[2], 2), name.removeprefix("macro_")
+    share = np.eye(k)[positive] if of == name else np.full(k, 1 / k)  # of each class in the mean
     for network, phi in zip(probability, out):
-        fill(name, network, target, phi)
+        if of in RANKINGS:
+            _rankings(RANKINGS[of], network, target, share, phi)
+        elif of in RATIOS:
+            _ratios(of, network, target, share, phi)
+        else:
+            _own_values(of, network, target, phi)
     return out
 
 
@@ -112,85 +118,50 @@ def _own_values(name: str, probability: np.ndarray, target: np.ndarray, out: np.
             out[here] = -squared_errors(probability[here], target[here])
 
 
-def _areas(name: str, probability: np.ndarray, target: np.ndarray, out: np.ndarray) -> None:
-    """`auc_contributions` of the second class of two, or their mean over all classes."""
-    k = probability.shape[1]
-    if k == 1:
-        auc_contributions(probability[:, 0], target == 1, out)
-        return
-    out[:] = 0.0
-    area = np.empty(len(target))
-    for c in range(k):
-        auc_contributions(probability[:, c], target == c, area)
-        for here in pieces(len(target)):
-            out[here] += area[here] / k
+def _rankings(fill: Callable, probability: np.ndarray, target: np.ndarray, share: np.ndarray, out: np.ndarray) -> None:
+    """What `ranking` says of each class that has a share, against the rest."""
+    first, *others = share.nonzero()[0]
+    fill(score_of(probability, first), target == first, out)
+    if others:
+        out *= share[first]
+        phi = np.empty(len(target))
+        for c in others:
+            fill(score_of(probability, c), target == c, phi)
+            for here in pieces(len(target)):
+                out[here] += phi[here] * share[c]
 
 
-def auc_contributions(score: np.ndarray, positive: np.ndarray, out: np.ndarray | None = None) -> np.ndarray:
-    """Row by row shares of the area under the ROC curve, (n,); their mean is the area.
-
-    DeLong, DeLong and Clarke-Pearson, Biometrics 44 (1988) 837: a positive row's placement V10 is the share of
-    negatives it ranks above (ties half), a negative row's V01 the share of positives above it.
-    phi = AUC + (n / n1) (V10 - AUC) for positives, AUC + (n / n0) (V01 - AUC) for negatives; both must occur.
+def score_of(probability: np.ndarray, c: int) -> np.ndarray:
+    """What ranks the rows by the probability of class c: (n, k or 1) -> (n,). For the first of two, minus the second's,
+    for 1 - p would make small ones equal.
     """
-    n, n1 = len(score), int(np.count_nonzero(positive))
-    out = np.empty(n) if out is None else out
-    below, wins = np.zeros(2, np.int64), 0  # negatives and positives of lower scores; twice the pairs ranked rightly
-    for row, groups in by_score(score, positive):
-        placed = 2 * (below + groups.cumsum(axis=0)) - groups  # twice the negatives and positives below, ties half
-        of_row = np.repeat(placed, groups.sum(axis=1), axis=0)  # (m, 2)
-        out[row] = np.where(positive[row], of_row[:, 0] / (2 * (n - n1)), 1.0 - of_row[:, 1] / (2 * n1))
-        below, wins = below + groups.sum(axis=0), wins + int((placed[:, 0] * groups[:, 1]).sum())
-    area = wins / (2 * n1 * (n - n1))
-    for here in pieces(n):
-        out[here] = area + np.where(positive[here], n / n1, n / (n - n1)) * (out[here] - area)
-    return out
+    if probability.shape[1] > 1:
+        return probability[:, c]
+    return probability[:, 0] if c else -probability[:, 0]
 
 
-def by_score(score: np.ndarray, positive: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """Rows from the lowest score to the highest, in pieces that part no equal scores: their numbers (m,), and of each
-    group of equal scores how many are negative and how many positive, int64 (g, 2). Minus zero is zero.
-
-    A score's 32 bits and its row's number are sorted as one integer: NumPy does that in half the time of argsort, and
-    with its stable sort by the same code on every CPU (its fast one is not, and an emulated CPU got it wrong).
-    """
-    if len(score) > MOST_RANKED:
-        raise ValueError(f"{len(score)} scores cannot be ranked, at most {MOST_RANKED} can")
-    ordered = np.empty(len(score), np.uint64)
-    for here in pieces(len(score)):
-        bits = (score[here].astype(np.float32) + np.float32(0.0)).view(np.uint32)
-        key = np.where(bits >> 31, ~bits, bits | np.uint32(2**31)).astype(np.uint64)  # in the order of the floats
-        ordered[here] = key << np.uint64(32) | np.arange(here.start, here.stop, dtype=np.uint64)
-    ordered.sort(kind="stable")
-    start = 0
-    while start < len(ordered):
-        last = ordered[start : start + RANKED][-1]
-        stop = int(np.searchsorted(ordered, last | np.uint64(2**32 - 1), "right"))  # behind the last of its score
-        row, own = ordered[start:stop].astype(np.uint32), ordered[start:stop] >> np.uint64(32)
-        first = np.flatnonzero(np.r_[True, own[1:] != own[:-1]])
-        positives = np.add.reduceat(positive[row], first, dtype=np.int64)
-        yield row, np.stack([np.diff(np.r_[first, len(row)]) - positives, positives], axis=1)
-        start = stop
-
-
-def _ratios(name: str, probability: np.ndarray, target: np.ndarray, out: np.ndarray) -> None:
-    """Of each class the ratio, right answers over rows with this answer or target, and its influence function.
-
-    F1 counts both answers and targets below the line, and right answers twice above it.
-    """
+def _ratios(name: str, probability: np.ndarray, target: np.ndarray, share: np.ndarray, out: np.ndarray) -> None:
+    """The ratio of each class, weighted with its share, and its influence function."""
     counts = confusion(probability, target)
-    answered, true = counts.sum(axis=0), counts.sum(axis=1)
-    k = len(counts)
-    whole = {"precision": answered, "recall": true, "f1": answered + true}[name]
-    part = counts.diagonal() * (2 if name == "f1" else 1)
-    ratio = np.divide(part, whole, out=np.zeros(k), where=whole > 0)
-    weight = np.divide(len(target) / k, whole, out=np.zeros(k), where=whole > 0)
+    ratio, whole = ratios(name, counts)
+    weight = np.divide(len(target) * share, whole, out=np.zeros(len(counts)), where=whole > 0)
     for here in pieces(len(target)):
         answer, own = predicted(probability[here]), target[here]
-        right, phi = answer == own, np.full(len(own), ratio.mean())
+        right, phi = answer == own, np.full(len(own), share @ ratio)
         for label in {"precision": [answer], "recall": [own], "f1": [answer, own]}[name]:
             phi += weight[label] * (right - ratio[label])
         out[here] = phi
+
+
+def ratios(name: str, counts: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Precision, recall or F1 of each class from a confusion matrix (k, k), and what it divides by: (k,), (k,).
+
+    Right answers over rows with this answer or target. F1 counts both below the line, and right answers twice above it.
+    """
+    answered, true = counts.sum(axis=0), counts.sum(axis=1)
+    whole = {"precision": answered, "recall": true, "f1": answered + true}[name]
+    part = counts.diagonal() * (2 if name == "f1" else 1)
+    return np.divide(part, whole, out=np.zeros(len(counts)), where=whole > 0), whole
 
 
 def class_counts(target: np.ndarray, classes: int) -> np.ndarray:

@@ -55,6 +55,26 @@ def of(rows: Rows, source: str, target: str) -> Labels:
     return Labels({label: counts[label] for label in sorted(counts)}, select, missing)
 
 
+def positive(classes: list, asked: bool | int | float | str | None) -> bool | int | float | str | None:
+    """The class that make_data.positive means, by default the second of two; None of more, which have none.
+
+    A label may look other in params.yaml than in the table: 1 is the text '1' too, and true is 'True'.
+    """
+    if len(classes) > 2:
+        if asked is None:
+            return None
+        raise UserError(
+            f"make_data.positive is for two classes, and there are {len(classes)}; set it to null, not {asked!r}"
+        )
+    if asked is None:
+        return classes[1]
+    text = (lambda label: str(label).casefold()) if isinstance(asked, bool) else str
+    alike = [label for label in classes if label == asked or text(label) == text(asked)]
+    if not alike:
+        raise UserError(f"make_data.positive must be a class, {classes[0]!r} or {classes[1]!r}, not {asked!r}")
+    return alike[0]
+
+
 def _is_plain(kind: str) -> bool:
     """Whether labels of a type stay what they are."""
     return kind in columns.INTEGERS | columns.FLOATS | {"BOOLEAN"}

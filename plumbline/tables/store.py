@@ -33,6 +33,7 @@ class Facts(msgspec.Struct, frozen=True):
     class_counts: list[int]
     stream: str | None  # plumbline.bits.stream.to_text; none for a user's table, whose stream starts in split
     split_by: list[str] = []  # columns that split went by, which are no features
+    positive: bool | int | float | str | None = None  # of two classes the one that precision and recall are of
 
 
 NO_FACTS = Facts("", [], [], None)  # of a table without a target

@@ -211,7 +211,8 @@ def figures(trained: Trained, drawn: Drawn, rows: int, facts: Facts, settings: T
     told |= {"rows": rows, "batches": -(-rows // settings.batch_size)}
     told = files.six_digits(told)
     if len(facts.classes) == 2:  # of the whole table and in float32, as the notebook's mean is
-        told["positive_rate"] = float(np.float32(facts.class_counts[1] / sum(facts.class_counts)))
+        positive = facts.class_counts[int(facts.positive != facts.classes[0])]
+        told["positive_rate"] = float(np.float32(positive / sum(facts.class_counts)))
     if not trained.portable:
         told["portable"] = False  # for `plumbline verify`; a machine like any other leaves no word
     return told

@@ -26,7 +26,7 @@ def two(n=300, networks=4, better=0.0, target=None):
 
 def test_all_metrics_together_have_one_correction():
     found = {d.metric: d for d in judging.judge(*two()).differences}
-    assert list(found) == list(judging.JUDGED)
+    assert list(found) == ["accuracy", "log_loss", "roc_auc", "brier"]  # macro_roc_auc is of more than two classes
     for d in found.values():
         alone = d.estimate.student(1 - 0.05 / 4)
         assert d.high - d.low == pytest.approx(alone[1] - alone[0])

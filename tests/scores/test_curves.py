@@ -57,9 +57,25 @@ def test_calibration_is_scikit_learns():
 
 def test_several_classes_are_pooled_decisions():
     p = np.array([[0.2, 0.5, 0.3], [0.6, 0.3, 0.1]], np.float32)
-    score, truth = curves.decisions(p, np.array([1, 2]))
+    score, truth = curves.decisions(p, np.array([1, 2]), 1)
     assert score.shape == (6,)
     assert truth.tolist() == [False, True, False, False, False, True]
+
+
+@pytest.mark.parametrize("positive", [0, 1])
+def test_curves_of_two_classes_are_about_the_positive_one(positive):
+    rng = np.random.default_rng(2)
+    p, y = rng.uniform(size=(300, 1)).astype(np.float32), rng.integers(0, 2, 300)
+    given = p[:, 0] if positive else 1 - p[:, 0]
+    drawn = curves.drawn(p, y, ["no", "yes"], positive)
+    share, mean = calibration_curve(y == positive, given, n_bins=10)
+    np.testing.assert_allclose(np.array(drawn["plots/calibration"][1])[:, :2].T, [mean, share], rtol=1e-6)
+    precision, recall, _ = sklearn.precision_recall_curve(y == positive, given)
+    points = set(zip(np.round(recall, 9), np.round(precision, 9)))
+    assert {(round(x, 9), round(y, 9)) for x, y in drawn["plots/precision_recall"][1]} <= points
+    fpr, tpr, _ = sklearn.roc_curve(y == positive, given, drop_intermediate=False)
+    points = set(zip(np.round(fpr, 9), np.round(tpr, 9)))
+    assert {(round(x, 9), round(y, 9)) for x, y in drawn["plots/roc"][1]} <= points
 
 
 def test_long_curves_are_thinned_and_keep_their_ends():

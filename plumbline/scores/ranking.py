@@ -1,0 +1,91 @@
+"""What depends on the order that scores give the rows: the areas under two curves, as contributions of single rows.
+
+As in `metrics`, the mean of the contributions over the rows is the figure. Rows are gone through from the lowest score
+to the highest, those of equal scores together.
+"""
+
+from collections.abc import Iterator
+
+import numpy as np
+
+PIECE = 2**16  # rows of what is computed row by row: what is made of them on the way stays in the CPU's cache
+RANKED = 2**18  # rows that are ranked at a time
+MOST_RANKED = 2**32  # rows: their numbers take the lower half of 64 bits
+
+
+def pieces(n: int, rows: int = PIECE) -> Iterator[slice]:
+    """n rows, so many at a time. The number is fixed, for the bits of a sum of their sums depend on it."""
+    return (slice(start, min(start + rows, n)) for start in range(0, n, rows))
+
+
+def roc_auc(score: np.ndarray, positive: np.ndarray, out: np.ndarray | None = None) -> np.ndarray:
+    """Row by row shares of the area under the ROC curve, (n,); their mean is the area.
+
+    DeLong, DeLong and Clarke-Pearson, Biometrics 44 (1988) 837: a positive row's placement V10 is the share of
+    negatives it ranks above (ties half), a negative row's V01 the share of positives above it.
+    phi = AUC + (n / n1) (V10 - AUC) for positives, AUC + (n / n0) (V01 - AUC) for negatives; both must occur.
+    """
+    n, n1 = len(score), int(np.count_nonzero(positive))
+    out = np.empty(n) if out is None else out
+    below, wins = np.zeros(2, np.int64), 0  # negatives and positives of lower scores; twice the pairs ranked rightly
+    for row, groups in by_score(score, positive):
+        placed = 2 * (below + groups.cumsum(axis=0)) - groups  # twice the negatives and positives below, ties half
+        of_row = np.repeat(placed, groups.sum(axis=1), axis=0)  # (m, 2)
+        out[row] = np.where(positive[row], of_row[:, 0] / (2 * (n - n1)), 1.0 - of_row[:, 1] / (2 * n1))
+        below, wins = below + groups.sum(axis=0), wins + int((placed[:, 0] * groups[:, 1]).sum())
+    area = wins / (2 * n1 * (n - n1))
+    for here in pieces(n):
+        out[here] = area + np.where(positive[here], n / n1, n / (n - n1)) * (out[here] - area)
+    return out
+
+
+def average_precision(score: np.ndarray, positive: np.ndarray, out: np.ndarray | None = None) -> np.ndarray:
+    """Row by row shares of the average precision, (n,); their mean is scikit-learn's. A positive row must occur.
+
+    AP is the mean over the n1 positive rows of the precision at their score: sum over scores s of a_s P_s / n1, where
+    a_s positives have the score s, and P_s is the share of positives among the C_s rows at or above it.
+    phi = AP + n dAP/dw, w the weight of the row: its influence function. By the rule of the quotient n1 dAP/dw is
+    P_s + A - B - AP for a positive row and -B for a negative one. A is the sum of a / C over the scores up to the row's
+    own, and B that of a P / C.
+    """
+    n, n1 = len(score), int(np.count_nonzero(positive))
+    out = np.empty(n) if out is None else out
+    above, a, b, area = np.array([n - n1, n1]), 0.0, 0.0, 0.0  # above: negatives and positives not yet gone through
+    for row, groups in by_score(score, positive):
+        at = above - groups.cumsum(axis=0) + groups  # at or above each score
+        positives, rows = groups[:, 1], at.sum(axis=1)
+        precision = at[:, 1] / rows
+        up_to_a, up_to_b = a + (positives / rows).cumsum(), b + (positives * precision / rows).cumsum()
+        group = np.repeat(np.arange(len(rows)), groups.sum(axis=1))  # of each row
+        out[row] = np.where(positive[row], (precision + up_to_a)[group], 0.0) - up_to_b[group]
+        above, a, b = above - groups.sum(axis=0), up_to_a[-1], up_to_b[-1]
+        area += float((positives * precision).sum()) / n1
+    for here in pieces(n):
+        out[here] = area + n / n1 * (out[here] - area * positive[here])
+    return out
+
+
+def by_score(score: np.ndarray, positive: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Rows from the lowest score to the highest, in pieces that part no equal scores: their numbers (m,), and of each
+    group of equal scores how many are negative and how many positive, int64 (g, 2). Minus zero is zero.
+
+    A score's 32 bits and its row's number are sorted as one integer: NumPy does that in half the time of argsort, and
+    with its stable sort by the same code on every CPU (its fast one is not, and an emulated CPU got it wrong).
+    """
+    if len(score) > MOST_RANKED:
+        raise ValueError(f"{len(score)} scores cannot be ranked, at most {MOST_RANKED} can")
+    ordered = np.empty(len(score), np.uint64)
+    for here in pieces(len(score)):
+        bits = (score[here].astype(np.float32) + np.float32(0.0)).view(np.uint32)
+        key = np.where(bits >> 31, ~bits, bits | np.uint32(2**31)).astype(np.uint64)  # in the order of the floats
+        ordered[here] = key << np.uint64(32) | np.arange(here.start, here.stop, dtype=np.uint64)
+    ordered.sort(kind="stable")
+    start = 0
+    while start < len(ordered):
+        last = ordered[start : start + RANKED][-1]
+        stop = int(np.searchsorted(ordered, last | np.uint64(2**32 - 1), "right"))  # behind the last of its score
+        row, own = ordered[start:stop].astype(np.uint32), ordered[start:stop] >> np.uint64(32)
+        first = np.flatnonzero(np.r_[True, own[1:] != own[:-1]])
+        positives = np.add.reduceat(positive[row], first, dtype=np.int64)
+        yield row, np.stack([np.diff(np.r_[first, len(row)]) - positives, positives], axis=1)
+        start = stop
