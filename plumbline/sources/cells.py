@@ -4,6 +4,8 @@ The cells of a column are of several kinds, and the kinds make its type: whole n
 DOUBLE. Digits that are no number as it is written (leading zeros, a plus) keep a column of whole numbers text.
 """
 
+from collections.abc import Collection
+
 from plumbline.tables import duck
 from plumbline.tables.columns import BLANK
 from plumbline.tables.columns import MISSING as MISSING_WORDS
@@ -129,8 +131,15 @@ def _is_missing(column: str) -> str:
     return f"regexp_full_match({column}, {duck.text(BLANK)})"
 
 
+def are_all(kind: str, texts: Collection[str]) -> bool:
+    """Whether there are texts and all are written as DuckDB writes values of a type: not 01, not 2021-02-30."""
+    written = f"coalesce(try_cast(text AS {kind})::VARCHAR = text, false)"
+    cells = f"(SELECT unnest([{duck.texts(texts)}]) AS text)"
+    return bool(texts) and duck.rows(f"SELECT bool_and({written}) FROM {cells}")[0][0]
+
+
 def _reads(column: str, kind: str) -> str:
-    """A cell that is written as DuckDB writes the value: not 01, not 1_000, not the 30th of February."""
+    """A cell that is written as DuckDB writes the value, but for spaces around it."""
     value = f"try_cast({column} AS {kind})::VARCHAR"
     return f"({value} = {column} OR {value} = trim({column}))"
 

@@ -30,8 +30,11 @@ def read(path: Path, folder: Path, keep: Keep, texts: set[str]) -> Rows:
     """The rows of a CSV, as a Parquet file in `folder`; columns named in `texts` as the text that stands there."""
     inputs.watch(path)
     plain = _unpacked(path, folder)
-    _check_text(plain, path)
-    names, separator = _header(plain, path)
+    try:
+        names, separator = _header(plain, path)
+    except UnicodeDecodeError:
+        _check_text(plain, path)
+        raise
     check_names(names, path)
     kept = set(keep(names))
     columns = {f"c{i}": name for i, name in enumerate(names) if name in kept}
@@ -57,6 +60,7 @@ def read(path: Path, folder: Path, keep: Keep, texts: set[str]) -> Rows:
         except duck.Error:  # a cell of another kind, or a bad line
             copy(cells.kinds(relation()), [])
     except duck.Error as error:
+        _check_text(plain, path)
         _check_cells(plain, names, separator, path)
         raise unreadable(path, error) from None
     return of_files([staged], file=staged)
@@ -78,26 +82,11 @@ def _unpacked(path: Path, folder: Path) -> Path:
     return plain
 
 
-def _check_text(plain: Path, path: Path) -> None:
-    """Refuse what is no UTF-8 text, or has a zero byte, which DuckDB takes for a letter: by its line."""
-    line = 1
-    with plain.open("rb") as file:
-        while piece := file.read(PIECE):
-            piece += file.readline()
-            place, what = piece.find(b"\0"), "a zero byte, so this is no UTF-8 text"
-            try:
-                if not piece.isascii():
-                    piece.decode()
-            except UnicodeDecodeError as error:
-                place, what = error.start, f"byte 0x{piece[error.start]:02x} is not UTF-8 text"
-            if place >= 0:
-                line += piece.count(b"\n", 0, place)
-                raise UserError(f"{path} line {line}: {what}; save the table as CSV in UTF-8")
-            line += piece.count(b"\n")
-
-
 def _header(plain: Path, path: Path) -> tuple[list[str], str]:
     """The columns' names and what separates them; UserError where there are none, or a quote is not closed."""
+    with plain.open("rb") as file:
+        if any(b"\0" in piece for piece in iter(lambda: file.read(PIECE), b"")):  # DuckDB takes it for a letter
+            _check_text(plain, path)
     with plain.open(encoding="utf-8-sig", newline="") as file:
         line = file.readline()
         if not line.strip():
@@ -110,7 +99,20 @@ def _header(plain: Path, path: Path) -> tuple[list[str], str]:
     return [name or f"column{i}" for i, name in enumerate(names)], separator
 
 
-# ---- what DuckDB refuses, with its line
+# ---- what is refused, with its line
+
+
+def _check_text(plain: Path, path: Path) -> None:
+    """Refuse what is no UTF-8 text, or has a zero byte."""
+    with plain.open("rb") as file:
+        for number, line in enumerate(file, 1):
+            problem = "a zero byte, so this is no UTF-8 text" if b"\0" in line else None
+            try:
+                line.decode()
+            except UnicodeDecodeError as error:
+                problem = f"byte 0x{line[error.start]:02x} is not UTF-8 text"
+            if problem:
+                raise UserError(f"{path} line {number}: {problem}; save the table as CSV in UTF-8")
 
 
 def _check_cells(plain: Path, names: list[str], separator: str, path: Path) -> None:
@@ -129,11 +131,9 @@ def _check_cells(plain: Path, names: list[str], separator: str, path: Path) -> N
                 line = rows.line_num + 1
         except csv.Error as error:
             raise _bad_quote(path, line, error) from None
-    with plain.open(encoding="utf-8-sig") as file:
-        for _ in file:
-            if isinstance(file.newlines, tuple):
-                ends = " and ".join(map(repr, file.newlines))
-                raise UserError(f"{path} has lines that end in {ends}; save it anew with line ends of one kind")
+        if isinstance(file.newlines, tuple):
+            ends = " and ".join(map(repr, file.newlines))
+            raise UserError(f"{path} has lines that end in {ends}; save it anew with line ends of one kind")
 
 
 def _bad_quote(path: Path, line: int, error: csv.Error) -> UserError:

@@ -5,9 +5,7 @@ the locale has a say. A folder named year=2024 adds a column: whole numbers, dat
 they are and what their partitions mean is told here, for DuckDB would take 01 for a number, and text beside numbers.
 """
 
-import datetime
 import os
-import re
 from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import unquote
@@ -15,10 +13,10 @@ from urllib.parse import unquote
 from plumbline.basics import inputs
 from plumbline.basics.errors import UserError
 from plumbline.sources import parquet
+from plumbline.sources.cells import are_all
 from plumbline.sources.rows import Keep, Rows
 
 MISSING = "__HIVE_DEFAULT_PARTITION__"  # what all of them write where a partition's value is missing
-WHOLE = re.compile(r"0|-?[1-9][0-9]{0,17}")  # 01 stays text, and so does what int64 cannot hold
 # Tables whose files do not all count: which of them do, a log says that is not read here.
 LOGS = {"_delta_log": "Delta", ".hoodie": "Hudi"}
 
@@ -87,14 +85,5 @@ def _partitions(folder: Path, paths: list[Path]) -> dict[str, parquet.Partition]
 
 def _type(texts: list[str | None]) -> str:
     """The type that suits all values of a partition, as DuckDB has it."""
-    present = [text for text in texts if text is not None]
-    if present and all(WHOLE.fullmatch(text) for text in present):
-        return "BIGINT"
-    if present and all(re.fullmatch(r"\d{4}-\d\d-\d\d", text, re.ASCII) for text in present):
-        try:
-            for text in present:
-                datetime.date.fromisoformat(text)
-        except ValueError:  # the 30th of February: text
-            return "VARCHAR"
-        return "DATE"
-    return "VARCHAR"
+    present = {text for text in texts if text is not None}
+    return next((kind for kind in ("BIGINT", "DATE") if are_all(kind, present)), "VARCHAR")

@@ -33,7 +33,7 @@ def read(source: Path, params, generator: np.random.Generator, folder: Path, kee
                         f"{source} yields tables of different columns ({types}; {rows.types}); make them alike"
                     )
                 paths.append(folder / f"{len(paths):06}.parquet")
-                duck.copy(f"SELECT {rows.only(keep(list(its))).listed} FROM made", paths[-1], STAGED, "")
+                duck.copy(rows.only(keep(list(its))).query, paths[-1], STAGED, "")
         except duck.Error as error:
             raise UserError(f"{source} makes what is no table ({in_short(error)}); make {KINDS}") from None
     if not paths:

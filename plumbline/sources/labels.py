@@ -5,7 +5,7 @@ import sys
 from typing import NamedTuple
 
 from plumbline.basics.errors import UserError
-from plumbline.sources.folder import WHOLE
+from plumbline.sources.cells import are_all
 from plumbline.sources.rows import Rows
 from plumbline.tables import columns, duck
 
@@ -30,13 +30,12 @@ def of(rows: Rows, source: str, target: str) -> Labels:
     counted = f"SELECT {_label('value', kind)} AS label, sum(rows)::BIGINT AS rows FROM ({values}) GROUP BY label"
     some = duck.rows(
         f"SELECT label, rows, count(label) OVER (), coalesce(sum(rows) FILTER (label IS NULL) OVER (), 0)::BIGINT, "
-        f"coalesce(bool_and({columns.is_number('label::VARCHAR')}) OVER (), false), "
-        f"bool_and(regexp_full_match(label::VARCHAR, {duck.text(WHOLE.pattern)})) OVER () "
+        f"coalesce(bool_and({columns.is_number('label::VARCHAR')}) OVER (), false) "
         f"FROM ({counted}) LIMIT {MOST_CLASSES + 2}"
     )
     if not some:
         raise UserError(f"{source} has no rows below its header; a model needs some of at least two classes")
-    _, _, different, missing, numbers, whole = some[0]
+    _, _, different, missing, numbers = some[0]
     if not different:
         raise UserError(f"{source}: the target {target!r} is missing in every row; choose another make_data.target")
     counts = {label: count for label, count, *_ in some if label is not None}
@@ -45,7 +44,7 @@ def of(rows: Rows, source: str, target: str) -> Labels:
         select = _label(select, kind)
     else:  # from here on it is known which texts are labels
         select = f"({select})::VARCHAR"
-        if whole:
+        if are_all("BIGINT", counts):
             select, counts = f"try_cast({select} AS BIGINT)", {int(label): count for label, count in counts.items()}
         else:
             select = f"CASE WHEN {select} IN ({duck.texts(counts)}) THEN {select} END"

@@ -25,16 +25,18 @@ class Rows(NamedTuple):
     count: int
     paths: list[Path]  # the Parquet files that they are in
     file: Path | None = None  # the Parquet file that holds exactly this, if there is one
-
-    @property
-    def listed(self) -> str:
-        """What stands behind SELECT."""
-        return ", ".join(f"{sql} AS {duck.name(name)}" for name, sql in self.select.items())
+    where: str = ""  # a condition that `count` rows meet, if not all do
 
     def only(self, kept: list[str]) -> "Rows":
         """The same with these columns alone, in the order that they have."""
         select = {name: sql for name, sql in self.select.items() if name in kept}
         return self._replace(select=select, types={name: self.types[name] for name in select})
+
+    @property
+    def query(self) -> str:
+        """The query for all rows."""
+        where = f" WHERE {self.where}" if self.where else ""
+        return f"SELECT {self._listed} FROM {self.relation}{where}"
 
     @property
     def in_order(self) -> str:
@@ -43,8 +45,14 @@ class Rows(NamedTuple):
         How many rows DuckDB takes at a time decides where pages and row groups of a file end. Beside a counter, which
         comes in full vectors, it is the same for the same rows, whatever files they came from.
         """
-        counter = f"range({self.count}) AS counter({COUNTER})"
-        return f"SELECT {self.listed} FROM {self.relation} AS source POSITIONAL JOIN {counter}"
+        listed, source = self._listed, self.relation
+        if self.where:
+            listed, source = "source.*", f"({self.query})"
+        return f"SELECT {listed} FROM range({self.count}) AS counter({COUNTER}) POSITIONAL JOIN {source} AS source"
+
+    @property
+    def _listed(self) -> str:
+        return ", ".join(f"{sql} AS {duck.name(name)}" for name, sql in self.select.items())
 
 
 def relation(paths: list[Path]) -> str:

@@ -15,7 +15,7 @@ from plumbline.basics.errors import UserError
 from plumbline.basics.params import nearest
 from plumbline.sources import delimited, folder, generator, parquet
 from plumbline.sources.labels import Labels
-from plumbline.sources.rows import STAGED, Keep, Rows, of_files, unreadable
+from plumbline.sources.rows import Keep, Rows, unreadable
 from plumbline.tables import duck, store
 
 SUFFIXES = (".parquet", ".csv", ".csv.gz")
@@ -51,7 +51,7 @@ def table(path: str | Path, scratch: Path, texts: Iterable[str] = ()) -> store.T
         return store.Table(rows.file, store.NO_FACTS)
     written = scratch / "table.parquet"
     with _reading(path, rows):
-        store.copy(f"SELECT {rows.listed} FROM {rows.relation}", written, "table")
+        store.copy(rows.query, written, "table")
     return store.Table(written, store.NO_FACTS)
 
 
@@ -61,14 +61,12 @@ def copying(rows: Rows, labels: Labels, source: str, output: str, facts: store.F
 
     The bytes depend on the rows alone, whatever files they came from.
     """
-    with files.scratch(Path(output).parent) as scratch, _reading(source, rows):
-        rows = rows._replace(select=rows.select | {facts.target: labels.select})
-        if labels.missing:
-            kept = scratch / "kept.parquet"
-            condition = f"({labels.select}) IS NOT NULL"
-            duck.copy(f"SELECT {rows.listed} FROM {rows.relation} WHERE {condition}", kept, STAGED, "")
-            rows = of_files([kept])
-        with store.copying(rows.in_order, output, "dataset", facts) as dataset:
+    rows = rows._replace(select=rows.select | {facts.target: labels.select}, count=rows.count - labels.missing)
+    if labels.missing:
+        rows = rows._replace(where=f"({labels.select}) IS NOT NULL")
+    with _reading(source, rows):
+        values = store.values_of(rows.query)
+        with store.copying(rows.in_order, output, "dataset", facts, values) as dataset:
             yield dataset
 
 

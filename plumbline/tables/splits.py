@@ -11,7 +11,6 @@ from plumbline.tables import columns, duck
 from plumbline.tables.store import PLACE, Facts, Table
 
 PARTS = ("train", "validation", "test")
-GROUPED = 2**24  # rows that are given their groups' numbers together: the groups are looked up anew for each
 
 
 def by_shares(order: np.ndarray, split: Split) -> np.ndarray:
@@ -56,18 +55,13 @@ def by_group(order: np.ndarray, groups: np.ndarray, split: Split) -> np.ndarray:
 def group_numbers(table: Table, name: str) -> np.ndarray:
     """The group of each row, numbered from 0 as they first occur in the table: int32 (n,)."""
     _check_column(table, name, "split.group")
-    column, groups = duck.name(name), np.empty(len(table), np.int32)
-    found = f"SELECT {column} AS value, min({PLACE}) AS first FROM {table.numbered} GROUP BY {column}"
-    number = "(row_number() OVER (ORDER BY first) - 1)::INTEGER AS number"
-    duck.run(f"CREATE OR REPLACE TEMP TABLE _groups AS SELECT value, {number} FROM ({found})")
-    for start in range(0, len(table), GROUPED):
-        rows, numbers = duck.arrays(
-            f"SELECT t.{PLACE}, _groups.number FROM {table.numbered} AS t JOIN _groups ON _groups.value = t.{column} "
-            f"WHERE t.{PLACE} BETWEEN {start} AND {start + GROUPED - 1}"
-        )
-        groups[rows] = numbers  # a join keeps no order
-    duck.run("DROP TABLE _groups")
-    return groups
+    column = duck.name(name)
+    firsts = f"SELECT {column} AS value, min({PLACE})::INTEGER AS first FROM {table.numbered} GROUP BY {column}"
+    (first,) = duck.arrays(
+        f"SELECT g.first FROM {table.numbered} AS t JOIN ({firsts}) AS g ON g.value = t.{column} ORDER BY t.{PLACE}"
+    )
+    begins = first == np.arange(len(first))
+    return (np.cumsum(begins, dtype=np.int32) - 1)[first]
 
 
 def times(table: Table, name: str) -> np.ndarray:

@@ -144,7 +144,7 @@ def open(path: str | Path, kind: str | None = None) -> Table:
 def copy(sql: str, path: str | Path, kind: str, facts: Facts | None = None, values: int | None = None) -> None:
     """Write what a query finds, in its order, whole or not at all; duck.Error is the caller's to explain.
 
-    values: numbers that a row has, if that is not its columns.
+    values: as `values_of` has them of a like query, if that takes less work.
     """
     with copying(sql, path, kind, facts, values):
         pass
@@ -157,7 +157,7 @@ def copying(
     """As `copy`, and give the block the table before it has its name: the block may yet refuse it."""
     metadata = msgspec.json.encode(_Metadata(kind, facts or NO_FACTS)).decode()
     with files.replacing(path) as partial:
-        duck.copy(sql, partial, rows_of(values or _values_of(sql)), metadata)
+        duck.copy(sql, partial, rows_of(values or values_of(sql)), metadata)
         yield Table(partial, facts or NO_FACTS)
 
 
@@ -174,10 +174,10 @@ def take(table: Table, rows: np.ndarray, path: str | Path, kind: str, facts: Fac
     named = ", ".join(f"t.{duck.name(name)}" for name in table.columns)
     with duck.registered(_chosen=chosen), table.reading():
         sql = f"SELECT t.{PLACE}::BIGINT AS {ROW}, {named} FROM {table.numbered} AS t {source} _chosen {behind}"
-        copy(sql, path, kind, facts, values=_values_of(f"FROM {table.relation}"))
+        copy(sql, path, kind, facts, values_of(f"FROM {table.relation}"))
 
 
-def _values_of(sql: str) -> int:
+def values_of(sql: str) -> int:
     """Numbers of which as many take the room of a row that a query finds.
 
     Texts count by their length in the first rows: a row group of long ones would not fit in memory.

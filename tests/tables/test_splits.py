@@ -97,9 +97,7 @@ def test_large_groups_are_not_trained_on_more_often():
 
 
 @pytest.mark.parametrize("kind", ["text", "number", "float", "date", "bool"])
-@pytest.mark.parametrize("grouped", [2**24, 100])
-def test_groups_are_numbered_as_pandas_does(kind, grouped, monkeypatch):
-    monkeypatch.setattr(splits, "GROUPED", grouped)
+def test_groups_are_numbered_as_pandas_does(kind):
     drawn = np.random.default_rng(0).integers(0, 40, 1000)
     values = {
         "text": [f"it's {i}" for i in drawn],
