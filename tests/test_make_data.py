@@ -173,7 +173,7 @@ def test_targets_of_many_values_are_no_classes(workspace):
 @pytest.mark.parametrize(
     "labels, words",
     [
-        ([*range(17, 60), 92] + list(range(17, 60)), "'y' has 44 different numbers, from 17 to 92, and 1 of them come"),
+        ([*range(17, 60), *range(17, 60), 92], "'y' has 44 different numbers, from 17 to 92, and 1 of them come"),
         ([0.5, 0.5, 1.25, 1.25, 90], "class '90' of the target 'y' has 1 row"),
         ([0, 0, 1, 1, 2], "class '2' of the target 'y' has 1 row"),
     ],

@@ -32,13 +32,13 @@ class Alone(NamedTuple):
     significant: bool  # whether so good a column among so many is no chance
 
 
-def alone(table: Table, names: list[str]) -> dict[str, Alone]:
-    """Of each column; of none where fewer than two classes have 10 rows."""
+def alone(table: Table, names: list[str], y: np.ndarray) -> dict[str, Alone]:
+    """Of each column; y are the class numbers (n,). Of none where fewer than two classes have 10 rows."""
     k = len(table.facts.classes)
     if not names or not 2 <= k <= columns.MOST_CATEGORIES:
         return {}
     every = -(-len(table) // min(ROWS, max(WORK // max(len(names), 1), 2**12))) or 1
-    y = table.classes()[::every]
+    y = y[::every]
     rows = np.bincount(y, minlength=k)
     classes = np.flatnonzero(rows >= FEWEST)
     if len(classes) < 2:

@@ -1,14 +1,15 @@
 """What only the test part shows: values that training never saw, rows that also train, classes of too few rows."""
 
+import sys
 from typing import NamedTuple
 
 import numpy as np
 
+from plumbline.basics import files
 from plumbline.tables import columns, copies, duck
 from plumbline.tables.encoding import Category, Encoding, Number
-from plumbline.tables.profile import share
+from plumbline.tables.profile import line, share
 from plumbline.tables.store import Table
-from plumbline.tables.warnings import line
 
 WHOLE = "(rows)"  # the row about whole rows
 NEW, OUTSIDE, GAPS = 0.1, 0.1, 0.02  # shares of the test rows from which on they are said
@@ -24,6 +25,14 @@ class Column(NamedTuple):
     new: float = 0.0  # share of the test rows with a category that training never saw
     outside: float = 0.0  # share of the test rows beyond the training rows' range
     warning: str = ""
+
+
+def write(path: str, test: Table, train: Table, fitted: Encoding) -> None:
+    """Write metrics/test_columns.csv, and print its warnings on stderr."""
+    found = apart(test, train, fitted)
+    files.write_csv(Column._fields, found, path)
+    for warning in warned(found, test.facts.target):
+        print(warning, file=sys.stderr)
 
 
 def apart(test: Table, train: Table, fitted: Encoding) -> list[Column]:
@@ -62,12 +71,14 @@ def warned(found: list[Column], target: str) -> list[str]:
 
 def _beyond(test: Table, numbers: list[Number]) -> dict[str, tuple[int, int]]:
     """Of columns of numbers the missing rows, and those beyond the training range; in one pass."""
-    counts = []
-    for column in numbers:
-        value = columns.number(column.name, test.columns[column.name])
+    values, counts = [], []
+    for i, column in enumerate(numbers):
         low, high = duck.value(column.low), duck.value(column.high)
-        counts += [f"count(*) - count({value})", f"count(*) FILTER ({value} < {low} OR {value} > {high})"]
-    found = test.rows(f"SELECT {', '.join(counts)} FROM {test.relation}")[0] if counts else []
+        values.append(f"{columns.number(column.name, test.columns[column.name])} AS v{i}")
+        counts.append(f"count(*) - count(v{i}), count(*) FILTER (v{i} < {low} OR v{i} > {high})")
+    if not numbers:
+        return {}
+    found = test.rows(f"SELECT {', '.join(counts)} FROM (SELECT {', '.join(values)} FROM {test.relation})")[0]
     return {column.name: found[2 * i : 2 * i + 2] for i, column in enumerate(numbers)}
 
 

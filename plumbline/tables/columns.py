@@ -143,13 +143,20 @@ def all_texts(table: Table, name: str) -> Texts:
     return texts_in(table, name)
 
 
-def is_measure(numbers) -> bool:
-    """Whether so many different numbers are no numbers of classes: these are whole, and mostly count from 0 or 1."""
-    values = [float(value) for value in numbers if not isinstance(value, bool)]
+def is_measure(labels) -> bool:
+    """Whether so many different numbers, or texts of them, are no classes.
+
+    Those of classes are whole, and mostly count from 0 or 1; whole ones in text, as 01, are codes.
+    """
+    try:
+        values = [float(label) for label in labels if not isinstance(label, bool)]
+    except ValueError:
+        return False
     if not all(value.is_integer() for value in values):
         return len(values) > MANY_CLASSES // 2
-    counts = values and min(values) in (0, 1) and max(values) - min(values) + 1 == len(values)
-    return len(values) > MANY_CLASSES and not counts
+    are_codes = any(isinstance(label, str) for label in labels)
+    count = values and min(values) in (0, 1) and max(values) - min(values) + 1 == len(values)
+    return len(values) > MANY_CLASSES and not count and not are_codes
 
 
 # ---- what is refused

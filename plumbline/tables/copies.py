@@ -34,8 +34,9 @@ def within(table: Table) -> Copies:
 def across(test: Table, train: Table) -> Copies:
     """Rows of one part that stand in another part as well."""
     names = _names(test)
-    found = f"({_counted(test, names)}) SEMI JOIN ({_counted(train, names)}) AS other USING (h)"
-    rows = test.rows(f"SELECT coalesce(sum(n), 0)::BIGINT FROM {found}")[0][0]
+    row = _hash(names)
+    known = f"SELECT {row} FROM {train.relation}"
+    rows = test.rows(f"SELECT count(*) FROM {test.relation} WHERE {row} IN ({known})")[0][0]
     return Copies(rows, _are_many(rows, test, train, names))
 
 
@@ -46,25 +47,27 @@ def _names(table: Table) -> list[str]:
 def _are_many(rows: int, a: Table, b: Table, names: list[str]) -> bool:
     if rows < max(FEWEST, LEAST * len(a)) or len(names) < 3:
         return False
-    every = max(len(a), len(b)) // SAMPLED + 1
-    n, m = len(range(0, len(a), every)), len(range(0, len(b), every))
+    every = len(b) // SAMPLED + 1
     features = [name for name in names if name != a.facts.target]
     agree = {name: _pairs(a, b, [name], every) for name in features}
     telling = min(features, key=lambda name: (agree[name], name))
     without = _pairs(a, b, [name for name in names if name != telling])
-    by_chance = without * agree[telling] / max(n * (m - (a is b)), 1)
+    by_chance = without * agree[telling] / max(len(a) * len(range(0, len(b), every)), 1)
     return _pairs(a, b, names) > TIMES * by_chance
 
 
 def _pairs(a: Table, b: Table, names: list[str], every: int = 1) -> int:
-    """Pairs of a row of one table and a row of the other that agree in these columns, of every so many rows."""
-    join = f"({_counted(a, names, every)}) AS a JOIN ({_counted(b, names, every)}) AS b USING (h)"
+    """Pairs of a row of one table and a row of the other, of every so many, that agree in these columns."""
+    join = f"({_counted(a, names)}) AS a JOIN ({_counted(b, names, every)}) AS b USING (h)"
     found = a.rows(f"SELECT coalesce(sum(a.n * b.n), 0)::DOUBLE FROM {join}")[0][0]
-    return found - len(range(0, len(a), every)) if a is b else found  # none is its own twin
+    return found - len(range(0, len(b), every)) if a is b else found  # none is its own twin
 
 
 def _counted(table: Table, names: list[str], every: int = 1) -> str:
     """SQL of different rows, by their hash of 64 bits, and how often each comes."""
     some = f"{table.numbered} WHERE {PLACE} % {every} = 0" if every > 1 else table.relation
-    listed = ", ".join(map(duck.name, names))
-    return f"SELECT h, count(*) AS n FROM (SELECT hash({listed}) AS h FROM {some}) GROUP BY h"
+    return f"SELECT h, count(*) AS n FROM (SELECT {_hash(names)} AS h FROM {some}) GROUP BY h"
+
+
+def _hash(names: list[str]) -> str:
+    return f"hash({', '.join(map(duck.name, names))})"

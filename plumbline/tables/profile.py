@@ -192,3 +192,8 @@ def screen(found: list[Column], lines: int = 25, file: str = "metrics/columns.cs
 def _cell(text: str, width: int, to_the_right: bool) -> str:
     text = text if len(text) <= width else text[: width - 3] + "..."
     return text.rjust(width) if to_the_right else text.ljust(width)
+
+
+def line(name: str, warning: str, is_target: bool = False) -> str:
+    """A column's warning as it is printed."""
+    return f"warning: {'the target' if is_target else 'column'} {name!r} {warning}"

@@ -5,11 +5,13 @@ An ordinary table has none. Each rule was tried on some forty tables that are st
 
 import re
 
+import numpy as np
+
 from plumbline.tables import columns, duck
 from plumbline.tables.alone import Alone, alone
 from plumbline.tables.columns import kind_of
 from plumbline.tables.encoding import FEWEST_ROWS, Encoding
-from plumbline.tables.profile import Column, share
+from plumbline.tables.profile import Column, line, share
 from plumbline.tables.store import PLACE, ROW, Table
 
 TELLS = 0.95  # ROC AUC of a column alone from which on it is said
@@ -20,13 +22,11 @@ DATES = 0.8  # share of the rows with a frequent value
 FEW_ROWS = 20  # too few to say that their order is no chance
 RARE, RARE_ROWS = 0.01, 100  # a class of a smaller share and of fewer rows is rare
 SHOWN = 10  # lines on the terminal
-NAMED_ID = re.compile(r"(.*[_\W])?(id|ID|Id)|.*[a-z](Id|ID)")
+NAMED_ID = r"(.*[_\W])?(id|ID|Id)|.*[a-z](Id|ID)"  # regular expressions, compiled where they are needed
 MONTHS = ["jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec"]
 CLOCK = r"([T ]+\d{1,2}:\d\d(:\d\d(\.\d+)?)?( ?[AaPp][Mm])?( ?(Z|UTC|[+-]\d\d:?\d\d))?)?"
-DATE = re.compile(r"\s*(\d{1,4})([./-])(\d{1,2})\2(\d{1,4})" + CLOCK + r"\s*")
-DATE_IN_WORDS = re.compile(
-    r"\s*(\d{1,2}[ .-]*([A-Za-z]{3,9})|([A-Za-z]{3,9})\.? \d{1,2},?)[ .,-]*\d{2,4}" + CLOCK + r"\s*"
-)
+DATE = r"\s*(\d{1,4})([./-])(\d{1,2})\2(\d{1,4})" + CLOCK + r"\s*"
+DATE_IN_WORDS = r"\s*(\d{1,2}[ .-]*([A-Za-z]{3,9})|([A-Za-z]{3,9})\.? \d{1,2},?)[ .,-]*\d{2,4}" + CLOCK + r"\s*"
 
 
 def judge(table: Table, found: list[Column], fitted: Encoding | None = None) -> list[Column]:
@@ -36,12 +36,13 @@ def judge(table: Table, found: list[Column], fitted: Encoding | None = None) -> 
     """
     left_out = {left.name for left in fitted.left_out} if fitted else set()
     taken = [c for c in found if c.column not in left_out and c.kind != "target" and c.distinct + (c.missing > 0) > 1]
-    tells = alone(table, [c.column for c in taken if kind_of(table.columns[c.column])])
+    classes, y = table.facts.classes, table.classes()
+    tells = alone(table, [c.column for c in taken if kind_of(table.columns[c.column])], y)
     names = {c.column for c in taken}
     warned = []
     for column in found:
         if column.kind == "target":
-            warning = of_target(table, column)
+            warning = of_target(column, classes, np.bincount(y, minlength=len(classes)).tolist())
         else:
             warning = column.column in tells and leak(tells[column.column])
             warning = warning or dates_as_text(table, column)
@@ -55,10 +56,6 @@ def lines(found: list[Column], file: str = "metrics/columns.csv") -> list[str]:
     said = [line(c.column, c.warning, c.kind == "target") for c in found if c.warning]
     more = [f"warning: and {len(said) - SHOWN} more, in {file}"] if len(said) > SHOWN else []
     return said[:SHOWN] + more
-
-
-def line(name: str, warning: str, is_target: bool = False) -> str:
-    return f"warning: {'the target' if is_target else 'column'} {name!r} {warning}"
 
 
 # ---- a feature
@@ -94,7 +91,7 @@ def identifier(table: Table, column: Column) -> str | None:
     if table.columns[name] in columns.INTEGERS and column.distinct > FEW_ROWS:
         if column.distinct == len(table) and _rises(table, name):
             return f"rises from row to row and never repeats, as a number of the rows does; {rest}"
-        if NAMED_ID.fullmatch(name):
+        if re.fullmatch(NAMED_ID, name):
             return f"is an identifier by its name, and taken as a measure: {column.distinct} different numbers; {rest}"
     return None
 
@@ -122,9 +119,9 @@ def dates_as_text(table: Table, column: Column) -> str | None:
 
 def reads_as_date(text: str) -> bool:
     """Whether a text is a date in one of the ways in which dates are written in English, or with numbers alone."""
-    if in_words := DATE_IN_WORDS.fullmatch(text):
+    if in_words := re.fullmatch(DATE_IN_WORDS, text):
         return (in_words[2] or in_words[3])[:3].lower() in MONTHS
-    numbers = DATE.fullmatch(text)
+    numbers = re.fullmatch(DATE, text)
     if not numbers:
         return False
     first, second, third = numbers[1], int(numbers[3]), numbers[4]
@@ -137,26 +134,17 @@ def reads_as_date(text: str) -> bool:
 # ---- the target
 
 
-def of_target(table: Table, column: Column) -> str | None:
-    """A target that is a measure, or that has a class of few rows."""
-    name = duck.name(column.column)
-    counted = table.rows(
-        f"SELECT {name} AS value, count(*) AS rows FROM {table.relation} WHERE {name} IS NOT NULL GROUP BY value "
-        f"ORDER BY rows, value LIMIT {columns.MOST_CATEGORIES + 1}"
-    )
-    counts = dict(counted)
-    if kind_of(table.columns[column.column]) == "number" and columns.is_measure(counts):
+def of_target(column: Column, classes: list, counts: list[int]) -> str | None:
+    """A target that is a measure, or that has a class of few rows; counts are the rows of each class."""
+    if columns.is_measure(classes):
         return (
             f"looks like a measure: {column.distinct} different numbers, {column.values}; each would be a class of its "
             f"own; cut it into classes, or choose another make_data.target"
         )
-    rows, k = len(table) - column.missing, len(counts)
-    if k <= 1 or k > columns.MOST_CATEGORIES:
-        return None
-    value, fewest = counted[0]
-    if fewest < RARE_ROWS and fewest < RARE * rows and 4 * fewest * k < rows:
+    rows, fewest = sum(counts), min(counts)
+    if fewest < RARE_ROWS and fewest < RARE * rows and 4 * fewest * len(counts) < rows:
         return (
-            f"has {fewest} rows of class {value!r}, {share(fewest, rows)} of all: too few to learn much from; gather "
-            f"more, join it to another class, or try train.class_weight balanced"
+            f"has {fewest} rows of class {classes[counts.index(fewest)]!r}, {share(fewest, rows)} of all: too few to "
+            f"learn much from; gather more, join it to another class, or try train.class_weight balanced"
         )
     return None

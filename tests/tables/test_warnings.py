@@ -10,7 +10,7 @@ from sklearn.metrics import roc_auc_score
 
 from plumbline.tables import alone, encoding
 from plumbline.tables import warnings as odd
-from plumbline.tables.profile import profile
+from plumbline.tables.profile import line, profile
 from plumbline.tables.store import Facts
 
 ROWS = 600
@@ -99,7 +99,7 @@ def test_the_area_is_scikit_learns():
     x = np.where(draws(2).random(ROWS) < 0.1, np.nan, (draws().normal(size=ROWS) + 0.7 * y).round(1))
     _, table, _ = judged({"x": x}, y)
     areas = [roc_auc_score(y, np.nan_to_num(x, nan=gap)) for gap in (-99, 99)]
-    assert alone.alone(table, ["x"])["x"].area == pytest.approx(max(areas))
+    assert alone.alone(table, ["x"], table.classes())["x"].area == pytest.approx(max(areas))
 
 
 def test_a_large_table_is_judged_by_some_of_its_rows(monkeypatch):
@@ -182,6 +182,7 @@ def test_a_few_dates_among_texts():
 def test_a_target_that_is_a_measure():
     assert MEASURE in judged({"x": draws().random(ROWS)}, draws(1).integers(17, 60, ROWS))[0]["y"]
     assert MEASURE in judged({"x": draws().random(ROWS)}, draws(1).integers(0, 30, ROWS) / 4)[0]["y"]
+    assert MEASURE in judged({"x": draws().random(ROWS)}, (draws(1).integers(0, 30, ROWS) / 4).astype(str))[0]["y"]
 
 
 @pytest.mark.parametrize(
@@ -216,4 +217,4 @@ def test_no_more_lines_than_can_be_read():
 
 
 def test_the_target_is_called_so():
-    assert odd.line("y", "looks odd", True) == "warning: the target 'y' looks odd"
+    assert line("y", "looks odd", True) == "warning: the target 'y' looks odd"
