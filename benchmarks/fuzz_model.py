@@ -1,7 +1,6 @@
-"""Give 100,000 mutated files to the loaders of models and snapshots: each is refused or loads whole, and a training
-goes on from each snapshot that is not refused.
+"""Give 100,000 mutated files to the loader of models: each is refused or loads whole.
 
-The loaders run in a process of its own, so that a crash is seen; it has ten seconds for a file and little more memory
+The loader runs in a process of its own, so that a crash is seen; it has ten seconds for a file and little more memory
 than it had after the first. Half of the files are sealed anew after the mutation, so that what lies behind the seal is
 reached too. Writes what was counted to benchmarks/results/fuzz_model.txt.
 
@@ -10,7 +9,6 @@ reached too. Writes what was counted to benchmarks/results/fuzz_model.txt.
 
 import contextlib
 import hashlib
-import io
 import json
 import random
 import resource
@@ -21,20 +19,17 @@ import tempfile
 from collections import Counter
 from pathlib import Path
 
-import msgspec
 import numpy as np
 import scratch
 
-from plumbline.basics import inputs, params
+from plumbline.basics import inputs
 from plumbline.basics.errors import UserError
 from plumbline.bits import initial, stream
 from plumbline.model import model, network
 from plumbline.tables.encoding import Encoding, Number
-from plumbline.tables.store import Facts
-from plumbline.training import loop, networks, snapshot
 
 MOST_MEMORY = 32 * 2**20  # bytes that 100,000 files of a few kilobytes may add, fragmentation and all
-MODEL, SNAPSHOT = Path("models/model.safetensors"), Path("models/resume.safetensors")
+MODEL = Path("models/model.safetensors")
 SENSELESS = [None, True, -1, 0, 2**31, 2**63, 2**64, 1e308, 0.5, "", "F64", "BF16", "x0", [], {}, [[[]]], [0, 0]]
 
 
@@ -55,27 +50,25 @@ def main() -> None:
 
 
 def child(files: int, seed: int) -> None:
-    """Make both files, mutate them and count what becomes of them."""
+    """Make the file, mutate it and count what becomes of it."""
     choices, counts, before = random.Random(seed), Counter(), None
     with tempfile.TemporaryDirectory(prefix="plumbline-fuzz-") as folder, contextlib.chdir(folder):
         MODEL.parent.mkdir()
-        whole = {"model": a_model(), "snapshot": a_snapshot()}
+        whole = a_model()
         for number in range(files):
-            kind = ("model", "snapshot")[number % 2]
-            mutated = mutation(whole[kind], choices)
-            path = MODEL if kind == "model" else SNAPSHOT
-            path.write_bytes(mutated)
+            mutated = mutation(whole, choices)
+            MODEL.write_bytes(mutated)
             signal.alarm(10)
             try:
-                counts[kind, outcome(kind)] += 1
+                counts[outcome()] += 1
             except BaseException:
                 Path(tempfile.gettempdir(), "fuzz_failure.safetensors").write_bytes(mutated)
                 raise
             signal.alarm(0)
             if number == 1000:
                 before = memory()
-    for (kind, what), count in sorted(counts.items()):
-        print(f"{kind:<9} {what:<20} {count:>7}")
+    for what, count in sorted(counts.items()):
+        print(f"{what:<20} {count:>7}")
     grown = memory() - (before or memory())
     print(f"{files} files, seed {seed}: none crashed, hung or ran; peak memory grew by {grown / 2**20:.1f} MiB")
     assert grown < MOST_MEMORY
@@ -86,25 +79,19 @@ def memory() -> int:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
 
 
-def outcome(kind: str) -> str:
-    """What a loader makes of the file that is there now."""
+def outcome() -> str:
+    """What the loader makes of the file that is there now."""
     inputs.forget()
     try:
-        with contextlib.redirect_stderr(io.StringIO()) as said:
-            if kind == "model":
-                found = model.load(MODEL)
-                assert all(np.isfinite(array).all() for array in found.weights.values())
-                return "loaded whole"
-            trained(snapshot.Keeper())
+        found = model.load(MODEL)
     except UserError as error:
-        assert str(MODEL if kind == "model" else SNAPSHOT) in str(error) and "\n" not in str(error), error
+        assert str(MODEL) in str(error) and "\n" not in str(error), error
         return "refused"
-    if "afresh" in said.getvalue():
-        return "refused"
-    return "loaded whole" if "going on" in said.getvalue() else "of another training"
+    assert all(np.isfinite(array).all() for array in found.weights.values())
+    return "loaded whole"
 
 
-# ---- the files
+# ---- the file
 
 
 def a_model() -> bytes:
@@ -113,38 +100,6 @@ def a_model() -> bytes:
     columns = [Number(f"x{i}", "number", 0.0, 1.0, 0.0, 1.0, 0.0, 1.0, False) for i in range(4)]
     model.save(weights, model.Card("y", ["no", "yes"], [3, 4], Encoding(columns), network.SHIPPED, 5), MODEL)
     return MODEL.read_bytes()
-
-
-def a_snapshot() -> bytes:
-    """Where such networks stood when they were killed: two were done, and the third had an epoch behind it."""
-
-    class Killed(snapshot.Keeper):
-        def keep(self, run: snapshot.Run) -> None:
-            super().keep(run)
-            if run.running[0] == 2:
-                raise KeyboardInterrupt
-
-    loop.SHUFFLED_ROWS = 40  # of 20 rows: two networks together, then the third
-    loop.answers_as_others = lambda count: True  # which takes longer than the training
-    trained(snapshot.Keeper())  # a snapshot's key holds the code that is loaded: all that it will ever be
-    snapshot.EVERY, snapshot.SHARE = 0.0, 1e9
-    with contextlib.suppress(KeyboardInterrupt):
-        trained(Killed())
-    snapshot.EVERY = 1e9
-    return SNAPSHOT.read_bytes()
-
-
-def trained(keeper: snapshot.Keeper) -> None:
-    """A training of 20 rows, which goes on from the snapshot that is there."""
-    settings = params.read(path=scratch.ROOT / "params.yaml")
-    train = {"hidden_size": 5, "batch_size": 8, "epochs": 4, "patience": 2, "replicas": 3, "engine": "compiled"}
-    settings = msgspec.structs.replace(settings, train=msgspec.structs.replace(settings.train, **train))
-    shipped = network.Network("stages/network.py", b"", network.SHIPPED)
-    x = stream.normal(stream.seeded(9), 80).reshape(20, 4)
-    part = x, (x[:, 0] > 0).astype(np.int32)
-    facts = Facts("y", ["no", "yes"], [3, 4], stream.to_text(stream.seeded(42)))
-    with contextlib.redirect_stdout(io.StringIO()):
-        loop.train(networks.draw(settings, facts, 4, shipped), part, part, settings.train, shipped, keeper)
 
 
 # ---- mutations

@@ -60,7 +60,7 @@ def report(copy: Copy, kills: int, seed: int) -> Iterator[str]:
             found = contents(copy.folder)
             broken = [name for name in found if name in whole and found[name] != whole[name] and name != "dvc.lock"]
             assert not broken, f"half-written or wrong: {broken}"
-            resumed += (copy.folder / "models/resume.safetensors").exists()
+            resumed += (copy.folder / "models/resume-0-1.snapshot").exists()
             mended.update(mend(copy.folder))
         copy.run("dvc", "repro")
         runs, same = runs + 1, same + (contents(copy.folder) == whole)

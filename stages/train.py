@@ -45,7 +45,7 @@ def main(group: workers.Group = workers.ALONE) -> None:
     print(f"{rows} rows, {fitted.width} features, {drawn.parameters} parameters, {train.replicas} networks{of}")
 
     # Steps 4 and 5, loss, optimizer and training: prints network 0's loss and accuracy, epoch by epoch
-    keeper = snapshot.Keeper(settings.train, settings.seed, net, TRAIN, VALIDATION)
+    keeper = snapshot.Keeper(settings.train, settings.seed)
     trained = loop.train(drawn, data, watch, train, net, keeper, group)
 
     # All networks into the model file; the figures are network 0's as it was kept

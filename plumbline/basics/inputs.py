@@ -63,6 +63,11 @@ def check() -> None:
         )
 
 
+def fingerprint() -> list[tuple[str, bytes | tuple[int, int, int]]]:
+    """The files that were read so far and the project's modules: each one's digest, or state where it is large."""
+    return [(str(path), seen.digest or seen.state) for path, seen in sorted((_files | _code).items())]
+
+
 def watched() -> list[Path]:
     """The files that were read so far, and the project's modules."""
     return [*_files, *_code]

@@ -19,7 +19,7 @@ from plumbline.bits.arithmetic import sincos
 from plumbline.model.network import Network
 from plumbline.tables.shuffled import windows
 from plumbline.training import networks, progress
-from plumbline.training.networks import COLUMNS, Drawn, Trained, Weights
+from plumbline.training.networks import Drawn, Trained, Weights
 from plumbline.training.snapshot import Keeper, Run
 from plumbline.training.workers import ALONE, Group
 
@@ -51,23 +51,11 @@ def with_engine(settings: Train, network: Network) -> Train:
 class Job(NamedTuple):
     """What a training is made of; nothing of it changes."""
 
-    drawn: Drawn
     data: Part
     watch: Part
     settings: Train
     network: Network
     group: Group | None  # workers that train the one network together
-
-    @property
-    def at_a_time(self) -> int:
-        """Members that are trained side by side, of as many networks as have their shuffled row numbers fit."""
-        members = self.drawn.members
-        return max(SHUFFLED_ROWS // (len(self.data[1]) * members), 1) * members
-
-    @property
-    def columns(self) -> int:
-        """Columns of the history: the last two are there if there is something to watch."""
-        return len(COLUMNS) - (0 if self.settings.held_out or len(self.watch[1]) else 2)
 
 
 def train(
@@ -84,55 +72,54 @@ def train(
     if together:
         group.process_group()
     mine = drawn if together else group.share(drawn, arithmetic=str(portable))
-    job = Job(mine, data, watch, settings, network, group if together else None)
+    job = Job(data, watch, settings, network, group if together else None)
     if together or settings.device == "cuda":  # whose state is not at hand
         keeper = None
-    run = (keeper and keeper.find(mine, len(drawn))) or Run.start(mine, job.columns)
-    before = int(run.running[0]) // job.at_a_time * job.at_a_time if run.epoch else 0
+    runs = keeper.find(mine) if keeper else []
+    at_a_time = max(SHUFFLED_ROWS // (len(data[1]) * drawn.members), 1)
+    parts = [mine.take(slice(first, first + at_a_time)) for first in range(0, len(mine), at_a_time)]
     with progress.shown(settings.epochs, mine.shuffles.size) as advance:
-        advance(before * settings.epochs + len(run.running) * run.epoch, None)
-        for first in range(before, len(mine.shuffles), job.at_a_time):
-            train_side_by_side(job, run, first, keeper, advance)
-    check_weights(run.weights, mine)
-    run.join()
-    return group.gather(Trained(run.weights, *run.by_epoch, *run.history, portable))
+        advance(sum(len(run.running) * run.epoch for run in runs), None)
+        for number, part in enumerate(parts):
+            if number == len(runs):
+                runs.append(Run.start(part))
+            if number == len(runs) - 1:  # of a snapshot those before the last have ended
+                train_side_by_side(job, part, runs, keeper, advance)
+    found = [Trained(run.weights, networks.joined(run.by_epoch), np.array(run.history), portable) for run in runs]
+    trained = Trained.joined(found)
+    check_weights(trained.weights, mine)
+    return group.gather(None if together and not group.leads else trained)
 
 
-def train_side_by_side(job: Job, run: Run, first: int, keeper: Keeper | None, advance: Callable) -> None:
-    """Train the networks from `first` on that are trained together, until the last of them stops."""
-    settings, drawn = job.settings, job.drawn
-    numbers = np.arange(first, min(first + job.at_a_time, len(drawn.shuffles)))
-    running = run.running if run.epoch else numbers
-    trainer = trainer_for(job, running, run.weights)
-    if run.epoch:
-        for new, kept in zip(trainer.state, run.state, strict=True):
-            new[...] = kept
-    own = networks.hold_out(drawn.held_out[numbers], job.data[1], settings.held_out) if settings.held_out else None
-    run.running = running
+def train_side_by_side(job: Job, drawn: Drawn, runs: list[Run], keeper: Keeper | None, advance: Callable) -> None:
+    """Train some networks together, the last of the runs, until the last of them stops."""
+    settings, run = job.settings, runs[-1]
+    trainer = trainer_for(job, drawn.sizes, {name: array[run.running] for name, array in run.weights.items()})
+    for new, kept in zip(trainer.state, run.state):  # of a run that begins there is none
+        new[...] = kept
+    own = networks.hold_out(drawn.held_out, job.data[1], settings.held_out) if settings.held_out else None
     while run.epoch < settings.epochs and len(run.running):
         run.epoch += 1
         trained = len(run.running)
-        going_on, row = one_epoch(job, run, trainer, own, first)
+        going_on, row = one_epoch(job, drawn, run, trainer, own)
         advance(trained, row)
         if 0 < len(run.running) < trained:
             trainer.select(going_on)
-        last = run.epoch == settings.epochs and numbers[-1] + 1 == len(drawn.shuffles)  # nothing is left to go on with
-        if keeper and len(run.running) and not last:
+        if keeper and len(run.running) and run.epoch < settings.epochs and keeper.due():
             run.state = list(trainer.state)
-            if keeper.due(run):
-                keeper.keep(run)
-    run.epoch = 0
+            keeper.keep(runs)
+    run.state = []
 
 
-def one_epoch(job: Job, run: Run, trainer, own, first: int) -> tuple[np.ndarray, dict | None]:
+def one_epoch(job: Job, drawn: Drawn, run: Run, trainer, own) -> tuple[np.ndarray, dict | None]:
     """Train the running networks for an epoch; returns which of them go on, a mask, and network 0's row if it ran.
 
     What has a number for every row, as the orders have, ends with it, so that no two epochs' are held at once.
     """
-    settings, drawn, running, epoch = job.settings, job.drawn, run.running, run.epoch
+    settings, running, epoch = job.settings, run.running, run.epoch
     seeds, numbers = drawn.shuffles[running, epoch - 1], drawn.first + running // drawn.members
     has_network_0 = drawn.first == 0 and running[0] < drawn.members
-    orders, (x, y, rows) = rows_of(job, own, seeds, running - first)
+    orders, (x, y, rows) = rows_of(job, own, seeds, running)
     trainer.learning_rate = settings.learning_rate * share_of_rate(settings, epoch)
     if settings.engine == "torch":
         trainer.seed(int(seeds[0]))
@@ -143,7 +130,7 @@ def one_epoch(job: Job, run: Run, trainer, own, first: int) -> tuple[np.ndarray,
     trained /= orders.shape[1]
     check_finite(trained, epoch, numbers, settings.learning_rate)
 
-    weights, watched = trainer.weights, None
+    weights, watched = trainer.weights, np.empty((len(running), 0))
     if rows.size and (has_network_0 or settings.patience):
         watched = np.zeros((len(running), 2))
         for window in windows(x, y, rows, 1):
@@ -156,9 +143,9 @@ def one_epoch(job: Job, run: Run, trainer, own, first: int) -> tuple[np.ndarray,
 
     row = None
     if has_network_0:
-        figures = [np.full((len(running), 1), float(epoch)), trained, *([] if watched is None else [watched])]
-        row = take_down(run, weights, np.concatenate(figures, axis=1), drawn.members)
-    return keep_best(run, weights, None if watched is None else watched[:, LOSS], settings.patience), row
+        figures = np.concatenate([np.full((len(running), 1), float(epoch)), trained, watched], axis=1)
+        row = take_down(run, weights, figures, drawn.members)
+    return keep_best(run, weights, watched, settings.patience), row
 
 
 def rows_of(job: Job, own, seeds: np.ndarray, running: np.ndarray) -> tuple[np.ndarray, tuple]:
@@ -176,33 +163,29 @@ def rows_of(job: Job, own, seeds: np.ndarray, running: np.ndarray) -> tuple[np.n
 def take_down(run: Run, weights: Weights, figures: np.ndarray, members: int) -> dict:
     """Add an epoch of network 0's members to weights and history, a stopped one as it was kept; returns their mean.
 
-    figures: (running, columns) of this epoch.
+    weights and figures (running, columns): of this epoch, in the order of the running networks.
     """
-    now = {name: array[:members].copy() for name, array in run.weights.items()}
     running = run.running[run.running < members]
+    now = {name: array[:members].copy() for name, array in run.weights.items()}
     for name, array in weights.items():
         now[name][running] = array[: len(running)]
+    lines = dict(zip(running.tolist(), figures))
+    own = [lines[m] if m in lines else run.history[run.kept[m] - 1][m] for m in range(members)]
     run.by_epoch.append(now)
-    if len(running) < members:
-        run.history = [np.concatenate(run.history)]
-        row = run.history[0][np.maximum(run.kept[:members], 1) - 1, np.arange(members)]
-    else:
-        row = np.empty((members, figures.shape[1]))
-    row[running] = figures[: len(running)]
-    run.history.append(row[None])
-    return networks.mean(row)
+    run.history.append(np.array(own))
+    return networks.mean(run.history[-1])
 
 
-def keep_best(run: Run, weights: Weights, losses: np.ndarray | None, patience: int) -> np.ndarray:
+def keep_best(run: Run, weights: Weights, watched: np.ndarray, patience: int) -> np.ndarray:
     """Take in an epoch of the running networks, and stop those whose patience is over; returns which go on, a mask.
 
-    weights and losses: of the running networks, in their order. Without patience the last epoch is the best.
+    weights and watched (running, columns of sums): of this epoch. Without patience the last epoch is the best.
     """
-    better = losses < run.loss[run.running] if patience else np.full(len(run.running), True)
+    better = watched[:, LOSS] < run.loss[run.running] if patience else np.full(len(run.running), True)
     improved = run.running[better]
     run.kept[improved] = run.epoch
     if patience:
-        run.loss[improved] = losses[better]
+        run.loss[improved] = watched[better, LOSS]
     for name, array in weights.items():
         run.weights[name][improved] = array[better]
     going_on = run.epoch - run.kept[run.running] < max(patience, 1)
@@ -224,18 +207,17 @@ def answers_as_others(networks: int) -> bool:
     return known_answer.is_known(networks)
 
 
-def trainer_for(job: Job, running: np.ndarray, weights: Weights):
-    """A trainer of the running networks, of the engine that train.engine names; both have the same methods."""
+def trainer_for(job: Job, sizes: tuple[int, int, int], weights: Weights):
+    """A trainer of networks with these weights, of the engine that train.engine names; both have the same methods."""
     settings = job.settings
-    given = {name: array[running] for name, array in weights.items()}, settings.batch_size
-    rates = settings.learning_rate, settings.weight_decay
+    given = weights, settings.batch_size, settings.learning_rate, settings.weight_decay
     if settings.engine == "torch":
         from plumbline.training import autograd
 
-        return autograd.Trainer(job.network, job.drawn.sizes, *given, *rates, settings.device, job.group)
+        return autograd.Trainer(job.network, sizes, *given, settings.device, job.group)
     from plumbline.bits import kernel
 
-    return kernel.Trainer(*given, *rates)
+    return kernel.Trainer(*given)
 
 
 # ---- what is refused

@@ -58,9 +58,8 @@ class Trained(msgspec.Struct, frozen=True):
 
     @staticmethod
     def joined(parts: list["Trained"]) -> "Trained":
-        """All networks, of parts that follow one another."""
-        has_network_0 = next(part for part in parts if len(part.history))
-        return msgspec.structs.replace(has_network_0, weights=joined([part.weights for part in parts]))
+        """All networks, of parts that follow one another; network 0 is in the first, if it is in one."""
+        return msgspec.structs.replace(parts[0], weights=joined([part.weights for part in parts]))
 
 
 COLUMNS = ("epoch", "train_loss", "train_accuracy", "validation_loss", "validation_accuracy")  # the last two if watched

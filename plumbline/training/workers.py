@@ -7,8 +7,11 @@ them again when one is killed. Each runs the stage's whole `main` with its share
 leader, gathers what became of all networks; it alone prints and writes files. Where and how a stage runs is no
 parameter: dvc.lock knows nothing of it.
 
-What workers tell one another they put up on a board (plumbline.training.board). All of them stay until the "end"
-stands there: how the leader's `main` ended, or that of the first that failed.
+Every worker has a wire, a connection over TCP, to torchrun's worker 0, the hub. What workers tell one another all of
+them tell at the same time (`Group.exchange`). They stay until one tells the `End`: how the leader's `main` ended, or
+that of one that failed. The wires are the standard library's, for a worker that imported torch would need 2 s of CPU
+before its first step. What comes is unpickled, so only who knows torchrun's run id is heard. What goes over a wire is
+not encrypted; neither is what PyTorch's own workers exchange.
 """
 
 import contextlib
@@ -21,23 +24,23 @@ import socket
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import NamedTuple
 
 from plumbline.basics import errors, inputs, memory, params
-from plumbline.basics.errors import UserError
+from plumbline.basics.errors import UserError, reason
 
 TORCHRUN = "PLUMBLINE_TORCHRUN"  # the user's: torchrun's options
 LAUNCHER = "PLUMBLINE_LAUNCHER"  # ours: the process that the workers end with
-PATIENCE = 60  # seconds that workers wait for one another as they begin, and as they end
+PATIENCE = 60  # seconds that workers wait for one another as they begin
 
 
 def run(main: Callable[["Group"], None], module: str) -> None:
     """Run a stage's `main` in the part that this process has; `python -m module` is what its workers run."""
     if LAUNCHER in os.environ:
         work(main)
-    elif "TORCHELASTIC_RUN_ID" in os.environ:
-        sys.exit(f"error: torchrun started this by itself; give its options in {TORCHRUN} and run python -m {module}")
     elif options := os.environ.get(TORCHRUN, "").strip():
         errors.run(lambda: launch(options, module))
     else:
@@ -63,12 +66,20 @@ def launch(options: str, module: str) -> None:
         raise UserError(f"torchrun ended with status {status} and the words above; {TORCHRUN} is {options!r}")
 
 
-class Group:
-    """The workers of a stage, seen by one of them: `rank`, from 0, of `size`. A plain process is a group of one."""
+class End(NamedTuple):
+    """How all workers end: 0, or an error's status or line."""
 
-    def __init__(self, rank: int = 0, size: int = 1, board=None):
-        self.rank, self.size, self.board = rank, size, board
-        self._busy = 1  # workers that have networks
+    status: int | str
+
+
+class Group:
+    """The workers of a stage, seen by one of them: `rank`, from 0, of `size`. A plain process is a group of one.
+
+    wires: the hub's to all others, or another's to the hub.
+    """
+
+    def __init__(self, rank: int = 0, size: int = 1, wires: list | None = None, is_hub: bool = True):
+        self.rank, self.size, self._wires, self._is_hub = rank, size, wires or [], is_hub
 
     @property
     def leads(self) -> bool:
@@ -83,21 +94,22 @@ class Group:
         if self.size == 1:
             return drawn
         self.check_alike(facts)
-        self._busy = min(self.size, len(drawn))
-        if self._busy < self.size:
-            print(f"{len(drawn)} networks keep {self._busy} of {self.size} workers busy", file=sys.stderr)
-        if self.rank >= self._busy:
-            sys.exit()
-        first, end = (len(drawn) * rank // self._busy for rank in (self.rank, self.rank + 1))
+        busy = min(self.size, len(drawn))
+        if busy < self.size:
+            print(f"{len(drawn)} networks keep {busy} of {self.size} workers busy", file=sys.stderr)
+        if self.rank >= busy:
+            self.gather(None)
+        first, end = (len(drawn) * rank // busy for rank in (self.rank, self.rank + 1))
         return drawn.take(slice(first, end))
 
     def gather(self, trained):
-        """What became of all networks, for the leader; the main of every other worker ends here."""
+        """What became of all networks, for the leader; every other main ends here. None: this worker had no network."""
+        if self.size == 1:
+            return trained
+        parts = [part for part in self.exchange(trained) if part is not None]
         if not self.leads:
-            self.tell(f"networks of {self.rank}", trained)
             sys.exit()
-        others = [self.told(f"networks of {rank}") for rank in range(1, self._busy)]
-        return type(trained).joined([trained, *others]) if others else trained
+        return type(trained).joined(parts)
 
     def process_group(self) -> None:
         """Make the workers PyTorch's default process group, over gloo: for one network that all of them train."""
@@ -107,37 +119,37 @@ class Group:
         distributed.init_process_group("gloo")
 
     def check_alike(self, facts: dict[str, str]) -> None:
-        """Refuse a host that would compute something else: files read and `facts` must be the leader's."""
-        host, files = socket.gethostname(), [Path(params.PATH), *inputs.watched()]
-        facts |= {str(path): _digest(path) for path in files if path.suffix != ".py"}  # code is in the board's key
-        if self.leads:
-            self.tell("facts", (host, facts))
-        first, theirs = self.told("facts")
-        for name in sorted(theirs.keys() | facts.keys()):
-            if facts.get(name) != theirs.get(name):
-                raise UserError(f"hosts {first} and {host} differ in {name}; give both the same commit and data")
+        """Refuse a host that would compute something else: code, files read and `facts` must be the leader's."""
+        own = {str(path).removeprefix(f"{inputs.CODE}/"): _digest(path) for path in (params.PATH, *inputs.watched())}
+        (first, theirs), *_ = told = self.exchange((socket.gethostname(), own | facts))
+        for host, its in told:
+            for name in sorted(theirs.keys() | its.keys()):
+                if its.get(name) != theirs.get(name):
+                    raise UserError(f"hosts {first} and {host} differ in {name}; give both the same commit and data")
 
-    def tell(self, name: str, value) -> None:
-        """Put up a value, for every worker."""
-        self._ask("tell", name, value)
-
-    def told(self, name: str, seconds: float | None = None):
-        """A worker's value as soon as it is there; None if it is not within so many seconds."""
-        return self._ask("told", name, seconds)
-
-    def _ask(self, method: str, *arguments):
-        """What the board answers. It goes with the worker that keeps it, and torchrun starts all of them again."""
+    def exchange(self, value) -> list:
+        """Every worker's value, in the order of their ranks; the end of this process if one of them is an `End`."""
         try:
-            return getattr(self.board, method)(*arguments)
-        except (OSError, EOFError):
+            if self._is_hub:
+                values = dict([(self.rank, value), *(wire.recv() for wire in self._wires)])
+                told = [values[rank] for rank in range(self.size)]
+            for wire in self._wires:
+                wire.send(told if self._is_hub else (self.rank, value))
+            if not self._is_hub:
+                told = self._wires[0].recv()
+        except (OSError, EOFError):  # one was killed, and torchrun starts all of them again
             os._exit(1)
+        for each in told:
+            if isinstance(each, End):
+                end(each.status)
+        return told
 
 
 ALONE = Group()
 
 
-def _digest(path: Path) -> str:
-    with path.open("rb") as file:
+def _digest(path: str | Path) -> str:
+    with Path(path).open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
@@ -149,13 +161,12 @@ def work(main: Callable[[Group], None]) -> None:
     beside = int(os.environ["LOCAL_WORLD_SIZE"])
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     os.environ.setdefault("NUMBA_NUM_THREADS", str(max(cores // beside, 1)))
+    threading.Thread(target=end_with_launcher, daemon=True).start()
     try:
         os.environ.setdefault(memory.VARIABLE, str(memory.limit() // beside))
         group = joined()
     except UserError as error:
         end(f"error: {error}")
-    watcher = threading.Thread(target=watch, args=(group,), daemon=True)
-    watcher.start()
     status, unread = None, io.StringIO()
     try:
         with contextlib.ExitStack() as silence:
@@ -165,47 +176,47 @@ def work(main: Callable[[Group], None]) -> None:
             errors.run(lambda: main(group))
     except SystemExit as ended:
         status = ended.code
-    if status or group.leads:
-        group.tell("end", status or 0)
-    watcher.join()
+    group.exchange(End(status or 0) if status or group.leads else None)
 
 
 def joined() -> Group:
     """Meet the others. The leader is where DVC waits for files, on whatever host, or else torchrun's worker 0."""
-    from plumbline.training import board  # a plain process does without, and starts sooner
-
     rank, size = int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"])
-    group = Group(rank, size, board.found(PATIENCE))
-    group.tell(f"dvc of {rank}", "DVC_STAGE" in os.environ)
-    answers = [group.told(f"dvc of {other}", PATIENCE) for other in range(size)]
-    if None in answers:
-        raise UserError(f"worker {answers.index(None)} of {size} did not come within {PATIENCE} s")
-    group.rank = (rank - (answers.index(True) if True in answers else 0)) % size
+    group = Group(rank, size, wires(rank, size), rank == 0)
+    under_dvc = group.exchange("DVC_STAGE" in os.environ)
+    group.rank = (rank - (under_dvc.index(True) if True in under_dvc else 0)) % size
     return group
 
 
-def watch(group: Group) -> None:
-    """End this process when the end is told; it comes, too, when a host's launcher has gone."""
-    while (status := group.told("end", 0.5)) is None:
-        if not launcher_lives():
-            group.tell("end", f"error: the workers on host {socket.gethostname()} were stopped")
-    with contextlib.suppress(OSError, EOFError):  # who keeps the board goes last, but does not answer the last of us
-        group.board.tell(f"{group.rank} has heard", True)
-    if os.environ["RANK"] == "0":
-        for rank in range(group.size):
-            group.told(f"{rank} has heard", PATIENCE)
-    end(status)
+def wires(rank: int, size: int) -> list:
+    """The hub's connections to all others, or another's to the hub; a UserError where that is not reached."""
+    from multiprocessing import connection  # a plain process does without, and starts sooner
+
+    key, deadline = os.environ["TORCHELASTIC_RUN_ID"].encode(), time.monotonic() + PATIENCE
+    host, port = os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"]) + 1  # the port itself is PyTorch's
+    if rank == 0:
+        with connection.Listener((host if host == "127.0.0.1" else "", port), backlog=size, authkey=key) as listener:
+            return [listener.accept() for _ in range(size - 1)]
+    while True:
+        try:
+            return [connection.Client((host, port), authkey=key)]
+        except (OSError, EOFError) as error:
+            if time.monotonic() > deadline:
+                where = f"host {socket.gethostname()} does not reach worker 0 at {host}:{port}"
+                raise UserError(f"{where} ({reason(error)}); see torchrun's --local-addr") from None
+            time.sleep(0.05)
 
 
 def end(status: int | str) -> None:
     """End this process, and for a failure its launcher: torchrun would start the worker again, to fail again."""
-    if status and os.environ["LOCAL_RANK"] == "0" and launcher_lives():
+    if status and os.environ["LOCAL_RANK"] == "0":
         if isinstance(status, str):
             print(status, file=sys.stderr, flush=True)
         os.kill(int(os.environ[LAUNCHER]), signal.SIGTERM)
     os._exit(0)
 
 
-def launcher_lives() -> bool:
-    """Whether anybody waits for what the workers do: the launcher holds the other end of standard input."""
-    return not select.select([0], [], [], 0)[0]
+def end_with_launcher() -> None:
+    """End this process when its launcher ends, which holds the other end of standard input."""
+    select.select([0], [], [])
+    os._exit(0)

@@ -263,7 +263,7 @@ class Workers:
     """What plumbline.training.workers.Group is to the loop, over gloo and without a launcher."""
 
     def __init__(self, rank, size, port):
-        self.rank, self.size, self._port, self.leads = rank, size, port, rank == 0
+        self.rank, self.size, self._port, self.leads = rank, size, port, True  # each, to compare them
 
     def process_group(self):
         store = torch.distributed.TCPStore("127.0.0.1", self._port, self.size, self.rank == 0)

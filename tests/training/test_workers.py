@@ -2,6 +2,7 @@
 
 import contextlib
 import itertools
+import multiprocessing
 import os
 import shutil
 import signal
@@ -9,6 +10,7 @@ import socket
 import subprocess
 import sys
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -16,7 +18,7 @@ from conftest import ENVIRONMENT, ROOT
 
 from plumbline.basics import inputs
 from plumbline.basics.errors import UserError
-from plumbline.training import board, workers
+from plumbline.training import workers
 
 FILES = ("models/model.safetensors", "models/epochs.safetensors", "metrics/train.json", "metrics/history.csv")
 TWO = "--nproc-per-node=2"
@@ -182,7 +184,7 @@ def test_a_users_error_is_one_line_on_both_hosts_and_starts_nothing_again(hosts,
     assert len(lines) == 3 and lines[2].startswith("mine 0 1 ")
 
 
-# ---- the board and what lies on it
+# ---- what workers exchange
 
 
 class Numbers(list):
@@ -196,11 +198,12 @@ class Numbers(list):
 
 def together(size, work):
     """What `work` gives for each of so many workers in threads of this process; the exception that it ended with."""
-    values, ends = board.Board(), [None] * size
+    wires, ends = [multiprocessing.Pipe() for _ in range(size - 1)], [None] * size
 
     def one(rank):
+        own = [wires[rank - 1][1]] if rank else [wire for wire, _ in wires]
         try:
-            ends[rank] = work(workers.Group(rank, size, values))
+            ends[rank] = work(workers.Group(rank, size, own, rank == 0))
         except (SystemExit, UserError) as error:
             ends[rank] = error
 
@@ -234,58 +237,41 @@ def test_a_plain_process_is_a_group_of_one():
 def test_what_a_host_has_read_and_answers_is_compared(tmp_path, monkeypatch):
     monkeypatch.chdir(ROOT)
     inputs.forget()
-    table = tmp_path / "table"
+    table, code = tmp_path / "table", str(ROOT / "plumbline/bits/kernel.py")
     table.write_bytes(b"rows")
     inputs.watch(table)
-    named = "_digest", lambda path: threading.current_thread().name if path == table else "same"
-    with monkeypatch.context() as digests:
-        digests.setattr(workers, *named)
-        _, other = together(2, lambda group: group.check_alike({}))
-    assert f"differ in {table}; give both" in str(other)
+    for path, name in ((str(table), table), (code, "plumbline/bits/kernel.py")):
+        thread = "_digest", lambda each, path=path: threading.current_thread().name if str(each) == path else "same"
+        with monkeypatch.context() as digests:
+            digests.setattr(workers, *thread)
+            for refused in together(2, lambda group: group.check_alike({})):
+                assert f"differ in {name}; give both" in str(refused)
     _, other = together(2, lambda group: group.check_alike({"arithmetic": str(group.rank)}))
     assert "differ in arithmetic; give both" in str(other)
     assert together(2, lambda group: group.check_alike({})) == [None, None]
     inputs.forget()
 
 
-def test_only_who_has_the_run_and_the_code_reaches_the_board(monkeypatch):
+def test_only_who_has_the_run_reaches_worker_0(monkeypatch):
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1] - 1
     for name, value in {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port, "TORCHELASTIC_RUN_ID": "none"}.items():
         monkeypatch.setenv(name, str(value))
-    monkeypatch.setenv("RANK", "1")
-    with pytest.raises(UserError, match=r"does not reach worker 0 at 127\.0\.0\.1:\d+ \(.*refused\); see torchrun's"):
-        board.found(0.1)
-    monkeypatch.setenv("RANK", "0")
-    board.found(10)
-    monkeypatch.setenv("RANK", "1")
-    reached = board.found(10)
-    reached.tell("word", 1)
-    assert reached.told("word", 10) == 1
-    monkeypatch.setattr(board, "key", lambda: b"other")
-    with pytest.raises(UserError, match="the code of the two, or --rdzv-id, differs"):
-        board.found(10)
-
-
-def test_a_key_is_of_run_and_code(tmp_path, monkeypatch):
-    monkeypatch.setattr(inputs, "CODE", tmp_path)
-    (tmp_path / "stages").mkdir()
-    keys = set()
-    for run, code in (("none", "1"), ("none", "2"), ("other", "1")):
-        monkeypatch.setenv("TORCHELASTIC_RUN_ID", run)
-        (tmp_path / "stages/network.py").write_text(code)
-        keys.add(board.key())
-    assert len(keys) == 3
-
-
-def test_a_board_keeps_the_first_value_and_waits_for_it():
-    values = board.Board()
-    assert values.told("word", 0.01) is None
-    threading.Timer(0.1, lambda: values.tell("word", 1)).start()
-    assert values.told("word", 10) == 1
-    values.tell("word", 2)
-    assert values.told("word") == 1
+    with monkeypatch.context() as hurry:
+        hurry.setattr(workers, "PATIENCE", 0.1)
+        with pytest.raises(UserError, match=r"does not reach worker 0 at 127\.0\.0\.1:\d+ \(.*refused\); see"):
+            workers.wires(1, 2)
+    with ThreadPoolExecutor() as pool:
+        hub = pool.submit(workers.wires, 0, 2)
+        (mine,) = workers.wires(1, 2)
+        mine.send("word")
+        assert hub.result(10)[0].recv() == "word"
+        hub = pool.submit(workers.wires, 0, 2)
+        monkeypatch.setenv("TORCHELASTIC_RUN_ID", "other")
+        with pytest.raises(multiprocessing.AuthenticationError):
+            workers.wires(1, 2)
+        assert isinstance(hub.exception(10), multiprocessing.AuthenticationError)
 
 
 # ---- the train stage
