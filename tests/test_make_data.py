@@ -14,6 +14,8 @@ from conftest import ROOT, assert_one_line
 
 from plumbline.basics.params import MakeData
 from plumbline.bits.stream import seeded
+from plumbline.model import model
+from plumbline.sources import labels as source_labels
 from plumbline.tables import store
 from stages import synthetic
 
@@ -24,6 +26,7 @@ def settings(**changes):
     values = {
         "source": "",
         "target": "y",
+        "positive": None,
         "drop": [],
         "samples": 1000,
         "features": 10,
@@ -231,6 +234,46 @@ def test_labels_of_any_kind_come_back_as_they_were(workspace, labels, classes):
     assert facts.classes == classes
     assert [type(label) for label in facts.classes] == [type(label) for label in classes]
     assert dataset["y"].astype(str).tolist() == [str(label) for label in labels] * 3
+
+
+@pytest.mark.parametrize(
+    "labels, asked, positive",
+    [
+        (["no", "yes"], None, "yes"),
+        (["no", "yes"], "no", "no"),
+        ([3, 4], 3, 3),
+        (["1", "2", "x"], None, None),
+        (["01", "1"], "01", "01"),
+        (["1", "x"], 1, "1"),
+        ([False, True], False, False),
+        (["False", "True"], False, "False"),
+        (["false", "true"], True, "true"),
+        ([0.5, 1.0], 1, 1.0),
+    ],
+)
+def test_the_positive_class_is_the_second_unless_the_parameters_name_another(labels, asked, positive):
+    found = source_labels.positive(labels, asked)
+    assert found == positive
+    assert type(found) is type(positive)
+
+
+def test_a_positive_class_that_cannot_be_is_refused_in_one_line(workspace):
+    workspace.path("t.csv").write_text("a,y\n1,no\n2,yes\n3,no\n4,yes\n")
+    workspace.set(make_data__source="t.csv", make_data__positive="maybe")
+    done = workspace.run("make_data", fails=True)
+    assert_one_line(done, "make_data.positive must be a class, 'no' or 'yes', not 'maybe'")
+    workspace.set(make_data__source="stages/synthetic.py", make_data__classes=3, make_data__positive=1)
+    assert_one_line(workspace.run("make_data", fails=True), "make_data.positive is for two classes, and there are 3")
+    assert not workspace.path("data").exists() or not list(workspace.path("data").iterdir())
+
+
+def test_the_positive_class_travels_to_every_part_and_the_model(workspace):
+    workspace.set(make_data__positive=0, train__epochs=1, train__replicas=1)
+    workspace.repro()
+    assert {store.open(path).facts.positive for path in workspace.path("data").glob("*.parquet")} == {0}
+    card = model.load("models/model.safetensors").card
+    assert (card.positive, card.positive_number, card.classes) == (0, 0, [0, 1])
+    assert json.loads(workspace.read("metrics/train.json"))["positive_rate"] == pytest.approx(0.605)
 
 
 def test_zero_is_one_label_whatever_its_sign(workspace):

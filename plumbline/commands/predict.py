@@ -2,10 +2,12 @@
 
 Reads a table (.csv, .csv.gz, .parquet or a folder of Parquet files) that has the model's feature columns, in any order,
 with or without others; writes a table with a line per row, in the same order: `_row` (its number, from 0), `predicted`,
-and `probability of ...` for each class. Says what the new rows have that the training rows had not.
+and `probability of ...` for each class. Says what the new rows have that the training rows had not. With a threshold
+the positive class of two is predicted from that probability on; metrics/thresholds.csv says what each would bring.
 
     plumbline predict customers_new.csv --output scored.csv
     plumbline predict customers_new.csv --output scored.parquet --ensemble
+    plumbline predict customers_new.csv --output scored.csv --threshold 0.3
     plumbline predict rows.csv --output scored.csv --model elsewhere/model.safetensors --network elsewhere/network.py
 """
 
@@ -32,16 +34,19 @@ def main(words: list[str] | None = None) -> None:
     output = Path(options.output)
     check_output(output, Path(options.table))
     saved = model.load(options.model, options.network)
+    check_threshold(options.threshold, saved.card)
     used = saved if options.ensemble else saved.first()
     texts = [column.name for column in saved.card.encoding.columns if isinstance(column, Category)]
     with files.scratch(output.parent) as folder:
         table = source.table(options.table, folder, texts)
         for line in encoding.unseen(saved.card.encoding, table):
             print(line)
-        with duck.collected(predictions(used, table)) as scored, files.replacing(output) as partial:
+        with duck.collected(predictions(used, table, options.threshold)) as scored, files.replacing(output) as partial:
             duck.run(f"COPY {scored} TO {duck.text(partial)} ({FORMATS[output.suffix.lower()]})")
     networks = f"the mean of {used.networks} networks" if options.ensemble else "network 0"
-    print(f"{output}: {len(table)} rows, {saved.card.target!r} by {networks}")
+    positive = saved.card.classes[saved.card.positive_number]
+    answered = "" if options.threshold is None else f", {positive!r} from probability {options.threshold:g} on"
+    print(f"{output}: {len(table)} rows, {saved.card.target!r} by {networks}{answered}")
 
 
 def arguments(words: list[str] | None) -> argparse.Namespace:
@@ -52,6 +57,7 @@ def arguments(words: list[str] | None) -> argparse.Namespace:
     parser.add_argument("table", help="a .csv, .csv.gz or .parquet file, or a folder of .parquet files")
     parser.add_argument("--output", required=True, help="the .csv or .parquet file to write")
     parser.add_argument("--ensemble", action="store_true", help="the mean of all networks, not network 0 alone")
+    parser.add_argument("--threshold", type=float, help="predict the positive class of two from this probability on")
     parser.add_argument("--model", default="models/model.safetensors", help="the model file (%(default)s)")
     parser.add_argument("--network", help="the file that defines the model's network (stages/network.py if it is here)")
     return parser.parse_args(words)
@@ -67,7 +73,20 @@ def check_output(output: Path, table: Path) -> None:
         raise UserError(f"--output {output} is in {table}, which is read as one table; choose another place")
 
 
-def predictions(used: model.Model, table: store.Table) -> Iterator[dict[str, np.ndarray]]:
+def check_threshold(threshold: float | None, card: model.Card) -> None:
+    """Refuse a threshold that is no probability, or where no class is the positive one."""
+    if threshold is None:
+        return
+    if not 0 <= threshold <= 1:
+        raise UserError(f"--threshold must be a probability, from 0 to 1, not {threshold:g}")
+    if len(card.classes) > 2:
+        raise UserError(
+            f"--threshold {threshold:g} is for two classes, and the model has {len(card.classes)}; leave it away, "
+            "and the most probable class is predicted"
+        )
+
+
+def predictions(used: model.Model, table: store.Table, threshold: float | None) -> Iterator[dict[str, np.ndarray]]:
     """Row numbers, labels and the mean probabilities of the networks, piece by piece."""
     d, _, k = used.card.sizes
     classes, start = np.array(used.card.classes), 0
@@ -75,8 +94,12 @@ def predictions(used: model.Model, table: store.Table) -> Iterator[dict[str, np.
         mean = metrics.ensemble(used.probabilities(x))  # (n, k)
         row = np.arange(start, start + len(x))
         check_finite(mean, row)
-        probability = {f"probability of {label}": p for label, p in zip(classes, metrics.by_class(mean).T)}
-        yield {store.ROW: row, "predicted": classes[metrics.predicted(mean)]} | probability
+        probability, answer = metrics.by_class(mean), metrics.predicted(mean)  # (n, classes), (n,)
+        if threshold is not None:
+            positive = used.card.positive_number
+            answer = np.where(probability[:, positive] >= threshold, positive, 1 - positive)
+        named = {f"probability of {label}": p for label, p in zip(classes, probability.T)}
+        yield {store.ROW: row, "predicted": classes[answer]} | named
         start += len(x)
 
 

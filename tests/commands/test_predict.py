@@ -77,6 +77,46 @@ def test_a_csv_has_every_digit_of_a_probability(mixed):
     assert [float(line.split(",")[3]) for line in lines[1:]] == exact.tolist()
 
 
+def test_a_threshold_is_where_the_positive_class_begins(mixed):
+    done = predict(mixed, "customers.csv", "--output", "low.csv", "--threshold", "0.3")
+    assert "'Yes' from probability 0.3 on" in done.stdout
+    scored = pd.read_csv("low.csv")
+    yes = scored["probability of Yes"] >= 0.3
+    assert scored["predicted"].tolist() == np.where(yes, "Yes", "No ").tolist()
+    assert yes.sum() > (scored["probability of Yes"] >= 0.5).sum()
+    predict(mixed, "customers.csv", "--output", "all.csv", "--threshold", "0")
+    assert set(pd.read_csv("all.csv")["predicted"]) == {"Yes"}
+    # What thresholds.csv says of network 0 on the validation part is what comes out
+    validation = pd.read_parquet("data/validation.parquet")
+    validation.to_parquet("validation.parquet")
+    best = pd.read_csv("metrics/thresholds.csv").sort_values("f1").iloc[-1]
+    predict(mixed, "validation.parquet", "--output", "best.csv", "--threshold", str(best["threshold"]))
+    said = pd.read_csv("best.csv")["predicted"] == "Yes"
+    assert said.mean() == pytest.approx(best["flagged"], rel=1e-5)
+    assert (said & (validation["left"] == "Yes")).sum() / said.sum() == pytest.approx(best["precision"], rel=1e-5)
+
+
+def test_a_threshold_that_cannot_be_is_one_line(mixed, workspace):
+    mixed_folder = mixed.folder
+    for wrong in ("1.5", "-0.1", "nan"):
+        with contextlib.chdir(mixed_folder):
+            done = predict(mixed, "customers.csv", "--output", "wrong.csv", f"--threshold={wrong}", fails=True)
+        assert_one_line(done, "--threshold must be a probability, from 0 to 1")
+    workspace.set(make_data__classes=3, train__replicas=1, train__epochs=1)
+    workspace.repro()
+    done = predict(workspace, "data/test.parquet", "--output", "s.csv", "--threshold", "0.3", fails=True)
+    assert_one_line(done, "--threshold 0.3 is for two classes, and the model has 3")
+
+
+def test_the_positive_class_of_the_parameters_is_the_one_with_the_threshold(workspace):
+    workspace.set(make_data__positive=0, train__replicas=1, train__epochs=2)
+    workspace.repro()
+    done = predict(workspace, "data/test.parquet", "--output", "s.csv", "--threshold", "0.2")
+    assert "0 from probability 0.2 on" in done.stdout
+    scored = pd.read_csv("s.csv")
+    assert scored["predicted"].tolist() == np.where(scored["probability of 0"] >= 0.2, 0, 1).tolist()
+
+
 def test_order_extra_columns_and_the_target_do_not_matter_and_neither_does_the_file_type(mixed, tmp_path):
     predict(mixed, "customers.csv", "--output", "first.csv")
     other = customers().drop(columns="left")[["code", "since", "plan", "größe, cm", "age"]]

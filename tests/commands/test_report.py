@@ -1,14 +1,19 @@
 """The report: the notebook's figures as the notebook prints them, and one line where a file is not as it must be."""
 
+import contextlib
 import json
 
+import numpy as np
+import pandas as pd
 import pytest
 from conftest import ROOT
 
 from plumbline import __main__ as plumbline
+from plumbline.basics import files
 from plumbline.basics.errors import UserError
 
 FIGURES = json.loads((ROOT / "tests" / "notebook_figures.json").read_text())
+HEADER = ["class", "precision", "recall", "f1", "test", "rows"]
 
 
 @pytest.fixture
@@ -55,8 +60,48 @@ def test_several_classes_are_named(workspace):
         assert 1 / 3 <= float(probability) <= 1
         assert label in ("0", "1", "2")
 
+    rows = {row["class"]: row for row in files.read_cells("metrics/classes.csv")}
+    (start,) = [number for number, line in enumerate(lines) if line.split() == HEADER]
+    for line in lines[start + 1 : start + 4]:
+        label, *figures, support = line.split()
+        assert figures == [f"{float(rows[label][name]):.3f}" for name in ("precision", "recall", "f1")]
+        assert support == rows[label]["support"]
 
-@pytest.mark.parametrize("name", ["metrics/train.json", "metrics/history.csv"])
+
+def test_the_positive_class_and_its_best_threshold_are_told_of_a_table_of_ones_own(workspace):
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(600, 2))
+    rare = np.where(x[:, 0] + 0.5 * rng.normal(size=600) > 1.2, "yes", "no")
+    pd.DataFrame({"a": x[:, 0], "b": x[:, 1], "y": rare}).to_csv("own.csv", index=False)
+    workspace.set(make_data__source="own.csv", train__replicas=2)
+    workspace.repro()
+    text = workspace.run("commands.report").stdout
+    (row,) = [row for row in files.read_cells("metrics/classes.csv") if row["positive"] == "1"]
+    assert (row["class"], row["support"]) == ("yes", str((pd.read_parquet("data/test.parquet")["y"] == "yes").sum()))
+    shown = "precision {:.3f}, recall {:.3f}, F1 {:.3f}".format(*(float(row[n]) for n in ("precision", "recall", "f1")))
+    assert f"Positive class yes ({row['support']} test rows): {shown}" in text
+    assert "Threshold of the best F1" not in text
+    workspace.set(split__train=0.6, split__validation=0.2)
+    workspace.repro()
+    best = max(files.read_cells("metrics/thresholds.csv"), key=lambda row: float(row["f1"]))
+    assert (
+        f"Threshold of the best F1 on 120 validation rows: {best['threshold']} ("
+        in workspace.run("commands.report").stdout
+    )
+
+
+def test_a_network_that_is_no_better_than_the_most_frequent_class_is_said_to_be(workspace, report):
+    assert "most frequent class" not in "\n".join(report())
+    rng = np.random.default_rng(1)
+    frame = pd.DataFrame({"a": rng.normal(size=300), "y": np.where(np.arange(300) % 10, "no", "yes")})
+    frame.to_csv(workspace.path("noise.csv"), index=False)
+    workspace.set(make_data__source="noise.csv", train__replicas=2, train__epochs=3)
+    with contextlib.chdir(workspace.folder):
+        workspace.repro()
+        assert "Always answering the most frequent class is as accurate" in workspace.run("commands.report").stdout
+
+
+@pytest.mark.parametrize("name", ["metrics/train.json", "metrics/history.csv", "metrics/scores.csv"])
 def test_a_file_in_conflict_is_one_line(report, name):
     text = report.project.read(name)
     report.project.path(name).unlink()
