@@ -42,9 +42,9 @@ def read(source: Path, paths: list[Path], keep: Keep, partitions: dict[str, Part
         raise UserError(f"{source} has a column named {FILE!r}, which is reserved in a folder; rename it")
     kept = keep([*own, *partitions])
     try:
-        _check_alike(schemas)
-        rows = of_files(paths)
-        _check_exact(schemas, rows.only(kept).types)
+        alike, rows = _check_alike(schemas), of_files(paths)
+        for its_paths, types in alike:
+            _check_exact(its_paths, types, rows.only(kept).types)
         for name in partitions.keys() & rows.types.keys():  # Polars writes the partitions' columns too
             _check_partition(rows, name, partitions[name])
     except duck.Error as error:
@@ -117,20 +117,16 @@ def damaged(paths: list[Path]) -> None:
 # ---- files that do not fit
 
 
-def _check_alike(schemas: dict) -> None:
-    """UserError when a file has other columns than the first, or one of another kind."""
-    first, known = None, {}
-    for path, *_ in schemas.values():
-        types = duck.columns(relation([path]))
-        first, known = first or path, known or {name: (kind, path) for name, kind in types.items()}
-        for name in [*known, *types]:
-            if (name in known) != (name in types):
-                has, lacks = (path, first) if name in types else (first, path)
-                raise UserError(
-                    f"{has} has a column {name!r} and {lacks} has none; all files must have the same columns"
-                )
+def _check_alike(schemas: dict) -> list[tuple[list[Path], dict[str, str]]]:
+    """Files of the same columns with DuckDB's types; UserError when one has other columns, or of another kind."""
+    alike = [(paths, duck.columns(relation(paths[:1]))) for paths in schemas.values()]
+    first, known = alike[0][0][0], {}
+    for (path, *_), types in alike:
+        for name in sorted(alike[0][1].keys() ^ types.keys()):
+            has, lacks = (path, first) if name in types else (first, path)
+            raise UserError(f"{has} has a column {name!r} and {lacks} has none; all files must have the same columns")
         for name, kind in types.items():
-            before, where = known[name]
+            before, where = known.get(name, ('"NULL"', path))
             if not _go_together(before, kind):
                 raise UserError(
                     f"column {name!r} is {columns.in_words(before)} in {where} and {columns.in_words(kind)} in {path}; "
@@ -138,6 +134,7 @@ def _check_alike(schemas: dict) -> None:
                 )
             if before == '"NULL"':  # nothing in it yet
                 known[name] = kind, path
+    return alike
 
 
 def _go_together(one: str, other: str) -> bool:
@@ -150,20 +147,17 @@ def _go_together(one: str, other: str) -> bool:
     return ("Z" in one) == ("Z" in other)  # both with a zone, or none
 
 
-def _check_exact(schemas: dict, types: dict[str, str]) -> None:
+def _check_exact(paths: list[Path], types: dict[str, str], read_as: dict[str, str]) -> None:
     """Refuse whole numbers that are read as floats, because another file has floats, and would not be exact."""
-    for name, kind in types.items():
-        kinds = {schema: str(schema.field(name).type) for schema in schemas} if kind in columns.FLOATS else {}
-        whole = [path for schema, its in kinds.items() if its.startswith(("int", "uint")) for path in schemas[schema]]
-        if not whole:
-            continue
-        column = duck.name(name)
-        inexact = f"{relation(whole)} WHERE {column}::{kind}::HUGEINT <> {column}"
-        for file, value in duck.rows(f"SELECT {FILE}, {column} FROM {inexact} LIMIT 1"):
-            raise UserError(
-                f"{whole[file]}: column {name!r} is of whole numbers here and cannot be {kind.lower()}, as in other "
-                f"files: {value} would not be exact; write the files alike"
-            )
+    for name, kind in read_as.items():
+        if types[name] in columns.INTEGERS and kind in columns.FLOATS:
+            column = duck.name(name)
+            inexact = f"{relation(paths)} WHERE {column}::{kind}::HUGEINT <> {column}"
+            for file, value in duck.rows(f"SELECT {FILE}, {column} FROM {inexact} LIMIT 1"):
+                raise UserError(
+                    f"{paths[file]}: column {name!r} is of whole numbers here and cannot be {kind.lower()}, as in "
+                    f"other files: {value} would not be exact; write the files alike"
+                )
 
 
 def _check_partition(rows: Rows, name: str, partition: Partition) -> None:

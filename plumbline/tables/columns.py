@@ -102,8 +102,7 @@ def ends(table: Table, names: list[str]) -> dict[str, Ends]:
 def all_differ(table: Table, name: str) -> bool:
     """Whether the values that a column has are all different."""
     column = duck.name(name)
-    groups = f"SELECT count(*) AS rows FROM {table.relation} WHERE {column} IS NOT NULL GROUP BY {column}"
-    return table.rows(f"SELECT coalesce(max(rows), 1) = 1 FROM ({groups})")[0][0]
+    return table.rows(f"SELECT count(DISTINCT {column}) = count({column}) FROM {table.relation}")[0][0]
 
 
 class Texts(NamedTuple):

@@ -85,11 +85,13 @@ def fit(table: Table, setting: str) -> Encoding:
     fitted, left_out = [], []
     features = [name for name in table.features if name not in table.facts.split_by]
     ends = columns.ends(table, [name for name in features if kind_of(table.columns[name]) != "category"])
+    as_they_are = setting == "raw" and all(kind_of(table.columns[name]) == "number" for name in ends)
+    room = files.mapped(0 if as_they_are else len(table), np.float64, table.path.parent)
     for name in table.features:
         if name in table.facts.split_by:
             column = "the split goes by it"
         elif name in ends:
-            column = _fit_number(table, name, ends[name], setting)
+            column = _fit_number(table, name, ends[name], setting, room)
         else:
             column = _fit_category(table, name)
         if isinstance(column, str):
@@ -216,14 +218,14 @@ def _encode_piece(encoding: Encoding, piece: dict[str, np.ndarray], x: np.ndarra
 # ---- fitting
 
 
-def _fit_number(table: Table, name: str, ends: Ends, setting: str) -> Number | str:
+def _fit_number(table: Table, name: str, ends: Ends, setting: str, room: np.ndarray) -> Number | str:
     """A column of numbers as it is fitted, or why it is left out."""
     kind = kind_of(table.columns[name])
     if why := _why_left_out(table, name, ends):
         return why
     if setting == "raw" and kind == "number":
         return Number(name, kind, float(ends.low) + 0.0, float(ends.high) + 0.0, 0.0, 0.0, 0.0, 1.0, False)
-    return Number(name, kind, *robust.statistics(table, name, ends.present), ends.present < len(table))
+    return Number(name, kind, *robust.statistics(table, name, room), ends.present < len(table))
 
 
 def _why_left_out(table: Table, name: str, ends: Ends) -> str | None:

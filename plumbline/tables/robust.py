@@ -8,7 +8,6 @@ from typing import NamedTuple
 
 import numpy as np
 
-from plumbline.basics import files
 from plumbline.tables import columns
 from plumbline.tables.store import Table
 
@@ -33,9 +32,9 @@ class Statistics(NamedTuple):
     deviation: float
 
 
-def statistics(table: Table, name: str, present: int) -> Statistics:
-    """Of a column that has so many values, at least one."""
-    finite, infinite = _finite(table, name, present)
+def statistics(table: Table, name: str, room: np.ndarray) -> Statistics:
+    """Of a column that has a value at least. room: float64 (n,) for its values, used anew for every column."""
+    finite, infinite = _finite(table, name, room)
     low, centre, high = (quantile(finite, share) for share in QUARTERS)
     ends = float(finite[0]), float(finite[-1])
     # Where most rows are equal it is half the range, as in RealMLP (arXiv 2407.04491), as the smooth clip is.
@@ -44,28 +43,23 @@ def statistics(table: Table, name: str, present: int) -> Statistics:
     return Statistics(*ends, centre, scale, *_moments(finite, infinite, centre, scale))
 
 
-def _finite(table: Table, name: str, present: int) -> tuple[np.ndarray, tuple[int, int]]:
-    """A column's finite numbers, at least one, and how many are -inf and inf.
+def _finite(table: Table, name: str, room: np.ndarray) -> tuple[np.ndarray, tuple[int, int]]:
+    """A column's finite numbers, at least one, in `room`, and how many are -inf and inf.
 
     Lowest and highest, and what `quantile` asks for, stand where sorting puts them.
     """
-    dtype = np.float32 if table.columns[name] == "FLOAT" else np.float64
-    values, n, infinite = files.mapped(present, dtype, table.path.parent), 0, np.zeros(2, np.int64)
+    n, infinite = 0, np.zeros(2, np.int64)
     for piece in table.pieces({"v": columns.number_or_nan(name, table.columns[name])}):
         found = np.ma.getdata(piece["v"])
-        finite = np.isfinite(found)
-        if finite.all():
-            finite = found
-        else:
-            infinite += (found == -np.inf).sum(), (found == np.inf).sum()
-            finite = found[finite]
-        np.add(finite, dtype(0.0), out=values[n : n + len(finite)])  # which of 0.0 and -0.0 comes first the CPU decides
+        infinite += (found == -np.inf).sum(), (found == np.inf).sum()
+        finite = found[np.isfinite(found)]
+        np.add(finite, 0.0, out=room[n : n + len(finite)])  # which of 0.0 and -0.0 comes first the CPU decides
         n += len(finite)
     if not n:
         return np.zeros(1), tuple(infinite.tolist())
     quarters = [int(share * (n - 1)) for share in QUARTERS]
-    values[:n].partition(sorted({0, n - 1, *quarters, *(min(place + 1, n - 1) for place in quarters)}))
-    return values[:n], tuple(infinite.tolist())
+    room[:n].partition(sorted({0, n - 1, *quarters, *(min(place + 1, n - 1) for place in quarters)}))
+    return room[:n], tuple(infinite.tolist())
 
 
 def _moments(finite: np.ndarray, infinite: tuple[int, int], centre: float, scale: float) -> tuple[float, float]:
