@@ -2,9 +2,10 @@
 
 Of a table of your own also what each class gets, and the threshold of the best F1 where a validation part tells one.
 
-Reads params.yaml and what the stages wrote under metrics/; writes nothing.
+Reads params.yaml and what the stages wrote under metrics/; writes nothing but the page that --html asks for.
 
-    plumbline report
+    plumbline report                      figures as text
+    plumbline report --html report.html   all that the stages wrote, with charts, as one page that needs no other file
 """
 
 import argparse
@@ -12,6 +13,7 @@ import argparse
 from plumbline.basics import params
 from plumbline.basics.files import content, read_cells, read_csv, read_json
 from plumbline.bits.initial import outputs_for
+from plumbline.commands import page
 from plumbline.comparing import revisions
 from plumbline.tables.store import PLACE, Table
 
@@ -24,7 +26,12 @@ def main(words: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(
         "plumbline report", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.parse_args(words)
+    parser.add_argument("--html", metavar="FILE.html", help="write one page with tables and charts instead")
+    options = parser.parse_args(words)
+    if options.html:
+        page.write(options.html)
+        print(f"{options.html}: open it in a browser; it needs no other file and no network")
+        return
     settings = params.read()
     train, test = (read_json(f"metrics/{name}.json") for name in ("train", "evaluate"))
     curves = "metrics/history.csv", "metrics/plots/test_epochs.csv"

@@ -87,3 +87,10 @@ def reported(name: str, phi: np.ndarray) -> dict[str, float]:
     figures = {"mean": mean, "low": low, "high": high}
     least, most = RANGES.get(name, (0.0, 1.0))
     return {end: min(max(value, least), most) for end, value in figures.items() if math.isfinite(value)}
+
+
+def wilson(share: float, n: float) -> tuple[float, float]:
+    """About 95 % around a share of n rows, which are independent: Wilson's interval, low and high."""
+    z = 1.959963984540054
+    middle, half = share + z * z / (2 * n), z * math.sqrt(share * (1 - share) / n + z * z / (4 * n * n))
+    return tuple(min(max((middle + side) / (1 + z * z / n), 0.0), 1.0) for side in (-half, half))

@@ -1,0 +1,225 @@
+"""The sections of the last run's page, each made of the files it names; None where they have no rows."""
+
+from pathlib import Path
+
+from plumbline.basics.files import content, read_csv, read_json
+from plumbline.commands.last_run import NAMES, Job, between, name_of, rows_of
+from plumbline.pages import charts
+from plumbline.pages.charts import BLUE, GREEN, ORANGE, QUIET, RED, Interval, Line
+from plumbline.pages.page import Chart, Section, Shaded, Share, Table, clean, shown
+from plumbline.scores import intervals, metrics
+
+MOST_ROWS = 300  # of a table; a page is to stay small
+MOST_SHOWN = 20  # columns that the model goes by
+MOST_CLASSES = 12  # of a confusion matrix; of more the most frequent confusions
+
+
+# ---- tables
+
+
+def warnings(job: Job) -> Section | None:
+    """What train saw in its rows, and what only the test part shows."""
+    told = [
+        [row["column"], row["warning"]]
+        for name in ("columns", "test_columns")
+        for row in rows_of(f"metrics/{name}.csv", text=("column", "warning"))
+        if row["warning"]
+    ]
+    return Section("Warnings", "", [], [Table(["column", "warning"], told[:MOST_ROWS])]) if told else None
+
+
+def baselines(job: Job) -> Section | None:
+    """Other models on the same rows, and what they say of the network."""
+    path = Path("metrics/baselines.json")
+    told = read_json(path) if path.exists() else {}
+    if not told:
+        return None
+    listed = [
+        [
+            name.replace("_", " "),
+            *(of.get(figure) for figure in ("accuracy", "log_loss", "difference")),
+            between(of.get("low"), of.get("high")),
+            of.get("verdict"),
+        ]
+        for name, of in told.items()
+        if isinstance(of, dict)
+    ]
+    head = ["model", "accuracy", "log loss", "log loss: networks minus it", "about 95 %", "the network is"]
+    note = (
+        f"On {told['rows']:,} test rows, trained on {told['trained_rows']:,} rows. The difference is the networks' log "
+        "loss minus the other model's: below 0 the network is better."
+    )
+    return Section("Beside other models", note, [], [Table(head, listed)])
+
+
+def scores(job: Job) -> Section | None:
+    """Every metric of network 0, the ensemble, all networks and no network at all, a table for each part."""
+    tables = []
+    for part in ("test", "validation"):
+        listed = []
+        for metric in dict.fromkeys(metric for of_part, metric, _ in job.figures if of_part == part):
+            lower = " (lower is better)" if metric in metrics.LOSSES else ""
+            values = [job.figure(metric, of, part) for of in ("network", "ensemble", "networks", "shares")]
+            mean = job.figures.get((part, metric, "networks"), {})
+            interval = between(mean.get("low"), mean.get("high"))
+            listed.append([name_of(metric) + lower, *values[:3], interval, values[3]])
+        head = ["metric", "network 0", "ensemble", f"mean of {job.networks} networks", "about 95 %"]
+        if listed:
+            title = f"{part.capitalize()} part, {job.rows[part]:,} rows"
+            tables.append(Table([*head, "always the training shares"], listed, title))
+    about = f" Precision, recall and F1 without another word: {job.about}." if job.positive is not None else ""
+    note = f"The ensemble answers with the mean probability of all networks.{about}"
+    return Section("Figures", note, [], tables) if tables else None
+
+
+def confusion(job: Job) -> Section | None:
+    """A matrix of rows by class and answer, or the most frequent confusions of many classes; and figures by class."""
+    cells = rows_of("metrics/plots/confusion.csv", "rows", text=("actual", "predicted"))
+    rows = {(cell["actual"], cell["predicted"]): int(cell["rows"]) for cell in cells}
+    labels = list(dict.fromkeys(cell["actual"] for cell in cells))
+    tables = []
+    if len(labels) > MOST_CLASSES:
+        wrong = sorted((pair for pair in rows if pair[0] != pair[1] and rows[pair]), key=lambda pair: -rows[pair])
+        listed = [[*pair, rows[pair]] for pair in wrong[:20]]
+        tables = [Table(["class", "taken for", "rows"], listed, "The most frequent confusions")] * bool(listed)
+    elif labels:
+        listed = []
+        for label in labels:
+            own = [rows.get((label, other), 0) for other in labels]
+            listed.append([label, *(Shaded(count, Share(count / max(sum(own), 1))) for count in own)])
+        head = ["class", *(f"taken for {clean(label, 16)}" for label in labels)]
+        tables = [Table(head, listed, "Rows by class and answer, and their share of the class", "matrix")]
+    by_class = [
+        [row["class"], row["precision"], row["recall"], row["f1"], int(row["support"])]
+        for row in rows_of("metrics/classes.csv", "precision", "recall", "f1", "support", text=("class",))
+    ]
+    if by_class:
+        head = ["class", "precision", "recall", "F1", "test rows"]
+        tables.append(Table(head, by_class[:MOST_ROWS], "Figures by class", "narrow"))
+    return Section("Classes", f"Network 0, {job.rows['test']:,} test rows.", [], tables) if tables else None
+
+
+def columns(job: Job) -> Section | None:
+    """What was seen in every column of the training rows and what became of it; what the test part adds."""
+    rows = rows_of("metrics/columns.csv", "missing", "distinct", text=("column", "kind", "values", "becomes"))
+    what = {"missing": "missing", "new": "new categories", "outside": "outside the training range"}
+    test = {row["column"]: row for row in rows_of("metrics/test_columns.csv", *what, text=("column",))}
+    listed = []
+    for row in rows[:MOST_ROWS]:
+        new = test.get(row["column"], {})
+        added = [f"{shown(Share(new[name]))} {words}" for name, words in what.items() if new.get(name)]
+        counts = [int(row["missing"] or 0), int(row["distinct"] or 0)]
+        listed.append([row["column"], row["kind"], *counts, row["values"], row["becomes"], ", ".join(added)])
+    head = ["column", "kind", "missing", "distinct", "values", "becomes", "in the test part"]
+    if not any(row[-1] for row in listed):
+        head, listed = head[:-1], [row[:-1] for row in listed]
+    note = "Missing and distinct values are counted in the training rows."
+    if len(rows) > MOST_ROWS:
+        note += f" The first {MOST_ROWS} of {len(rows):,} columns; metrics/columns.csv has all."
+    return Section("Columns", note, [], [Table(head, listed)]) if rows else None
+
+
+# ---- charts
+
+
+def epochs(job: Job) -> Section | None:
+    """Loss and accuracy by epoch, of every part that there is."""
+    history, test = (_by_epoch(path) for path in ("metrics/history.csv", "metrics/plots/test_epochs.csv"))
+    watched = "held out" if job.settings.train.held_out else "validation"
+    parts = [("train", "train", BLUE, "-", history), ("validation", watched, GREEN, "--", history)]
+    parts.append(("test", "test", ORANGE, "-.", test))
+    drawn, kept = [], job.train.get("epoch")
+    for metric, unit in (("loss", "log loss"), ("accuracy", "accuracy")):
+        lines = []
+        for part, name, colour, dash, rows in parts:
+            if rows and f"{part}_{metric}" in rows[0]:
+                x, y = ([row[column] for row in rows] for column in ("epoch", f"{part}_{metric}"))
+                lines.append(Line(name, x, y, colour, dash))
+        if lines and kept:
+            values = [value for line in lines for value in line.y]
+            lines.append(Line(f"kept: epoch {kept}", [kept, kept], [min(values), max(values)], QUIET, ":"))
+        if lines:
+            title = f"{unit.capitalize()} by epoch, network 0"
+            drawn.append(Chart(title, charts.curves(lines, "epoch", unit, title)))
+    members = job.settings.train.members
+    note = f"Train and {watched}: the mean of network 0's {members} members." if members > 1 else ""
+    return Section("Training", note, drawn, []) if drawn else None
+
+
+def _by_epoch(path: str) -> list[dict[str, float]]:
+    return read_csv(content(path), path) if Path(path).exists() else []
+
+
+def probabilities(job: Job) -> Section | None:
+    """ROC, precision and recall, and calibration, each with what chance or a perfect network would have."""
+    drawn = []
+    x, y = "false_positive_rate", "true_positive_rate"
+    if rows := rows_of("metrics/plots/roc.csv", x, y):
+        chance = Line("by chance", [0, 1], [0, 1], QUIET, ":")
+        curve = Line("network 0", [row[x] for row in rows], [row[y] for row in rows], BLUE)
+        title = _with_area("ROC curve", job, "roc_auc")
+        drawn.append(Chart(title, charts.square([chance, curve], "false positive rate", "true positive rate", title)))
+    if rows := rows_of("metrics/plots/precision_recall.csv", "recall", "precision"):
+        share = _positives(job)
+        chance = Line(f"by chance: {share:.3f}", [0, 1], [share, share], QUIET, ":")
+        curve = Line("network 0", [row["recall"] for row in rows], [row["precision"] for row in rows], BLUE)
+        title = _with_area("Precision and recall", job, "average_precision")
+        drawn.append(Chart(title, charts.square([chance, curve], "recall", "precision", title)))
+    if rows := rows_of("metrics/plots/calibration.csv", "mean_probability", "share_of_positives", "rows"):
+        given, counts = [row["mean_probability"] for row in rows], [int(row["rows"]) for row in rows]
+        shares = [row["share_of_positives"] for row in rows]
+        bands = [Interval("", share, *intervals.wilson(share, count)) for share, count in zip(shares, counts)]
+        what = ("decisions", "share right") if job.positive is None else ("rows", f"share of {clean(job.positive, 20)}")
+        title = "Calibration in ten bins, about 95 % for each"
+        drawn.append(Chart(title, charts.calibration(given, bands, counts, "mean probability given", *what, title)))
+    note = f"Network 0, {job.rows['test']:,} test rows; {job.about}."
+    return Section("Probabilities", note, drawn, []) if drawn else None
+
+
+def _with_area(title: str, job: Job, metric: str) -> str:
+    area = job.figure(metric)
+    return title if area is None else f"{title}, {name_of(metric)} {area:.4f}"
+
+
+def _positives(job: Job) -> float:
+    """The share of positives in the test part; of all decisions together one in so many classes."""
+    cells = rows_of("metrics/plots/confusion.csv", "rows", text=("actual", "predicted"))
+    if job.positive is None or not cells:
+        return 1 / len(job.classes)
+    return sum(cell["rows"] for cell in cells if cell["actual"] == job.positive) / sum(cell["rows"] for cell in cells)
+
+
+def thresholds(job: Job) -> Section | None:
+    """Precision, recall, F1 and the share flagged by threshold, as curves and as a table."""
+    names = ("threshold", "precision", "recall", "f1", "flagged", "rows")
+    rows = rows_of("metrics/thresholds.csv", *names)
+    if not rows:
+        return None
+    styles = [("precision", BLUE, "-"), ("recall", ORANGE, "--"), ("f1", GREEN, "-."), ("flagged", RED, ":")]
+    x = [row["threshold"] for row in rows]
+    lines = [Line(NAMES.get(name, name), x, [row[name] for row in rows], *style) for name, *style in styles]
+    title = "Figures by threshold"
+    drawn = charts.curves(lines, "threshold", "share", title, xlim=(0, 1), ylim=(-0.02, 1.02))
+    best = max(rows, key=lambda row: row["f1"])["threshold"]
+    note = (
+        f"Network 0, {int(rows[0]['rows']):,} validation rows; {job.about}. Flagged is every row whose probability "
+        f"reaches the threshold. F1 is best at {best:g}: `plumbline predict NEW.csv --threshold {best:g}`."
+    )
+    head = ["threshold", "precision", "recall", "F1", "flagged"]
+    listed = [[f"{row[names[0]]:g}", *(row[name] for name in names[1:4]), Share(row["flagged"])] for row in rows]
+    return Section("Thresholds", note, [Chart(title, drawn)], [Table(head, listed, "", "narrow")])
+
+
+def importance(job: Job) -> Section | None:
+    """By how much the log loss rises when a column is shuffled, the largest on top."""
+    rows = rows_of("metrics/importance.csv", "drop", "low", "high", "inputs", text=("column",))
+    if not rows:
+        return None
+    shown = rows[:MOST_SHOWN]
+    bars = [Interval(row["column"], row["drop"], row["low"], row["high"]) for row in shown]
+    title = "Rise of the log loss when a column is shuffled"
+    drawn = Chart(title, charts.intervals(bars, "rise of the log loss, about 95 %", title))
+    listed = [[row["column"], row["drop"], between(row["low"], row["high"]), int(row["inputs"])] for row in shown]
+    head = ["column", "rise of the log loss", "about 95 %", "inputs"]
+    note = f"Mean over {job.networks} networks. A column at 0 is one that the networks do without."
+    return Section("What the model goes by", note, [drawn], [Table(head, listed)])

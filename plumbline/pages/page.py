@@ -1,0 +1,134 @@
+"""One self-contained HTML page: the frame and style of every page (page.html), and what is true of every text in it.
+
+A page needs no other file and no network, and runs no script. Jinja2 escapes whatever a template inserts; before that
+`shown` makes it readable, so that no name from a table or a branch can break out of its place or turn text around.
+"""
+
+import unicodedata
+from pathlib import Path
+from typing import NamedTuple
+
+from plumbline.basics.files import replacing
+
+LONGEST = 600  # characters of one text
+NAME = 90  # of a name at the head of a table's row
+MARKS = 3  # over one letter
+JOINERS = "\u200c\u200d"  # Persian, Indic scripts and emoji need them; every other format character is left out
+
+
+class Share(float):
+    """A number between 0 and 1 that is shown in per cent."""
+
+
+class Shaded(NamedTuple):
+    """A cell of a matrix: so many rows, and the share that it is shaded by."""
+
+    rows: int
+    share: Share
+
+
+class Table(NamedTuple):
+    """Names of columns, and rows of as many values: text, numbers, `Shaded`, or None for what is not there.
+
+    form: "stack", whose rows come one value below the other on a narrow screen; "narrow", which fits one; "matrix".
+    """
+
+    columns: list[str]
+    rows: list[list]
+    title: str = ""
+    form: str = "stack"
+
+
+class Chart(NamedTuple):
+    """A chart, as `charts` draws it, under its title."""
+
+    title: str
+    drawn: str
+
+
+class Tile(NamedTuple):
+    """A figure to be seen first, and what to know of it."""
+
+    name: str
+    value: float
+    notes: list[str]
+
+
+class Section(NamedTuple):
+    """A part of a page: its charts, then its tables."""
+
+    title: str
+    note: str
+    charts: list[Chart]
+    tables: list[Table]
+
+
+def write(path: str | Path, title: str, facts: list[tuple[str, str]], tiles: list[Tile], sections: list[Section]):
+    """Write a page: whole, or not at all. facts: terms and texts for its top."""
+    import jinja2  # here, not at the top: only a page costs its start
+
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(Path(__file__).parent),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        finalize=shown,
+    )
+    environment.filters["name"] = lambda text: clean(text, NAME) or "\N{OPEN BOX}"
+    text = environment.get_template("page.html").render(title=title, facts=facts, tiles=tiles, sections=sections)
+    with replacing(path) as partial:
+        partial.write_text(text, encoding="utf-8", newline="\n")
+
+
+def shown(value):
+    """A value as a page shows it: four decimals, thousands apart, per cent, a dash for None; text by `clean`."""
+    if value is None:
+        return "\N{EN DASH}"
+    if hasattr(value, "__html__"):  # ours, escaped already
+        return value
+    if isinstance(value, Share):
+        return f"{value:.1%}".replace("%", "\N{NO-BREAK SPACE}%")
+    if isinstance(value, float):
+        return f"{value:.4f}".replace("-", "\N{MINUS SIGN}")
+    return f"{value:,}" if isinstance(value, int) else clean(str(value))
+
+
+def clean(text: str, longest: int = LONGEST) -> str:
+    """`text` on one line, without characters that control or turn it, its middle left out where it is too long.
+
+    A wide character, as Chinese has them, counts as two.
+    """
+    kept = []
+    for character in text[: 4 * LONGEST] + text[4 * LONGEST :][-LONGEST:]:
+        kind = unicodedata.category(character)
+        if kind in ("Cc", "Zl", "Zp"):
+            kept.append(" ")
+        elif kind == "Cs":  # half of a character, which UTF-8 cannot hold
+            kept.append("\N{REPLACEMENT CHARACTER}")
+        elif (kind != "Cf" or character in JOINERS) and not (kind == "Mn" and _marked(kept[-MARKS:])):
+            kept.append(character)
+    text = " ".join("".join(kept).split(" ")).strip()
+    if width(text) <= longest:
+        return text
+    tail = longest // 3
+    return f"{_fitting(text, longest - tail - 1)}\N{HORIZONTAL ELLIPSIS}{_fitting(text[::-1], tail)[::-1]}"
+
+
+def _marked(characters: list[str]) -> bool:
+    """Whether that many marks stand over one letter already: more would reach into other lines."""
+    return len(characters) == MARKS and all(unicodedata.combining(character) for character in characters)
+
+
+def width(text: str) -> int:
+    """Columns that a text takes: two for a wide character."""
+    return sum(1 + (unicodedata.east_asian_width(character) in "WF") for character in text)
+
+
+def _fitting(text: str, longest: int) -> str:
+    """The first characters of a text, as many as there is room for."""
+    taken, used = 0, 0
+    while taken < len(text) and used + width(text[taken]) <= longest:
+        used += width(text[taken])
+        taken += 1
+    return text[:taken]
