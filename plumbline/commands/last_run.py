@@ -11,7 +11,7 @@ from plumbline.basics.errors import UserError, reason
 from plumbline.basics.files import read_json
 from plumbline.bits.initial import outputs_for
 from plumbline.comparing import revisions
-from plumbline.pages.page import clean, shown
+from plumbline.pages.page import clean
 
 NAMES = {"log_loss": "log loss", "brier": "Brier score", "roc_auc": "ROC AUC", "f1": "F1"}
 
@@ -87,8 +87,3 @@ def name_of(metric: str) -> str:
     """A metric as a person writes it."""
     name = metric.removeprefix("macro_")
     return NAMES.get(name, name.replace("_", " ")) + ", macro average" * (name != metric)
-
-
-def between(low: float | None, high: float | None, joined: str = "to") -> str | None:
-    """An interval in words."""
-    return None if low is None or high is None else f"{shown(low)} {joined} {shown(high)}"

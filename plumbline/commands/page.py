@@ -7,9 +7,9 @@ from pathlib import Path
 
 from plumbline.basics.files import read_json
 from plumbline.commands import last_run, sections
-from plumbline.commands.last_run import Job, between, name_of
+from plumbline.commands.last_run import Job, name_of
 from plumbline.pages import page
-from plumbline.pages.page import Share, Tile, clean, shown
+from plumbline.pages.page import Share, Tile, between, clean, shown
 
 SECTIONS = (
     sections.warnings,
@@ -66,8 +66,9 @@ def tiles(job: Job) -> list[Tile]:
         mean, always = means[metric], job.figure(metric, "shares")
         notes = [f"network 0, {job.rows['test']:,} test rows"]
         if job.networks > 1 and "mean" in mean:
-            interval = between(mean.get("low"), mean.get("high"), "and")
-            notes.append(f"mean of {job.networks} networks {mean['mean']:.4f}, about 95 % between {interval}")
+            interval = between(mean.get("low"), mean.get("high"))
+            about = f" (about 95 %: {interval})" if interval else ""
+            notes.append(f"mean of {job.networks} networks {mean['mean']:.4f}{about}")
         if always is not None:
             notes.append(f"always answering the training shares: {always:.4f}")
         made.append(Tile(name_of(metric), value, notes))

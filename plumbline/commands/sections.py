@@ -3,10 +3,10 @@
 from pathlib import Path
 
 from plumbline.basics.files import content, read_csv, read_json
-from plumbline.commands.last_run import NAMES, Job, between, name_of, rows_of
+from plumbline.commands.last_run import NAMES, Job, name_of, rows_of
 from plumbline.pages import charts
 from plumbline.pages.charts import BLUE, GREEN, ORANGE, QUIET, RED, Interval, Line
-from plumbline.pages.page import Chart, Section, Shaded, Share, Table, clean, shown
+from plumbline.pages.page import Chart, Section, Shaded, Share, Table, between, clean, shown
 from plumbline.scores import intervals, metrics
 
 MOST_ROWS = 300  # of a table; a page is to stay small

@@ -1,11 +1,10 @@
 """A comparison as a picture: one self-contained HTML page, or a Mermaid chart that GitHub draws in a comment."""
 
-import numpy as np
-
-from plumbline.basics.files import replacing
 from plumbline.comparing.judging import Comparison
 from plumbline.comparing.revisions import Revision
-from plumbline.scores.differences import Difference
+from plumbline.pages import charts, page
+from plumbline.pages.charts import BLUE, GREEN, ORANGE, QUIET, RED, Interval, Line
+from plumbline.pages.page import Chart, Section, Table, between, clean
 from plumbline.scores.metrics import LOSSES
 
 # Base blue, other orange; the training curve the lighter of each (ColorBrewer's Paired).
@@ -50,41 +49,24 @@ def mermaid(base: Revision, other: Revision) -> list[str]:
 
 def write(compared: Comparison, path: str) -> None:
     """Write the page: a difference with its interval for each metric, and loss and accuracy by epoch on both sides."""
-    import matplotlib
-    from matplotlib.figure import Figure
-
-    matplotlib.rcParams |= {"axes.spines.top": False, "axes.spines.right": False, "font.size": 9}
-    matplotlib.rcParams["text.parse_math"] = False  # a branch may have dollars in its name
-    base, other, metrics = compared.base, compared.other, len(compared.differences)
-    figure = Figure(figsize=(9, 0.75 * metrics + 3.6), layout="constrained")
-    upper, lower = figure.subfigures(2, 1, height_ratios=[0.75 * metrics, 3.6])
-    title = f"{base.name} and {other.name}: {compared.rows} test rows, {compared.networks} networks"
-    upper.suptitle(f"{title}\nworse \N{LEFTWARDS ARROW}  {other.name} minus {base.name}  \N{RIGHTWARDS ARROW} better")
-    upper.supxlabel(f"about 95 % for all {metrics} together")
-    for axis, d in zip(upper.subplots(metrics, 1, squeeze=False)[:, 0], compared.differences):
-        _draw_interval(axis, d)
-    for axis, metric in zip(lower.subplots(1, 2), ("loss", "accuracy")):
-        for side, revision in (("base", base), ("other", other)):
+    base, other, metrics = clean(compared.base.name, 40), clean(compared.other.name, 40), len(compared.differences)
+    title = f"{base} and {other}: {compared.rows} test rows, {compared.networks} networks"
+    drawn, listed = [], []
+    for d in compared.differences:
+        lower = "lower" if d.metric in LOSSES else "higher"
+        colour = {"better": GREEN, "worse": RED}.get(d.verdict, QUIET)
+        says, axis = f"{d.metric}: {d.verdict}", f"{other} minus {base}, {lower} is better"
+        drawn.append(Chart(says, charts.intervals([Interval("", d.difference, d.low, d.high, colour)], axis, says)))
+        listed.append([d.metric, d.base, d.other, d.difference, between(d.low, d.high), d.verdict])
+    head = ["metric", base, other, "difference", f"about 95 % for all {metrics} together", "verdict"]
+    sections = [Section("Differences", "", drawn, []), Section("Figures", "", [], [Table(head, listed)])]
+    drawn = []
+    for metric in ("loss", "accuracy"):
+        lines = []
+        for revision, colour in ((compared.base, BLUE), (compared.other, ORANGE)):
             for part, rows in revision.curves.items():
                 x, y = ([row[name] for row in rows] for name in ("epoch", f"{part}_{metric}"))
-                axis.plot(x, y, color=COLOURS[side, part][1], label=f"{part} of {revision.name}")  # no _ in front
-        axis.set(xlabel="epoch", ylabel=f"{metric} of network 0")
-    axis.legend(frameon=False)
-    with replacing(path) as partial, partial.open("w", encoding="utf-8") as page:
-        page.write("<!DOCTYPE html>\n<meta charset='utf-8'>\n")
-        figure.savefig(page, format="svg")
-
-
-def _draw_interval(axis, d: Difference) -> None:
-    """One metric: its difference with the interval, and 0, where there is none; right of 0 is better."""
-    colour = {"better": "#33a02c", "worse": "#e31a1c"}.get(d.verdict, "#636363")
-    axis.axvline(0, color="#bdbdbd", zorder=0)
-    axis.plot([d.low, d.high], [0, 0], color=colour, linewidth=3)  # nothing, where they are NaN
-    axis.plot([d.difference], [0], "o", color=colour, markersize=7)
-    reach = 1.15 * np.nanmax(np.abs([d.low, d.high, d.difference])) or 1.0
-    axis.set(yticks=[], xlim=(-reach, reach))
-    if d.metric in LOSSES:  # lower is better
-        axis.invert_xaxis()
-    axis.spines["left"].set_visible(False)
-    axis.set_ylabel(d.metric, rotation=0, ha="right", va="center")
-    axis.text(1.01, 0.5, f"{d.difference:+.4f}\n{d.verdict}", transform=axis.transAxes, va="center", color=colour)
+                lines.append(Line(f"{part} of {revision.name}", x, y, colour, "-" if part == "test" else "--"))
+        says = f"{metric} of network 0 by epoch"
+        drawn.append(Chart(says, charts.curves(lines, "epoch", metric, says)))
+    page.write(path, title, [], [], [*sections, Section("Training", "", drawn, [])])

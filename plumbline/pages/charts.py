@@ -68,7 +68,7 @@ class Interval(NamedTuple):
 # ---- kinds of charts
 
 
-def curves(lines: list[Line], x: str, y: str, says: str, **limits):
+def curves(lines: list[Line], x: str, y: str, says: str, **limits) -> str:
     """Curves over one another; x and y name the axes; limits are of `Axes.set`, such as ylim=(0, 1)."""
 
     def draw(figure) -> None:
@@ -81,7 +81,7 @@ def curves(lines: list[Line], x: str, y: str, says: str, **limits):
     return svg(draw, 3.1, says)
 
 
-def square(lines: list[Line], x: str, y: str, says: str):
+def square(lines: list[Line], x: str, y: str, says: str) -> str:
     """Curves between 0 and 1 on both axes."""
 
     def draw(figure) -> None:
@@ -93,7 +93,9 @@ def square(lines: list[Line], x: str, y: str, says: str):
     return svg(draw, 4.2, says)
 
 
-def calibration(given: list[float], shares: list[Interval], counts: list[int], x: str, of: str, y: str, says: str):
+def calibration(
+    given: list[float], shares: list[Interval], counts: list[int], x: str, of: str, y: str, says: str
+) -> str:
     """Shares with their band over the probability given, and below how many each stands for.
 
     x, of and y name the axes: of the probability, the counts and the shares.
@@ -120,7 +122,7 @@ def calibration(given: list[float], shares: list[Interval], counts: list[int], x
     return svg(draw, 4.2, says)
 
 
-def intervals(rows: list[Interval], x: str, says: str):
+def intervals(rows: list[Interval], x: str, says: str) -> str:
     """Intervals one below the other, the first on top, and a line at 0."""
 
     def draw(figure) -> None:
@@ -170,10 +172,9 @@ def _short(count: int) -> str:
 # ---- from matplotlib into the page
 
 
-def svg(draw: Callable, height: float, says: str):
+def svg(draw: Callable, height: float, says: str) -> str:
     """What `draw` draws into a figure of so many inches, as SVG for a template; `says` is read to who cannot see it."""
     import matplotlib
-    from markupsafe import Markup
     from matplotlib.figure import Figure
 
     drawn = io.StringIO()
@@ -182,7 +183,7 @@ def svg(draw: Callable, height: float, says: str):
         figure = Figure(figsize=(WIDTH, height), layout="constrained")
         draw(figure)
         figure.savefig(drawn, format="svg", metadata={"Date": None, "Creator": None})
-    return Markup(_inline(drawn.getvalue(), clean(says)))
+    return _inline(drawn.getvalue(), clean(says))
 
 
 def _inline(text: str, says: str) -> str:

@@ -4,6 +4,7 @@ A page needs no other file and no network, and runs no script. Jinja2 escapes wh
 `shown` makes it readable, so that no name from a table or a branch can break out of its place or turn text around.
 """
 
+import math
 import unicodedata
 from pathlib import Path
 from typing import NamedTuple
@@ -40,7 +41,7 @@ class Table(NamedTuple):
 
 
 class Chart(NamedTuple):
-    """A chart, as `charts` draws it, under its title."""
+    """A chart under its title; `drawn` is SVG of `charts`, the one text that is inserted as it is."""
 
     title: str
     drawn: str
@@ -75,7 +76,7 @@ def write(path: str | Path, title: str, facts: list[tuple[str, str]], tiles: lis
         lstrip_blocks=True,
         finalize=shown,
     )
-    environment.filters["name"] = lambda text: clean(text, NAME) or "\N{OPEN BOX}"
+    environment.filters["name"] = lambda text: clean(text, NAME)
     text = environment.get_template("page.html").render(title=title, facts=facts, tiles=tiles, sections=sections)
     with replacing(path) as partial:
         partial.write_text(text, encoding="utf-8", newline="\n")
@@ -94,6 +95,12 @@ def shown(value):
     return f"{value:,}" if isinstance(value, int) else clean(str(value))
 
 
+def between(low: float | None, high: float | None) -> str | None:
+    """An interval in words; None where there is none."""
+    finite = low is not None and high is not None and math.isfinite(low) and math.isfinite(high)
+    return f"{shown(low)} to {shown(high)}" if finite else None
+
+
 def clean(text: str, longest: int = LONGEST) -> str:
     """`text` on one line, without characters that control or turn it, its middle left out where it is too long.
 
@@ -108,7 +115,7 @@ def clean(text: str, longest: int = LONGEST) -> str:
             kept.append("\N{REPLACEMENT CHARACTER}")
         elif (kind != "Cf" or character in JOINERS) and not (kind == "Mn" and _marked(kept[-MARKS:])):
             kept.append(character)
-    text = " ".join("".join(kept).split(" ")).strip()
+    text = "".join(kept).strip() or "\N{OPEN BOX}" * bool(text)  # there is a name, though none that can be seen
     if width(text) <= longest:
         return text
     tail = longest // 3

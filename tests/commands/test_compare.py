@@ -1,6 +1,7 @@
 """Comparisons as a user asks for them, between revisions whose predictions are written for it."""
 
 import contextlib
+import html
 import json
 import re
 import shutil
@@ -242,19 +243,21 @@ def test_markdown_has_the_table_and_a_chart(compare):
 def test_the_picture_is_one_file_that_needs_no_other(compare, tmp_path):
     compare("HEAD", "worse", "--plot", str(tmp_path / "page.html"))
     page = (tmp_path / "page.html").read_text()
-    assert page.count("<svg") == 1
+    assert page.count("<svg") == 4 + 2  # a difference for each metric, loss and accuracy
     assert "<script" not in page
-    assert 'href="http' not in page.replace('xmlns:xlink="http', "")
-    assert f"HEAD and worse: {ROWS} test rows, {NETWORKS} networks" in page
+    assert "http" not in page.replace("http-equiv", "")
+    assert f"<h1>HEAD and worse: {ROWS} test rows, {NETWORKS} networks</h1>" in page
     for name in ("HEAD", "worse"):
-        assert all(f"<!-- {side} of {name} -->" in page for side in ("train", "test"))
+        assert all(f">{side} of {name}</text>" in page for side in ("train", "test"))
 
 
-@pytest.mark.parametrize("name", ["a$x__y$", "_hidden"])
-def test_a_branchs_name_is_no_mathematics_and_hides_nothing(compare, tmp_path, name):
+@pytest.mark.parametrize("name", ["a$x__y$", "_hidden", "a<b>&c"])
+def test_a_branchs_name_is_neither_mathematics_nor_html_and_hides_nothing(compare, tmp_path, name):
     subprocess.run(["git", "branch", "-f", name], check=True)
     compare("HEAD", name, "--plot", str(tmp_path / "page.html"))
-    assert f"<!-- test of {name} -->" in (tmp_path / "page.html").read_text()
+    page = (tmp_path / "page.html").read_text()
+    assert f">test of {html.escape(name)}</text>" in page
+    assert f"<h1>HEAD and {html.escape(name)}: " in page
 
 
 def test_experiments_are_ranked_with_one_correction(compare):
