@@ -203,7 +203,7 @@ def read_cells(path: str | Path) -> list[dict[str, str]]:
         if any(None in row or None in row.values() for row in rows):
             raise ValueError("a row has too many or too few cells")
         return rows
-    except ValueError as error:
+    except (ValueError, csv.Error) as error:
         raise UserError(f"{path} is not as the stages write it ({reason(error)}); run `dvc repro`") from None
 
 

@@ -1,14 +1,12 @@
 """The last run as its files tell it: params.yaml, the facts of metrics/predictions.parquet, small files in metrics/."""
 
-import csv
-import io
 import math
 from pathlib import Path
 from typing import NamedTuple
 
 from plumbline.basics import params
 from plumbline.basics.errors import UserError, reason
-from plumbline.basics.files import read_json
+from plumbline.basics.files import read_cells, read_json
 from plumbline.bits.initial import outputs_for
 from plumbline.comparing import revisions
 from plumbline.pages.page import clean
@@ -42,12 +40,10 @@ class Job(NamedTuple):
 def read() -> Job:
     """The last run, as its files tell it."""
     train, said = read_json("metrics/train.json"), revisions.predictions()
-    classes, counts = said.facts.classes, said.facts.class_counts
+    facts = said.facts
+    classes, counts = facts.classes, facts.class_counts
     rows = dict(said.rows(f"SELECT part, count(*) FROM {said.relation} GROUP BY part ORDER BY part DESC"))
     values = said.rows(f"SELECT len(probability) FROM {said.relation} LIMIT 1")[0][0]
-    positive = [row["class"] for row in rows_of("metrics/classes.csv", "positive", text=("class",)) if row["positive"]]
-    if not positive and len(classes) == 2:
-        positive = [str(classes[1])]
     figures = rows_of("metrics/scores.csv", "value", "low", "high", "rows", text=("part", "of", "metric"))
     return Job(
         params.read(),
@@ -55,7 +51,7 @@ def read() -> Job:
         {"train": sum(counts) - sum(rows.values()), **rows},
         dict(zip(map(str, classes), counts)),
         values // outputs_for(len(classes)),
-        positive[0] if positive else None,
+        str(classes[1] if facts.positive is None else facts.positive) if len(classes) == 2 else None,
         {(row["part"], row["metric"], row["of"]): row for row in figures},
     )
 
@@ -65,13 +61,11 @@ def rows_of(path: str, *numbers: str, text: tuple[str, ...] = ()) -> list[dict]:
 
     Columns of `numbers` are finite numbers, or None where a cell is empty; those of `text` must be there too.
     """
-    if not Path(path).exists():
-        return []
+    found = read_cells(path) if Path(path).exists() else []
     try:
-        found = list(csv.DictReader(io.StringIO(Path(path).read_text(encoding="utf-8"), newline=""), strict=True))
         for row in found:
-            row |= {name: row[name] + "" for name in text} | {name: _number(row[name]) for name in numbers}
-    except (ValueError, KeyError, TypeError, csv.Error) as error:  # a cell too few is None
+            row |= {name: row[name] for name in text} | {name: _number(row[name]) for name in numbers}
+    except (ValueError, KeyError) as error:
         raise UserError(f"{path} is not as the stages write it ({reason(error)}); run `dvc repro`") from None
     return found
 

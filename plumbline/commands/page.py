@@ -65,10 +65,12 @@ def tiles(job: Job) -> list[Tile]:
     for metric, value in values.items():
         mean, always = means[metric], job.figure(metric, "shares")
         notes = [f"network 0, {job.rows['test']:,} test rows"]
-        if job.networks > 1 and "mean" in mean:
-            interval = between(mean.get("low"), mean.get("high"))
+        interval = between(mean.get("low"), mean.get("high"))
+        if job.networks > 1 and mean:
             about = f" (about 95 %: {interval})" if interval else ""
             notes.append(f"mean of {job.networks} networks {mean['mean']:.4f}{about}")
+        elif interval:
+            notes.append(f"about 95 %, over rows alone: {interval}")
         if always is not None:
             notes.append(f"always answering the training shares: {always:.4f}")
         made.append(Tile(name_of(metric), value, notes))

@@ -59,16 +59,20 @@ def scores(job: Job) -> Section | None:
         listed = []
         for metric in dict.fromkeys(metric for of_part, metric, _ in job.figures if of_part == part):
             lower = " (lower is better)" if metric in metrics.LOSSES else ""
-            values = [job.figure(metric, of, part) for of in ("network", "ensemble", "networks", "shares")]
+            network, ensemble, networks, shares = (
+                job.figure(metric, of, part) for of in ("network", "ensemble", "networks", "shares")
+            )
             mean = job.figures.get((part, metric, "networks"), {})
             interval = between(mean.get("low"), mean.get("high"))
-            listed.append([name_of(metric) + lower, *values[:3], interval, values[3]])
-        head = ["metric", "network 0", "ensemble", f"mean of {job.networks} networks", "about 95 %"]
+            of_all = [ensemble, networks] if job.networks > 1 else []
+            listed.append([name_of(metric) + lower, network, *of_all, interval, shares])
+        head = ["ensemble", f"mean of {job.networks} networks", "about 95 %"]
+        head = ["metric", "network 0", *(head if job.networks > 1 else ["about 95 %, over rows alone"])]
         if listed:
             title = f"{part.capitalize()} part, {job.rows[part]:,} rows"
             tables.append(Table([*head, "always the training shares"], listed, title))
     about = f" Precision, recall and F1 without another word: {job.about}." if job.positive is not None else ""
-    note = f"The ensemble answers with the mean probability of all networks.{about}"
+    note = "The ensemble answers with the mean probability of all networks." * (job.networks > 1) + about
     return Section("Figures", note, [], tables) if tables else None
 
 
@@ -186,7 +190,10 @@ def _positives(job: Job) -> float:
     cells = rows_of("metrics/plots/confusion.csv", "rows", text=("actual", "predicted"))
     if job.positive is None or not cells:
         return 1 / len(job.classes)
-    return sum(cell["rows"] for cell in cells if cell["actual"] == job.positive) / sum(cell["rows"] for cell in cells)
+    rows = dict.fromkeys((cell["actual"] for cell in cells), 0.0)
+    for cell in cells:
+        rows[cell["actual"]] += cell["rows"]
+    return list(rows.values())[list(job.classes).index(job.positive)] / sum(rows.values())
 
 
 def thresholds(job: Job) -> Section | None:
@@ -212,7 +219,8 @@ def thresholds(job: Job) -> Section | None:
 
 def importance(job: Job) -> Section | None:
     """By how much the log loss rises when a column is shuffled, the largest on top."""
-    rows = rows_of("metrics/importance.csv", "drop", "low", "high", "inputs", text=("column",))
+    numbers = ("drop", "low", "high", "inputs", "rows", "networks")
+    rows = rows_of("metrics/importance.csv", *numbers, text=("column", "part"))
     if not rows:
         return None
     shown = rows[:MOST_SHOWN]
@@ -221,5 +229,8 @@ def importance(job: Job) -> Section | None:
     drawn = Chart(title, charts.intervals(bars, "rise of the log loss, about 95 %", title))
     listed = [[row["column"], row["drop"], between(row["low"], row["high"]), int(row["inputs"])] for row in shown]
     head = ["column", "rise of the log loss", "about 95 %", "inputs"]
-    note = f"Mean over {job.networks} networks. A column at 0 is one that the networks do without."
+    networks, count, part = int(rows[0]["networks"]), int(rows[0]["rows"]), rows[0]["part"]
+    note = f"Mean over {networks} networks, {count:,} {part} rows. A column at 0 is one that the networks do without."
+    if len(rows) > MOST_SHOWN:
+        note += f" The first {MOST_SHOWN} of {len(rows):,} columns; metrics/importance.csv has all."
     return Section("What the model goes by", note, [drawn], [Table(head, listed)])

@@ -56,7 +56,10 @@ x1,category,0,783,"a 1 %, b 1 %",left out: an identifier,0,an identifier by its 
 y,target,0,2,"0 60.5 %, 1 39.5 %",2 classes,0,
 """,
     "test_columns": "column,missing,new,outside,warning\nx0,0.031,0,0.02,\n(rows),,,,5 of 200 test rows also train\n",
-    "importance": "column,drop,low,high,inputs\nx0,0.31,0.25,0.37,1\nx1,-0.001,-0.01,0.008,1\n",
+    "importance": """column,drop,low,high,inputs,part,rows,networks
+x0,0.31,0.25,0.37,1,validation,96,8
+x1,-0.001,-0.01,0.008,1,validation,96,8
+""",
 }
 BASELINES = {
     "shares": {"accuracy": 0.63, "log_loss": 0.66},
@@ -150,7 +153,8 @@ def test_it_says_what_the_files_say(job):
         assert text in cells, text
     notes = " ".join(parsed.of("p"))
     assert "trained on 777 rows" in notes
-    assert "positive class: 0" in notes  # as metrics/classes.csv marks it, not the second
+    assert "positive class: 1" in notes
+    assert "Mean over 8 networks, 96 validation rows." in notes
     assert "F1 is best at 0.55: `plumbline predict NEW.csv --threshold 0.55`" in notes
     assert [tag for tag, _ in parsed.elements].count("svg") == 2 + 3 + 1 + 1
     assert parsed.of("figcaption")[1:4] == [
@@ -159,7 +163,7 @@ def test_it_says_what_the_files_say(job):
         "ROC curve, ROC AUC 0.9912",
     ]
     labels = parsed.of("text")
-    for text in ("epoch", "train", "test", "false positive rate", "mean probability given", "by chance: 0.630", "x1"):
+    for text in ("epoch", "train", "test", "false positive rate", "mean probability given", "by chance: 0.370", "x1"):
         assert text in labels, text
     for count in csv.DictReader(job.read("metrics/plots/calibration.csv").splitlines()):
         assert count["rows"] in labels
@@ -235,7 +239,11 @@ def hostile_page(job, name: str) -> str:
             ("column,kind,missing,distinct,values,becomes,inputs,warning"),
             (name, name, 0, 2, name, name, 1, name),
         ],
-        "importance": [("column,drop,low,high,inputs"), (name, 0.1, 0.05, 0.15, 1), ("other", 0.05, 0.02, 0.08, 1)],
+        "importance": [
+            ("column,drop,low,high,inputs,part,rows,networks"),
+            (name, 0.1, 0.05, 0.15, 1, "test", 9, 8),
+            ("other", 0.05, 0.02, 0.08, 1, "test", 9, 8),
+        ],
         "classes": [
             ("class,precision,recall,f1,support,positive"),
             (name, 0.9, 0.8, 0.85, 126, 1),
@@ -282,6 +290,22 @@ def test_several_classes_are_taken_against_the_rest(workspace):
     assert any(text.startswith("kept: epoch ") for text in parsed.of("text"))
     assert "taken for" in parsed.of("th")  # the most frequent confusions: 14 x 14 cells are no table to read
     assert any(text.startswith("14 classes: 0 ") and text.endswith(", ...") for text in parsed.of("dd"))
+
+
+def test_the_positive_class_and_a_network_alone(workspace):
+    workspace.set(make_data__positive=0, train__replicas=1, train__epochs=2, split__validation=0.1, split__train=0.7)
+    workspace.repro()
+    workspace.run("commands.report", "--html", "page.html")
+    parsed = Parsed(workspace.read("page.html"))
+    notes = " ".join(parsed.of("p"))
+    assert "positive class: 0" in notes
+    assert "share of 0" in parsed.of("text")
+    zeros = next(
+        row for row in csv.DictReader(workspace.read("metrics/classes.csv").splitlines()) if row["class"] == "0"
+    )
+    assert f"by chance: {int(zeros['support']) / 200:.3f}" in parsed.of("text")
+    assert "mean of" not in " ".join(text for _, text in parsed.texts)
+    assert "about 95 %, over rows alone" in parsed.of("th")
 
 
 @pytest.mark.parametrize("name", ["columns", "importance", "thresholds", "plots/confusion"])

@@ -65,3 +65,11 @@ def test_reported_figures_have_the_sign_and_the_range_of_files():
     assert intervals.reported("log_loss", -phi) == pytest.approx({"mean": mean, "low": 0.0, "high": high})
     assert intervals.reported("brier", -phi - 1.9)["high"] == 2.0
     assert intervals.reported("accuracy", phi[:, :1]) == pytest.approx({"mean": phi[:, 0].mean()})
+
+
+@pytest.mark.parametrize("right, n", [(0, 7), (3, 10), (50, 60), (12, 12), (1, 1000)])
+def test_a_shares_interval_is_wilsons(right, n):
+    from scipy.stats import binomtest
+
+    low, high = binomtest(right, n).proportion_ci(method="wilson")
+    assert intervals.wilson(right / n, n) == pytest.approx((low, high), abs=1e-12)
