@@ -69,7 +69,5 @@ def test_reported_figures_have_the_sign_and_the_range_of_files():
 
 @pytest.mark.parametrize("right, n", [(0, 7), (3, 10), (50, 60), (12, 12), (1, 1000)])
 def test_a_shares_interval_is_wilsons(right, n):
-    from scipy.stats import binomtest
-
-    low, high = binomtest(right, n).proportion_ci(method="wilson")
+    low, high = scipy.stats.binomtest(right, n).proportion_ci(method="wilson")
     assert intervals.wilson(right / n, n) == pytest.approx((low, high), abs=1e-12)
