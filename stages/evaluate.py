@@ -56,9 +56,7 @@ def main() -> None:
         # What only the test part shows of the columns, what the networks go by, and whether simpler models are as good
         apart.write("metrics/test_columns.csv", parts["test"], store.open("data/train.parquet"), card.encoding)
         importance.write("metrics/importance.csv", settings.importance, saved, parts)
-        baselines.write(
-            "metrics/baselines.json", settings.baselines, saved, parts["test"], probability["test"][:networks]
-        )
+        baselines.write("metrics/baselines.json", settings.baselines, saved, parts["test"], probability["test"])
     print(f"{len(target['test'])} test rows: accuracy {few['accuracy']:.3f}, log loss {few['log_loss']:.4f}")
 
 

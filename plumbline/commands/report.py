@@ -15,6 +15,7 @@ from plumbline.basics.files import content, read_cells, read_csv, read_json
 from plumbline.bits.initial import outputs_for
 from plumbline.commands import page
 from plumbline.comparing import revisions
+from plumbline.explaining import baselines, importance
 from plumbline.tables.store import PLACE, Table
 
 FIRST = 10  # test rows that the notebook shows
@@ -41,6 +42,8 @@ def main(words: list[str] | None = None) -> None:
     lines = figures(settings, train, test, scores, history, test_epochs)
     if thresholds or len(classes) > 2 or settings.make_data.source != NOTEBOOKS:
         lines += by_class(classes, thresholds)
+    explained = [*importance.lines("metrics/importance.csv"), *baselines.lines("metrics/baselines.json")]
+    lines += ["", *explained] if explained else []
     lines += ["", *first_rows(revisions.predictions())]
     print("\n".join(["", *lines, ""]))
     print("Next: dvc metrics show | dvc plots show | dvc exp run -S train.hidden_size=64 | README.md")

@@ -25,6 +25,21 @@ def difference(old: Path, new: Path) -> str:
     return "; ".join(said) if said else "the contents are the same, the bytes are not (metadata or another writer)"
 
 
+def is_near(old: Path, new: Path, gap: float) -> bool:
+    """Whether two versions of a file say the same, but for numbers that differ by so much at most."""
+    try:
+        a, b = contents(old, new.suffix), contents(new, new.suffix)
+    except Exception:  # as above
+        return False
+    return a.keys() == b.keys() and all(_is_near(a[name], b[name], gap) for name in a)
+
+
+def _is_near(x: np.ndarray, y: np.ndarray, gap: float) -> bool:
+    if x.dtype.kind not in "fi" or y.dtype.kind not in "fi":
+        return how_far(x, y) is None
+    return x.shape == y.shape and bool((np.abs(x.astype(float) - y.astype(float)) <= gap).all())
+
+
 def how_far(x: np.ndarray, y: np.ndarray) -> str | None:
     """In how many values two arrays differ, and by how much if they are numbers; None if in none."""
     if x.shape != y.shape:

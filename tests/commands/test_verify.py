@@ -240,6 +240,22 @@ def test_a_table_that_dvc_tracks_comes_from_the_cache(small):
     assert_one_line(small.verify(fails=True), "`dvc pull", "failed", "brings it into the cache")
 
 
+def test_figures_of_scikit_learn_are_held_to_a_tolerance(small):
+    """The last digits are a machine's; a verdict, or a figure further away, is not."""
+    small.write("dvc.yaml", DVC_YAML + "    plots: [{metrics/baselines.json: {cache: false}}]\n")
+    jitter = 'told = {"trees": {"log_loss": 0.5 + random.random() / 1000, "verdict": "better"}}\n'
+    small.write("stages/train.py", TRAIN + jitter + 'Path("metrics/baselines.json").write_text(json.dumps(told))\n')
+    small.run("dvc repro -q")
+    small.commit()
+    assert wrong(small.verify()) == {("train", "metrics/baselines.json"): "within the tolerance"}
+    for old, new in (('"log_loss": 0.5', '"log_loss": 0.3'), ('"better"', '"worse"')):
+        forged = small.path("metrics/baselines.json").read_text().replace(old, new)
+        small.write("metrics/baselines.json", forged)
+        small.run("dvc commit -q -f train")
+        small.commit()
+        assert wrong(small.verify(fails=True)) == {("train", "metrics/baselines.json"): "DIFFERS"}
+
+
 def test_what_cannot_be_verified_is_one_line(small):
     small.run("git rm -q dvc.lock", "git commit -qm none")
     assert_one_line(small.verify(fails=True), "dvc.lock", "commit")

@@ -195,6 +195,9 @@ def test_the_stage_says_the_part_and_writes_the_largest_drop_first(workspace):
     assert {(line["part"], line["rows"], line["networks"], line["inputs"]) for line in found} == {
         ("validation", "200", "2", "1")
     }
+    report = workspace.run("commands.report").stdout.splitlines()
+    start = report.index("What the networks go by: log loss more without the column, 200 validation rows")
+    assert [line.split(": ")[-1] for line in report[start + 1 : start + 6]] == [line["column"] for line in found[:5]]
     first = workspace.path("metrics/importance.csv").read_bytes()
     workspace.run("evaluate")
     assert workspace.path("metrics/importance.csv").read_bytes() == first
