@@ -125,6 +125,15 @@ def test_the_run_on_a_real_table_is_as_the_page_has_it(workspace):
     (shown,) = [block for block in blocks(TABLES) if block.startswith("Final train accuracy")]
     assert shown in report
 
+    assert "`dvc exp run -S evaluate.importance=true`" in TABLES
+    assert "`dvc exp run -S evaluate.baselines=true`" in TABLES
+    workspace.set(evaluate__importance=True, evaluate__baselines=True)
+    workspace.run("evaluate")
+    report = workspace.run("commands.report").stdout
+    for start in ("What the networks go by", "Always answering"):
+        (shown,) = [block for block in blocks(TABLES) if block.startswith(start)]
+        assert shown in report
+
     (block,) = [block for block in blocks(TABLES) if "plumbline predict new.csv" in block]
     for step in block.removeprefix("$ ").split("\n$ "):
         command, _, shown = step.partition("\n")
