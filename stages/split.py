@@ -7,7 +7,6 @@ the row's number in the dataset.
 """
 
 import msgspec
-import numpy as np
 
 from plumbline.basics import files, params
 from plumbline.basics.errors import run
@@ -27,18 +26,8 @@ def main() -> None:
     order = stream.permutation(generator, len(dataset))
     position = stream.to_text(generator)
 
-    # The number of each row's part: class by class, group by group, by time, or by shares of the permutation alone
-    classes = dataset.classes()
-    if split.stratify:
-        part_of = splits.by_class(order, classes, split)
-    elif split.group:
-        part_of = splits.by_group(order, splits.group_numbers(dataset, split.group), split)
-    else:
-        if split.time:  # earliest first; rows of the same time stay in the permutation's order
-            order = order[np.argsort(splits.times(dataset, split.time)[order], kind="stable")]
-        part_of = splits.by_shares(order, split)
-    sizes = splits.check(part_of, split)
-    splits.check_classes(classes[part_of == 0], dataset.facts)
+    # Each row's part: by shares of the permutation alone, class by class, group by group, or by time
+    order, part_of = splits.cut(dataset, order, split)
 
     # All three files or none. A small table keeps the permutation's order, the notebook's; a large one its own.
     # The stream goes on with the training part: it draws the initial weights and the shuffles.
@@ -49,8 +38,8 @@ def main() -> None:
             at = position if part == "train" else None
             facts = msgspec.structs.replace(dataset.facts, stream=at, split_by=by)
             store.take(dataset, rows, f"data/{part}.parquet", part, facts)
-    for part, size in zip(PARTS, sizes):
-        print(f"{part}: {size} rows")
+    for i, part in enumerate(PARTS):
+        print(f"{part}: {(part_of == i).sum()} rows")
 
 
 if __name__ == "__main__":

@@ -23,6 +23,7 @@ import numpy as np
 from plumbline.basics import inputs
 from plumbline.basics.errors import UserError, reason
 
+NULL = "tag:yaml.org,2002:null"
 SMALL = 2**20  # bytes of an array that is not worth a file
 TEMPORARY = re.compile(r"\..*\.(\d+)\.(partial|scratch)")  # .NAME.PROCESS.partial
 
@@ -185,6 +186,28 @@ def read_yaml(text: bytes, name: str | Path):
         mark = error.problem_mark if isinstance(error, MarkedYAMLError) else None
         where, why = (f" line {mark.line + 1}", error.problem) if mark else ("", error)
         raise UserError(f"{name}{where}: not valid YAML ({reason(why)}); mend it") from None
+
+
+def edited_yaml(text: str, values: Mapping[str, object]) -> str:
+    """A YAML text with other values of some names, such as "train.epochs"; its comments and its order stay.
+
+    Numbers are written out as 0.0001, which every reader of YAML takes for a number; lists a line an item.
+    """
+    from ruamel.yaml import YAML
+
+    yaml = YAML()
+    yaml.preserve_quotes, yaml.width = True, 2**16  # a long value is not folded
+    yaml.representer.add_representer(type(None), lambda dumper, _: dumper.represent_scalar(NULL, "null"))
+    whole, edited = yaml.load(text), io.StringIO()
+    for name, value in values.items():
+        *sections, field = name.split(".")
+        section = whole
+        for each in sections:
+            section = section[each]
+        if section[field] != value:
+            section[field] = value
+    yaml.dump(whole, edited)
+    return edited.getvalue()
 
 
 def read_csv(text: bytes, name: str) -> list[dict[str, float]]:

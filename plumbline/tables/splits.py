@@ -13,6 +13,26 @@ from plumbline.tables.store import PLACE, Facts, Table
 PARTS = ("train", "validation", "test")
 
 
+def cut(dataset: Table, order: np.ndarray, split: Split) -> tuple[np.ndarray, np.ndarray]:
+    """Class by class, group by group, by time, or by shares of the permutation alone, as `split` says.
+
+    Gives the order of the rows, by time where that counts, and each row's part. order: the permutation (n,). UserError
+    where a part has no rows, or a class none to train on.
+    """
+    classes = dataset.classes()
+    if split.stratify:
+        part_of = by_class(order, classes, split)
+    elif split.group:
+        part_of = by_group(order, group_numbers(dataset, split.group), split)
+    else:
+        if split.time:  # earliest first; rows of the same time stay in the permutation's order
+            order = order[np.argsort(times(dataset, split.time)[order], kind="stable")]
+        part_of = by_shares(order, split)
+    check(part_of, split)
+    check_classes(classes[part_of == 0], dataset.facts)
+    return order, part_of
+
+
 def by_shares(order: np.ndarray, split: Split) -> np.ndarray:
     """The permutation's three parts; like the notebook's, sizes are rounded down and the rest is test."""
     n = len(order)

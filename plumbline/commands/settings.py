@@ -1,0 +1,33 @@
+"""The settings for a real table, by its size: what `plumbline start` writes, and `benchmarks/tables.py` tries."""
+
+SMALL = 10_000  # rows up to which small batches and many epochs pay, as measured on 39 tables (docs/tables.md)
+LARGE = 100_000  # rows from which on time is what counts
+WORK = 8e8  # rows x columns x epochs that take two cores some minutes
+FEWEST = 100  # rows from which on a tenth of them can choose anything
+
+
+def settings_for(rows: int, classes: int, columns: int) -> dict[str, object]:
+    """Parameters by name for a table of so many rows with a target, classes, and columns beside the target.
+
+    A tenth of the rows is the validation part, which no network sees or watches. Each member of a network holds out
+    rows of its own to watch itself by. Large tables get large batches at a higher learning rate that falls to 0, fewer
+    epochs and fewer members: there, all networks find much the same.
+    """
+    if rows <= SMALL:
+        steps = {"learning_rate": 0.001, "schedule": "constant", "batch_size": 32, "epochs": 200, "patience": 20}
+    elif rows <= LARGE:
+        steps = {"learning_rate": 0.002, "schedule": "constant", "batch_size": 128, "epochs": 100, "patience": 10}
+    else:
+        epochs = int(min(max(WORK / (rows * max(columns + classes, 50)), 5), 15))
+        steps = {"learning_rate": 0.004, "schedule": "cosine", "batch_size": 512, "epochs": epochs, "patience": epochs}
+    return {
+        "split.train": 0.7,
+        "split.validation": 0.1 if rows >= FEWEST else 0.0,
+        "split.stratify": True,
+        "train.encoding": "robust",
+        "train.hidden_size": 256,
+        "train.weight_decay": 0.1,
+        "train.held_out": 0.125,
+        "train.members": 4 if rows <= LARGE else 2,
+        "train.replicas": 4,
+    } | {f"train.{name}": value for name, value in steps.items()}

@@ -1,0 +1,172 @@
+"""Begin with a table of your own: see what is in it, and have params.yaml written for it.
+
+Reads the table as the pipeline will, and refuses what that would refuse. Prints what each column holds and becomes.
+Then it writes params.yaml, with the table, the target and settings for its size; the comments stay. DVC is told of a
+table that neither it nor git tracks. Then `dvc repro` runs.
+
+    plumbline start customers.csv churned
+    plumbline start visits.parquet returned --drop notes,fee --group customer
+    plumbline start customers.csv churned --dry-run
+"""
+
+import argparse
+import csv
+import difflib
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from plumbline.basics import files, params
+from plumbline.basics.errors import UserError, reason
+from plumbline.bits import stream
+from plumbline.commands.settings import settings_for
+from plumbline.comparing.programs import dvc, git
+from plumbline.sources import labels, source
+from plumbline.tables import columns, encoding, profile, splits, store
+
+OUTPUTS = "data"  # where scratch files lie, as those of the stages
+
+
+def main(words: list[str] | None = None) -> None:
+    options = arguments(words)
+    text = files.content(params.PATH).decode() if Path(params.PATH).exists() else ""
+    params.read()  # what stands there now must be right in itself
+    place = place_of(options.table)
+    asked = {
+        "make_data.source": place,
+        "make_data.target": options.target,
+        "make_data.drop": next(csv.reader([options.drop]), []),
+        "split.group": options.group,
+        "split.time": options.time,
+        "split.stratify": False,
+    }
+    with looked_at(checked(files.edited_yaml(text, asked))) as dataset:
+        facts, rows = dataset.facts, len(dataset)
+        suited = settings_for(rows, len(facts.classes), len(dataset.features))
+        if options.group or options.time:
+            suited["split.stratify"] = False
+        wanted = files.edited_yaml(text, asked | suited)
+        check_parts(dataset, checked(wanted))
+        fitted = encoding.fit(dataset, suited["train.encoding"])
+        print(f"{profile.screen(profile.profile(dataset, facts.target, fitted))}\n")
+    is_told, note = tracked(place)
+
+    if options.dry_run:
+        print("\n".join(difference(text, wanted) or [f"{params.PATH} would stay as it is"]))
+        print(f"\nNothing was written.{'' if is_told else f' `dvc add {place}` would run as well.'}")
+    else:
+        if wanted != text:
+            ask(text, options.yes)
+        if not is_told:
+            dvc("add", "--quiet", "--no-relink", place)  # the file stays the user's own, and may be edited
+            note = f"DVC tracks {place} now: put {place}.dvc and {Path(place).with_name('.gitignore')} in git\n"
+        with files.replacing(params.PATH) as partial:
+            partial.write_text(wanted, encoding="utf-8", newline="\n")
+        print(f"{note}{params.PATH} has settings for {rows} rows now; `git diff {params.PATH}` shows them")
+        print("Next: dvc repro | plumbline report")
+
+
+def arguments(words: list[str] | None) -> argparse.Namespace:
+    """The command line."""
+    parser = argparse.ArgumentParser(
+        "plumbline start", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("table", help="a .csv, .csv.gz or .parquet file, a folder of .parquet, or a .py that makes one")
+    parser.add_argument("target", help="the column to predict")
+    parser.add_argument("--drop", default="", metavar="A,B", help="columns to leave out")
+    parser.add_argument("--group", metavar="COLUMN", help="rows with the same value stay in one part")
+    parser.add_argument("--time", metavar="COLUMN", help="the latest rows are the test part")
+    parser.add_argument("--dry-run", action="store_true", help="show what would be done, and write nothing")
+    parser.add_argument("--yes", action="store_true", help="overwrite a params.yaml that is in no commit")
+    return parser.parse_args(words)
+
+
+def checked(text: str) -> params.Params:
+    """What a text of parameters says; UserError where it contradicts itself."""
+    return params.check(files.read_yaml(text.encode(), params.PATH))
+
+
+# ---- the table
+
+
+def place_of(table: str) -> str:
+    """A table's path as params.yaml has it: from this folder, or whole where it lies outside the repository."""
+    path, top = Path(table).resolve(), Path(git("rev-parse", "--show-toplevel").strip()).resolve()
+    if not path.is_relative_to(top):
+        return str(path)
+    return Path(os.path.relpath(path, Path.cwd().resolve())).as_posix()
+
+
+@contextmanager
+def looked_at(settings: params.Params) -> Iterator[store.Table]:
+    """The table as make_data would write it, in a scratch file for the block; UserError for what it would refuse."""
+    make = settings.make_data
+    with files.scratch(OUTPUTS) as scratch:
+        output = str(scratch / "dataset.parquet")
+        with source.opened(make, stream.seeded(settings.seed), output) as rows:
+            labelled = labels.of(rows, make.source, make.target)
+            facts = store.Facts(make.target, list(labelled.counts), list(labelled.counts.values()), None)
+            with source.copying(rows, labelled, make.source, output, facts) as dataset:
+                columns.check(dataset)
+                print(f"{make.source}: {len(dataset)} rows, {len(dataset.features)} features\n")
+                yield dataset
+
+
+def check_parts(dataset: store.Table, settings: params.Params) -> None:
+    """Refuse what `split` would: a column that rows cannot go by, a part without rows, a class that does not train."""
+    order = stream.permutation(stream.seeded(settings.seed), len(dataset))
+    splits.cut(dataset, order, settings.split)
+
+
+# ---- what is written
+
+
+def tracked(place: str) -> tuple[bool, str]:
+    """Whether DVC need not be told of a table, for it or git tracks it, or cannot; and a line on what follows."""
+    from dvc.exceptions import DvcException
+    from dvc.repo import Repo
+
+    path = Path(place)
+    if path.is_absolute():
+        return True, (
+            f"{place} lies outside the repository: DVC sees when it changes and keeps no copy of it. "
+            f"Copy it in here, so that others can run this\n"
+        )
+    if git("ls-files", "--", f":(literal){place}"):
+        return True, ""
+    try:
+        with Repo() as repo:
+            outs = [(Path(out.fs_path), out.stage) for out in repo.index.outs]
+    except DvcException as error:
+        raise UserError(f"DVC cannot be asked about {place} ({reason(error)}); mend that, or run `dvc init`") from None
+    for out, stage in outs:
+        if path.resolve().is_relative_to(out):
+            if stage.is_data_source:
+                return True, ""
+            raise UserError(f"{place} is written by the stage {stage.addressing}; name the table that it is made from")
+    if path.suffix == ".py":
+        return True, f"git does not track {place} yet: `git add {place}`, so that every experiment has it\n"
+    return False, ""
+
+
+def ask(text: str, yes: bool) -> None:
+    """Go on if params.yaml stands in the last commit as it is here, or if the user says so."""
+    try:
+        is_committed = git("show", f"HEAD:./{params.PATH}") == text
+    except UserError:  # there is no commit, or it has no such file
+        is_committed = False
+    if is_committed or yes:
+        return
+    problem = f"{params.PATH} has changes that are in no commit"
+    if not sys.stdin.isatty():
+        raise UserError(f"{problem}, and they would be lost; commit them, or say --yes")
+    if input(f"{problem}. Overwrite it? [y/N] ").strip().lower() not in ("y", "yes"):
+        raise UserError(f"{params.PATH} stays as it is, and nothing was written; commit it first")
+
+
+def difference(before: str, after: str) -> list[str]:
+    """The lines that change, as `diff -u` has them."""
+    lines = (text.splitlines() for text in (before, after))
+    return list(difflib.unified_diff(*lines, params.PATH, f"{params.PATH} as it would be", n=0, lineterm=""))
