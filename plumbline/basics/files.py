@@ -17,6 +17,7 @@ import shutil
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 
@@ -114,13 +115,13 @@ def _lives(process: int) -> bool:
 
 
 @contextlib.contextmanager
-def nameless(size: int, folder: str | Path) -> Iterator[io.FileIO]:
-    """A file of so many bytes without a name in `folder`, not buffered; it goes with the block.
+def nameless(size: int, folder: str | Path) -> Iterator[BinaryIO]:
+    """A file of so many bytes without a name in `folder`; it goes with the block.
 
     Its room on the disk is taken first, so that a full disk is an error at the start, and no signal later.
     """
     Path(folder).mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryFile(dir=folder, prefix=".", buffering=0) as file:
+    with tempfile.TemporaryFile(dir=folder, prefix=".") as file:
         try:
             if hasattr(os, "posix_fallocate") and size:
                 os.posix_fallocate(file.fileno(), 0, size)

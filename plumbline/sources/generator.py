@@ -95,6 +95,4 @@ def _array(values: object, name: object, source: Path) -> np.ndarray:
         return values / np.timedelta64(1, "s")
     if kind.kind == "M" and np.datetime_data(kind)[0] not in ("s", "ms", "us", "ns"):
         return values.astype("datetime64[s]")
-    if kind.kind == "U":
-        return values.astype(object)  # DuckDB takes NumPy's own texts for categories
     return values.astype(np.float32) if kind == np.float16 else values

@@ -6,9 +6,9 @@ them would be a page from the disk. One pass spreads them over a file in which e
 """
 
 import contextlib
-import io
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 
@@ -62,8 +62,10 @@ def _spread(x: np.ndarray, y: np.ndarray, orders: np.ndarray, size: int, folder:
             rows = room[: networks * length * width].reshape(networks, length, width)
             beside = np.empty((networks, length, 2), np.int32)
             for file, own, its in zip(laid, rows, beside):
-                _move(file, file.readinto, 4 * start * width, own)
-                _move(file, file.readinto, 4 * (count * width + start * 2), its)
+                file.seek(4 * start * width)
+                file.readinto(own)
+                file.seek(4 * (count * width + start * 2))
+                file.readinto(its)
             places = np.empty((networks, length), orders.dtype)
             numbers = np.arange(networks * length, dtype=orders.dtype).reshape(networks, length)
             np.put_along_axis(places, beside[:, :, 1] - np.int32(start), numbers, axis=1)
@@ -71,7 +73,7 @@ def _spread(x: np.ndarray, y: np.ndarray, orders: np.ndarray, size: int, folder:
 
 
 @contextlib.contextmanager
-def _laid_down(x: np.ndarray, y: np.ndarray, order: np.ndarray, size: int, folder: str | Path) -> Iterator[io.FileIO]:
+def _laid_down(x: np.ndarray, y: np.ndarray, order: np.ndarray, size: int, folder: str | Path) -> Iterator[BinaryIO]:
     """A file of one network's rows, window by window, in each as they lie in x.
 
     First the inputs (count, d) float32, then targets and places in `order` (count, 2) int32. It is not mapped: fresh
@@ -92,15 +94,9 @@ def _laid_down(x: np.ndarray, y: np.ndarray, order: np.ndarray, size: int, folde
             counts = np.bincount(window + 1, minlength=len(ends) + 1)
             done = counts[0]
             for i, found in enumerate(counts[1:].tolist()):
-                _move(file, file.write, 4 * int(ends[i]) * width, rows[done : done + found])
-                _move(file, file.write, 4 * (count * width + int(ends[i]) * 2), beside[done : done + found])
+                file.seek(4 * int(ends[i]) * width)
+                file.write(rows[done : done + found])
+                file.seek(4 * (count * width + int(ends[i]) * 2))
+                file.write(beside[done : done + found])
                 ends[i], done = ends[i] + found, done + found
         yield file
-
-
-def _move(file: io.FileIO, move: Callable[[memoryview], int], place: int, rows: np.ndarray) -> None:
-    """Read or write all of `rows` where they stand in the file: no system call moves more than two gigabytes."""
-    file.seek(place)
-    left = memoryview(rows).cast("B") if rows.size else memoryview(b"")
-    while left:
-        left = left[move(left) :]
