@@ -27,9 +27,7 @@ def write(path: str | Path, parts: dict[str, store.Table], probability: dict[str
         arrays[f"_{part}"] = {f"p{i}": values for i, values in enumerate(flat)}
         queries.append(f"SELECT {duck.text(part)} AS part, * FROM _{part}")
     # All files are one source: COPY takes the rows of a UNION of files in no order of ours
-    rows = (
-        f"read_parquet([{duck.texts(duck.literal(table.path) for table in parts.values())}], hive_partitioning = false)"
-    )
+    rows = duck.parquet(table.path for table in parts.values())
     said = f"({' UNION ALL '.join(queries)})"
     listed = ", ".join(f"said.p{i}" for i in range(len(flat)))
     sql = (

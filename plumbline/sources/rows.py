@@ -57,7 +57,7 @@ class Rows(NamedTuple):
 
 def relation(paths: list[Path]) -> str:
     """What stands behind FROM for Parquet files, one after the other, whose columns may come in any order."""
-    return f"read_parquet([{duck.texts(map(duck.literal, paths))}], union_by_name = true, hive_partitioning = false)"
+    return duck.parquet(paths, "union_by_name = true")
 
 
 def of_files(paths: list[Path], file: Path | None = None) -> Rows:

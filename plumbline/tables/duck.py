@@ -81,6 +81,12 @@ def arrays(sql: str) -> list[np.ndarray]:
         return list(connect().execute(sql).fetchnumpy().values())  # it renames those of one name
 
 
+def parquet(paths: Iterable[str | Path], *options: str) -> str:
+    """What stands behind FROM for Parquet files, one after the other."""
+    words = [f"[{texts(map(literal, paths))}]", "hive_partitioning = false", *options]
+    return f"read_parquet({', '.join(words)})"
+
+
 def columns(relation: str) -> dict[str, str]:
     """Names and DuckDB's types of what may stand behind FROM."""
     return {name: kind for name, kind, *_ in rows(f"DESCRIBE SELECT * FROM {relation}")}

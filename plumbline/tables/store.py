@@ -52,12 +52,10 @@ class Table:
 
     def __init__(self, path: str | Path, facts: Facts):
         self.path, self.facts = Path(path), facts
-        file = duck.text(duck.literal(path))
-        self.relation = f"read_parquet({file}, hive_partitioning = false)"
-        self.numbered = f"read_parquet({file}, hive_partitioning = false, {PLACE} = true)"
+        self.relation, self.numbered = duck.parquet([path]), duck.parquet([path], f"{PLACE} = true")
         self.columns = duck.columns(self.relation)
         self._bytes = self.path.stat().st_size
-        self._rows = duck.rows(f"SELECT num_rows FROM parquet_file_metadata({file})")[0][0]
+        self._rows = duck.rows(f"SELECT num_rows FROM parquet_file_metadata({duck.text(duck.literal(path))})")[0][0]
 
     def __len__(self) -> int:
         """Rows."""
