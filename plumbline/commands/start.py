@@ -18,13 +18,17 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import msgspec
+import numpy as np
+
 from plumbline.basics import files, params
 from plumbline.basics.errors import UserError, reason
 from plumbline.bits import stream
 from plumbline.commands.settings import settings_for
 from plumbline.comparing.programs import dvc, git
 from plumbline.sources import labels, source
-from plumbline.tables import columns, encoding, profile, splits, store
+from plumbline.tables import columns, encoding, profile, splits, store, warnings
+from plumbline.tables.splits import PARTS
 
 OUTPUTS = "data"  # where scratch files lie, as those of the stages
 
@@ -32,7 +36,7 @@ OUTPUTS = "data"  # where scratch files lie, as those of the stages
 def main(words: list[str] | None = None) -> None:
     options = arguments(words)
     text = files.content(params.PATH).decode() if Path(params.PATH).exists() else ""
-    params.read()  # what stands there now must be right in itself
+    now = params.read()  # what stands there must be right in itself
     place = place_of(options.table)
     asked = {
         "make_data.source": place,
@@ -42,15 +46,14 @@ def main(words: list[str] | None = None) -> None:
         "split.time": options.time,
         "split.stratify": False,
     }
-    with looked_at(checked(files.edited_yaml(text, asked))) as dataset:
+    generator = stream.seeded(now.seed)
+    with looked_at(checked(files.edited_yaml(text, asked)).make_data, generator) as dataset:
         facts, rows = dataset.facts, len(dataset)
         suited = settings_for(rows, len(facts.classes), len(dataset.features))
         if options.group or options.time:
             suited["split.stratify"] = False
         wanted = files.edited_yaml(text, asked | suited)
-        check_parts(dataset, checked(wanted))
-        fitted = encoding.fit(dataset, suited["train.encoding"])
-        print(f"{profile.screen(profile.profile(dataset, facts.target, fitted))}\n")
+        show(dataset, fitted(dataset, checked(wanted), generator))
     is_told, note = tracked(place)
 
     if options.dry_run:
@@ -100,12 +103,11 @@ def place_of(table: str) -> str:
 
 
 @contextmanager
-def looked_at(settings: params.Params) -> Iterator[store.Table]:
+def looked_at(make: params.MakeData, generator: np.random.Generator) -> Iterator[store.Table]:
     """The table as make_data would write it, in a scratch file for the block; UserError for what it would refuse."""
-    make = settings.make_data
     with files.scratch(OUTPUTS) as scratch:
         output = str(scratch / "dataset.parquet")
-        with source.opened(make, stream.seeded(settings.seed), output) as rows:
+        with source.opened(make, generator, output) as rows:
             labelled = labels.of(rows, make.source, make.target)
             facts = store.Facts(make.target, list(labelled.counts), list(labelled.counts.values()), None)
             with source.copying(rows, labelled, make.source, output, facts) as dataset:
@@ -114,10 +116,19 @@ def looked_at(settings: params.Params) -> Iterator[store.Table]:
                 yield dataset
 
 
-def check_parts(dataset: store.Table, settings: params.Params) -> None:
-    """Refuse what `split` would: a column that rows cannot go by, a part without rows, a class that does not train."""
-    order = stream.permutation(stream.seeded(settings.seed), len(dataset))
-    splits.cut(dataset, order, settings.split)
+def fitted(dataset: store.Table, settings: params.Params, generator: np.random.Generator) -> encoding.Encoding:
+    """The encoding as train would fit it; UserError for what split would refuse, or where no column is left."""
+    _, part_of = splits.cut(dataset, stream.permutation(generator, len(dataset)), settings.split)
+    by = [name for name in (settings.split.group, settings.split.time) if name]
+    facts, part = msgspec.structs.replace(dataset.facts, split_by=by), dataset.path.with_name("train.parquet")
+    store.take(dataset, part_of == PARTS.index("train"), part, "train", facts)
+    return encoding.fit(store.open(part), settings.train.encoding)
+
+
+def show(dataset: store.Table, encoded: encoding.Encoding) -> None:
+    """A line a column, the most telling first, and what is odd about them."""
+    seen = warnings.judge(dataset, profile.profile(dataset, dataset.facts.target, encoded), encoded)
+    print("\n".join([profile.screen(seen), *(f"\n{line}" for line in warnings.lines(seen)), ""]))
 
 
 # ---- what is written

@@ -1,5 +1,6 @@
 """plumbline start: what it writes, what DVC is told, what is refused before that; and the settings by size."""
 
+import csv
 import shutil
 import subprocess
 
@@ -81,6 +82,18 @@ def comments(text: str) -> list[str]:
     return [line.partition("#")[2] for line in text.splitlines() if "#" in line]
 
 
+def test_what_becomes_of_a_column_is_what_train_makes_of_it(repository, added):
+    """Of the training rows, and not of a column that the split goes by."""
+    said = repository.run("commands.start", "customers.csv", "churned", "--group", "customer").stdout
+    shown = {line.split()[0]: line for line in said.splitlines() if line}
+    assert "left out: the split goes by it" in shown["customer"]
+    repository.set(train__epochs=1, train__members=1, train__replicas=1)
+    repository.repro()
+    for line in repository.read("metrics/columns.csv").splitlines()[1:]:
+        column, becomes = line.split(",")[0], next(csv.reader([line]))[5]
+        assert becomes[:50] in shown[column]
+
+
 def test_then_the_pipeline_runs(repository, added):
     repository.run("commands.start", "customers.csv", "churned")
     repository.set(train__epochs=2, train__hidden_size=4)
@@ -109,17 +122,10 @@ def test_a_table_that_git_tracks_is_left_to_git(repository, added):
 def test_a_folder_of_parquet(repository, added):
     repository.path("sales").mkdir()
     for i in range(2):
-        write_parquet(repository.path(f"sales/{i}.parquet"), i)
+        store.copy("SELECT i % 7 AS x, i % 3 AS z, i % 2 AS y FROM range(100) AS t(i)", f"sales/{i}.parquet", "rows")
     repository.run("commands.start", "sales/", "y")
     assert written().make_data.source == "sales"
     assert added[0][-1] == "sales"
-
-
-def write_parquet(path, seed: int) -> None:
-    generator = np.random.default_rng(seed)
-    x = generator.normal(size=100)
-    with store.writing(path, "rows") as writer:
-        writer.write({"x": x, "z": generator.normal(size=100), "y": (x > 0).astype(np.int64)})
 
 
 def test_a_generator_is_for_git(repository, added):
