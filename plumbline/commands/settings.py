@@ -1,7 +1,7 @@
 """The settings for a real table, by its size: what `plumbline start` writes, and `benchmarks/tables.py` tries."""
 
 SMALL = 10_000  # rows up to which small batches and many epochs pay, as measured on 39 tables (docs/tables.md)
-LARGE = 100_000  # rows from which on time is what counts
+LARGE = 50_000  # rows from which on time is what counts
 WORK = 8e8  # rows x columns x epochs that take two cores some minutes
 FEWEST = 100  # rows from which on a tenth of them can choose anything
 
@@ -30,4 +30,6 @@ def settings_for(rows: int, classes: int, columns: int) -> dict[str, object]:
         "train.held_out": 0.125,
         "train.members": 4 if rows <= LARGE else 2,
         "train.replicas": 4,
+        "evaluate.importance": True,
+        "evaluate.baselines": True,
     } | {f"train.{name}": value for name, value in steps.items()}

@@ -5,7 +5,7 @@ Then it writes params.yaml, with the table, the target and settings for its size
 table that neither it nor git tracks. Then `dvc repro` runs.
 
     plumbline start customers.csv churned
-    plumbline start visits.parquet returned --drop notes,fee --group customer
+    plumbline start visits.parquet returned --drop notes,fee --group customer --positive yes
     plumbline start customers.csv churned --dry-run
 """
 
@@ -41,6 +41,7 @@ def main(words: list[str] | None = None) -> None:
     asked = {
         "make_data.source": place,
         "make_data.target": options.target,
+        "make_data.positive": None,
         "make_data.drop": next(csv.reader([options.drop]), []),
         "split.group": options.group,
         "split.time": options.time,
@@ -52,6 +53,8 @@ def main(words: list[str] | None = None) -> None:
         suited = settings_for(rows, len(facts.classes), len(dataset.features))
         if options.group or options.time:
             suited["split.stratify"] = False
+        if options.positive:
+            asked["make_data.positive"] = positive(facts.classes, options.positive)
         wanted = files.edited_yaml(text, asked | suited)
         show(dataset, fitted(dataset, checked(wanted), generator))
     is_told, note = tracked(place)
@@ -81,6 +84,7 @@ def arguments(words: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--drop", default="", metavar="A,B", help="columns to leave out")
     parser.add_argument("--group", metavar="COLUMN", help="rows with the same value stay in one part")
     parser.add_argument("--time", metavar="COLUMN", help="the latest rows are the test part")
+    parser.add_argument("--positive", metavar="LABEL", help="the class that precision and recall are about")
     parser.add_argument("--dry-run", action="store_true", help="show what would be done, and write nothing")
     parser.add_argument("--yes", action="store_true", help="overwrite a params.yaml that is in no commit")
     return parser.parse_args(words)
@@ -114,6 +118,12 @@ def looked_at(make: params.MakeData, generator: np.random.Generator) -> Iterator
                 columns.check(dataset)
                 print(f"{make.source}: {len(dataset)} rows, {len(dataset.features)} features\n")
                 yield dataset
+
+
+def positive(classes: list, word: str) -> bool | int | float | str:
+    """The class that a word of the command line means; UserError if it is none."""
+    words = {str(label).lower() if isinstance(label, bool) else str(label): label for label in classes}
+    return labels.positive(classes, words.get(word, word))
 
 
 def fitted(dataset: store.Table, settings: params.Params, generator: np.random.Generator) -> encoding.Encoding:

@@ -154,6 +154,20 @@ def test_rows_that_go_together(repository, added, option, column):
     assert (getattr(split, option), split.stratify) == (column, False)
 
 
+@pytest.mark.parametrize("labels, word, label", [(("no", "yes"), "no", "no"), ((0, 1), "0", 0)])
+def test_the_positive_class(repository, added, labels, word, label):
+    text = table().replace(",no\n", f",{labels[0]}\n").replace(",yes\n", f",{labels[1]}\n")
+    repository.path("customers.csv").write_text(text)
+    repository.run("commands.start", "customers.csv", "churned", "--positive", word)
+    assert written().make_data.positive == label
+    repository.run("commands.start", "customers.csv", "churned", "--yes")
+    assert written().make_data.positive is None
+
+
+def test_a_positive_class_of_booleans():
+    assert start.positive([False, True], "false") is False
+
+
 def test_a_column_with_a_comma_in_its_name_is_dropped_in_quotes(repository, added):
     repository.path("odd.csv").write_text(table().replace(HEADER, '"i,d",age,city,day,customer,churned', 1))
     repository.run("commands.start", "odd.csv", "churned", "--drop", '"i,d",day')
@@ -205,6 +219,8 @@ WRONG = {
     "a time of text": (["customers.csv", "churned", "--time", "city"], "'city' holds text"),
     "both": (["customers.csv", "churned", "--time", "day", "--group", "city"], "split.group", "split.time", "cannot"),
     "too few groups": (["customers.csv", "churned", "--group", "city"], "part has no rows"),
+    "no such class": (["customers.csv", "churned", "--positive", "Yes"], "make_data.positive must be a class, 'no' or"),
+    "a class of three": (["customers.csv", "city", "--positive", "Rome"], "make_data.positive is for two classes"),
     "no such drop": (["customers.csv", "churned", "--drop", "id,ages"], "no column 'ages'", "did you mean age?"),
     "drops the target": (["customers.csv", "churned", "--drop", "churned"], "make_data.drop names 'churned'"),
     "no table": (["customer.csv", "churned"], "customer.csv is not there"),
