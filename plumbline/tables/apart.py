@@ -70,16 +70,15 @@ def warned(found: list[Column], target: str) -> list[str]:
 
 
 def _beyond(test: Table, numbers: list[Number]) -> dict[str, tuple[int, int]]:
-    """Of columns of numbers the missing rows, and those beyond the training range; in one pass."""
-    values, counts = [], []
-    for i, column in enumerate(numbers):
-        low, high = duck.value(column.low), duck.value(column.high)
-        values.append(f"{columns.number(column.name, test.columns[column.name])} AS v{i}")
-        counts.append(f"count(*) - count(v{i}), count(*) FILTER (v{i} < {low} OR v{i} > {high})")
-    if not numbers:
-        return {}
-    found = test.rows(f"SELECT {', '.join(counts)} FROM (SELECT {', '.join(values)} FROM {test.relation})")[0]
-    return {column.name: found[2 * i : 2 * i + 2] for i, column in enumerate(numbers)}
+    """Of columns of numbers the missing rows, and those beyond the training range."""
+    counts = {column.name: np.zeros(2, np.int64) for column in numbers}
+    select = {name: columns.number_or_nan(name, test.columns[name]) for name in counts}
+    for piece in test.pieces(select) if numbers else []:
+        for column in numbers:
+            values = np.ma.getdata(piece[column.name])
+            outside = (values < column.low) | (values > column.high)
+            counts[column.name] += np.count_nonzero(np.isnan(values)), np.count_nonzero(outside)
+    return {name: tuple(found.tolist()) for name, found in counts.items()}
 
 
 def _never_seen(test: Table, train: Table, name: str) -> tuple[int, int]:

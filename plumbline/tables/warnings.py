@@ -52,8 +52,9 @@ def judge(table: Table, found: list[Column], fitted: Encoding | None = None) -> 
 
 
 def lines(found: list[Column], file: str = "metrics/columns.csv") -> list[str]:
-    """The warnings as they are printed, no more than can be read."""
-    said = [line(c.column, c.warning, c.kind == "target") for c in found if c.warning]
+    """The warnings as they are printed, no more than can be read: what is about the target comes first."""
+    warned = sorted((c for c in found if c.warning), key=lambda c: (c.kind != "target", "the target" not in c.warning))
+    said = [line(c.column, c.warning, c.kind == "target") for c in warned]
     more = [f"warning: and {len(said) - SHOWN} more, in {file}"] if len(said) > SHOWN else []
     return said[:SHOWN] + more
 
@@ -78,7 +79,8 @@ def leak(of: Alone) -> str | None:
 
 def identifier(table: Table, column: Column) -> str | None:
     """Values that name the rows, or what the rows are about."""
-    name, rest = column.column, "drop it (make_data.drop), or keep the rows of each in one part (split.group)"
+    name, drop = column.column, "drop it (make_data.drop)"
+    rest = f"{drop}, or keep the rows of each in one part (split.group)"
     if column.kind == "category":
         texts = columns.all_texts(table, name)
         rare = texts.present - sum(rows for _, rows in texts.frequent if rows >= FEWEST_ROWS)
@@ -90,7 +92,7 @@ def identifier(table: Table, column: Column) -> str | None:
             return f"looks like an identifier: {texts.distinct} different values, the most frequent in {of}; {rest}"
     if table.columns[name] in columns.INTEGERS and column.distinct > FEW_ROWS:
         if column.distinct == len(table) and _rises(table, name):
-            return f"rises from row to row and never repeats, as a number of the rows does; {rest}"
+            return f"rises from row to row and never repeats; {drop}, or test on the latest rows by it (split.time)"
         if re.fullmatch(NAMED_ID, name):
             return f"is an identifier by its name, and taken as a measure: {column.distinct} different numbers; {rest}"
     return None
