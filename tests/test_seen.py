@@ -31,15 +31,19 @@ def test_what_is_odd_is_said_once_and_stands_in_the_files(workspace):
     frame.to_csv("odd.csv", index=False)
     workspace.set(make_data__source="odd.csv", train__replicas=2, train__epochs=2)
     *_, train, evaluate = workspace.repro()
+    parts = [pd.read_parquet(f"data/{part}.parquet").drop(columns="_row") for part in ("train", "test")]
+    repeated = parts[0].duplicated().sum()
     told = [line.split(";")[0] for line in train.stderr.splitlines()]
     assert told == [
         "warning: column 'paid' is nearly the target itself (ROC AUC 1.000 alone)",
         "warning: column 'account_id' is an identifier by its name, and taken as a measure: 86 different numbers",
+        f"warning: {repeated} of {len(parts[0])} rows ({repeated / len(parts[0]):.0%}) repeat another row".replace(
+            "%", " %"
+        ),
     ]
     seen, tested = lines(workspace, "columns"), lines(workspace, "test_columns")
-    assert [name for name, row in seen.items() if row["warning"]] == ["account_id", "paid"]
+    assert [name for name, row in seen.items() if row["warning"]] == ["account_id", "paid", "(rows)"]
     assert [name for name, row in tested.items() if row["warning"]] == ["(rows)"]
-    parts = [pd.read_parquet(f"data/{part}.parquet").drop(columns="_row") for part in ("train", "test")]
     known = set(parts[0].itertuples(index=False, name=None))
     copies = sum(row in known for row in parts[1].itertuples(index=False, name=None))
     assert evaluate.stderr.startswith(f"warning: {copies} of {len(parts[1])} test rows (")

@@ -8,10 +8,9 @@ import numpy as np
 from plumbline.basics import files
 from plumbline.tables import columns, copies, duck
 from plumbline.tables.encoding import Category, Encoding, Number
-from plumbline.tables.profile import line, share
+from plumbline.tables.profile import WHOLE, line, share
 from plumbline.tables.store import Table
 
-WHOLE = "(rows)"  # the row about whole rows
 NEW, OUTSIDE, GAPS = 0.1, 0.1, 0.02  # shares of the test rows from which on they are said
 FEWEST = 10  # test rows of a class
 NAMED = 5  # classes in a line
@@ -57,13 +56,7 @@ def apart(test: Table, train: Table, fitted: Encoding) -> list[Column]:
 
 def warned(found: list[Column], target: str) -> list[str]:
     """The warnings as they are printed."""
-    lines = []
-    for column in found:
-        if column.warning and column.column == WHOLE:
-            lines.append(f"warning: {column.warning}")
-        elif column.warning:
-            lines.append(line(column.column, column.warning, column.column == target))
-    return lines
+    return [line(c.column, c.warning, c.column == target) for c in found if c.warning]
 
 
 # ---- a feature

@@ -14,6 +14,7 @@ from plumbline.tables.columns import kind_of
 from plumbline.tables.encoding import Encoding, Number
 from plumbline.tables.store import ROW, VALUES, Table
 
+WHOLE = "(rows)"  # stands for a column in what is said of whole rows
 SHOWN = 3  # most frequent values of a column
 LETTERS = 24  # of a value that is shown
 MOST_LABELS = 20  # a target of more different numbers is shown by its range
@@ -195,5 +196,6 @@ def _cell(text: str, width: int, to_the_right: bool) -> str:
 
 
 def line(name: str, warning: str, is_target: bool = False) -> str:
-    """A column's warning as it is printed."""
-    return f"warning: {'the target' if is_target else 'column'} {name!r} {warning}"
+    """A column's warning as it is printed, or that about whole rows."""
+    of = "" if name == WHOLE else f"{'the target' if is_target else 'column'} {name!r} "
+    return f"warning: {of}{warning}"

@@ -7,11 +7,11 @@ import re
 
 import numpy as np
 
-from plumbline.tables import columns, duck
+from plumbline.tables import columns, copies, duck
 from plumbline.tables.alone import Alone, alone
 from plumbline.tables.columns import kind_of
 from plumbline.tables.encoding import FEWEST_ROWS, Encoding
-from plumbline.tables.profile import Column, line, share
+from plumbline.tables.profile import WHOLE, Column, line, share
 from plumbline.tables.store import PLACE, ROW, Table
 
 TELLS = 0.95  # ROC AUC of a column alone from which on it is said
@@ -32,6 +32,7 @@ DATE_IN_WORDS = r"\s*(\d{1,2}[ .-]*([A-Za-z]{3,9})|([A-Za-z]{3,9})\.? \d{1,2},?)
 def judge(table: Table, found: list[Column], fitted: Encoding | None = None) -> list[Column]:
     """The profile of a table that has a target, with its warnings: at most one a column, the gravest.
 
+    A last record is about the rows, where many are copies of others.
     Columns that the encoding leaves out tell the model nothing, and are warned of as dates in text alone.
     """
     left_out = {left.name for left in fitted.left_out} if fitted else set()
@@ -48,6 +49,13 @@ def judge(table: Table, found: list[Column], fitted: Encoding | None = None) -> 
             warning = warning or dates_as_text(table, column)
             warning = warning or (column.column in names and identifier(table, column))
         warned.append(column._replace(warning=warning or ""))
+    copied = copies.within(table)
+    if copied.are_many:
+        warning = (
+            f"{copied.rows} of {len(table)} rows ({share(copied.rows, len(table))}) repeat another row; remove the "
+            f"copies from the table, or keep them in one part (split.group)"
+        )
+        warned.append(Column(WHOLE, "rows", 0, len(table) - copied.rows, "", warning=warning))
     return warned
 
 

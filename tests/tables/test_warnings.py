@@ -218,3 +218,12 @@ def test_no_more_lines_than_can_be_read():
 
 def test_the_target_is_called_so():
     assert line("y", "looks odd", True) == "warning: the target 'y' looks odd"
+
+
+def test_copies_have_a_record_of_their_own():
+    x, z, y = draws().normal(size=ROWS), draws(1).normal(size=ROWS), two_classes()
+    x[:50], z[:50], y[:50] = x[50:100], z[50:100], y[50:100]
+    found, table, fitted = judged({"x": x, "z": z}, y)
+    expected = "50 of 600 rows (8 %) repeat another row; remove the copies from the table, or keep them in one part"
+    assert found["(rows)"].startswith(expected)
+    assert odd.lines(odd.judge(table, profile(table, "y", fitted), fitted))[0].startswith(f"warning: {expected}")
