@@ -60,6 +60,7 @@ class Train(Section):
     learning_rate: Annotated[float, msgspec.Meta(gt=0)]
     schedule: Literal["constant", "cosine"]
     weight_decay: Annotated[float, msgspec.Meta(ge=0)]
+    class_weight: Literal["none", "balanced"]
     batch_size: Count
     epochs: Count
     patience: Annotated[int, msgspec.Meta(ge=0)]

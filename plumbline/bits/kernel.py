@@ -20,8 +20,11 @@ BETA1, BETA2, EPSILON = 0.9, 0.999, 1e-8  # torch.optim.Adam's defaults
 
 
 @compiled
-def _shard(x, y, rows, batch_rows, weights, h, k, gradient, sums):
-    """Gradient of the mean loss over a batch, the part of it that comes from this shard's rows, tile after tile."""
+def _shard(x, y, rows, batch_rows, class_weights, weights, h, k, gradient, sums):
+    """Gradient of the mean weighted loss over a batch, the part that comes from this shard's rows, tile after tile.
+
+    What is added to `sums` is not weighted. A weight of 1 changes no bit.
+    """
     tile, d = max(4, SCRATCH // h // 4 * 4), x.shape[1]
     inputs = np.empty((tile, d), np.float32)
     targets = np.empty(tile, np.int32)
@@ -39,6 +42,9 @@ def _shard(x, y, rows, batch_rows, weights, h, k, gradient, sums):
                 inputs[i, f] = x[rows[start + i], f]
         forward(inputs[:n], weights, h, k, hidden[:n], logits[:n])
         loss(logits[:n], targets[:n], batch_rows, sums)
+        for i in range(n):
+            for c in range(k):
+                logits[i, c] *= class_weights[targets[i]]
         backward(inputs[:n], weights, h, k, hidden[:n], logits[:n], back[:n], gradient)
 
 
@@ -69,7 +75,9 @@ def shards_of(rows):
     return min(max(rows // SHARD_ROWS, 1), MAX_SHARDS)
 
 
-def _epoch(x, y, order, batch_size, h, k, weights, first, second, powers, learning_rate, weight_decay, sums):
+def _epoch(
+    x, y, order, batch_size, class_weights, h, k, weights, first, second, powers, learning_rate, weight_decay, sums
+):
     """Train one network for one epoch; adds total loss and right answers over the epoch to `sums` (2,)."""
     most = shards_of(min(batch_size, order.size))
     gradients = np.empty((most, weights.size), np.float32)
@@ -80,7 +88,7 @@ def _epoch(x, y, order, batch_size, h, k, weights, first, second, powers, learni
         for s in prange(shards):
             parts[s] = 0.0
             rows = batch[batch.size * s // shards : batch.size * (s + 1) // shards]
-            _shard(x, y, rows, batch.size, weights, h, k, gradients[s], parts[s])
+            _shard(x, y, rows, batch.size, class_weights, weights, h, k, gradients[s], parts[s])
         _adam(weights, gradients[:shards], first, second, powers, learning_rate, weight_decay)
         for s in range(shards):
             sums[LOSS] += parts[s, LOSS]
@@ -92,11 +100,11 @@ _epoch_by_shard = compiled(_epoch, parallel=True)
 
 
 def _epoch_by_network(
-    x, y, orders, batch_size, h, k, weights, first, second, powers, learning_rate, weight_decay, sums
+    x, y, orders, batch_size, class_weights, h, k, weights, first, second, powers, learning_rate, weight_decay, sums
 ):
     for r in prange(len(weights)):
         state = weights[r], first[r], second[r], powers[r]
-        _epoch_serial(x, y, orders[r], batch_size, h, k, *state, learning_rate, weight_decay, sums[r])
+        _epoch_serial(x, y, orders[r], batch_size, class_weights, h, k, *state, learning_rate, weight_decay, sums[r])
 
 
 _epoch_by_network = compiled(_epoch_by_network, parallel=True)
@@ -105,13 +113,15 @@ _epoch_by_network = compiled(_epoch_by_network, parallel=True)
 class Trainer:
     """R networks and their Adam moments, trained in place, each in its own order of the same rows.
 
-    weights: by name, (R, ...) each. `learning_rate` may change between calls; `state` is all that goes on.
+    weights: by name, (R, ...) each. class_weights: float32 (classes,), what a row's loss counts; without, 1 each.
+    `learning_rate` may change between calls; `state` is all that goes on.
     """
 
-    def __init__(self, weights, batch_size, learning_rate, weight_decay=0.0):
+    def __init__(self, weights, batch_size, learning_rate, weight_decay=0.0, class_weights=None):
         _, h, d = weights["net.0.weight"].shape
         self.sizes = d, h, weights["net.2.weight"].shape[1]
         self.batch_size, self.learning_rate, self.weight_decay = batch_size, learning_rate, weight_decay
+        self.class_weights = np.ones(max(self.sizes[2], 2), np.float32) if class_weights is None else class_weights
         self.packed = pack(weights)
         moments = np.zeros_like(self.packed), np.zeros_like(self.packed)
         self.state = self.packed, *moments, np.ones((len(self.packed), 2))  # and the powers of beta1 and beta2
@@ -129,7 +139,8 @@ class Trainer:
         else:
             epoch = _epoch_by_shard if shards_of(batch_size) > 1 else _epoch_serial
             orders, state, sums = orders[0], [array[0] for array in self.state], sums[0]
-        epoch(x, y, orders, batch_size, h, k, *state, self.learning_rate, self.weight_decay, sums)
+        rates = self.learning_rate, self.weight_decay
+        epoch(x, y, orders, batch_size, self.class_weights, h, k, *state, *rates, sums)
 
     def select(self, networks: np.ndarray) -> None:
         """Go on with some of the networks only: their indices, or a mask."""

@@ -31,11 +31,11 @@ def run_epoch(model, batches, loss_fn, optimizer) -> torch.Tensor | float:
     """Train on some batches; returns the sums of losses and of right answers of each network, float64 (R, 2)."""
     model.train()
     sums = 0.0
-    for x, y, count in batches:  # (R, b, d), (R, b, 1) and the rows that the mean goes over, b
+    for x, y, weight, count in batches:  # (R, b, d), (R, b, 1), each row's (R, b), and the mean goes over `count` rows
         logits = model(x)  # (R, b, k)
         losses = loss_fn(logits, y)  # (R, b)
         optimizer.zero_grad()
-        (losses.sum() / count).backward()
+        ((weight * losses).sum() / count).backward()
         optimizer.step()
         sums += summed(losses, logits, y)
     return sums
@@ -122,11 +122,21 @@ class Trainer:
     """R networks and their Adam moments; the interface of plumbline.bits.kernel.Trainer.
 
     weights: by name, (R, ...) each, buffers among them. group: the workers that train one network together, or None.
-    `learning_rate` may change between epochs.
+    class_weights: float32 (classes,), what a row's loss counts; without, 1 each. `learning_rate` may change between
+    epochs.
     """
 
     def __init__(
-        self, network, sizes, weights: Weights, batch_size, learning_rate, weight_decay=0.0, device="cpu", group=None
+        self,
+        network: Network,
+        sizes: tuple[int, int, int],
+        weights: Weights,
+        batch_size: int,
+        learning_rate: float,
+        weight_decay: float = 0.0,
+        device: str = "cpu",
+        group=None,
+        class_weights: np.ndarray | None = None,
     ):
         networks, (d, h, _) = len(next(iter(weights.values()))), sizes
         if networks * batch_size * d * h <= SMALL:
@@ -137,6 +147,8 @@ class Trainer:
         self.batch_size, self.learning_rate, self.weight_decay = batch_size, learning_rate, weight_decay
         self.rank, self.workers = (group.rank, group.size) if group else (0, 1)
         self.loss_fn = binary_loss if sizes[2] == 1 else several_loss
+        class_weights = np.ones(max(sizes[2], 2), np.float32) if class_weights is None else class_weights
+        self.class_weights = torch.tensor(class_weights, device=device)
         self.held: list[tuple] = []  # what was trained on and what is watched, x as given, and x and y on the device
         self._set_up({name: torch.tensor(array, device=device) for name, array in weights.items()})
 
@@ -168,7 +180,7 @@ class Trainer:
 
     def _batches(
         self, x: np.ndarray, y: np.ndarray, orders: np.ndarray
-    ) -> Iterator[tuple[torch.Tensor, torch.Tensor, float]]:
+    ) -> Iterator[tuple[torch.Tensor, torch.Tensor, torch.Tensor, float]]:
         """The rows of each batch; of a network that is trained by several workers, this one's.
 
         These add up their gradients and divide by their number.
@@ -176,7 +188,7 @@ class Trainer:
         x, y, orders = self._there(x, y, orders)
         for batch in orders.split(self.batch_size, dim=1):
             rows = batch[:, self.rank :: self.workers].long()
-            yield x[rows], y[rows], batch.shape[1] / self.workers
+            yield x[rows], y[rows], self.class_weights[y[rows].squeeze(2)], batch.shape[1] / self.workers
 
     def _there(self, x: np.ndarray, y: np.ndarray, rows: np.ndarray) -> tuple[torch.Tensor, ...]:
         """x (n, d), y (n, 1) and numbers of rows on the device; x and y that are there already stay."""

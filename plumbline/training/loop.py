@@ -55,6 +55,7 @@ class Job(NamedTuple):
     watch: Part
     settings: Train
     network: Network
+    class_weights: np.ndarray | None  # float32 (classes,)
     group: Group | None  # workers that train the one network together
 
 
@@ -72,7 +73,10 @@ def train(
     if together:
         group.process_group()
     mine = drawn if together else group.share(drawn, arithmetic=str(portable))
-    job = Job(data, watch, settings, network, group if together else None)
+    class_weights = None
+    if settings.class_weight == "balanced":
+        class_weights = networks.balanced(data[1], max(drawn.sizes[2], 2), settings.held_out)
+    job = Job(data, watch, settings, network, class_weights, group if together else None)
     if together or settings.device == "cuda":  # whose state is not at hand
         keeper = None
     runs = keeper.find(mine) if keeper else []
@@ -214,10 +218,10 @@ def trainer_for(job: Job, sizes: tuple[int, int, int], weights: Weights):
     if settings.engine == "torch":
         from plumbline.training import autograd
 
-        return autograd.Trainer(job.network, sizes, *given, settings.device, job.group)
+        return autograd.Trainer(job.network, sizes, *given, settings.device, job.group, job.class_weights)
     from plumbline.bits import kernel
 
-    return kernel.Trainer(*given)
+    return kernel.Trainer(*given, job.class_weights)
 
 
 # ---- what is refused

@@ -141,6 +141,17 @@ def rows_trained(classes: np.ndarray, k: int, share: float) -> int:
     return len(classes) - watched
 
 
+def balanced(classes: np.ndarray, k: int, share: float) -> np.ndarray:
+    """scikit-learn's balanced weights of k classes, float32 (k,): rows / (classes x the class's rows).
+
+    Of the rows that a network trains on, which are as many of each class for every network; their mean weight is 1.
+    A class without rows has no weight, and does not count.
+    """
+    counts = class_counts(classes, k) - (held_out_counts(classes, k, share) if share else 0)
+    weights = counts.sum() / (np.count_nonzero(counts) * np.maximum(counts, 1))
+    return np.where(counts, weights, 0.0).astype(np.float32)
+
+
 def hold_out(seeds: np.ndarray, classes: np.ndarray, share: float) -> tuple[np.ndarray, np.ndarray]:
     """Numbers of the rows to train on (R, n - m) and of those that a network watches instead (R, m).
 

@@ -38,11 +38,11 @@ def module_of(weights, r):
 class Autograd:
     """The notebook's loop, for each network by itself: what the kernel is held to."""
 
-    def __init__(self, weights, batch_size, learning_rate, weight_decay=0.0):
+    def __init__(self, weights, batch_size, learning_rate, weight_decay=0.0, class_weights=None):
         self.modules = [module_of(weights, r) for r in range(len(weights["net.0.bias"]))]
         options = {"lr": learning_rate, "weight_decay": weight_decay}
         self.optimizers = [torch.optim.AdamW(module.parameters(), **options) for module in self.modules]
-        self.batch_size, self.learning_rate = batch_size, learning_rate
+        self.batch_size, self.learning_rate, self.class_weights = batch_size, learning_rate, class_weights
 
     def train(self, x, y, orders, sums):
         x, y = torch.from_numpy(x), torch.from_numpy(y)
@@ -51,7 +51,9 @@ class Autograd:
             for rows in torch.from_numpy(order).split(self.batch_size):
                 loss, right = loss_and_right(module(x[rows]), y[rows])
                 optimizer.zero_grad()
-                loss.backward()
+                (
+                    loss if self.class_weights is None else weighted(module(x[rows]), y[rows], self.class_weights)
+                ).backward()
                 optimizer.step()
                 total += [loss.item() * len(rows), right]
 
@@ -66,6 +68,14 @@ def loss_and_right(logits, y):
         loss = torch.nn.BCEWithLogitsLoss()(logits[:, 0], y.to(logits.dtype))
         return loss, ((logits[:, 0] >= 0) == (y == 1)).sum().item()
     return torch.nn.CrossEntropyLoss()(logits, y.long()), (logits.argmax(dim=1) == y).sum().item()
+
+
+def weighted(logits, y, class_weights):
+    """The mean of weight times loss, by torch's own weights."""
+    weights = torch.from_numpy(class_weights).to(logits.dtype)
+    if logits.shape[1] == 1:
+        return torch.nn.BCEWithLogitsLoss(weights[y.long()])(logits[:, 0], y.to(logits.dtype))
+    return torch.nn.CrossEntropyLoss(weights, reduction="sum")(logits, y.long()) / len(y)
 
 
 def epoch(trainer, x, y, orders):
@@ -86,20 +96,24 @@ def orders_for(n, networks, epoch):
     h=st.integers(1, 40),
     k=st.sampled_from([1, 3, 5]),
     seed=st.integers(0, 1000),
+    balanced=st.booleans(),
 )
-def test_gradient_is_autograds(n, d, h, k, seed):
+def test_gradient_is_autograds(n, d, h, k, seed, balanced):
     x, y, weights = problem(n, d, h, k, seed=seed)
-    packed = layers.pack(weights)[0]
+    packed, class_weights = layers.pack(weights)[0], np.ones(max(k, 2), np.float32)
+    if balanced:
+        class_weights = np.random.default_rng(seed).uniform(0.1, 9, max(k, 2)).astype(np.float32)
     shards = kernel.shards_of(n)
     gradients, sums = np.empty((shards, packed.size), np.float32), np.zeros((shards, 2))
     for s in range(shards):
         rows = np.arange(n * s // shards, n * (s + 1) // shards)
-        kernel._shard(x, y, rows, n, packed, h, k, gradients[s], sums[s])
+        kernel._shard(x, y, rows, n, class_weights, packed, h, k, gradients[s], sums[s])
     ours = layers.unpack(gradients.sum(axis=0, dtype=np.float64)[None], d, h, k)
 
     module = module_of(weights, 0).double()
-    loss, right = loss_and_right(module(torch.from_numpy(x).double()), torch.from_numpy(y))
-    loss.backward()
+    logits = module(torch.from_numpy(x).double())
+    loss, right = loss_and_right(logits, torch.from_numpy(y))
+    weighted(logits, torch.from_numpy(y), class_weights).backward()
     for name, parameter in module.named_parameters():
         np.testing.assert_allclose(ours[f"net.{name}"][0], parameter.grad.numpy(), rtol=2e-5, atol=2e-6)
     assert sums[:, layers.LOSS].sum() / n == pytest.approx(loss.item(), rel=1e-5)
@@ -117,6 +131,21 @@ def test_training_is_that_of_autograd_and_torch_adam(k, n, batch):
         np.testing.assert_allclose(epoch(ours, x, y, orders), epoch(theirs, x, y, orders), rtol=1e-4)
     for name, array in theirs.weights.items():
         np.testing.assert_allclose(ours.weights[name], array, rtol=0, atol=3e-4)
+
+
+@pytest.mark.parametrize("k", [1, 4])
+def test_a_rows_loss_counts_its_classs_weight(k):
+    x, y, weights = problem(700, 6, 16, k, networks=2)
+    class_weights = np.array([0.5, 3.0, 1.0, 0.25][: max(k, 2)], np.float32)
+    ours, theirs = (each(weights, 600, 0.01, 0.0, class_weights) for each in (kernel.Trainer, Autograd))
+    plain = kernel.Trainer(weights, 600, 0.01)
+    for number in range(12):
+        orders = orders_for(700, 2, number)
+        np.testing.assert_allclose(epoch(ours, x, y, orders), epoch(theirs, x, y, orders), rtol=1e-4)
+        epoch(plain, x, y, orders)
+    for name, array in theirs.weights.items():
+        np.testing.assert_allclose(ours.weights[name], array, rtol=0, atol=3e-4)
+    assert np.abs(ours.weights["net.0.weight"] - plain.weights["net.0.weight"]).max() > 0.01
 
 
 def trained(x, y, weights, batch, replicas, epochs=3):

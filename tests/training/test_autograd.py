@@ -125,12 +125,15 @@ def test_every_network_is_trained_as_a_plain_loop_trains_it(tmp_path, name, k, n
 @pytest.mark.parametrize("k", [1, 4])
 @pytest.mark.parametrize("decay", [0.0, 0.3])
 @pytest.mark.parametrize("n, batch", [(96, 32), (100, 32), (70, 600)])
+@pytest.mark.parametrize("class_weights", [None, [0.5, 3.0, 1.0, 0.25]])
 @pytest.mark.parametrize("device", DEVICES)
-def test_both_engines_train_the_same(n, batch, k, decay, device):
+def test_both_engines_train_the_same(n, batch, k, decay, class_weights, device):
+    if class_weights:
+        class_weights = np.array(class_weights[: max(k, 2)], np.float32)
     x, y = rows(n, 6, k)
     weights = initial.weights([stream.seeded(r) for r in range(3)], 6, 16, k)
-    ours = autograd.Trainer(SHIPPED, (6, 16, k), weights, batch, 0.01, decay, device)
-    theirs = kernel.Trainer(weights, batch, 0.01, decay)
+    ours = autograd.Trainer(SHIPPED, (6, 16, k), weights, batch, 0.01, decay, device, None, class_weights)
+    theirs = kernel.Trainer(weights, batch, 0.01, decay, class_weights)
     for epoch, rate in enumerate([0.01, 0.01, 0.05, 0.0, 0.002]):
         ours.learning_rate = theirs.learning_rate = rate
         sums = np.zeros((2, 3, 2))

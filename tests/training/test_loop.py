@@ -11,7 +11,6 @@ from plumbline.bits import initial, scoring, stream
 from plumbline.model import network
 from plumbline.training import loop, progress
 from plumbline.training.networks import Drawn
-from plumbline.training.snapshot import Keeper
 
 NETWORK = network.read(ROOT / network.PATH)
 NONE = np.empty((0, 4), np.float32), np.empty(0, np.int32)
@@ -24,6 +23,7 @@ def settings(**changes):
         "learning_rate": 0.01,
         "schedule": "constant",
         "weight_decay": 0.0,
+        "class_weight": "none",
         "batch_size": 32,
         "epochs": 3,
         "patience": 0,
@@ -56,7 +56,7 @@ def watched_problem(replicas=4, epochs=25, members=1, **changes):
 
 
 def train(drawn, data, watch, chosen, keeper=None, net=NETWORK):
-    return loop.train(drawn, data, watch, chosen, net, keeper or Keeper())
+    return loop.train(drawn, data, watch, chosen, net, keeper)
 
 
 def assert_same(ours, theirs):
@@ -204,6 +204,19 @@ def test_history_and_epochs_are_those_of_the_members_alone(patience):
             np.testing.assert_array_equal(
                 array[3 * e : 3 * e + 3], [run.by_epoch[name][i] for i, run in zip(at, alone)]
             )
+
+
+@pytest.mark.parametrize("engine", ["compiled", "torch"])
+def test_balanced_is_none_where_classes_are_equally_frequent_and_else_another(engine):
+    drawn, (x, y), watch, _ = watched_problem(replicas=2, epochs=3)
+    y = np.arange(60, dtype=np.int32) % 2
+    for held_out in (0.0, 0.2):
+        plain = settings(replicas=2, held_out=held_out, engine=engine)
+        balanced = msgspec.structs.replace(plain, class_weight="balanced")
+        assert_same(train(drawn, (x, y), watch, balanced), train(drawn, (x, y), watch, plain))
+    rare = np.where(x[:, 0] > 1, 1, 0).astype(np.int32)
+    none, balanced = (train(drawn, (x, rare), watch, each).weights["net.0.bias"] for each in (plain, balanced))
+    assert (none != balanced).any()
 
 
 def test_cosine_is_torchs_schedule_stepped_every_epoch():

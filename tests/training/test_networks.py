@@ -7,6 +7,7 @@ import torch
 from hypothesis import given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
+from sklearn.utils.class_weight import compute_class_weight
 from test_loop import problem, settings
 
 from plumbline.basics.errors import UserError
@@ -110,6 +111,20 @@ def test_every_row_trains_or_is_held_out_and_every_class_trains(classes, share, 
         np.testing.assert_array_equal(alone[1][0], watched[r])
         order = stream.permutation(stream.seeded(int(seed)), len(classes)).tolist()
         assert sorted(trained[r], key=order.index) == trained[r].tolist()
+
+
+@hypothesis_settings(deadline=None)
+@given(classes=st.lists(st.integers(0, 4), min_size=2, max_size=80), share=st.sampled_from([0.0, 0.3]))
+def test_balanced_weights_are_scikit_learns_of_the_rows_that_a_network_trains_on(classes, share):
+    classes = np.array(classes, np.int32)
+    try:
+        rows = networks.hold_out(np.arange(1, dtype=np.uint64), classes, share)[0][0] if share else slice(None)
+    except UserError:  # too few to hold any out
+        return
+    weights, there = networks.balanced(classes, 5, share), np.unique(classes[rows])
+    theirs = compute_class_weight("balanced", classes=there, y=classes[rows])
+    assert weights.dtype == np.float32 and weights[there].tobytes() == theirs.astype(np.float32).tobytes()
+    assert weights[classes[rows]].mean(dtype=float) == pytest.approx(1)
 
 
 def test_networks_draw_different_rows_about_evenly():
