@@ -23,7 +23,7 @@ BETA1, BETA2, EPSILON = 0.9, 0.999, 1e-8  # torch.optim.Adam's defaults
 def _shard(x, y, rows, batch_rows, class_weights, weights, h, k, gradient, sums):
     """Gradient of the mean weighted loss over a batch, the part that comes from this shard's rows, tile after tile.
 
-    What is added to `sums` is not weighted. A weight of 1 changes no bit.
+    What is added to `sums` is not weighted. Without class_weights all rows count the same.
     """
     tile, d = max(4, SCRATCH // h // 4 * 4), x.shape[1]
     inputs = np.empty((tile, d), np.float32)
@@ -42,9 +42,10 @@ def _shard(x, y, rows, batch_rows, class_weights, weights, h, k, gradient, sums)
                 inputs[i, f] = x[rows[start + i], f]
         forward(inputs[:n], weights, h, k, hidden[:n], logits[:n])
         loss(logits[:n], targets[:n], batch_rows, sums)
-        for i in range(n):
-            for c in range(k):
-                logits[i, c] *= class_weights[targets[i]]
+        if class_weights.size:
+            for i in range(n):
+                for c in range(k):
+                    logits[i, c] *= class_weights[targets[i]]
         backward(inputs[:n], weights, h, k, hidden[:n], logits[:n], back[:n], gradient)
 
 
@@ -121,7 +122,7 @@ class Trainer:
         _, h, d = weights["net.0.weight"].shape
         self.sizes = d, h, weights["net.2.weight"].shape[1]
         self.batch_size, self.learning_rate, self.weight_decay = batch_size, learning_rate, weight_decay
-        self.class_weights = np.ones(max(self.sizes[2], 2), np.float32) if class_weights is None else class_weights
+        self.class_weights = np.empty(0, np.float32) if class_weights is None else class_weights
         self.packed = pack(weights)
         moments = np.zeros_like(self.packed), np.zeros_like(self.packed)
         self.state = self.packed, *moments, np.ones((len(self.packed), 2))  # and the powers of beta1 and beta2
