@@ -1,6 +1,5 @@
 """What README.md and docs/ say that a command prints, against what it prints; and what they say that one may do."""
 
-import itertools
 import os
 import re
 import shlex
@@ -9,7 +8,6 @@ import sys
 
 import pytest
 from conftest import EXERCISE, ROOT
-from ruamel.yaml import YAML
 
 PAGES = {path.name: path.read_text(encoding="utf-8") for path in [ROOT / "README.md", *ROOT.glob("docs/*.md")]}
 README, TABLES, TEACHING = (PAGES[name] for name in ("README.md", "tables.md", "teaching.md"))
@@ -115,10 +113,12 @@ def test_the_run_on_a_real_table_is_as_the_page_has_it(workspace):
     (make,) = re.findall(r'^    PYTHONPATH=benchmarks python -c "(.*)"$', TABLES, flags=re.MULTILINE)
     environment = os.environ | {"PYTHONPATH": str(ROOT / "benchmarks")}
     subprocess.run([sys.executable, "-c", make], env=environment, check=True)
-    command, _ = typed("dvc exp run -S make_data.source=titanic.csv", TABLES)
-    words = shlex.split(command)
-    settings = [setting.split("=") for option, setting in itertools.pairwise(words) if option == "-S"]
-    workspace.set(**{name.replace(".", "__"): YAML(typ="safe").load(value) for name, value in settings})
+    command, shown = typed("plumbline start titanic.csv", TABLES)
+    workspace.path(".dvc").mkdir()
+    subprocess.run(["git", "init", "-q"], check=True)
+    subprocess.run(["git", "add", "params.yaml"], check=True)
+    subprocess.run([*["git", "-c", "user.name=a", "-c", "user.email=a@example.org", "commit", "-qm", "start"]], check=True)
+    assert workspace.run("commands.start", *shlex.split(command)[2:]).stdout.strip() == shown.strip()
     printed = [done.stdout.strip() for done in workspace.repro()]
     assert "\n".join(printed) in blocks(TABLES)
     report = workspace.run("commands.report").stdout.strip()
@@ -127,9 +127,6 @@ def test_the_run_on_a_real_table_is_as_the_page_has_it(workspace):
 
     assert "`dvc exp run -S evaluate.importance=true`" in TABLES
     assert "`dvc exp run -S evaluate.baselines=true`" in TABLES
-    workspace.set(evaluate__importance=True, evaluate__baselines=True)
-    workspace.run("evaluate")
-    report = workspace.run("commands.report").stdout
     for start in ("What the networks go by", "Always answering"):
         (shown,) = [block for block in blocks(TABLES) if block.startswith(start)]
         assert shown in report
