@@ -117,7 +117,8 @@ def test_the_run_on_a_real_table_is_as_the_page_has_it(workspace):
     workspace.path(".dvc").mkdir()
     subprocess.run(["git", "init", "-q"], check=True)
     subprocess.run(["git", "add", "params.yaml"], check=True)
-    subprocess.run([*["git", "-c", "user.name=a", "-c", "user.email=a@example.org", "commit", "-qm", "start"]], check=True)
+    author = ["-c", "user.name=test", "-c", "user.email=test@example.org"]
+    subprocess.run(["git", *author, "commit", "-qm", "start"], check=True)
     assert workspace.run("commands.start", *shlex.split(command)[2:]).stdout.strip() == shown.strip()
     printed = [done.stdout.strip() for done in workspace.repro()]
     assert "\n".join(printed) in blocks(TABLES)
