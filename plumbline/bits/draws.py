@@ -2,19 +2,21 @@
 
 import numpy as np
 
-from plumbline.bits.compiling import compiled, log, sincos
+from plumbline.bits.compiling import compiled, log, prange, sincos
 
 
-@compiled
-def box_muller(uniform, out):
-    """As plumbline.bits.stream._box_muller, and to the same bits."""
-    for block in range(0, uniform.size, 16):
-        for i in range(block, block + 8):
+def _box_muller(uniform, out):
+    """As plumbline.bits.stream._box_muller, and to the same bits; threads share out the blocks."""
+    for block in prange(uniform.size // 16):
+        for i in range(16 * block, 16 * block + 8):
             radius = np.float32(np.sqrt(-2.0 * log(1.0 - np.float64(uniform[i]))))
             angle = np.float32(2.0 * np.pi) * uniform[i + 8]
             sine, cosine = sincos(np.float64(angle))
             out[i] = radius * np.float32(cosine)
             out[i + 8] = radius * np.float32(sine)
+
+
+box_muller = compiled(_box_muller, parallel=True)
 
 
 @compiled

@@ -8,7 +8,6 @@ Where the stream stands travels with the data, as text in the metadata of a Parq
 """
 
 import base64
-import contextlib
 import hashlib
 import sys
 from collections.abc import Callable, Iterator
@@ -60,9 +59,9 @@ def normal(generator: np.random.Generator, count: int) -> np.ndarray:
     if count < 16:
         raise ValueError(f"torch draws fewer than 16 normals another way; count is {count}")
     out = np.empty(count, np.float32)
-    with _box_muller_for(count) as box_muller:  # the numbers come one after the other, what is made of them does not
-        for piece in _pieces(out[: count - count % 16]):
-            box_muller(uniform(generator, len(piece)), piece)
+    box_muller = _box_muller_for(count)
+    for piece in _pieces(out[: count - count % 16]):
+        box_muller(uniform(generator, len(piece)), piece)
     if count % 16:  # torch draws the last 16 values once more when the blocks do not come out even
         uniform(generator, count % 16)
         _box_muller(uniform(generator, 16), out[-16:])
@@ -82,22 +81,12 @@ def _box_muller(uniform: np.ndarray, out: np.ndarray) -> None:
     blocks[:, 1] = radius * sine.astype(np.float32)
 
 
-@contextlib.contextmanager
-def _box_muller_for(count: int) -> Iterator[Callable[[np.ndarray, np.ndarray], None]]:
-    """`_box_muller`; for many numbers compiled, which is four times as fast, and on as many threads as Numba has."""
+def _box_muller_for(count: int) -> Callable[[np.ndarray, np.ndarray], None]:
     if count <= WORTH_COMPILING:
-        yield _box_muller
-        return
-    from concurrent.futures import ThreadPoolExecutor
-
+        return _box_muller
     from plumbline.bits import draws
-    from plumbline.bits.compiling import numba
 
-    with ThreadPoolExecutor(numba.config.NUMBA_NUM_THREADS) as pool:
-        calls = []
-        yield lambda *arrays: calls.append(pool.submit(draws.box_muller, *arrays))
-        for call in calls:
-            call.result()  # raises what it raised
+    return draws.box_muller
 
 
 def _pieces(array: np.ndarray) -> Iterator[np.ndarray]:
