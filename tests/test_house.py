@@ -20,6 +20,7 @@ PLACES = {
     "torch": ["plumbline/model/", "plumbline/training/", "stages/network.py"],
     "scipy": ["plumbline/scores/"],
     "sklearn": ["plumbline/explaining/"],
+    "threadpoolctl": ["plumbline/explaining/"],
     "dvc": ["plumbline/comparing/", "plumbline/commands/"],
     "matplotlib": ["plumbline/pages/"],
     "jinja2": ["plumbline/pages/"],
