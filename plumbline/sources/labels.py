@@ -100,7 +100,8 @@ def _check(counts: dict, different: int, n: int, numbers: bool, what: str) -> No
     if any(isinstance(label, float) and math.isinf(label) for label in counts):
         raise UserError(f"{what} is infinite in some rows, which is no label; mend them")
     rare = sorted(label for label in counts if counts[label] < FEWEST_ROWS)
-    if rare and numbers and columns.is_measure(counts):
+    values = [int(label) for label in counts] if are_all("BIGINT", counts) else counts  # a CSV has them as text
+    if rare and numbers and columns.is_measure(values):
         raise UserError(
             f"{what} has {different} different numbers, from {min(counts, key=float)} to {max(counts, key=float)}, and "
             f"{len(rare)} of them come once: a measure; cut it into classes, or choose another make_data.target"
