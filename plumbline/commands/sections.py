@@ -174,7 +174,7 @@ def probabilities(job: Job) -> Section | None:
         shares = [row["share_of_positives"] for row in rows]
         bands = [Interval("", share, *intervals.wilson(share, count)) for share, count in zip(shares, counts)]
         what = ("decisions", "share right") if job.positive is None else ("rows", f"share of {clean(job.positive, 20)}")
-        title = "Calibration in ten bins, about 95 % for each"
+        title = "Calibration, about 95 % for each bin"
         drawn.append(Chart(title, charts.calibration(given, bands, counts, "mean probability given", *what, title)))
     note = f"Network 0, {job.rows['test']:,} test rows; {job.about}."
     return Section("Probabilities", note, drawn, []) if drawn else None
@@ -228,7 +228,7 @@ def importance(job: Job) -> Section | None:
     title = "Rise of the log loss when a column is shuffled"
     drawn = Chart(title, charts.intervals(bars, "rise of the log loss, about 95 %", title))
     listed = [[row["column"], row["drop"], between(row["low"], row["high"]), int(row["inputs"])] for row in shown]
-    head = ["column", "rise of the log loss", "about 95 %", "inputs"]
+    head = ["column", "rise", "about 95 %", "inputs"]
     networks, count, part = int(rows[0]["networks"]), int(rows[0]["rows"]), rows[0]["part"]
     note = f"Mean over {networks} networks, {count:,} {part} rows. A column at 0 is one that the networks do without."
     if len(rows) > MOST_SHOWN:

@@ -15,15 +15,15 @@ from plumbline.pages.page import clean, width
 
 INK, QUIET, GRID, BLUE, ORANGE, GREEN, RED = (f"#00000{number}" for number in range(1, 8))
 VARIABLES = {INK: "ink", QUIET: "quiet", GRID: "grid", BLUE: "blue", ORANGE: "orange", GREEN: "green", RED: "red"}
-WIDTH = 4.2  # inches, of 72 units each: drawn over 350 to 480 pixels its letters are 10 to 14 pixels high
+WIDTH = 4.2  # inches, of 72 units each: drawn 350 to 450 pixels wide its letters are 12 to 15 pixels high
 NAME = 22  # most letters of a name beside a row of a chart
-LEGEND = 56  # letters that a line of the legend has room for
+LEGEND = 50  # letters that a line of the legend has room for
 STYLE = {
     "svg.fonttype": "none",  # text stays text: small, to be searched, in the page's letters
     "svg.hashsalt": "plumbline",  # the same bytes each time
     "text.parse_math": False,  # a column may have dollars in its name
     "axes.unicode_minus": True,
-    "font.size": 9,
+    "font.size": 10,
     "text.color": INK,
     "axes.labelcolor": INK,
     "axes.edgecolor": QUIET,
@@ -112,12 +112,10 @@ def calibration(
         middles = [min(int(p * 10), 9) / 10 + 0.05 for p in given]
         below.bar(middles, counts, width=0.085, color=BLUE, alpha=0.55, linewidth=0)
         for middle, count in zip(middles, counts):
-            below.annotate(
-                _short(count), (middle, count), (0, 2), textcoords="offset points", ha="center", fontsize=7.5
-            )
+            below.annotate(_short(count), (middle, count), (0, 2), textcoords="offset points", ha="center", fontsize=8)
         below.set(xlabel=x, ylabel=of, ylim=(0, 1.25 * max(counts)))
         below.grid(axis="x", visible=False)
-        _legend(figure, axis, ["perfect", "share, with about 95 %"])
+        _legend(figure, axis, ["perfect", "share, about 95 %"])
 
     return svg(draw, 4.2, says)
 
@@ -138,7 +136,7 @@ def intervals(rows: list[Interval], x: str, says: str) -> str:
         axis.spines["left"].set_visible(False)
         axis.locator_params(axis="x", nbins=5)
 
-    return svg(draw, 0.7 + 0.24 * len(rows), says)
+    return svg(draw, 0.7 + 0.25 * len(rows), says)
 
 
 def _lines(axis, lines: list[Line]) -> None:

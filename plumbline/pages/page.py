@@ -96,9 +96,9 @@ def shown(value):
 
 
 def between(low: float | None, high: float | None) -> str | None:
-    """An interval in words; None where there is none."""
+    """An interval in words that stay on one line; None where there is none."""
     finite = low is not None and high is not None and math.isfinite(low) and math.isfinite(high)
-    return f"{shown(low)} to {shown(high)}" if finite else None
+    return f"{shown(low)}\N{NO-BREAK SPACE}to\N{NO-BREAK SPACE}{shown(high)}" if finite else None
 
 
 def clean(text: str, longest: int = LONGEST) -> str:

@@ -98,7 +98,7 @@ class Parsed(html.parser.HTMLParser):
 
     def handle_data(self, data):
         if data.strip() and self.open[-1] != "style":
-            self.texts.append((self.open[-1], data.strip()))
+            self.texts.append((self.open[-1], data.strip().replace("\N{NO-BREAK SPACE}", " ")))
 
     def of(self, *tags: str) -> list[str]:
         return [text for tag, text in self.texts if tag in tags]
@@ -132,7 +132,7 @@ def test_it_says_what_the_files_say(job):
     assert parsed.of("a") == list(PLACES)
     assert parsed.of("h1") == ["y, predicted from stages/synthetic.py"]
     assert "1,000: 800 train, 200 test" in parsed.of("dd")
-    assert "2 classes: 0 60.5\N{NO-BREAK SPACE}%, 1 39.5\N{NO-BREAK SPACE}%" in parsed.of("dd")
+    assert "2 classes: 0 60.5 %, 1 39.5 %" in parsed.of("dd")
     tiles = json.loads(job.read("metrics/evaluate.json"))
     assert parsed.of("strong") == [f"{tiles['accuracy']:.4f}", f"{tiles['log_loss']:.4f}", "0.9912", "0.9723"]
     assert "always answering the training shares: 0.6300" in parsed.of("p")
@@ -144,11 +144,11 @@ def test_it_says_what_the_files_say(job):
         "an identifier by its look; drop it",
         "5 of 200 test rows also train",
         "0.5 to 91.2, median 33",
-        "3.1\N{NO-BREAK SPACE}% missing, 2.0\N{NO-BREAK SPACE}% outside the training range",
+        "3.1 % missing, 2.0 % outside the training range",
         "0.2500 to 0.3700",
         "783",
         "117",
-        "40.0\N{NO-BREAK SPACE}%",
+        "40.0 %",
     ):
         assert text in cells, text
     notes = " ".join(parsed.of("p"))
