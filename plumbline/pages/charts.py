@@ -148,7 +148,9 @@ def _lines(axis, lines: list[Line]) -> None:
 def _legend(figure, axis, names: list[str]) -> None:
     """The curves' names above the axes, as many beside one another as there is room for."""
     names = [clean(name, LEGEND - 5) for name in names]
-    columns = max(1, min(len(names), LEGEND // (max(map(width, names)) + 5)))
+    columns = len(names)
+    if sum(map(width, names)) + 5 * columns > LEGEND:  # not on one line: in columns of the widest
+        columns = max(1, min((columns + 1) // 2, LEGEND // (max(map(width, names)) + 5)))
     figure.legend(axis.get_lines()[: len(names)], names, loc="outside upper left", ncols=columns, columnspacing=1.2)
 
 
