@@ -138,7 +138,8 @@ def fitted(dataset: store.Table, settings: params.Params, generator: np.random.G
 def show(dataset: store.Table, encoded: encoding.Encoding) -> None:
     """A line a column, the most telling first, and what is odd about them."""
     seen = warnings.judge(dataset, profile.profile(dataset, dataset.facts.target, encoded), encoded)
-    print("\n".join([profile.screen(seen), *(f"\n{line}" for line in warnings.lines(seen)), ""]))
+    odd = warnings.lines(seen)
+    print("\n".join([profile.screen(seen), "", *odd, *([""] if odd else [])]))
 
 
 # ---- what is written
