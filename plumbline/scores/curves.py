@@ -7,7 +7,7 @@ Curves are thinned to a few hundred points.
 
 import numpy as np
 
-from plumbline.scores import metrics, ranking
+from plumbline.scores import metrics
 
 MOST_POINTS = 200
 MOST_THRESHOLDS = 2**20  # that a curve's points are chosen from
@@ -27,17 +27,12 @@ def decisions(probability: np.ndarray, target: np.ndarray, positive: int) -> tup
 
 def counts(score: np.ndarray, truth: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Positives and negatives at or above each distinct score, from the highest down; of very many, at some of them."""
-    step = -(-len(score) // MOST_THRESHOLDS)
-    at, below = [], np.zeros(2, np.int64)  # negatives and positives at or above, and those of lower scores
-    positives = int(np.count_nonzero(truth))
-    total = np.array([len(truth) - positives, positives])
-    for _, groups in ranking.by_score(score, truth):
-        above = total - below - groups.cumsum(axis=0) + groups
-        at.append(above[::step])
-        below += groups.sum(axis=0)
-    at.append(above[-1:] if (len(above) - 1) % step else above[:0])  # the highest score
-    misses, hits = np.concatenate(at)[::-1].T
-    return hits, misses
+    everyone, positives = np.sort(score, kind="stable"), np.sort(score[truth], kind="stable")
+    lowest = np.flatnonzero(np.r_[True, everyone[1:] != everyone[:-1]])[::-1]  # place of each distinct score
+    step = -(-len(lowest) // MOST_THRESHOLDS)
+    lowest = np.r_[lowest[:-1:step], lowest[-1]]
+    hits = len(positives) - positives.searchsorted(everyone[lowest])
+    return hits, len(everyone) - lowest - hits
 
 
 def roc(hits: np.ndarray, misses: np.ndarray) -> list[tuple[float, float]]:
@@ -66,7 +61,7 @@ def _thinned(x: np.ndarray, y: np.ndarray) -> list[tuple[float, float]]:
 def calibration(score: np.ndarray, truth: np.ndarray) -> list[tuple[float, float, int]]:
     """(mean probability, share of positives, decisions) in ten bins of equal width, empty ones left out."""
     rows, positives, sums = np.zeros(BINS, np.int64), np.zeros(BINS, np.int64), np.zeros(BINS)
-    for here in ranking.pieces(len(score)):
+    for here in metrics.pieces(len(score)):
         p = score[here].astype(np.float64)
         bins = np.minimum((p * BINS).astype(np.int64), BINS - 1)
         rows += np.bincount(bins, minlength=BINS)
