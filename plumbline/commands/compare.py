@@ -107,9 +107,10 @@ def changes(compared: Comparison) -> list[str]:
 def ranking_text(ranking: Ranking, markdown: bool) -> str:
     """Experiments as a table, best first, and what may be concluded from it."""
     base, metric, part = ranking.base.name, ranking.metric, ranking.part
-    title = f"{len(ranking.entries)} experiments over {base}, by {part} {metric}"
-    pairs = ranking.pairs
-    columns = ["experiment", metric, f"to {base}", f"about 95 % for all {pairs} pairs", f"p, times {pairs}"]
+    count, pairs = len(ranking.entries), ranking.pairs
+    title = f"{count} experiment{'s' * (count != 1)} over {base}, by {part} {metric}"
+    several = [f"about 95 % for all {pairs} pairs", f"p, times {pairs}"]
+    columns = ["experiment", metric, f"to {base}", *(several if pairs > 1 else ["about 95 %", "p"])]
     columns += ["verdict", *(["test part"] if part != "test" else []), "what changed"]
     rows = []
     for entry in ranking.entries:
@@ -121,7 +122,8 @@ def ranking_text(ranking: Ranking, markdown: bool) -> str:
     lines = [f"### {title}" if markdown else title, "", *table_lines(columns, rows, markdown), ""]
     if rows:
         best = "is the best" if ranking.best == base else f"has {ranking.entries[0].chosen.base:.4f}"
-        lines.append(f"{base} {best}. * cannot be told from the best, {ranking.best}.")
+        like_best = f" * cannot be told from the best, {ranking.best}."
+        lines.append(f"{base} {best}.{like_best * any(entry.like_best for entry in ranking.entries)}")
     if part == "test":
         lines.append("There is no validation part to choose by; choosing by the test part flatters the winner.")
         lines.append("Set split.validation, and the test part is only reported.")

@@ -270,6 +270,8 @@ def test_experiments_are_ranked_with_one_correction(compare):
     assert means == sorted(means, reverse=True)
     assert {entry["name"]: entry["like_best"] for entry in ranking["entries"]}["worse"] is False
     text = compare("--experiments")
+    assert text.startswith("3 experiments over HEAD, ")
+    assert "* cannot be told from the best" in text
     assert "choosing by the test part flatters the winner" in text
     assert "train.hidden_size=2" in text
     by_loss = compared(compare, "--experiments", "--metric", "log_loss")
@@ -294,8 +296,11 @@ def test_a_validation_part_is_what_is_chosen_by(tmp_path, monkeypatch, capsys):
     assert entry["test"]["estimate"]["n"] == ROWS - 100
     plumbline.command(["compare", "--experiments"])
     text = capsys.readouterr().out
+    assert text.startswith("1 experiment over HEAD, ")
+    assert "for all" not in text and "times" not in text  # one pair needs no correction
     assert "test part" in text
     assert "flatters" not in text
+    assert "cannot be told" not in text  # no line has a star
 
 
 # ---- what cannot be compared
