@@ -224,7 +224,7 @@ def test_members(workspace):
     assert history["epoch"].tolist() == list(range(1, len(history) + 1)) and told["epoch"] < len(history)
     assert len(pd.read_csv("metrics/plots/test_epochs.csv")) == len(history)
     said = workspace.run("commands.report").stdout
-    assert f"Kept: epoch {told['epoch']} of {len(history)}, each member at its lowest validation loss" in said
+    assert f"Kept: epoch {told['epoch']} of {len(history)}, each member at its lowest held-out loss" in said
 
     names = ("models/epochs.safetensors", "metrics/history.csv", "metrics/train.json")
     two = {name: workspace.path(name).read_bytes() for name in names}

@@ -77,6 +77,16 @@ def _number(cell: str) -> float | None:
     return value
 
 
+def best_threshold(rows: list[dict]) -> dict:
+    """The row of metrics/thresholds.csv with the best F1; of equally good ones a round one, the nearest to 0.5."""
+
+    def rank(row: dict) -> tuple[float, bool, float]:
+        threshold = float(row["threshold"])
+        return float(row["f1"]), threshold == round(threshold, 2), -abs(threshold - 0.5)
+
+    return max(rows, key=rank)
+
+
 def name_of(metric: str) -> str:
     """A metric as a person writes it."""
     name = metric.removeprefix("macro_")

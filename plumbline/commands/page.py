@@ -37,7 +37,7 @@ def facts(job: Job) -> list[tuple[str, str]]:
     """What the table is, and what was trained on it."""
     total, train = sum(job.rows.values()), job.settings.train
     parts = ", ".join(f"{rows:,} {part}" for part, rows in job.rows.items())
-    shares = [f"{clean(label, 30)} {shown(Share(rows / total))}" for label, rows in job.classes.items()]
+    shares = [f"{clean(label, 30)} ({shown(Share(rows / total))})" for label, rows in job.classes.items()]
     listed = ", ".join(shares[: sections.MOST_CLASSES]) + ", ..." * (len(shares) > sections.MOST_CLASSES)
     network = f"{train.hidden_size} hidden units, {job.train['parameters']:,} parameters"
     if train.members > 1:

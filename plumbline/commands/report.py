@@ -14,13 +14,16 @@ from plumbline.basics import params
 from plumbline.basics.files import content, read_cells, read_csv, read_json
 from plumbline.bits.initial import outputs_for
 from plumbline.commands import page
+from plumbline.commands.last_run import best_threshold
 from plumbline.comparing import revisions
 from plumbline.explaining import baselines, importance
+from plumbline.tables import profile
 from plumbline.tables.store import PLACE, Table
 
 FIRST = 10  # test rows that the notebook shows
 NOTEBOOKS = "stages/synthetic.py"  # the table of which the report is the notebook's alone
 MOST_CLASSES = 20  # in the table of classes
+MOST_WARNINGS = 10
 
 
 def main(words: list[str] | None = None) -> None:
@@ -40,13 +43,19 @@ def main(words: list[str] | None = None) -> None:
     scores = {(row["of"], row["metric"]): row for row in read_cells("metrics/scores.csv") if row["part"] == "test"}
     classes, thresholds = (read_cells(f"metrics/{name}.csv") for name in ("classes", "thresholds"))
     lines = figures(settings, train, test, scores, history, test_epochs)
-    if thresholds or len(classes) > 2 or settings.make_data.source != NOTEBOOKS:
+    is_notebooks = settings.make_data.source == NOTEBOOKS
+    if thresholds or len(classes) > 2 or not is_notebooks:
         lines += by_class(classes, thresholds)
+    odd = warnings(settings.make_data.target)
+    lines += ["", *odd] if odd else []
     explained = [*importance.lines("metrics/importance.csv"), *baselines.lines("metrics/baselines.json")]
     lines += ["", *explained] if explained else []
     lines += ["", *first_rows(revisions.predictions())]
     print("\n".join(["", *lines, ""]))
-    print("Next: dvc metrics show | dvc plots show | dvc exp run -S train.hidden_size=64 | README.md")
+    if is_notebooks:
+        print("Next: dvc metrics show | dvc plots show | dvc exp run -S train.hidden_size=64 | README.md")
+    else:
+        print("Next: git commit | plumbline report --html report.html | plumbline predict --help | docs/tables.md")
 
 
 def figures(
@@ -56,12 +65,13 @@ def figures(
     shares = scores["shares", "accuracy"]
     rows, always = int(shares["rows"]), float(shares["value"])
     test_batches = -(-rows // settings.evaluate.batch_size)
+    watched = "held-out" if settings.train.held_out else "validation"
     lines = [
         f"{train['rows']} training rows in {train['batches']} batches, {rows} test rows in {test_batches}",
         *([f"Positive class rate: {train['positive_rate']}"] if "positive_rate" in train else []),
         f"Trainable parameters: {train['parameters']}",
         "",
-        *epoch_table(history, test_epochs),
+        *epoch_table(history, test_epochs, watched),
         "",
         f"Final train accuracy {train['accuracy']:.3f}, final test accuracy {test['accuracy']:.3f} "
         f"(always answering the training shares: {always:.3f})",
@@ -70,7 +80,7 @@ def figures(
         lines.append("Always answering the most frequent class is as accurate as the network.")
     if "epoch" in train:
         each = "each member at its" if settings.train.members > 1 else "that of the"
-        lines.append(f"Kept: epoch {train['epoch']} of {len(history)}, {each} lowest validation loss")
+        lines.append(f"Kept: epoch {train['epoch']} of {len(history)}, {each} lowest {watched} loss")
     networks = test["replicas"]["accuracy"]
     if "low" in networks:
         lines.append(
@@ -103,7 +113,7 @@ def by_class(classes: list[dict], thresholds: list[dict]) -> list[str]:
         f"precision {precision:.3f}, recall {recall:.3f}, F1 {f1:.3f}"
     ]
     if thresholds:
-        best = max(thresholds, key=lambda row: float(row["f1"]))
+        best = best_threshold(thresholds)
         precision, recall, f1 = (float(best[name]) for name in ratios)
         lines.append(
             f"Threshold of the best F1 on {best['rows']} validation rows: {best['threshold']} "
@@ -112,19 +122,36 @@ def by_class(classes: list[dict], thresholds: list[dict]) -> list[str]:
     return lines
 
 
-def epoch_table(history: list[dict], test_epochs: list[dict]) -> list[str]:
-    """Training and test columns side by side: the first epoch, every fifth, and the last; about twenty of many."""
+def warnings(target: str) -> list[str]:
+    """What train and evaluate warned of, a line each."""
+    said = [
+        profile.line(row["column"], row["warning"], row["column"] == target)
+        for name in ("columns", "test_columns")
+        for row in read_cells(f"metrics/{name}.csv")
+        if row["warning"]
+    ]
+    more = [f"warning: and {len(said) - MOST_WARNINGS} more, in metrics/columns.csv and metrics/test_columns.csv"]
+    return said[:MOST_WARNINGS] + (more if len(said) > MOST_WARNINGS else [])
+
+
+def epoch_table(history: list[dict], test_epochs: list[dict], watched: str) -> list[str]:
+    """Training and test columns side by side: the first epoch, every fifth, and the last; about twenty of many.
+
+    watched: what the rows are that stand in the history as validation, "validation" or "held-out".
+    """
     every = max(5, len(history) // 100 * 5)
     columns = [("epoch", 0), ("train_loss", 4), ("train_accuracy", 3)]
     if "validation_loss" in history[0]:
         columns += [("validation_loss", 4), ("validation_accuracy", 3)]
     columns += [("test_loss", 4), ("test_accuracy", 3)]
-    lines = ["  ".join(name.replace("_", " ") for name, _ in columns)]
+    heads = [name.replace("validation", watched).replace("_", " ") for name, _ in columns]
+    lines = ["  ".join(heads)]
     for left, right in zip(history, test_epochs):
         epoch = int(left["epoch"])
         if epoch == 1 or epoch % every == 0 or epoch == len(history):
             row = left | right
-            lines.append("  ".join(f"{row[name]:>{len(name)}.{decimals}f}" for name, decimals in columns))
+            cells = (f"{row[name]:>{len(head)}.{d}f}" for head, (name, d) in zip(heads, columns))
+            lines.append("  ".join(cells))
     return lines
 
 

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from plumbline.basics.files import content, read_csv, read_json
-from plumbline.commands.last_run import NAMES, Job, name_of, rows_of
+from plumbline.commands.last_run import NAMES, Job, best_threshold, name_of, rows_of
 from plumbline.pages import charts
 from plumbline.pages.charts import BLUE, GREEN, ORANGE, QUIET, RED, Interval, Line
 from plumbline.pages.page import Chart, Section, Shaded, Share, Table, between, clean, shown
@@ -207,7 +207,7 @@ def thresholds(job: Job) -> Section | None:
     lines = [Line(NAMES.get(name, name), x, [row[name] for row in rows], *style) for name, *style in styles]
     title = "Figures by threshold"
     drawn = charts.curves(lines, "threshold", "share", title, xlim=(0, 1), ylim=(-0.02, 1.02))
-    best = max(rows, key=lambda row: row["f1"])["threshold"]
+    best = best_threshold(rows)["threshold"]
     note = (
         f"Network 0, {int(rows[0]['rows']):,} validation rows; {job.about}. Flagged is every row whose probability "
         f"reaches the threshold. F1 is best at {best:g}: `plumbline predict NEW.csv --threshold {best:g}`."

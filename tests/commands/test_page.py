@@ -132,7 +132,7 @@ def test_it_says_what_the_files_say(job):
     assert parsed.of("a") == list(PLACES)
     assert parsed.of("h1") == ["y, predicted from stages/synthetic.py"]
     assert "1,000: 800 train, 200 test" in parsed.of("dd")
-    assert "2 classes: 0 60.5 %, 1 39.5 %" in parsed.of("dd")
+    assert "2 classes: 0 (60.5 %), 1 (39.5 %)" in parsed.of("dd")
     tiles = json.loads(job.read("metrics/evaluate.json"))
     assert parsed.of("strong") == [f"{tiles['accuracy']:.4f}", f"{tiles['log_loss']:.4f}", "0.9912", "0.9723"]
     assert "always answering the training shares: 0.6300" in parsed.of("p")

@@ -11,6 +11,7 @@ from conftest import ROOT
 from plumbline import __main__ as plumbline
 from plumbline.basics import files
 from plumbline.basics.errors import UserError
+from plumbline.commands import last_run
 
 FIGURES = json.loads((ROOT / "tests" / "notebook_figures.json").read_text())
 HEADER = ["class", "precision", "recall", "f1", "test", "rows"]
@@ -83,11 +84,46 @@ def test_the_positive_class_and_its_best_threshold_are_told_of_a_table_of_ones_o
     assert "Threshold of the best F1" not in text
     workspace.set(split__train=0.6, split__validation=0.2)
     workspace.repro()
-    best = max(files.read_cells("metrics/thresholds.csv"), key=lambda row: float(row["f1"]))
+    best = last_run.best_threshold(files.read_cells("metrics/thresholds.csv"))
     assert (
         f"Threshold of the best F1 on 120 validation rows: {best['threshold']} ("
         in workspace.run("commands.report").stdout
     )
+
+
+def test_rows_that_are_held_out_are_not_called_validation(workspace):
+    workspace.set(train__held_out=0.2, train__patience=3, train__epochs=6, train__replicas=2)
+    workspace.repro()
+    text = workspace.run("commands.report").stdout
+    assert "train accuracy  held-out loss  held-out accuracy  test loss" in text
+    assert "that of the lowest held-out loss" in text
+    assert "validation" not in text
+
+
+def test_warnings_of_the_stages_are_told_again(report):
+    assert "warning" not in "\n".join(report())
+    for name, column in (("columns", "x1"), ("test_columns", "y")):
+        rows = files.read_cells(f"metrics/{name}.csv")
+        for row in rows:
+            row["warning"] = f"is odd in {name}" if row["column"] == column else ""
+        report.project.path(f"metrics/{name}.csv").unlink()
+        pd.DataFrame(rows).to_csv(f"metrics/{name}.csv", index=False)
+    lines = report()
+    assert "warning: column 'x1' is odd in columns" in lines
+    assert "warning: the target 'y' is odd in test_columns" in lines
+
+
+@pytest.mark.parametrize(
+    "scores, best",
+    [
+        ({0.05: 1, 0.45: 1, 0.5: 1, 0.95: 1}, 0.5),  # the nearest to the middle of equally good ones
+        ({0.35: 0.8, 0.367837: 0.8, 0.5: 0.7}, 0.35),  # a round one
+        ({0.35: 0.8, 0.367837: 0.81, 0.5: 0.7}, 0.367837),
+    ],
+)
+def test_of_equally_good_thresholds_the_plain_one_is_named(scores, best):
+    rows = [{"threshold": str(threshold), "f1": str(f1)} for threshold, f1 in scores.items()]
+    assert last_run.best_threshold(rows)["threshold"] == str(best)
 
 
 def test_a_network_that_is_no_better_than_the_most_frequent_class_is_said_to_be(workspace, report):
