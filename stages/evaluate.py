@@ -14,7 +14,7 @@ from plumbline.basics.errors import UserError, run
 from plumbline.explaining import baselines, importance
 from plumbline.model import model
 from plumbline.scores import curves, figures, metrics, predictions, thresholds
-from plumbline.tables import apart, encoding, store
+from plumbline.tables import encoding, store, unseen
 
 
 def main() -> None:
@@ -54,7 +54,7 @@ def main() -> None:
             files.write_csv(columns, lines, f"metrics/{name}.csv")
 
         # What only the test part shows of the columns, what the networks go by, and whether simpler models are as good
-        apart.write("metrics/test_columns.csv", parts["test"], store.open("data/train.parquet"), card.encoding)
+        unseen.write("metrics/test_columns.csv", parts["test"], store.open("data/train.parquet"), card.encoding)
         importance.write("metrics/importance.csv", settings.importance, saved, parts)
         baselines.write("metrics/baselines.json", settings.baselines, saved, parts["test"], probability["test"])
     print(f"{len(target['test'])} test rows: accuracy {few['accuracy']:.3f}, log loss {few['log_loss']:.4f}")

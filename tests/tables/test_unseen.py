@@ -8,7 +8,7 @@ import pytest
 from making import stored
 from sklearn import datasets
 
-from plumbline.tables import apart, copies, encoding
+from plumbline.tables import copies, encoding, unseen
 from plumbline.tables.store import Facts
 
 FACTS = Facts("y", [False, True], [1, 1], None)
@@ -25,7 +25,7 @@ def parts(columns: dict, y=None, facts=FACTS):
     whole = pa.table(columns | {"y": y, "_row": range(len(y))})
     train, test = stored(whole.slice(0, TRAIN), facts), stored(whole.slice(TRAIN), facts)
     fitted = encoding.fit(train, "robust")
-    return {line.column: line for line in apart.apart(test, train, fitted)}, train, test, fitted
+    return {line.column: line for line in unseen.unseen(test, train, fitted)}, train, test, fitted
 
 
 def judged(x, **more):
@@ -37,7 +37,7 @@ def test_an_ordinary_table_has_no_warning(tmp_path, capsys):
     lines, train, test, fitted = parts(columns | {"same": [1] * 500})
     assert list(lines) == ["(rows)", "y", "a", "town", "same"]
     assert [line.warning for line in lines.values()] == [""] * 5
-    apart.write(tmp_path / "test_columns.csv", test, train, fitted)
+    unseen.write(tmp_path / "test_columns.csv", test, train, fitted)
     assert (tmp_path / "test_columns.csv").read_text().splitlines()[0] == "column,missing,new,outside,warning"
     assert capsys.readouterr() == ("", "")
 
@@ -94,14 +94,14 @@ def test_a_class_of_few_test_rows(rows):
     lines, *_ = parts({"x": draws().random(500)}, y)
     expected = "" if rows == 10 else f"has fewer than 10 test rows of a class (True: {rows})"
     assert lines["y"].warning[: len(expected) or None] == expected
-    printed = apart.warned(list(lines.values()), "y")
+    printed = unseen.warned(list(lines.values()), "y")
     assert [line[:24] for line in printed] == ["warning: the target 'y' "] * (rows < 10)
 
 
 def test_a_part_without_rows_has_nothing_to_warn_of():
     _, train, _, fitted = parts({"x": draws().random(500)})
     empty = stored(pa.table({"x": draws().random(1), "y": [True]}).slice(0, 0), FACTS)
-    assert {line.warning for line in apart.apart(empty, train, fitted)} == {""}
+    assert {line.warning for line in unseen.unseen(empty, train, fitted)} == {""}
 
 
 # ---- rows that also train
@@ -118,7 +118,7 @@ def test_copies_of_training_rows():
         column[TRAIN : TRAIN + 30] = column[:30]
     lines, train, *_ = parts(columns, y)
     assert lines["(rows)"].warning.startswith("30 of 100 test rows (30 %) stand in the training part as well")
-    assert apart.warned(list(lines.values()), "y")[0].startswith("warning: 30 of 100 test rows")
+    assert unseen.warned(list(lines.values()), "y")[0].startswith("warning: 30 of 100 test rows")
     assert copies.within(train) == copies.Copies(0, False)
     assert copies.within(stored(pa.table({name: [*v, *v[:50]] for name, v in (columns | {"y": y}).items()}))).are_many
 

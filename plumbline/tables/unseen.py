@@ -28,13 +28,13 @@ class Column(NamedTuple):
 
 def write(path: str, test: Table, train: Table, fitted: Encoding) -> None:
     """Write metrics/test_columns.csv, and print its warnings on stderr."""
-    found = apart(test, train, fitted)
+    found = unseen(test, train, fitted)
     files.write_csv(Column._fields, found, path)
     for warning in warned(found, test.facts.target):
         print(warning, file=sys.stderr)
 
 
-def apart(test: Table, train: Table, fitted: Encoding) -> list[Column]:
+def unseen(test: Table, train: Table, fitted: Encoding) -> list[Column]:
     """A line a column of the test part, one for the target, and one for its rows."""
     by_name = {column.name: column for column in fitted.columns}
     numbers = [column for column in fitted.columns if isinstance(column, Number)]
