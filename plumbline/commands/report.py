@@ -46,10 +46,12 @@ def main(words: list[str] | None = None) -> None:
     is_notebooks = settings.make_data.source == NOTEBOOKS
     if thresholds or len(classes) > 2 or not is_notebooks:
         lines += by_class(classes, thresholds)
-    odd = warnings(settings.make_data.target)
-    lines += ["", *odd] if odd else []
-    explained = [*importance.lines("metrics/importance.csv"), *baselines.lines("metrics/baselines.json")]
-    lines += ["", *explained] if explained else []
+    for block in (
+        warnings(settings.make_data.target),
+        importance.lines("metrics/importance.csv"),
+        baselines.lines("metrics/baselines.json"),
+    ):
+        lines += ["", *block] if block else []
     lines += ["", *first_rows(revisions.predictions())]
     print("\n".join(["", *lines, ""]))
     if is_notebooks:
