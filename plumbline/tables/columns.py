@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 from plumbline.basics.errors import UserError
 from plumbline.tables import duck
-from plumbline.tables.store import PLACE, Table
+from plumbline.tables.store import PLACE, WIDE, Table
 
 MOST_CATEGORIES = 100  # inputs that one column of text may take; the rest share one
 EXACT = 2**53  # up to here float64 tells integers apart
@@ -87,22 +87,22 @@ class Ends(NamedTuple):
 
 
 def ends(table: Table, names: list[str]) -> dict[str, Ends]:
-    """Of all these columns, in one pass. Integers are exact, booleans are 0 and 1."""
-    if not names:
-        return {}
-    listed = []
-    for name in names:
-        kind = table.columns[name]
-        value = duck.name(name) if kind in INTEGERS else number(name, kind)
-        listed.append(f"min({value}), max({value}), count({value})")
-    found = table.rows(f"SELECT {', '.join(listed)} FROM {table.relation}")[0]
+    """Of all these columns, WIDE in a pass. Integers are exact, booleans are 0 and 1."""
+    found = []
+    for start in range(0, len(names), WIDE):  # DuckDB compares every aggregate of a query with every other
+        listed = []
+        for name in names[start : start + WIDE]:
+            kind = table.columns[name]
+            value = duck.name(name) if kind in INTEGERS else number(name, kind)
+            listed.append(f"min({value}), max({value}), count({value})")
+        found += table.rows(f"SELECT {', '.join(listed)} FROM {table.relation}")[0]
     return {name: Ends(*found[3 * i : 3 * i + 3]) for i, name in enumerate(names)}
 
 
 def all_differ(table: Table, name: str) -> bool:
     """Whether the values that a column has are all different."""
     column = duck.name(name)
-    return table.rows(f"SELECT count(DISTINCT {column}) = count({column}) FROM {table.relation}")[0][0]
+    return table.rows(f"SELECT count(DISTINCT {column}) = count({column}) FROM {table.holding(name)}")[0][0]
 
 
 class Texts(NamedTuple):
@@ -119,11 +119,12 @@ def texts_in(table: Table, name: str, known: list[str] | None = None) -> Texts:
 
     They are counted by their hashes of 64 bits: long texts, all different, would not fit in memory.
     """
-    cells = f"SELECT {text(name)} AS text, {PLACE} AS place FROM {table.numbered}"
+    source = table.holding(name)
+    cells = f"SELECT {text(name)} AS text, {PLACE} AS place FROM {source}"
     without = f"WHERE text IS NULL OR NOT list_contains([{duck.texts(known)}], text)" if known else ""
     counts = "count(text) AS rows, count(*) - count(text) AS missing, min(place) AS first"
     cell = f"t.{duck.name(name)}::VARCHAR"
-    firsts = f"{table.numbered} AS t JOIN _texts ON t.{PLACE} = _texts.first WHERE _texts.rows > 0"
+    firsts = f"{source} AS t JOIN _texts ON t.{PLACE} = _texts.first WHERE _texts.rows > 0"
     with table.reading():
         duck.run(f"CREATE OR REPLACE TEMP TABLE _texts AS SELECT {counts} FROM ({cells}) {without} GROUP BY hash(text)")
         present, missing, distinct = duck.rows(
@@ -180,7 +181,7 @@ def check(table: Table) -> None:
 
 def _check_text(table: Table, name: str) -> None:
     """Refuse numbers with a few text cells among them: as text they would be an identifier, and silently lost."""
-    texts = f"(SELECT {text(name)} AS text FROM {table.relation})"
+    texts = f"(SELECT {text(name)} AS text FROM {table.holding(name)})"
     present, cells = table.rows(
         f"SELECT count(text), count(*) FILTER (NOT {is_number('text')} AND text IS NOT NULL) FROM {texts}"
     )[0]

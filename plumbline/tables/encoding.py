@@ -144,7 +144,7 @@ def unseen(encoding: Encoding, table: Table) -> list[str]:
             low, high = duck.value(column.low), duck.value(column.high)
             missing, outside = table.rows(
                 f"SELECT count(*) FILTER (isnan(v)), count(*) FILTER (NOT isnan(v) AND (v < {low} OR v > {high})) "
-                f"FROM (SELECT ({value})::DOUBLE AS v FROM {table.relation})"
+                f"FROM (SELECT ({value})::DOUBLE AS v FROM {table.holding(column.name)})"
             )[0]
             if outside:
                 lines.append(f"{column.name}: {outside} outside the training rows' {column.low:g} to {column.high:g}")
@@ -233,7 +233,7 @@ def _why_left_out(table: Table, name: str, ends: Ends) -> str | None:
     if not ends.present:
         return "it is empty"
     if ends.present == len(table) and ends.low == ends.high:
-        value = table.rows(f"SELECT CAST({duck.name(name)} AS VARCHAR) FROM {table.relation} LIMIT 1")[0][0]
+        value = table.rows(f"SELECT CAST({duck.name(name)} AS VARCHAR) FROM {table.holding(name)} LIMIT 1")[0][0]
         return f"it is {value} in every training row"
     if table.columns[name] in columns.INTEGERS and _is_numbering(table, name, ends):
         return "an identifier: whole numbers, different on every row"

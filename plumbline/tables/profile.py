@@ -85,7 +85,9 @@ def _ranges(table: Table, names: list[str]) -> dict[str, Seen]:
                 values = f"{_number(ends[0])} to {_number(ends[1])}, median {_number(median)}"
             else:
                 column = duck.name(name)
-                ends = table.rows(f"SELECT min({column})::VARCHAR, max({column})::VARCHAR FROM {table.relation}")[0]
+                ends = table.rows(f"SELECT min({column})::VARCHAR, max({column})::VARCHAR FROM {table.holding(name)}")[
+                    0
+                ]
                 values = f"{ends[0]} to {ends[1]}"
         distinct = 1 + int(np.count_nonzero(ordered[1:] != ordered[:-1])) if n else 0
         seen[name] = Seen(len(table) - n, distinct, values)
@@ -127,7 +129,7 @@ def _frequent(table: Table, name: str) -> Seen:
         texts = columns.all_texts(table, name)
         missing, distinct, frequent = texts.missing, texts.distinct, texts.frequent
     else:
-        value = f"SELECT {duck.name(name)}::VARCHAR AS v FROM {table.relation}"
+        value = f"SELECT {duck.name(name)}::VARCHAR AS v FROM {table.holding(name)}"
         counted = f"SELECT v, count(*) AS rows, count(v) OVER () AS distinct FROM ({value}) GROUP BY v"
         by_rows = "ORDER BY v IS NULL DESC, rows DESC, v"
         counts = table.rows(f"{counted} {by_rows} LIMIT {SHOWN + 2}")
@@ -180,7 +182,8 @@ def _becomes(fitted: Encoding) -> dict[str, tuple[str, int]]:
 
 def screen(found: list[Column], lines: int = 25, file: str = "metrics/columns.csv") -> str:
     """A table of at most so many columns, the most telling first: the target, those with a warning, those left out."""
-    ordered = sorted(found, key=lambda c: (c.kind != "target", not c.warning, not c.becomes.startswith("left out")))
+    told = [column for column in found if column.column != WHOLE]  # its warning says all
+    ordered = sorted(told, key=lambda c: (c.kind != "target", not c.warning, not c.becomes.startswith("left out")))
     rows = [("column", "kind", "missing", "distinct", "values", "becomes")]
     rows += [(c.column, c.kind, str(c.missing), str(c.distinct), c.values, c.becomes) for c in ordered[:lines]]
     widths = [min(max(len(row[i]) for row in rows), most) for i, most in enumerate((24, 13, 9, 9, 44, 60))]

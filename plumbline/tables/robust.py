@@ -49,7 +49,7 @@ def _finite(table: Table, name: str, room: np.ndarray) -> tuple[np.ndarray, tupl
     Lowest and highest, and what `quantile` asks for, stand where sorting puts them.
     """
     n, infinite = 0, np.zeros(2, np.int64)
-    for piece in table.pieces({"v": columns.number_or_nan(name, table.columns[name])}):
+    for piece in table.pieces({"v": columns.number_or_nan(name, table.columns[name])}, of=name):
         found = np.ma.getdata(piece["v"])
         infinite += (found == -np.inf).sum(), (found == np.inf).sum()
         finite = found[np.isfinite(found)]

@@ -19,6 +19,7 @@ from plumbline.tables import duck
 ROWS = 2**20  # most of a row group
 SMALL = 2**28  # bytes of a table's file
 VALUES = 2**22  # of a piece and of a row group (some 32 MiB), so that a wide table takes no more than a narrow one
+WIDE = 64  # columns that are read together where a table has more
 VECTOR = 2048  # rows that DuckDB works on together: of other multiples row groups come out uneven
 ROW = "_row"  # the row's number in dataset.parquet, from 0; a reserved name
 PLACE = "file_row_number"  # the row's number in its file, from 0; DuckDB's name, which is reserved by that
@@ -55,6 +56,7 @@ class Table:
         self.relation, self.numbered = duck.parquet([path]), duck.parquet([path], f"{PLACE} = true")
         self.columns = duck.columns(self.relation)
         self._bytes = self.path.stat().st_size
+        self._places, self._held = {name: i for i, name in enumerate(self.columns)}, None
         self._rows = duck.rows(f"SELECT num_rows FROM parquet_file_metadata({duck.text(duck.literal(path))})")[0][0]
 
     def __len__(self) -> int:
@@ -71,19 +73,40 @@ class Table:
         """The columns beside target and row number."""
         return [name for name in self.columns if name not in (self.facts.target, ROW)]
 
-    def pieces(self, select: Mapping[str, str] | Sequence[str], rows: int | None = None) -> Iterator[dict]:
+    def holding(self, name: str) -> str:
+        """What stands behind FROM for queries on one column, with PLACE.
+
+        Any query on a Parquet file reads what it says of all its columns, so that one a column would take time by
+        the square of their number: of a small wide table WIDE columns at a time are copied to memory. It is good until
+        the next call with another column.
+        """
+        if len(self.columns) <= WIDE or not self.is_small:
+            return self.numbered
+        held, group = f"_held{id(self)}", self._places[name] // WIDE
+        if self._held != group:
+            listed = ", ".join(map(duck.name, [*self.columns][group * WIDE : (group + 1) * WIDE]))
+            with self.reading():
+                duck.run(f"CREATE OR REPLACE TEMP TABLE {held} AS SELECT {listed}, {PLACE} FROM {self.numbered}")
+            self._held = group
+        return held
+
+    def pieces(
+        self, select: Mapping[str, str] | Sequence[str], rows: int | None = None, of: str | None = None
+    ) -> Iterator[dict]:
         """Columns, or SQL expressions by name, as arrays of so many rows, in order; of an empty table one piece.
 
-        Arrays are masked where values are missing, and objects for text.
+        Arrays are masked where values are missing, and objects for text. of: the column, where it is but one.
         """
         if not isinstance(select, Mapping):
             select = {name: duck.name(name) for name in select}
         rows = rows or rows_of(len(select))
         listed = ", ".join(f"{sql} AS c{i}" for i, sql in enumerate(select.values()))
         for start in range(0, max(len(self), 1), rows):
-            source = self.relation
+            source = self.holding(of) if of else self.relation
             if len(self) > rows:
-                source = f"{self.numbered} WHERE {PLACE} BETWEEN {start} AND {start + rows - 1}"
+                source = (
+                    f"{self.holding(of) if of else self.numbered} WHERE {PLACE} BETWEEN {start} AND {start + rows - 1}"
+                )
             with self.reading():
                 found = duck.arrays(f"SELECT {listed} FROM {source}")
             yield dict(zip(select, found))

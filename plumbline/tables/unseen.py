@@ -12,6 +12,7 @@ from plumbline.tables.profile import WHOLE, line, share
 from plumbline.tables.store import Table
 
 NEW, OUTSIDE, GAPS = 0.1, 0.1, 0.02  # shares of the test rows from which on they are said
+FEWEST_APART = 5  # and rows: of a small table's a few lie beyond the training range, or are new, by chance
 FEWEST = 10  # test rows of a class
 NAMED = 5  # classes in a line
 
@@ -20,9 +21,9 @@ class Column(NamedTuple):
     """A line of metrics/test_columns.csv."""
 
     column: str
-    missing: int = 0
-    new: float = 0.0  # share of the test rows with a category that training never saw
-    outside: float = 0.0  # share of the test rows beyond the training rows' range
+    missing: float = 0.0  # share of the test rows without a value
+    new: float = 0.0  # with a category that training never saw
+    outside: float = 0.0  # beyond the training rows' range
     warning: str = ""
 
 
@@ -49,8 +50,8 @@ def unseen(test: Table, train: Table, fitted: Encoding) -> list[Column]:
         elif name in by_name:
             lines.append(_judged(test, by_name[name], *_never_seen(test, train, name)))
         else:
-            missing = test.rows(f"SELECT count(*) - count({duck.name(name)}) FROM {test.relation}")[0][0]
-            lines.append(Column(name, missing, warning=_of_constant(test, train, name)))
+            missing = test.rows(f"SELECT count(*) - count({duck.name(name)}) FROM {test.holding(name)}")[0][0]
+            lines.append(Column(name, missing / max(len(test), 1), warning=_of_constant(test, train, name)))
     return lines
 
 
@@ -77,20 +78,20 @@ def _beyond(test: Table, numbers: list[Number]) -> dict[str, tuple[int, int]]:
 def _never_seen(test: Table, train: Table, name: str) -> tuple[int, int]:
     """Of a column of text the missing rows, and those whose category no training row has."""
     text = columns.text(name)
-    known = f"SELECT DISTINCT hash({text}) AS h FROM {train.relation}"
-    cells = f"SELECT {text} AS text FROM {test.relation}"
+    known = f"SELECT DISTINCT hash({text}) AS h FROM {train.holding(name)}"
+    cells = f"SELECT {text} AS text FROM {test.holding(name)}"
     new = f"({cells}) ANTI JOIN ({known}) AS known ON hash(text) = known.h WHERE text IS NOT NULL"
     return test.rows(f"SELECT (SELECT count(*) - count(text) FROM ({cells})), (SELECT count(*) FROM {new})")[0]
 
 
 def _judged(test: Table, column: Number | Category, missing: int, new: int = 0, outside: int = 0) -> Column:
     n, warning = max(len(test), 1), ""
-    if outside >= OUTSIDE * n:
+    if outside >= max(OUTSIDE * n, FEWEST_APART):
         warning = (
             f"is beyond the training rows' {column.low:g} to {column.high:g} in {share(outside, n)} of the test rows, "
             f"where the model guesses; drop it (make_data.drop) if it runs with time, or train on later rows"
         )
-    elif new >= NEW * n:
+    elif new >= max(NEW * n, FEWEST_APART):
         warning = (
             f"has a category that training never saw in {share(new, n)} of the test rows, and it tells nothing of "
             f"them; drop it (make_data.drop), or write broader categories"
@@ -100,18 +101,18 @@ def _judged(test: Table, column: Number | Category, missing: int, new: int = 0, 
             f"is missing in {share(missing, n)} of the test rows and in no training row; the model takes the mean "
             f"there, so drop it (make_data.drop) or mend it"
         )
-    return Column(column.name, missing, new / n, outside / n, warning)
+    return Column(column.name, missing / n, new / n, outside / n, warning)
 
 
 def _of_constant(test: Table, train: Table, name: str) -> str:
     """A column that is the same in every training row, and not in the test part."""
     value = f"{duck.name(name)}::VARCHAR"
-    ends = f"SELECT min({value}), max({value}), count({value}), count(*) FROM {train.relation}"
+    ends = f"SELECT min({value}), max({value}), count({value}), count(*) FROM {train.holding(name)}"
     low, high, present, rows = train.rows(ends)[0]
     if low != high or 0 < present < rows:
         return ""
     same = f"IS DISTINCT FROM {'NULL' if low is None else duck.text(low)}"
-    others = test.rows(f"SELECT count(*) FROM {test.relation} WHERE {value} {same}")[0][0]
+    others = test.rows(f"SELECT count(*) FROM {test.holding(name)} WHERE {value} {same}")[0][0]
     if not others:
         return ""
     what = "empty" if low is None else low

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from making import FACTS, put, stored
 
 from plumbline.basics.errors import UserError
-from plumbline.tables import columns, encoding, robust, splits, store
+from plumbline.tables import columns, duck, encoding, robust, splits, store
 from plumbline.tables.encoding import Category, Encoding, Number, fit, unseen
 
 ANY_NUMBER = st.none() | st.floats(allow_nan=True, allow_infinity=True) | st.integers(-(10**300), 10**300)
@@ -30,6 +30,19 @@ def encode(code, rows):
 def encoded(column, setting="robust"):
     code, table = fitted(column, setting)
     return encode(code, table)
+
+
+def test_a_wide_table_is_fitted_as_its_columns_alone_and_seldom_read(monkeypatch):
+    """A query on a file takes time by all its columns: one for each column would take the square of their number."""
+    wide, n, draws = 3 * store.WIDE, 60, np.random.default_rng(0)
+    made = {f"x{i}": draws.normal(size=n) if i % 3 else draws.choice(["a", "b", "c"], n) for i in range(wide)}
+    alone = [fit(stored(pa.table({name: values})), "robust").columns[0] for name, values in made.items()]
+    table, queries = stored(pa.table(made)), []
+    for name in ("run", "rows", "arrays"):
+        asked = getattr(duck, name)
+        monkeypatch.setattr(duck, name, lambda sql, asked=asked: queries.append(sql) or asked(sql))
+    assert fit(table, "robust").columns == alone
+    assert sum("read_parquet" in sql for sql in queries) < wide / 10
 
 
 @settings(deadline=None)

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from making import FACTS, stored
 
 from plumbline.tables import duck, encoding, store
-from plumbline.tables.profile import profile, screen
+from plumbline.tables.profile import WHOLE, Column, profile, screen
 
 MANY = {
     "size": [1.5, None, math.nan, -0.0, 0.0],
@@ -24,6 +24,12 @@ MANY = {
 def seen(table: dict, **facts):
     table = stored(pa.table(table))
     return {column.column: column for column in profile(table, "y", **facts)}
+
+
+def test_a_warning_about_the_rows_is_no_line_of_the_screen():
+    found = [*seen(MANY).values(), Column(WHOLE, "rows", 0, 3, "", warning="3 of 5 rows repeat another row")]
+    assert len(screen(found).splitlines()) == 1 + len(MANY)
+    assert WHOLE not in screen(found) and "more columns" not in screen(found, lines=len(MANY))
 
 
 def test_what_was_seen_of_every_kind_of_column():
