@@ -12,7 +12,7 @@ from plumbline.tables.profile import WHOLE, line, share
 from plumbline.tables.store import Table
 
 NEW, OUTSIDE, GAPS = 0.1, 0.1, 0.02  # shares of the test rows from which on they are said
-FEWEST_APART = 5  # and rows: of a small table's a few lie beyond the training range, or are new, by chance
+LEAST = 5  # and rows: of a small table's a few lie beyond the training range, or are new, by chance
 FEWEST = 10  # test rows of a class
 NAMED = 5  # classes in a line
 
@@ -86,12 +86,12 @@ def _never_seen(test: Table, train: Table, name: str) -> tuple[int, int]:
 
 def _judged(test: Table, column: Number | Category, missing: int, new: int = 0, outside: int = 0) -> Column:
     n, warning = max(len(test), 1), ""
-    if outside >= max(OUTSIDE * n, FEWEST_APART):
+    if outside >= max(OUTSIDE * n, LEAST):
         warning = (
             f"is beyond the training rows' {column.low:g} to {column.high:g} in {share(outside, n)} of the test rows, "
             f"where the model guesses; drop it (make_data.drop) if it runs with time, or train on later rows"
         )
-    elif new >= max(NEW * n, FEWEST_APART):
+    elif new >= max(NEW * n, LEAST):
         warning = (
             f"has a category that training never saw in {share(new, n)} of the test rows, and it tells nothing of "
             f"them; drop it (make_data.drop), or write broader categories"

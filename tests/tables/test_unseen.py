@@ -61,7 +61,7 @@ def test_few_rows_of_a_small_test_part_are_no_reason_to_warn(rows, warns):
     x[20 : 20 + rows], town[20 : 20 + rows] = 2.0, "Bergen"
     whole = pa.table({"x": x, "town": town, "y": [True, False] * 20, "_row": range(40)})
     train, test = stored(whole.slice(0, 20), FACTS), stored(whole.slice(20), FACTS)
-    found = {line.column: line for line in apart.apart(test, train, encoding.fit(train, "robust"))}
+    found = {line.column: line for line in unseen.unseen(test, train, encoding.fit(train, "robust"))}
     assert [bool(found[name].warning) for name in ("x", "town")] == [warns, warns]
     assert found["x"].outside == found["town"].new == rows / 20
 
