@@ -123,7 +123,8 @@ def looked_at(make: params.MakeData, generator: np.random.Generator) -> Iterator
 def positive(classes: list, word: str) -> bool | int | float | str:
     """The class that a word of the command line means; UserError if it is none."""
     words = {str(label).lower() if isinstance(label, bool) else str(label): label for label in classes}
-    return labels.positive(classes, words.get(word, word))
+    as_in_yaml = {"true": True, "false": False}.get(word.lower(), word)  # then it is the text 'True' as well
+    return labels.positive(classes, words.get(word, as_in_yaml))
 
 
 def fitted(dataset: store.Table, settings: params.Params, generator: np.random.Generator) -> encoding.Encoding:

@@ -57,7 +57,7 @@ def of(rows: Rows, source: str, target: str) -> Labels:
 def positive(classes: list, asked: bool | int | float | str | None) -> bool | int | float | str | None:
     """The class that make_data.positive means, by default the second of two; None of more, which have none.
 
-    A label may look other in params.yaml than in the table: 1 is the text '1' too, and true is 'True'.
+    A label may look other in params.yaml than in the table: 1 is the text '1' or '1.0' too, and true is 'True'.
     """
     if len(classes) > 2:
         if asked is None:
@@ -69,9 +69,17 @@ def positive(classes: list, asked: bool | int | float | str | None) -> bool | in
         return classes[1]
     text = (lambda label: str(label).casefold()) if isinstance(asked, bool) else str
     alike = [label for label in classes if label == asked or text(label) == text(asked)]
+    alike = alike or [label for label in classes if _number(label) == _number(asked) is not None]
     if not alike:
         raise UserError(f"make_data.positive must be a class, {classes[0]!r} or {classes[1]!r}, not {asked!r}")
     return alike[0]
+
+
+def _number(label: bool | int | float | str) -> float | None:
+    try:
+        return None if isinstance(label, bool) else float(label)
+    except ValueError:
+        return None
 
 
 def _is_plain(kind: str) -> bool:

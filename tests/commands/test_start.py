@@ -164,6 +164,19 @@ def test_the_positive_class(repository, added, labels, word, label):
     assert written().make_data.positive is None
 
 
+@pytest.mark.parametrize(
+    "classes, word, label",
+    [
+        (["False", "True"], "true", "True"),
+        (["0.0", "1.0"], "1", "1.0"),
+        ([0.0, 1.0], "0", 0.0),
+        (["1", "1.0"], "1", "1"),
+    ],
+)
+def test_a_positive_class_that_looks_other_in_the_table(classes, word, label):
+    assert start.positive(classes, word) == label
+
+
 def test_a_positive_class_of_booleans():
     assert start.positive([False, True], "false") is False
 
