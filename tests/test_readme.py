@@ -128,7 +128,7 @@ def test_the_run_on_a_real_table_is_as_the_page_has_it(workspace):
 
     assert "`dvc exp run -S evaluate.importance=true`" in TABLES
     assert "`dvc exp run -S evaluate.baselines=true`" in TABLES
-    for start in ("What the networks go by", "Always answering"):
+    for start in ("What the model goes by", "Beside other models"):
         (shown,) = [block for block in blocks(TABLES) if block.startswith(start)]
         assert shown in report
 

@@ -15,7 +15,7 @@ import os
 import re
 import shutil
 import tempfile
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import BinaryIO
 
@@ -211,24 +211,31 @@ def edited_yaml(text: str, values: Mapping[str, object]) -> str:
     return edited.getvalue()
 
 
-def read_csv(text: bytes, name: str) -> list[dict[str, float]]:
-    """The rows of a table of numbers that `write_csv` wrote; UserError for what is none."""
-    try:
-        rows = csv.DictReader(text.decode().splitlines())
-        return [{column: float(value) for column, value in row.items()} for row in rows]
-    except (ValueError, TypeError) as error:  # a cell too few is None
-        raise UserError(f"{name} is not as the stages write it ({reason(error)}); run `dvc repro`") from None
+def read_csv(
+    path: str | Path, numbers: Collection[str] | None = None, text: Collection[str] = (), name: str | None = None
+) -> list[dict]:
+    """The rows of a table that `write_csv` wrote, {column: cell}; UserErrors call it `name`.
 
-
-def read_cells(path: str | Path) -> list[dict[str, str]]:
-    """The rows of a table that `write_csv` wrote, cells as text; UserError for what is none."""
+    numbers: columns of finite numbers, None where a cell is empty; all if it is None. text: columns that must be there
+    as well.
+    """
     try:
         rows = list(csv.DictReader(io.StringIO(content(path).decode(), newline="")))
         if any(None in row or None in row.values() for row in rows):
             raise ValueError("a row has too many or too few cells")
-        return rows
-    except (ValueError, csv.Error) as error:
-        raise UserError(f"{path} is not as the stages write it ({reason(error)}); run `dvc repro`") from None
+        return [
+            row | {t: row[t] for t in text} | {n: _number(row[n]) for n in (row if numbers is None else numbers)}
+            for row in rows
+        ]
+    except (ValueError, KeyError, csv.Error) as error:
+        raise UserError(f"{name or path} is not as the stages write it ({reason(error)}); run `dvc repro`") from None
+
+
+def _number(cell: str) -> float | None:
+    value = float(cell) if cell else None
+    if value is not None and not math.isfinite(value):
+        raise ValueError(f"{cell} is no finite number")
+    return value
 
 
 def read_json(path: str | Path) -> dict:

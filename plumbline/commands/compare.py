@@ -17,6 +17,7 @@ import math
 from plumbline.basics.errors import UserError
 from plumbline.comparing import judging, picture, revisions
 from plumbline.comparing.judging import Comparison, Ranking
+from plumbline.pages import page
 from plumbline.scores.differences import Difference
 
 
@@ -144,8 +145,7 @@ def table_lines(columns: list[str], rows: list[list[str]], markdown: bool) -> li
     if markdown:
         cells = [columns, ["---"] * len(columns), *rows]
         return ["| " + " | ".join(cell.replace("|", "\\|") for cell in row) + " |" for row in cells]
-    widths = [max(map(len, column)) for column in zip(columns, *rows)]
-    return ["  ".join(cell.ljust(width) for cell, width in zip(row, widths)).rstrip() for row in [columns, *rows]]
+    return page.aligned(columns, rows)
 
 
 def as_json(compared: Comparison | Ranking) -> str:

@@ -1,12 +1,10 @@
 """The last run as its files tell it: params.yaml, the facts of metrics/predictions.parquet, small files in metrics/."""
 
-import math
 from pathlib import Path
 from typing import NamedTuple
 
 from plumbline.basics import params
-from plumbline.basics.errors import UserError, reason
-from plumbline.basics.files import read_cells, read_json
+from plumbline.basics.files import read_csv, read_json
 from plumbline.bits.initial import outputs_for
 from plumbline.comparing import revisions
 from plumbline.pages.page import clean
@@ -24,6 +22,8 @@ class Job(NamedTuple):
     networks: int
     positive: str | None  # of two classes
     figures: dict[tuple[str, str, str], dict]  # metrics/scores.csv by part, metric and whose it is
+    train_epochs: list[dict]  # loss and accuracy of network 0 by epoch: of the parts that train knows
+    test_epochs: list[dict]
 
     @property
     def about(self) -> str:
@@ -44,7 +44,7 @@ def read() -> Job:
     classes, counts = facts.classes, facts.class_counts
     rows = dict(said.rows(f"SELECT part, count(*) FROM {said.relation} GROUP BY part ORDER BY part DESC"))
     values = said.rows(f"SELECT len(probability) FROM {said.relation} LIMIT 1")[0][0]
-    figures = rows_of("metrics/scores.csv", "value", "low", "high", "rows", text=("part", "of", "metric"))
+    figures = read_csv("metrics/scores.csv", ("value", "low", "high", "rows"), ("part", "of", "metric"))
     return Job(
         params.read(),
         train,
@@ -53,36 +53,21 @@ def read() -> Job:
         values // outputs_for(len(classes)),
         str(classes[1] if facts.positive is None else facts.positive) if len(classes) == 2 else None,
         {(row["part"], row["metric"], row["of"]): row for row in figures},
+        *(read_csv(path) for path in revisions.CURVES.values()),
     )
 
 
 def rows_of(path: str, *numbers: str, text: tuple[str, ...] = ()) -> list[dict]:
-    """The rows of a small file, {column: text or number}; [] where there is no file.
-
-    Columns of `numbers` are finite numbers, or None where a cell is empty; those of `text` must be there too.
-    """
-    found = read_cells(path) if Path(path).exists() else []
-    try:
-        for row in found:
-            row |= {name: row[name] for name in text} | {name: _number(row[name]) for name in numbers}
-    except (ValueError, KeyError) as error:
-        raise UserError(f"{path} is not as the stages write it ({reason(error)}); run `dvc repro`") from None
-    return found
-
-
-def _number(cell: str) -> float | None:
-    value = float(cell) if cell else None
-    if value is not None and not math.isfinite(value):
-        raise ValueError(f"{cell} is no finite number")
-    return value
+    """The rows of a small file, as `files.read_csv` reads them; [] where there is no file."""
+    return read_csv(path, numbers, text) if Path(path).exists() else []
 
 
 def best_threshold(rows: list[dict]) -> dict:
     """The row of metrics/thresholds.csv with the best F1; of equally good ones a round one, the nearest to 0.5."""
 
     def rank(row: dict) -> tuple[float, bool, float]:
-        threshold = float(row["threshold"])
-        return float(row["f1"]), threshold == round(threshold, 2), -abs(threshold - 0.5)
+        threshold = row["threshold"]
+        return row["f1"], threshold == round(threshold, 2), -abs(threshold - 0.5)
 
     return max(rows, key=rank)
 

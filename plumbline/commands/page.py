@@ -5,7 +5,6 @@ Reads params.yaml, the facts of metrics/predictions.parquet, and the small files
 
 from pathlib import Path
 
-from plumbline.basics.files import read_json
 from plumbline.commands import last_run, sections
 from plumbline.commands.last_run import Job, name_of
 from plumbline.pages import page
@@ -22,6 +21,7 @@ SECTIONS = (
     sections.thresholds,
     sections.columns,
 )
+TILES = ("accuracy", "log_loss", "roc_auc", "macro_roc_auc", "average_precision", "macro_f1")  # the first four
 
 
 def write(path: str | Path) -> None:
@@ -54,24 +54,17 @@ def facts(job: Job) -> list[tuple[str, str]]:
 
 def tiles(job: Job) -> list[Tile]:
     """The figures to be seen first: network 0's, with the mean of all networks and its interval."""
-    test = read_json("metrics/evaluate.json")
-    means = {metric: test["replicas"][metric] for metric in ("accuracy", "log_loss")}
-    values = {metric: test[metric] for metric in means}
-    for metric in ("roc_auc", "macro_roc_auc", "average_precision", "macro_f1"):
-        value, mean = job.figure(metric), job.figures.get(("test", metric, "networks"))
-        if value is not None and len(values) < 4:
-            values[metric], means[metric] = value, {"mean": mean["value"], **mean} if mean else {}
     made = []
-    for metric, value in values.items():
-        mean, always = means[metric], job.figure(metric, "shares")
+    for metric in [metric for metric in TILES if job.figure(metric) is not None][:4]:
+        mean, always = job.figures["test", metric, "networks"], job.figure(metric, "shares")
         notes = [f"network 0, {job.rows['test']:,} test rows"]
-        interval = between(mean.get("low"), mean.get("high"))
-        if job.networks > 1 and mean:
+        interval = between(mean["low"], mean["high"])
+        if job.networks > 1:
             about = f" (about 95 %: {interval})" if interval else ""
-            notes.append(f"mean of {job.networks} networks {mean['mean']:.4f}{about}")
+            notes.append(f"mean of {job.networks} networks {mean['value']:.4f}{about}")
         elif interval:
             notes.append(f"about 95 %, over rows alone: {interval}")
         if always is not None:
             notes.append(f"always answering the training shares: {always:.4f}")
-        made.append(Tile(name_of(metric), value, notes))
+        made.append(Tile(name_of(metric), job.figure(metric), notes))
     return made

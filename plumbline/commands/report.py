@@ -10,19 +10,17 @@ Reads params.yaml and what the stages wrote under metrics/; writes nothing but t
 
 import argparse
 
-from plumbline.basics import params
-from plumbline.basics.files import content, read_cells, read_csv, read_json
 from plumbline.bits.initial import outputs_for
-from plumbline.commands import page
-from plumbline.commands.last_run import best_threshold
+from plumbline.commands import last_run, page, sections
+from plumbline.commands.last_run import Job, best_threshold, rows_of
 from plumbline.comparing import revisions
-from plumbline.explaining import baselines, importance
-from plumbline.tables import profile
-from plumbline.tables.store import PLACE, Table
+from plumbline.pages.page import Section, Table, aligned
+from plumbline.scores import metrics
+from plumbline.tables import profile, store
 
 FIRST = 10  # test rows that the notebook shows
 NOTEBOOKS = "stages/synthetic.py"  # the table of which the report is the notebook's alone
-MOST_CLASSES = 20  # in the table of classes
+MOST_ROWS = 20  # of a table
 MOST_WARNINGS = 10
 
 
@@ -36,22 +34,17 @@ def main(words: list[str] | None = None) -> None:
         page.write(options.html)
         print(f"{options.html}: open it in a browser; it needs no other file and no network")
         return
-    settings = params.read()
-    train, test = (read_json(f"metrics/{name}.json") for name in ("train", "evaluate"))
-    curves = "metrics/history.csv", "metrics/plots/test_epochs.csv"
-    history, test_epochs = (read_csv(content(path), path) for path in curves)
-    scores = {(row["of"], row["metric"]): row for row in read_cells("metrics/scores.csv") if row["part"] == "test"}
-    classes, thresholds = (read_cells(f"metrics/{name}.csv") for name in ("classes", "thresholds"))
-    lines = figures(settings, train, test, scores, history, test_epochs)
-    is_notebooks = settings.make_data.source == NOTEBOOKS
-    if thresholds or len(classes) > 2 or not is_notebooks:
-        lines += by_class(classes, thresholds)
-    for block in (
-        warnings(settings.make_data.target),
-        importance.lines("metrics/importance.csv"),
-        baselines.lines("metrics/baselines.json"),
-    ):
-        lines += ["", *block] if block else []
+    job = last_run.read()
+    is_notebooks = job.settings.make_data.source == NOTEBOOKS
+    lines = figures(job)
+    thresholds = rows_of("metrics/thresholds.csv", "threshold", *metrics.RATIOS, "rows")
+    if job.positive is None:
+        lines += [line for table in sections.by_class() for line in ["", *table_lines(table)]]
+    elif thresholds or not is_notebooks:
+        lines += of_positive(job, thresholds)
+    if warned := warnings(job.settings.make_data.target):
+        lines += ["", *warned]
+    lines += as_text(sections.importance(job)) + as_text(sections.baselines(job))
     lines += ["", *first_rows(revisions.predictions())]
     print("\n".join(["", *lines, ""]))
     if is_notebooks:
@@ -60,68 +53,51 @@ def main(words: list[str] | None = None) -> None:
         print("Next: git commit | plumbline report --html report.html | plumbline predict --help | docs/tables.md")
 
 
-def figures(
-    settings: params.Params, train: dict, test: dict, scores: dict, history: list[dict], test_epochs: list[dict]
-) -> list[str]:
-    """The figures that the notebook prints, in its order; scores: the rows of scores.csv by (of, metric)."""
-    shares = scores["shares", "accuracy"]
-    rows, always = int(shares["rows"]), float(shares["value"])
-    test_batches = -(-rows // settings.evaluate.batch_size)
-    watched = "held-out" if settings.train.held_out else "validation"
+def figures(job: Job) -> list[str]:
+    """The figures that the notebook prints, in its order."""
+    train, rows, always = job.train, job.rows["test"], job.figure("accuracy", "shares")
+    accuracy, mean = job.figure("accuracy"), job.figures["test", "accuracy", "networks"]
+    test_batches = -(-rows // job.settings.evaluate.batch_size)
+    watched = "held-out" if job.settings.train.held_out else "validation"
     lines = [
         f"{train['rows']} training rows in {train['batches']} batches, {rows} test rows in {test_batches}",
         *([f"Positive class rate: {train['positive_rate']}"] if "positive_rate" in train else []),
         f"Trainable parameters: {train['parameters']}",
         "",
-        *epoch_table(history, test_epochs, watched),
+        *epoch_table(job.train_epochs, job.test_epochs, watched),
         "",
-        f"Final train accuracy {train['accuracy']:.3f}, final test accuracy {test['accuracy']:.3f} "
+        f"Final train accuracy {train['accuracy']:.3f}, final test accuracy {accuracy:.3f} "
         f"(always answering the training shares: {always:.3f})",
     ]
-    if always >= test["accuracy"]:
+    if always >= accuracy:
         lines.append("Always answering the most frequent class is as accurate as the network.")
     if "epoch" in train:
-        each = "each member at its" if settings.train.members > 1 else "that of the"
-        lines.append(f"Kept: epoch {train['epoch']} of {len(history)}, {each} lowest {watched} loss")
-    networks = test["replicas"]["accuracy"]
-    if "low" in networks:
+        each = "each member at its" if job.settings.train.members > 1 else "that of the"
+        lines.append(f"Kept: epoch {train['epoch']} of {len(job.train_epochs)}, {each} lowest {watched} loss")
+    if mean["low"] is not None:
         lines.append(
-            f"Mean test accuracy of {settings.train.replicas} networks {networks['mean']:.3f}, "
-            f"about 95 % between {networks['low']:.3f} and {networks['high']:.3f} ({rows} rows)"
+            f"Mean test accuracy of {job.networks} networks {mean['value']:.3f}, "
+            f"about 95 % between {mean['low']:.3f} and {mean['high']:.3f} ({rows} rows)"
         )
     return lines
 
 
-def by_class(classes: list[dict], thresholds: list[dict]) -> list[str]:
-    """What network 0 makes of the positive class, or of each of several; the rows of classes.csv and thresholds.csv."""
-    ratios = ("precision", "recall", "f1")
-    if len(classes) > 2:
-        width = max(len("class"), *(len(row["class"]) for row in classes))
-        lines = ["", "  ".join([f"{'class':<{width}}", *(f"{name:>9}" for name in ratios), "test rows"])]
-        for row in classes[:MOST_CLASSES]:
-            cells = [
-                f"{row['class']:<{width}}",
-                *(f"{float(row[name]):9.3f}" for name in ratios),
-                f"{row['support']:>9}",
-            ]
-            lines.append("  ".join(cells))
-        more = len(classes) - MOST_CLASSES
-        return lines + ([f"and {more} more classes in metrics/classes.csv"] if more > 0 else [])
-
-    (positive,) = [row for row in classes if row["positive"] == "1"]
-    precision, recall, f1 = (float(positive[name]) for name in ratios)
-    lines = [
-        f"Positive class {positive['class']} ({positive['support']} test rows): "
-        f"precision {precision:.3f}, recall {recall:.3f}, F1 {f1:.3f}"
-    ]
+def of_positive(job: Job, thresholds: list[dict]) -> list[str]:
+    """What network 0 makes of the positive class of two, and what the rows of thresholds.csv bring at their best F1."""
+    classes = rows_of("metrics/classes.csv", text=("support", "positive"))
+    (support,) = [row["support"] for row in classes if row["positive"] == "1"]
+    own = {name: job.figure(name) for name in metrics.RATIOS}
+    lines = [f"Positive class {job.positive} ({support} test rows): {ratios(own)}"]
     if thresholds:
         best = best_threshold(thresholds)
-        precision, recall, f1 = (float(best[name]) for name in ratios)
-        lines.append(
-            f"Threshold of the best F1 on {best['rows']} validation rows: {best['threshold']} "
-            f"(precision {precision:.3f}, recall {recall:.3f}, F1 {f1:.3f})"
-        )
+        rows = int(best["rows"])
+        lines.append(f"Threshold of the best F1 on {rows} validation rows: {best['threshold']:g} ({ratios(best)})")
     return lines
+
+
+def ratios(of: dict) -> str:
+    """Precision, recall and F1 in words."""
+    return f"precision {of['precision']:.3f}, recall {of['recall']:.3f}, F1 {of['f1']:.3f}"
 
 
 def warnings(target: str) -> list[str]:
@@ -129,11 +105,24 @@ def warnings(target: str) -> list[str]:
     said = [
         profile.line(row["column"], row["warning"], row["column"] == target)
         for name in ("columns", "test_columns")
-        for row in read_cells(f"metrics/{name}.csv")
+        for row in rows_of(f"metrics/{name}.csv", text=("column", "warning"))
         if row["warning"]
     ]
     more = [f"warning: and {len(said) - MOST_WARNINGS} more, in metrics/columns.csv and metrics/test_columns.csv"]
     return said[:MOST_WARNINGS] + (more if len(said) > MOST_WARNINGS else [])
+
+
+def as_text(section: Section | None) -> list[str]:
+    """A section of the page as lines, without its charts."""
+    if section is None:
+        return []
+    return ["", section.title, *(line for table in section.tables for line in table_lines(table)), section.note]
+
+
+def table_lines(table: Table) -> list[str]:
+    """A table in aligned columns; of a long one the first rows."""
+    more = len(table.rows) - MOST_ROWS
+    return aligned(table.columns, table.rows[:MOST_ROWS]) + [f"and {more} more"] * (more > 0)
 
 
 def epoch_table(history: list[dict], test_epochs: list[dict], watched: str) -> list[str]:
@@ -157,12 +146,12 @@ def epoch_table(history: list[dict], test_epochs: list[dict], watched: str) -> l
     return lines
 
 
-def first_rows(table: Table) -> list[str]:
+def first_rows(table: store.Table) -> list[str]:
     """The notebook's last lines: network 0's probabilities for the first test rows, as split drew them, and labels."""
     classes = table.facts.classes
     rows = table.rows(
         f"SELECT target, probability[1:{outputs_for(len(classes))}] FROM {table.numbered} "
-        f"WHERE part = 'test' ORDER BY {PLACE} LIMIT {FIRST}"
+        f"WHERE part = 'test' ORDER BY {store.PLACE} LIMIT {FIRST}"
     )
     labels = [str(label) for label, _ in rows]
     if len(classes) == 2:

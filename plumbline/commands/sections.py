@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from plumbline.basics.files import content, read_csv, read_json
+from plumbline.basics.files import read_json
 from plumbline.commands.last_run import NAMES, Job, best_threshold, name_of, rows_of
 from plumbline.pages import charts
 from plumbline.pages.charts import BLUE, GREEN, ORANGE, QUIET, RED, Interval, Line
@@ -93,14 +93,18 @@ def confusion(job: Job) -> Section | None:
             listed.append([label, *(Shaded(count, Share(count / max(sum(own), 1))) for count in own)])
         head = ["class", *(f"taken for {clean(label, 16)}" for label in labels)]
         tables = [Table(head, listed, "Rows by class and answer, and their share of the class", "matrix")]
-    by_class = [
+    tables += by_class()
+    return Section("Classes", f"Network 0, {job.rows['test']:,} test rows.", [], tables) if tables else None
+
+
+def by_class() -> list[Table]:
+    """What each class gets, where the file has rows."""
+    listed = [
         [row["class"], row["precision"], row["recall"], row["f1"], int(row["support"])]
         for row in rows_of("metrics/classes.csv", "precision", "recall", "f1", "support", text=("class",))
     ]
-    if by_class:
-        head = ["class", "precision", "recall", "F1", "test rows"]
-        tables.append(Table(head, by_class[:MOST_ROWS], "Figures by class", "narrow"))
-    return Section("Classes", f"Network 0, {job.rows['test']:,} test rows.", [], tables) if tables else None
+    head = ["class", "precision", "recall", "F1", "test rows"]
+    return [Table(head, listed[:MOST_ROWS], "Figures by class", "narrow")] if listed else []
 
 
 def columns(job: Job) -> Section | None:
@@ -128,10 +132,9 @@ def columns(job: Job) -> Section | None:
 
 def epochs(job: Job) -> Section | None:
     """Loss and accuracy by epoch, of every part that there is."""
-    history, test = (_by_epoch(path) for path in ("metrics/history.csv", "metrics/plots/test_epochs.csv"))
     watched = "held out" if job.settings.train.held_out else "validation"
-    parts = [("train", "train", BLUE, "-", history), ("validation", watched, GREEN, "--", history)]
-    parts.append(("test", "test", ORANGE, "-.", test))
+    parts = [("train", "train", BLUE, "-", job.train_epochs), ("validation", watched, GREEN, "--", job.train_epochs)]
+    parts.append(("test", "test", ORANGE, "-.", job.test_epochs))
     drawn, kept = [], job.train.get("epoch")
     for metric, unit in (("loss", "log loss"), ("accuracy", "accuracy")):
         lines = []
@@ -148,10 +151,6 @@ def epochs(job: Job) -> Section | None:
     members = job.settings.train.members
     note = f"Train and {watched}: the mean of network 0's {members} members." if members > 1 else ""
     return Section("Training", note, drawn, []) if drawn else None
-
-
-def _by_epoch(path: str) -> list[dict[str, float]]:
-    return read_csv(content(path), path) if Path(path).exists() else []
 
 
 def probabilities(job: Job) -> Section | None:

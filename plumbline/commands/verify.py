@@ -20,6 +20,7 @@ from plumbline.comparing import lock
 from plumbline.comparing.apart import difference, is_near
 from plumbline.comparing.programs import dvc, git
 from plumbline.model import network
+from plumbline.pages.page import aligned
 
 EXEMPT = ("train", "evaluate")  # the stages whose bits are the machine's own when autograd trains
 TOLERANCE = {"metrics/baselines.json": 0.01}  # scikit-learn's figures: their last bits are the machine's linear algebra
@@ -56,8 +57,7 @@ def main(words: list[str] | None = None) -> None:
         why_exempt = bits_of_the_machine(copy)
         rows = compare(committed, made, aside, copy, bool(why_exempt))
         print()
-        for row in [Row("stage", "file", "same or not"), *rows]:
-            print(f"{row.stage:<10} {row.file:<34} {row.verdict}", flush=True)
+        print("\n".join(aligned(["stage", "file", "same or not"], rows)), flush=True)
         notes = list(explanations(rows, copy, aside, committed))
     print("".join(f"\n{note}" for note in notes))
     if why_exempt:

@@ -62,7 +62,7 @@ def read(name: str | None) -> Revision:
     with tempfile.TemporaryDirectory(prefix="plumbline-compare-") as folder:
         folder = Path(folder)
         stages = lock.read(brought("dvc.lock").read_bytes(), f"dvc.lock of {called}")
-        curves = {side: read_csv(brought(path).read_bytes(), f"{path} of {called}") for side, path in CURVES.items()}
+        curves = {side: read_csv(brought(path), name=f"{path} of {called}") for side, path in CURVES.items()}
         table = predictions(brought(PREDICTIONS), f"{PREDICTIONS} of {called}")
         with table.path.open("rb") as file:
             md5 = hashlib.file_digest(file, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()

@@ -23,10 +23,6 @@ TRAIN = "data/train.parquet"
 METRICS = ("log_loss", "accuracy")
 MOST_ROWS = 50_000  # to train on
 MOST_WORK = 2**22  # training rows times inputs times outputs: boosted trees take a quarter of a minute
-NAMES = {"shares": "always answering the training shares", "logistic_regression": "logistic regression"}
-NAMES |= {"boosted_trees": "boosted trees"}
-WORDS = {"better": "the networks are better", "worse": "the networks are worse"}
-WORDS |= {"no evidence": "no evidence of a difference", "identical": "no difference", "one network": "no verdict"}
 FEWEST_OF_CLASS = 10  # rows that early stopping needs, which holds out a tenth of them
 
 
@@ -36,24 +32,6 @@ def write(path: str | Path, asked: bool, saved: Model, test: Table, probability:
     probability: what the networks say of the test part, float32 (R or more, n, k), the first R being theirs.
     """
     files.write_json(files.six_digits(compared(saved, test, probability)) if asked else {}, path)
-
-
-def lines(path: str | Path) -> list[str]:
-    """A line for each baseline, as the report prints it: is the network worth it? None where the file has none."""
-    found = files.read_json(path)
-    listed = []
-    for name, words in NAMES.items():
-        if name in found:
-            of = found[name]
-            figures = f"log loss {of['log_loss']:.4f}, accuracy {of['accuracy']:.3f}"
-            listed.append(f"{words[0].upper()}{words[1:]}: {figures}; {verdict_in_words(of)}")
-    return listed
-
-
-def verdict_in_words(of: dict) -> str:
-    """What became of the comparison in log loss, which is of the mean over the networks."""
-    interval = f" ({of['low']:+.4f} to {of['high']:+.4f})" if "low" in of else ""
-    return f"{WORDS[of['verdict']]}, {of['difference']:+.4f}{interval} in log loss"
 
 
 def compared(saved: Model, test: Table, probability: np.ndarray) -> dict:

@@ -62,19 +62,6 @@ def write(path: str | Path, asked: bool, saved: Model, parts: dict[str, Table]) 
     files.write_csv(COLUMNS, lines, path)
 
 
-def lines(path: str | Path, most: int = 5) -> list[str]:
-    """The columns of the largest drops as the report prints them; none where the file has none."""
-    found = files.read_cells(path)[:most]
-    if not found:
-        return []
-    first = found[0]
-    told = [f"What the networks go by: log loss more without the column, {first['rows']} {first['part']} rows"]
-    for line in found:
-        drop, low, high = (float(line[name]) for name in ("drop", "low", "high"))
-        told.append(f"  {drop:+.4f}, about 95 % between {low:+.4f} and {high:+.4f}: {line['column']}")
-    return told
-
-
 def described(work: Work, part: str, saved: Model) -> str:
     """What was done, in words."""
     every, cut = len(saved.card.encoding.columns), ""

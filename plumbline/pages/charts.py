@@ -8,6 +8,7 @@ import io
 import re
 import warnings
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import NamedTuple
 from xml.etree import ElementTree
 
@@ -65,10 +66,10 @@ class Interval(NamedTuple):
     colour: str = BLUE
 
 
-# ---- kinds of charts
+# ---- kinds of charts, drawn when a page asks for them
 
 
-def curves(lines: list[Line], x: str, y: str, says: str, **limits) -> str:
+def curves(lines: list[Line], x: str, y: str, says: str, **limits) -> Callable[[], str]:
     """Curves over one another; x and y name the axes; limits are of `Axes.set`, such as ylim=(0, 1)."""
 
     def draw(figure) -> None:
@@ -78,10 +79,10 @@ def curves(lines: list[Line], x: str, y: str, says: str, **limits) -> str:
         axis.xaxis.get_major_locator().set_params(integer=x == "epoch")
         _legend(figure, axis, [line.name for line in lines])
 
-    return svg(draw, 3.1, says)
+    return partial(svg, draw, 3.1, says)
 
 
-def square(lines: list[Line], x: str, y: str, says: str) -> str:
+def square(lines: list[Line], x: str, y: str, says: str) -> Callable[[], str]:
     """Curves between 0 and 1 on both axes."""
 
     def draw(figure) -> None:
@@ -90,12 +91,12 @@ def square(lines: list[Line], x: str, y: str, says: str) -> str:
         axis.set(xlabel=x, ylabel=y, xlim=(-0.02, 1.02), ylim=(-0.02, 1.02), aspect="equal")
         _legend(figure, axis, [line.name for line in lines])
 
-    return svg(draw, 4.2, says)
+    return partial(svg, draw, 4.2, says)
 
 
 def calibration(
     given: list[float], shares: list[Interval], counts: list[int], x: str, of: str, y: str, says: str
-) -> str:
+) -> Callable[[], str]:
     """Shares with their band over the probability given, and below how many each stands for.
 
     x, of and y name the axes: of the probability, the counts and the shares.
@@ -117,10 +118,10 @@ def calibration(
         below.grid(axis="x", visible=False)
         _legend(figure, axis, ["perfect", "share, about 95 %"])
 
-    return svg(draw, 4.2, says)
+    return partial(svg, draw, 4.2, says)
 
 
-def intervals(rows: list[Interval], x: str, says: str) -> str:
+def intervals(rows: list[Interval], x: str, says: str) -> Callable[[], str]:
     """Intervals one below the other, the first on top, and a line at 0."""
 
     def draw(figure) -> None:
@@ -136,7 +137,7 @@ def intervals(rows: list[Interval], x: str, says: str) -> str:
         axis.spines["left"].set_visible(False)
         axis.locator_params(axis="x", nbins=5)
 
-    return svg(draw, 0.7 + 0.25 * len(rows), says)
+    return partial(svg, draw, 0.7 + 0.25 * len(rows), says)
 
 
 def _lines(axis, lines: list[Line]) -> None:

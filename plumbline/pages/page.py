@@ -6,6 +6,7 @@ A page needs no other file and no network, and runs no script. Jinja2 escapes wh
 
 import math
 import unicodedata
+from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
@@ -41,10 +42,10 @@ class Table(NamedTuple):
 
 
 class Chart(NamedTuple):
-    """A chart under its title; `drawn` is SVG of `charts`, the one text that is inserted as it is."""
+    """A chart under its title; `drawn` gives SVG of `charts`, the one text that is inserted as it is."""
 
     title: str
-    drawn: str
+    drawn: Callable[[], str]
 
 
 class Tile(NamedTuple):
@@ -93,6 +94,14 @@ def shown(value):
     if isinstance(value, float):
         return f"{value:.4f}".replace("-", "\N{MINUS SIGN}")
     return f"{value:,}" if isinstance(value, int) else clean(str(value))
+
+
+def aligned(columns: list[str], rows: list[list]) -> list[str]:
+    """A table as lines of text, a value as a page shows it."""
+    plain = str.maketrans({"\N{NO-BREAK SPACE}": " ", "\N{MINUS SIGN}": "-", "\N{EN DASH}": "-"})
+    cells = [[str(shown(value)).translate(plain) for value in row] for row in [columns, *rows]]
+    widths = [max(map(width, column)) for column in zip(*cells)]
+    return ["  ".join(text + " " * (most - width(text)) for text, most in zip(row, widths)).rstrip() for row in cells]
 
 
 def between(low: float | None, high: float | None) -> str | None:

@@ -14,7 +14,7 @@ from plumbline.basics.errors import UserError
 from plumbline.commands import last_run
 
 FIGURES = json.loads((ROOT / "tests" / "notebook_figures.json").read_text())
-HEADER = ["class", "precision", "recall", "f1", "test", "rows"]
+HEADER = ["class", "precision", "recall", "F1", "test", "rows"]
 
 
 @pytest.fixture
@@ -61,11 +61,11 @@ def test_several_classes_are_named(workspace):
         assert 1 / 3 <= float(probability) <= 1
         assert label in ("0", "1", "2")
 
-    rows = {row["class"]: row for row in files.read_cells("metrics/classes.csv")}
+    rows = {row["class"]: row for row in files.read_csv("metrics/classes.csv", ())}
     (start,) = [number for number, line in enumerate(lines) if line.split() == HEADER]
     for line in lines[start + 1 : start + 4]:
         label, *figures, support = line.split()
-        assert figures == [f"{float(rows[label][name]):.3f}" for name in ("precision", "recall", "f1")]
+        assert figures == [f"{float(rows[label][name]):.4f}" for name in ("precision", "recall", "f1")]
         assert support == rows[label]["support"]
 
 
@@ -77,16 +77,16 @@ def test_the_positive_class_and_its_best_threshold_are_told_of_a_table_of_ones_o
     workspace.set(make_data__source="own.csv", train__replicas=2)
     workspace.repro()
     text = workspace.run("commands.report").stdout
-    (row,) = [row for row in files.read_cells("metrics/classes.csv") if row["positive"] == "1"]
+    (row,) = [row for row in files.read_csv("metrics/classes.csv", ()) if row["positive"] == "1"]
     assert (row["class"], row["support"]) == ("yes", str((pd.read_parquet("data/test.parquet")["y"] == "yes").sum()))
     shown = "precision {:.3f}, recall {:.3f}, F1 {:.3f}".format(*(float(row[n]) for n in ("precision", "recall", "f1")))
     assert f"Positive class yes ({row['support']} test rows): {shown}" in text
     assert "Threshold of the best F1" not in text
     workspace.set(split__train=0.6, split__validation=0.2)
     workspace.repro()
-    best = last_run.best_threshold(files.read_cells("metrics/thresholds.csv"))
+    best = last_run.best_threshold(files.read_csv("metrics/thresholds.csv", ("threshold", "f1")))
     assert (
-        f"Threshold of the best F1 on 120 validation rows: {best['threshold']} ("
+        f"Threshold of the best F1 on 120 validation rows: {best['threshold']:g} ("
         in workspace.run("commands.report").stdout
     )
 
@@ -103,7 +103,7 @@ def test_rows_that_are_held_out_are_not_called_validation(workspace):
 def test_warnings_of_the_stages_are_told_again(report):
     assert "warning" not in "\n".join(report())
     for name, column in (("columns", "x1"), ("test_columns", "y")):
-        rows = files.read_cells(f"metrics/{name}.csv")
+        rows = files.read_csv(f"metrics/{name}.csv", ())
         for row in rows:
             row["warning"] = f"is odd in {name}" if row["column"] == column else ""
         report.project.path(f"metrics/{name}.csv").unlink()
@@ -122,8 +122,8 @@ def test_warnings_of_the_stages_are_told_again(report):
     ],
 )
 def test_of_equally_good_thresholds_the_plain_one_is_named(scores, best):
-    rows = [{"threshold": str(threshold), "f1": str(f1)} for threshold, f1 in scores.items()]
-    assert last_run.best_threshold(rows)["threshold"] == str(best)
+    rows = [{"threshold": threshold, "f1": f1} for threshold, f1 in scores.items()]
+    assert last_run.best_threshold(rows)["threshold"] == best
 
 
 def test_a_network_that_is_no_better_than_the_most_frequent_class_is_said_to_be(workspace, report):
@@ -147,6 +147,6 @@ def test_a_file_in_conflict_is_one_line(report, name):
 
 
 def test_a_file_that_is_not_there_is_one_line(report):
-    report.project.path("metrics/evaluate.json").unlink()
-    with pytest.raises(UserError, match=r"^metrics/evaluate.json is not there; `dvc repro` makes it"):
+    report.project.path("metrics/scores.csv").unlink()
+    with pytest.raises(UserError, match=r"^metrics/scores.csv is not there; `dvc repro` makes it"):
         report()
