@@ -69,29 +69,25 @@ class Interval(NamedTuple):
 # ---- kinds of charts, drawn when a page asks for them
 
 
-def curves(lines: list[Line], x: str, y: str, says: str, **limits) -> Callable[[], str]:
+def curves(lines: list[Line], x: str, y: str, says: str, height: float = 3.1, **limits) -> Callable[[], str]:
     """Curves over one another; x and y name the axes; limits are of `Axes.set`, such as ylim=(0, 1)."""
 
     def draw(figure) -> None:
         axis = figure.subplots()
-        _lines(axis, lines)
+        for line in lines:
+            marker = "o" if len(line.x) == 1 else ""  # one point is no line
+            axis.plot(line.x, line.y, line.dash, marker=marker, color=line.colour)
         axis.set(xlabel=x, ylabel=y, **limits)
-        axis.xaxis.get_major_locator().set_params(integer=x == "epoch")
+        if x == "epoch":
+            axis.xaxis.get_major_locator().set_params(integer=True)
         _legend(figure, axis, [line.name for line in lines])
 
-    return partial(svg, draw, 3.1, says)
+    return partial(svg, draw, height, says)
 
 
 def square(lines: list[Line], x: str, y: str, says: str) -> Callable[[], str]:
     """Curves between 0 and 1 on both axes."""
-
-    def draw(figure) -> None:
-        axis = figure.subplots()
-        _lines(axis, lines)
-        axis.set(xlabel=x, ylabel=y, xlim=(-0.02, 1.02), ylim=(-0.02, 1.02), aspect="equal")
-        _legend(figure, axis, [line.name for line in lines])
-
-    return partial(svg, draw, 4.2, says)
+    return curves(lines, x, y, says, 4.2, xlim=(-0.02, 1.02), ylim=(-0.02, 1.02), aspect="equal")
 
 
 def calibration(
@@ -105,7 +101,7 @@ def calibration(
 
     def draw(figure) -> None:
         axis, below = figure.subplots(2, 1, sharex=True, height_ratios=[3, 1])
-        _lines(axis, [Line("perfect", ideal, ideal, QUIET, ":")])
+        axis.plot(ideal, ideal, ":", color=QUIET)
         axis.fill_between(given, low, high, color=BLUE, alpha=0.15, linewidth=0)
         axis.vlines(given, low, high, color=BLUE, linewidth=0.9, alpha=0.6)
         axis.plot(given, [share.middle for share in shares], "o", color=BLUE, markersize=4.5)
@@ -138,12 +134,6 @@ def intervals(rows: list[Interval], x: str, says: str) -> Callable[[], str]:
         axis.locator_params(axis="x", nbins=5)
 
     return partial(svg, draw, 0.7 + 0.25 * len(rows), says)
-
-
-def _lines(axis, lines: list[Line]) -> None:
-    for line in lines:
-        marker = "o" if len(line.x) == 1 else ""  # one point is no line
-        axis.plot(line.x, line.y, line.dash, marker=marker, color=line.colour)
 
 
 def _legend(figure, axis, names: list[str]) -> None:

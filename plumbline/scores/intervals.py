@@ -36,20 +36,15 @@ class Estimate(NamedTuple):
 
     def student(self, level: float = 0.95) -> tuple[float, float, float]:
         """Student's t: the interval at `level`, low and high, and the two-sided p of the mean being 0."""
+        from scipy.special import stdtr, stdtrit  # 0.1 s that only an interval costs
+
         if self.n < 2:  # a single row says nothing of how rows differ
             return math.nan, math.nan, math.nan
-        return student(self.mean, self.variance, self.freedom if self.variance else math.inf, level)
-
-
-def student(mean: float, variance: float, freedom: float, level: float) -> tuple[float, float, float]:
-    """Student's t for a mean with its variance and degrees of freedom: low, high, and the two-sided p of it being 0."""
-    from scipy.special import stdtr, stdtrit  # 0.1 s that only an interval costs
-
-    if variance == 0.0:
-        return mean, mean, float(mean == 0.0)
-    error = math.sqrt(variance)
-    half = float(stdtrit(freedom, 0.5 + level / 2)) * error
-    return mean - half, mean + half, 2.0 * float(stdtr(freedom, -abs(mean) / error))
+        if self.variance == 0.0:
+            return self.mean, self.mean, float(self.mean == 0.0)
+        error, freedom = math.sqrt(self.variance), self.freedom
+        half = float(stdtrit(freedom, 0.5 + level / 2)) * error
+        return self.mean - half, self.mean + half, 2.0 * float(stdtr(freedom, -abs(self.mean) / error))
 
 
 def estimate(phi: np.ndarray) -> Estimate:
