@@ -12,7 +12,8 @@ from plumbline.tables.profile import WHOLE, line, share
 from plumbline.tables.store import Table
 
 NEW, OUTSIDE, GAPS = 0.1, 0.1, 0.02  # shares of the test rows from which on they are said
-LEAST = 5  # and rows: of a small table's a few lie beyond the training range, or are new, by chance
+LEAST = 5  # and rows: of a small table's a few are new by chance
+CHANCE = 0.01  # of one column or more with so many rows beyond the training range, if test rows are as training rows
 FEWEST = 10  # test rows of a class
 NAMED = 5  # classes in a line
 
@@ -46,7 +47,8 @@ def unseen(test: Table, train: Table, fitted: Encoding) -> list[Column]:
             lines.append(Column(name, warning=_of_classes(test)))
         elif name in seen:
             missing, outside = seen[name]
-            lines.append(_judged(test, by_name[name], missing, outside=outside))
+            is_odd = chance(outside, len(test), len(train)) * len(seen) < CHANCE
+            lines.append(_judged(test, by_name[name], missing, outside=outside, is_odd=is_odd))
         elif name in by_name:
             lines.append(_judged(test, by_name[name], *_never_seen(test, train, name)))
         else:
@@ -84,9 +86,21 @@ def _never_seen(test: Table, train: Table, name: str) -> tuple[int, int]:
     return test.rows(f"SELECT (SELECT count(*) - count(text) FROM ({cells})), (SELECT count(*) FROM {new})")[0]
 
 
-def _judged(test: Table, column: Number | Category, missing: int, new: int = 0, outside: int = 0) -> Column:
+def chance(outside: int, test_rows: int, train_rows: int) -> float:
+    """At most how likely so many test rows lie beyond the training range, if all rows are drawn alike.
+
+    Then the outermost rows of both parts, so many at either end, are all test rows.
+    """
+    drawn = np.arange(outside)
+    return (outside + 1) * float(np.prod((test_rows - drawn) / (test_rows + train_rows - drawn)))
+
+
+def _judged(
+    test: Table, column: Number | Category, missing: int, new: int = 0, outside: int = 0, is_odd: bool = False
+) -> Column:
+    """A feature's line; is_odd: whether so many rows beyond the training range are no chance."""
     n, warning = max(len(test), 1), ""
-    if outside >= max(OUTSIDE * n, LEAST):
+    if outside >= OUTSIDE * n and is_odd:
         warning = (
             f"is beyond the training rows' {column.low:g} to {column.high:g} in {share(outside, n)} of the test rows, "
             f"where the model guesses; drop it (make_data.drop) if it runs with time, or train on later rows"

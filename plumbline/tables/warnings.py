@@ -154,7 +154,8 @@ def of_target(column: Column, classes: list, counts: list[int]) -> str | None:
     rows, fewest = sum(counts), min(counts)
     if fewest < RARE_ROWS and fewest < RARE * rows and 4 * fewest * len(counts) < rows:
         return (
-            f"has {fewest} rows of class {classes[counts.index(fewest)]!r}, {share(fewest, rows)} of all: too few to "
-            f"learn much from; gather more, join it to another class, or try train.class_weight balanced"
+            f"has {fewest} row{'s' if fewest > 1 else ''} of class {classes[counts.index(fewest)]!r}, "
+            f"{share(fewest, rows)} of all: too few to learn much from; gather more, join it to another class, "
+            f"or try train.class_weight balanced"
         )
     return None

@@ -54,11 +54,11 @@ def test_numbers_beyond_the_training_range(beyond, warns):
     assert line.warning.startswith("is beyond the training rows' 0 to 1 in 10 % of the test rows") == warns
 
 
-@pytest.mark.parametrize("rows, warns", [(4, False), (5, True)])
-def test_few_rows_of_a_small_test_part_are_no_reason_to_warn(rows, warns):
+@pytest.mark.parametrize("beyond, new, warns", [(8, 4, False), (9, 5, True)])
+def test_few_rows_of_a_small_test_part_are_no_reason_to_warn(beyond, new, warns):
     """Among many columns there is always one of which a few of 20 rows lie beyond the range of 20 others by chance."""
     x, town = np.tile(np.linspace(0, 1, 20), 2), np.array(["Oslo", "Rome"] * 20, object)
-    x[20 : 20 + rows], town[20 : 20 + rows] = 2.0, "Bergen"
+    x[20 : 20 + beyond], town[20 : 20 + new] = 2.0, "Bergen"
     whole = pa.table({"x": x, "town": town, "y": [True, False] * 20, "_row": range(40)})
     train, test = stored(whole.slice(0, 20), FACTS), stored(whole.slice(20), FACTS)
     found = {line.column: line for line in unseen.unseen(test, train, encoding.fit(train, "robust"))}
@@ -162,3 +162,14 @@ def test_large_parts_are_sampled(monkeypatch):
 def test_tables_that_are_studied_everywhere_have_no_copies(name):
     frame = getattr(datasets, f"load_{name}")(as_frame=True).frame
     assert not copies.within(stored(pa.table({c: frame[c].to_numpy() for c in frame}))).are_many
+
+
+def test_rows_beyond_the_training_range_by_chance_are_as_many_as_simulated():
+    """The bound is the chance itself: the outermost of equally likely orders of all rows."""
+    test_rows, train_rows, drawn = 6, 10, np.random.default_rng(0).random((40_000, 16))
+    test, train = drawn[:, :test_rows], drawn[:, test_rows:]
+    low, high = train.min(axis=1, keepdims=True), train.max(axis=1, keepdims=True)
+    outside = ((test < low) | (test > high)).sum(axis=1)
+    for least in (1, 2, 3):
+        assert np.mean(outside >= least) <= unseen.chance(least, test_rows, train_rows) + 0.01
+    assert np.mean(outside >= 4) == pytest.approx(unseen.chance(4, test_rows, train_rows), abs=0.01)
