@@ -63,7 +63,7 @@ def test_few_rows_of_a_small_test_part_are_no_reason_to_warn(beyond, new, warns)
     train, test = stored(whole.slice(0, 20), FACTS), stored(whole.slice(20), FACTS)
     found = {line.column: line for line in unseen.unseen(test, train, encoding.fit(train, "robust"))}
     assert [bool(found[name].warning) for name in ("x", "town")] == [warns, warns]
-    assert found["x"].outside == found["town"].new == rows / 20
+    assert (found["x"].outside, found["town"].new) == (beyond / 20, new / 20)
 
 
 def test_days_after_the_training_days():
