@@ -21,6 +21,7 @@ from plumbline.tables import profile, store
 FIRST = 10  # test rows that the notebook shows
 NOTEBOOKS = "stages/synthetic.py"  # the table of which the report is the notebook's alone
 MOST_ROWS = 20  # of a table
+MOST_COLUMNS = 5  # that the networks go by
 MOST_WARNINGS = 10
 
 
@@ -44,7 +45,7 @@ def main(words: list[str] | None = None) -> None:
         lines += of_positive(job, thresholds)
     if warned := warnings(job.settings.make_data.target):
         lines += ["", *warned]
-    lines += as_text(sections.importance(job)) + as_text(sections.baselines(job))
+    lines += as_text(sections.importance(job), MOST_COLUMNS) + as_text(sections.baselines(job))
     lines += ["", *first_rows(revisions.predictions())]
     print("\n".join(["", *lines, ""]))
     if is_notebooks:
@@ -112,17 +113,17 @@ def warnings(target: str) -> list[str]:
     return said[:MOST_WARNINGS] + (more if len(said) > MOST_WARNINGS else [])
 
 
-def as_text(section: Section | None) -> list[str]:
+def as_text(section: Section | None, most: int = MOST_ROWS) -> list[str]:
     """A section of the page as lines, without its charts."""
     if section is None:
         return []
-    return ["", section.title, *(line for table in section.tables for line in table_lines(table)), section.note]
+    return ["", section.title, *(line for table in section.tables for line in table_lines(table, most)), section.note]
 
 
-def table_lines(table: Table) -> list[str]:
+def table_lines(table: Table, most: int = MOST_ROWS) -> list[str]:
     """A table in aligned columns; of a long one the first rows."""
-    more = len(table.rows) - MOST_ROWS
-    return aligned(table.columns, table.rows[:MOST_ROWS]) + [f"and {more} more"] * (more > 0)
+    more = len(table.rows) - most
+    return aligned(table.columns, table.rows[:most]) + [f"and {more} more"] * (more > 0)
 
 
 def epoch_table(history: list[dict], test_epochs: list[dict], watched: str) -> list[str]:
