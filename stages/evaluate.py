@@ -13,8 +13,9 @@ from plumbline.basics import files, params
 from plumbline.basics.errors import UserError, run
 from plumbline.explaining import baselines, importance
 from plumbline.model import model
+from plumbline.profiling import unseen
 from plumbline.scores import curves, figures, metrics, predictions, thresholds
-from plumbline.tables import encoding, store, unseen
+from plumbline.tables import encoding, store
 
 
 def main() -> None:

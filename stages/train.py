@@ -15,7 +15,8 @@ from pathlib import Path
 
 from plumbline.basics import files, params
 from plumbline.model import model, network
-from plumbline.tables import encoding, profile, store, warnings
+from plumbline.profiling import profile, warnings
+from plumbline.tables import encoding, store
 from plumbline.training import loop, networks, snapshot, workers
 
 TRAIN, VALIDATION = Path("data/train.parquet"), Path("data/validation.parquet")

@@ -9,7 +9,7 @@ import pytest
 import yaml
 from conftest import ROOT
 
-FLOORS = [["basics"], ["bits"], ["tables"], ["scores", "model", "sources", "pages"]]
+FLOORS = [["basics"], ["bits"], ["tables"], ["scores", "model", "sources", "profiling", "pages"]]
 FLOORS += [["training", "comparing", "explaining"], ["commands", "stages"]]
 FLOOR = {room: number for number, rooms in enumerate(FLOORS) for room in rooms}
 # Where a third party may be imported; what stands nowhere here is allowed nowhere.

@@ -15,8 +15,9 @@ from plumbline.commands import last_run, page, sections
 from plumbline.commands.last_run import Job, best_threshold, rows_of
 from plumbline.comparing import revisions
 from plumbline.pages.page import Section, Table, aligned
+from plumbline.profiling import profile
 from plumbline.scores import metrics
-from plumbline.tables import profile, store
+from plumbline.tables import store
 
 FIRST = 10  # test rows that the notebook shows
 NOTEBOOKS = "stages/synthetic.py"  # the table of which the report is the notebook's alone

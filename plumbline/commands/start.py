@@ -26,8 +26,9 @@ from plumbline.basics.errors import UserError, reason
 from plumbline.bits import stream
 from plumbline.commands.settings import settings_for
 from plumbline.comparing.programs import dvc, git
+from plumbline.profiling import profile, warnings
 from plumbline.sources import labels, source
-from plumbline.tables import columns, encoding, profile, splits, store, warnings
+from plumbline.tables import columns, encoding, splits, store
 from plumbline.tables.splits import PARTS
 
 OUTPUTS = "data"  # where scratch files lie, as those of the stages

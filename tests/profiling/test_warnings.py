@@ -8,9 +8,10 @@ from making import stored
 from sklearn import datasets
 from sklearn.metrics import roc_auc_score
 
-from plumbline.tables import alone, encoding
-from plumbline.tables import warnings as odd
-from plumbline.tables.profile import line, profile
+from plumbline.profiling import alone
+from plumbline.profiling import warnings as odd
+from plumbline.profiling.profile import line, profile
+from plumbline.tables import encoding
 from plumbline.tables.store import Facts
 
 ROWS = 600

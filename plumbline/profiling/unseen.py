@@ -6,9 +6,10 @@ from typing import NamedTuple
 import numpy as np
 
 from plumbline.basics import files
-from plumbline.tables import columns, copies, duck
+from plumbline.profiling import copies
+from plumbline.profiling.profile import WHOLE, line, share
+from plumbline.tables import columns, duck
 from plumbline.tables.encoding import Category, Encoding, Number
-from plumbline.tables.profile import WHOLE, line, share
 from plumbline.tables.store import Table
 
 NEW, OUTSIDE, GAPS = 0.1, 0.1, 0.02  # shares of the test rows from which on they are said

@@ -9,8 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from making import FACTS, stored
 
+from plumbline.profiling.profile import WHOLE, Column, profile, screen
 from plumbline.tables import duck, encoding, store
-from plumbline.tables.profile import WHOLE, Column, profile, screen
 
 MANY = {
     "size": [1.5, None, math.nan, -0.0, 0.0],

@@ -7,11 +7,12 @@ import re
 
 import numpy as np
 
-from plumbline.tables import columns, copies, duck
-from plumbline.tables.alone import Alone, alone
+from plumbline.profiling import copies
+from plumbline.profiling.alone import Alone, alone
+from plumbline.profiling.profile import WHOLE, Column, line, share
+from plumbline.tables import columns, duck
 from plumbline.tables.columns import kind_of
 from plumbline.tables.encoding import FEWEST_ROWS, Encoding
-from plumbline.tables.profile import WHOLE, Column, line, share
 from plumbline.tables.store import PLACE, ROW, Table
 
 TELLS = 0.95  # ROC AUC of a column alone from which on it is said

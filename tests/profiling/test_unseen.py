@@ -8,7 +8,8 @@ import pytest
 from making import stored
 from sklearn import datasets
 
-from plumbline.tables import copies, encoding, unseen
+from plumbline.profiling import copies, unseen
+from plumbline.tables import encoding
 from plumbline.tables.store import Facts
 
 FACTS = Facts("y", [False, True], [1, 1], None)
