@@ -55,9 +55,10 @@ def main() -> None:
             files.write_csv(columns, lines, f"metrics/{name}.csv")
 
         # What only the test part shows of the columns, what the networks go by, and whether simpler models are as good
-        unseen.write("metrics/test_columns.csv", parts["test"], store.open("data/train.parquet"), card.encoding)
+        train, test = store.open("data/train.parquet"), parts["test"]
+        unseen.write("metrics/test_columns.csv", test, train, card.encoding)
         importance.write("metrics/importance.csv", settings.importance, saved, parts)
-        baselines.write("metrics/baselines.json", settings.baselines, saved, parts["test"], probability["test"])
+        baselines.write("metrics/baselines.json", settings.baselines, saved, train, test, probability["test"])
     print(f"{len(target['test'])} test rows: accuracy {few['accuracy']:.3f}, log loss {few['log_loss']:.4f}")
 
 

@@ -15,29 +15,28 @@ import numpy as np
 from plumbline.basics import files
 from plumbline.model.model import Model
 from plumbline.scores import differences, metrics
-from plumbline.tables import encoding, store
+from plumbline.tables import encoding
 from plumbline.tables.encoding import Encoding
 from plumbline.tables.store import Table
 
-TRAIN = "data/train.parquet"
 METRICS = ("log_loss", "accuracy")
 MOST_ROWS = 50_000  # to train on
 MOST_WORK = 2**22  # training rows times inputs times outputs: boosted trees take a quarter of a minute
 FEWEST_OF_CLASS = 10  # rows that early stopping needs, which holds out a tenth of them
 
 
-def write(path: str | Path, asked: bool, saved: Model, test: Table, probability: np.ndarray) -> None:
+def write(path: str | Path, asked: bool, saved: Model, train: Table, test: Table, probability: np.ndarray) -> None:
     """Write what the baselines reach on the test part, and how the networks differ from each; {} if not asked.
 
     probability: what the networks say of the test part, float32 (R or more, n, k), the first R being theirs.
     """
-    files.write_json(files.six_digits(compared(saved, test, probability)) if asked else {}, path)
+    files.write_json(files.six_digits(compared(saved, train, test, probability)) if asked else {}, path)
 
 
-def compared(saved: Model, test: Table, probability: np.ndarray) -> dict:
+def compared(saved: Model, train: Table, test: Table, probability: np.ndarray) -> dict:
     """Every baseline's figures on the test part, and how the networks differ from it."""
     card, target = saved.card, test.classes()
-    x, y = training_rows(card.encoding, store.open(TRAIN), card.sizes[2])
+    x, y = training_rows(card.encoding, train, card.sizes[2])
     answers = {"shares": np.tile(shares(card.train_counts), (len(target), 1))}
     if len(np.unique(y)) > 1:
         for name, model in models(y).items():
