@@ -1,0 +1,87 @@
+"""What a comparison found: the one value that text, Markdown, JSON and HTML read.
+
+Two revisions are a result with one entry, which is judged by several metrics. Experiments are one with an entry each,
+the base among them, the best first, judged by one metric. Names and values are as they stand in the repository: whoever
+prints them into a language escapes them.
+"""
+
+from typing import NamedTuple
+
+
+class Side(NamedTuple):
+    """A revision, as outputs name it."""
+
+    name: str  # as it was asked for: HEAD, a branch, an experiment, or "workspace"
+    branch: str | None  # the branch of that name, or that HEAD and the workspace are on; None where there is none
+    commit: str | None  # its first seven digits; of the workspace, of what it is checked out from
+    networks: int
+    curves: dict[str, list[dict[str, float]]]  # loss and accuracy of network 0, a dict an epoch; {} without the files
+
+
+class Changes(NamedTuple):
+    """What differs from the base, as the two dvc.lock have it; empty where nothing does."""
+
+    params: dict[str, tuple]  # {name: (base, other)}, None where one has it not
+    files: dict[str, list[str]]  # what no stage makes, {path: stages that read it}; of a folder the files in it
+    stages: list[str]  # that run another command, or that only one of the two has
+    made: list[str]  # outputs that differ though all that they are made of is the same
+
+
+class Judged(NamedTuple):
+    """One metric of a revision beside the base's, in the sign that files have (a smaller log loss is negative).
+
+    verdict: "better", "worse", "no evidence", "identical" (all predictions are the same), "no difference on these
+    rows" (they are not, and the metric is), or why there is none. Numbers are NaN where there is no interval.
+    """
+
+    metric: str
+    base: float
+    other: float
+    difference: float
+    low: float
+    high: float
+    p: float
+    verdict: str
+    seen: float  # a true difference that would be found four times in five
+    by_rows: float  # the share of its uncertainty that is of rows; the others are of seeds
+    twice_rows: float  # how many times as wide the interval would be with twice the rows
+    twice_networks: float  # and with twice the networks
+
+
+class Figure(NamedTuple):
+    """A metric of one revision, and about 95 % around it."""
+
+    value: float
+    low: float | None
+    high: float | None
+    rows: int
+
+
+class Entry(NamedTuple):
+    """A revision beside the base."""
+
+    side: Side
+    same: list[str]  # other names of the same run
+    judged: list[Judged]  # none for the base itself
+    figure: Figure  # of the result's metric, in its part
+    is_among_best: bool  # whether the best may be this one
+    changes: Changes
+
+
+class Result(NamedTuple):
+    """What a comparison found."""
+
+    base: Side
+    entries: list[Entry]
+    is_ranking: bool
+    metric: str  # that a ranking goes by, and that a verdict names first
+    of: str  # mean (over networks), network (the model file's) or ensemble
+    part: str  # out-of-fold, validation or test
+    why: str  # that part, in words
+    rows: int
+    groups: int | None  # of rows that depend on each other; None where each is its own
+    networks: int  # compared pair by pair
+    luck: float | None  # that a winner's figure owes to being chosen
+    last_look: Figure | None  # the winner's in the test part, where that did not choose it
+    left_out: dict[str, str]  # {name: why}
+    notes: list[str]
