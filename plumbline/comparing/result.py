@@ -2,13 +2,13 @@
 
 Two revisions are a result with one entry, which is judged by several metrics. Experiments are one with an entry each,
 the base among them, the best first, judged by one metric. Names and values are as they stand in the repository: whoever
-prints them into a language escapes them.
+prints them into a language escapes them. JSON of it is read back with the types checked (`msgspec.json.decode`).
 """
 
-from typing import NamedTuple
+import msgspec
 
 
-class Side(NamedTuple):
+class Side(msgspec.Struct, frozen=True):
     """A revision, as outputs name it."""
 
     name: str  # as it was asked for: HEAD, a branch, an experiment, or "workspace"
@@ -18,7 +18,7 @@ class Side(NamedTuple):
     curves: dict[str, list[dict[str, float]]]  # loss and accuracy of network 0, a dict an epoch; {} without the files
 
 
-class Changes(NamedTuple):
+class Changes(msgspec.Struct, frozen=True):
     """What differs from the base, as the two dvc.lock have it; empty where nothing does."""
 
     params: dict[str, tuple]  # {name: (base, other)}, None where one has it not
@@ -27,28 +27,28 @@ class Changes(NamedTuple):
     made: list[str]  # outputs that differ though all that they are made of is the same
 
 
-class Judged(NamedTuple):
+class Judged(msgspec.Struct, frozen=True):
     """One metric of a revision beside the base's, in the sign that files have (a smaller log loss is negative).
 
     verdict: "better", "worse", "no evidence", "identical" (all predictions are the same), "no difference on these
-    rows" (they are not, and the metric is), or why there is none. Numbers are NaN where there is no interval.
+    rows" (they are not, and the metric is), or why there is none. Numbers are None where there is no interval.
     """
 
     metric: str
     base: float
     other: float
     difference: float
-    low: float
-    high: float
-    p: float
+    low: float | None
+    high: float | None
+    p: float | None
     verdict: str
-    seen: float  # a true difference that would be found four times in five
-    by_rows: float  # the share of its uncertainty that is of rows; the others are of seeds
-    twice_rows: float  # how many times as wide the interval would be with twice the rows
-    twice_networks: float  # and with twice the networks
+    seen: float | None  # a true difference that would be found four times in five
+    by_rows: float | None  # the share of its uncertainty that is of rows; the others are of seeds
+    twice_rows: float | None  # how many times as wide the interval would be with twice the rows
+    twice_networks: float | None  # and with twice the networks
 
 
-class Figure(NamedTuple):
+class Figure(msgspec.Struct, frozen=True):
     """A metric of one revision, and about 95 % around it."""
 
     value: float
@@ -57,7 +57,7 @@ class Figure(NamedTuple):
     rows: int
 
 
-class Entry(NamedTuple):
+class Entry(msgspec.Struct, frozen=True):
     """A revision beside the base."""
 
     side: Side
@@ -68,7 +68,7 @@ class Entry(NamedTuple):
     changes: Changes
 
 
-class Result(NamedTuple):
+class Result(msgspec.Struct, frozen=True):
     """What a comparison found."""
 
     base: Side
@@ -85,3 +85,4 @@ class Result(NamedTuple):
     last_look: Figure | None  # the winner's in the test part, where that did not choose it
     left_out: dict[str, str]  # {name: why}
     notes: list[str]
+    metrics: dict[str, dict[str, tuple]] = {}  # {file: {metric: (base, other)}} that differ, as `dvc metrics diff` has

@@ -16,6 +16,7 @@ LONGEST = 600  # characters of one text
 NAME = 90  # of a name at the head of a table's row
 MARKS = 3  # over one letter
 JOINERS = "\u200c\u200d"  # Persian, Indic scripts and emoji need them; every other format character is left out
+BLANKS = "\u115f\u1160\u2800\u3164\uffa0"  # letters by their kind, of which nothing is seen
 
 
 class Share(float):
@@ -118,11 +119,14 @@ def clean(text: str, longest: int = LONGEST) -> str:
     kept = []
     for character in text[: 4 * LONGEST] + text[4 * LONGEST :][-LONGEST:]:
         kind = unicodedata.category(character)
-        if kind in ("Cc", "Zl", "Zp"):
+        if kind in ("Cc", "Zl", "Zp") or character in BLANKS:
             kept.append(" ")
         elif kind == "Cs":  # half of a character, which UTF-8 cannot hold
             kept.append("\N{REPLACEMENT CHARACTER}")
-        elif (kind != "Cf" or character in JOINERS) and not (kind == "Mn" and _marked(kept[-MARKS:])):
+        elif kind == "Cf":
+            if character in JOINERS and kept and not kept[-1].isascii():
+                kept.append(character)
+        elif not (kind == "Mn" and _marked(kept[-MARKS:])):
             kept.append(character)
     text = "".join(kept).strip() or "\N{OPEN BOX}" * bool(text)  # there is a name, though none that can be seen
     if width(text) <= longest:
