@@ -76,10 +76,16 @@ def joined(parts: list[Weights]) -> Weights:
 def draw(settings: Params, facts: Facts, features: int, network: Network) -> Drawn:
     """What every member of every network draws from its stream."""
     train = settings.train
-    sizes = features, train.hidden_size, initial.outputs_for(len(facts.classes))
     numbers = np.ndindex(train.replicas, train.members)
     generators = [stream.seeded(stream.seed_of_replica(settings.seed, *each)) for each in numbers]
     generators[0] = stream.from_text(facts.stream)
+    return draw_from(generators, (features, train.hidden_size, initial.outputs_for(len(facts.classes))), train, network)
+
+
+def draw_from(
+    generators: list[np.random.Generator], sizes: tuple[int, int, int], train: Train, network: Network
+) -> Drawn:
+    """What members of networks draw, each from its generator, network by network."""
     if network.is_shipped:
         weights, (d, h, k) = initial.weights(generators, *sizes), sizes
         parameters = train.members * h * (d + 1 + k) + k  # the members' second layers have their biases in common
