@@ -30,8 +30,9 @@ class Changes(msgspec.Struct, frozen=True):
 class Judged(msgspec.Struct, frozen=True):
     """One metric of a revision beside the base's, in the sign that files have (a smaller log loss is negative).
 
-    verdict: "better", "worse", "no evidence", "identical" (all predictions are the same), "no difference on these
-    rows" (they are not, and the metric is), or why there is none. Numbers are None where there is no interval.
+    verdict: "better", "worse", "no evidence", "no difference" (on these rows, though the predictions differ),
+    "identical" (in every prediction), or "no verdict", and then `why` says why not. Numbers are None where rows or
+    networks are too few to say anything.
     """
 
     metric: str
@@ -42,10 +43,12 @@ class Judged(msgspec.Struct, frozen=True):
     high: float | None
     p: float | None
     verdict: str
+    why: str
     seen: float | None  # a true difference that would be found four times in five
-    by_rows: float | None  # the share of its uncertainty that is of rows; the others are of seeds
+    by_rows: float | None  # the share of its uncertainty that is of rows; the rest is of seeds
     twice_rows: float | None  # how many times as wide the interval would be with twice the rows
     twice_networks: float | None  # and with twice the networks
+    rows_needed: int | None  # that would tell a difference as large as this one from none
 
 
 class Figure(msgspec.Struct, frozen=True):

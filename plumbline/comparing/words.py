@@ -1,0 +1,136 @@
+"""A result in sentences, which text, Markdown and HTML share.
+
+`named` writes whatever comes from a revision (names, values, paths), so that it cannot break out of its place.
+"""
+
+from collections.abc import Callable, Iterable
+
+from plumbline.comparing.result import Changes, Entry, Judged, Result
+
+Named = Callable[[str], str]
+CLAIMS = ("better", "worse")  # verdicts that say there is a difference
+CONFIDENT = "With 95 % confidence the best is among the *."
+
+
+def verdict(result: Result, named: Named = str) -> str:
+    """What was found, with its number, its interval, and the difference that could have been found."""
+    return " ".join(_of_ranking(result, named) if result.is_ranking else _of_two(result, named))
+
+
+def lead(result: Result) -> Judged:
+    """Of two revisions, the difference that a verdict gives the number of: the first that is claimed, or the first."""
+    (entry,) = result.entries
+    return next((d for d in entry.judged if d.verdict in CLAIMS), entry.judged[0])
+
+
+def _of_two(result: Result, named: Named) -> Iterable[str]:
+    (entry,), d = result.entries, lead(result)
+    base, other, found = named(result.base.name), named(entry.side.name), [d.verdict for d in entry.judged]
+    claimed = [
+        f"{claim} {'than ' + base + ' ' if claim == d.verdict else ''}in {listed(names)}"
+        for claim in sorted(CLAIMS, key=lambda claim: claim != d.verdict)
+        if (names := [each.metric for each in entry.judged if each.verdict == claim])
+    ]
+    if set(found) == {"identical"}:
+        yield f"{other} predicts exactly what {base} does."
+        return
+    if claimed:
+        said = f"{other} is {listed(claimed)}"
+    elif "no evidence" in found:
+        said = f"No evidence that {other} differs from {base}"
+    elif "no difference" in found:
+        said = f"{other} does not differ from {base} on these rows"
+    else:
+        said = f"No verdict on {other} beside {base}, for there {'is' if d.why.startswith('1 ') else 'are'} {d.why}"
+    yield f"{said}: {d.metric} {d.base:.4f} -> {d.other:.4f}, {d.difference:+.4f} ({interval(d.low, d.high)})."
+    if d.seen is not None and d.verdict != "no verdict":
+        yield f"A true difference of {d.seen:.4f} would be found four times in five."
+
+
+def _of_ranking(result: Result, named: Named) -> Iterable[str]:
+    best, metric, name = result.entries[0], result.metric, named(result.entries[0].side.name)
+    runs = len(result.entries)
+    yield f"{name} is the best of {runs} runs by {metric}: {best.figure.value:.4f}{_around(best)}."
+    for d in best.judged:
+        claim = f"better than {named(result.base.name)}" if d.verdict in CLAIMS else ""
+        claim = claim or f"without evidence that it differs from {named(result.base.name)}"
+        yield f"It is {claim}: {d.difference:+.4f} ({interval(d.low, d.high)})."
+    if sum(entry.is_among_best for entry in result.entries) > 1:
+        yield CONFIDENT
+        if result.luck:
+            yield f"Being chosen makes such a figure look better by about {result.luck:.4f}."
+    elif runs > 1:
+        yield "With 95 % confidence no other is as good."
+
+
+def _around(entry: Entry) -> str:
+    low, high = entry.figure.low, entry.figure.high
+    return "" if low is None else f", 95 % interval {low:.4f} to {high:.4f}"
+
+
+def last_look(result: Result, named: Named = str) -> str:
+    """A ranking's winner where it was not chosen; or that there is no such part."""
+    name, look = named(result.entries[0].side.name), result.last_look
+    if look is None:
+        return (
+            "The part that chose has no figure free of that choice: set split.validation, and the test part stays for "
+            "a last look."
+        )
+    around = "" if look.low is None else f", 95 % interval {look.low:.4f} to {look.high:.4f}"
+    return f"{name} in the test part: {result.metric} {look.value:.4f}{around} ({look.rows:,} rows)."
+
+
+def about(result: Result) -> str:
+    """The rows and networks that judged, and why it is those rows."""
+    groups = "" if result.groups is None else f" in {result.groups:,} groups"
+    networks = {
+        "mean": f"mean over {result.networks} networks" if result.networks > 1 else "one network",
+        "network": "the model file's network",
+        "ensemble": f"the ensemble of {result.networks} networks",
+    }
+    return f"{result.rows:,} {result.part} rows{groups} ({result.why}), {networks[result.of]}"
+
+
+def changes(found: Changes, named: Named = str) -> list[str]:
+    """What changed, a line each; none where nothing did."""
+    lines = [
+        f"parameter {named(n)}: {named(value(old))} -> {named(value(new))}" for n, (old, new) in found.params.items()
+    ]
+    lines += [f"{named(path)}{' for ' + listed(map(named, by)) if by else ''}" for path, by in found.files.items()]
+    lines += [f"stage {named(name)}: another command, or it is in one alone" for name in found.stages]
+    return lines + [f"{named(path)}: made anew of the same, and differs" for path in found.made]
+
+
+def value(of: object) -> str:
+    """A parameter's value; a dash where a revision has it not."""
+    return "-" if of is None else str(of)
+
+
+def luck(d: Judged) -> list[str]:
+    """What makes an interval wide, and what would make it narrower."""
+    if d.by_rows is None:
+        return []
+    lines = [f"{d.metric}: {d.by_rows:.0%} of the uncertainty is from the rows, {1 - d.by_rows:.0%} from seeds"]
+    if d.twice_rows is not None:
+        lines[0] += f"; twice the rows: {d.twice_rows:.2f} times the width, twice the networks: {d.twice_networks:.2f}"
+    if d.rows_needed:
+        lines.append(
+            f"about {two_digits(d.rows_needed):,} rows would tell a difference of {abs(d.difference):.4f} from none"
+        )
+    return lines
+
+
+def two_digits(count: int) -> int:
+    """A count of which the first two digits are known."""
+    return round(count, 2 - len(str(count)))
+
+
+def interval(low: float | None, high: float | None) -> str:
+    """An interval in words."""
+    return "no interval" if low is None else f"95 % interval {low:+.4f} to {high:+.4f}"
+
+
+def listed(names: Iterable[str]) -> str:
+    """Names as a sentence has them: a, b and c."""
+    *first, last = names
+    return f"{', '.join(first)} and {last}" if first else last
