@@ -5,7 +5,14 @@ the base among them, the best first, judged by one metric. Names and values are 
 prints them into a language escapes them. JSON of it is read back with the types checked (`msgspec.json.decode`).
 """
 
+from typing import Any, Literal
+
 import msgspec
+
+from plumbline.scores import metrics
+
+Metric = Literal[tuple(dict.fromkeys([*metrics.OF_TWO, *metrics.OF_MORE]))]
+Verdict = Literal["better", "worse", "no evidence", "no difference", "identical", "no verdict"]
 
 
 class Side(msgspec.Struct, frozen=True):
@@ -21,7 +28,7 @@ class Side(msgspec.Struct, frozen=True):
 class Changes(msgspec.Struct, frozen=True):
     """What differs from the base, as the two dvc.lock have it; empty where nothing does."""
 
-    params: dict[str, tuple]  # {name: (base, other)}, None where one has it not
+    params: dict[str, tuple[Any, Any]]  # {name: (base, other)}, None where one has it not
     files: dict[str, list[str]]  # what no stage makes, {path: stages that read it}; of a folder the files in it
     stages: list[str]  # that run another command, or that only one of the two has
     made: list[str]  # outputs that differ though all that they are made of is the same
@@ -35,14 +42,14 @@ class Judged(msgspec.Struct, frozen=True):
     networks are too few to say anything.
     """
 
-    metric: str
+    metric: Metric
     base: float
     other: float
     difference: float
     low: float | None
     high: float | None
     p: float | None
-    verdict: str
+    verdict: Verdict
     why: str
     seen: float | None  # a true difference that would be found four times in five
     by_rows: float | None  # the share of its uncertainty that is of rows; the rest is of seeds
@@ -77,9 +84,9 @@ class Result(msgspec.Struct, frozen=True):
     base: Side
     entries: list[Entry]
     is_ranking: bool
-    metric: str  # that a ranking goes by, and that a verdict names first
-    of: str  # mean (over networks), network (the model file's) or ensemble
-    part: str  # out-of-fold, validation or test
+    metric: Metric  # that a ranking goes by, and that a verdict names first
+    of: Literal["mean", "network", "ensemble"]  # the mean over networks, or the model file's network
+    part: Literal["out-of-fold", "validation", "test"]
     why: str  # that part, in words
     rows: int
     groups: int | None  # of rows that depend on each other; None where each is its own
@@ -88,4 +95,5 @@ class Result(msgspec.Struct, frozen=True):
     last_look: Figure | None  # the winner's in the test part, where that did not choose it
     left_out: dict[str, str]  # {name: why}
     notes: list[str]
-    metrics: dict[str, dict[str, tuple]] = {}  # {file: {metric: (base, other)}} that differ, as `dvc metrics diff` has
+    # {file: {metric: (base, other)}} that differ, as `dvc metrics diff` has them
+    metrics: dict[str, dict[str, tuple[Any, Any]]] = {}

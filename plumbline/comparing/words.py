@@ -41,7 +41,9 @@ def _of_two(result: Result, named: Named) -> Iterable[str]:
     elif "no difference" in found:
         said = f"{other} does not differ from {base} on these rows"
     else:
-        said = f"No verdict on {other} beside {base}, for there {'is' if d.why.startswith('1 ') else 'are'} {d.why}"
+        said = (
+            f"No verdict on {other} beside {base}, for there {'is' if d.why.startswith('1 ') else 'are'} {named(d.why)}"
+        )
     yield f"{said}: {d.metric} {d.base:.4f} -> {d.other:.4f}, {d.difference:+.4f} ({interval(d.low, d.high)})."
     if d.seen is not None and d.verdict != "no verdict":
         yield f"A true difference of {d.seen:.4f} would be found four times in five."
@@ -80,7 +82,7 @@ def last_look(result: Result, named: Named = str) -> str:
     return f"{name} in the test part: {result.metric} {look.value:.4f}{around} ({look.rows:,} rows)."
 
 
-def about(result: Result) -> str:
+def about(result: Result, named: Named = str) -> str:
     """The rows and networks that judged, and why it is those rows."""
     groups = "" if result.groups is None else f" in {result.groups:,} groups"
     networks = {
@@ -88,17 +90,23 @@ def about(result: Result) -> str:
         "network": "the model file's network",
         "ensemble": f"the ensemble of {result.networks} networks",
     }
-    return f"{result.rows:,} {result.part} rows{groups} ({result.why}), {networks[result.of]}"
+    return f"{result.rows:,} {result.part} rows{groups} ({named(result.why)}), {networks[result.of]}"
 
 
 def changes(found: Changes, named: Named = str) -> list[str]:
     """What changed, a line each; none where nothing did."""
-    lines = [
-        f"parameter {named(n)}: {named(value(old))} -> {named(value(new))}" for n, (old, new) in found.params.items()
-    ]
+    lines = [f"parameter {named(name)}: {told_apart(old, new, named)}" for name, (old, new) in found.params.items()]
     lines += [f"{named(path)}{' for ' + listed(map(named, by)) if by else ''}" for path, by in found.files.items()]
     lines += [f"stage {named(name)}: another command, or it is in one alone" for name in found.stages]
     return lines + [f"{named(path)}: made anew of the same, and differs" for path in found.made]
+
+
+def told_apart(old: object, new: object, named: Named = str) -> str:
+    """Two values that differ, so that it is seen that they do: 32 and "32", or letters that cannot be seen."""
+    both = named(value(old)), named(value(new))
+    if both[0] == both[1]:
+        both = named(ascii(old)), named(ascii(new))
+    return " -> ".join(both) + " (they differ where they are cut)" * (both[0] == both[1])
 
 
 def value(of: object) -> str:

@@ -26,15 +26,6 @@ def code(text: object, longest: int = LONGEST) -> str:
     return f"{fence}{space}{shown}{space}{fence}"
 
 
-def pair(old: object, new: object) -> str:
-    """Two foreign values that differ, so that it can be seen that they do."""
-    both = code(old), code(new)
-    if both[0] == both[1]:  # 32 and "32", or a character that cannot be seen
-        both = code(ascii(old)), code(ascii(new))
-    cut = " (they differ where they are cut)" if both[0] == both[1] else ""
-    return f"{both[0]} → {both[1]}{cut}"
-
-
 def table(columns: list[str], rows: list[list[str]], numbers: int = 0) -> list[str]:
     """Lines of a table whose cells are Markdown; the last `numbers` columns are flush right."""
     rule = ["---"] * (len(columns) - numbers) + ["---:"] * numbers

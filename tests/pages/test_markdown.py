@@ -73,16 +73,6 @@ def test_nothing_is_shown_that_cannot_be_seen_or_that_githubs_parser_does_not_cl
     code.encode()
 
 
-@pytest.mark.parametrize("old, new", [(32, "32"), ("main", "ma\u200bin"), (True, "True"), ("a\n", "a")])
-def test_two_values_that_look_alike_are_told_apart(old, new):
-    (left, right), between = pieces(markdown.pair(old, new))
-    assert left != right and between == " → "
-
-
-def test_two_values_that_differ_where_they_are_cut_say_so():
-    assert markdown.pair("x" * 99 + "1" + "x" * 99, "x" * 199).endswith("(they differ where they are cut)")
-
-
 def test_a_comment_that_is_too_long_is_cut_between_blocks_and_says_so():
     blocks = ["**Better**", *(markdown.folded("more", [f"- {markdown.code('x' * 60)}"] * 500) for _ in range(4))]
     assert markdown.fitting(blocks[:1]) == "**Better**\n"
