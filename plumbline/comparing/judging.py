@@ -12,7 +12,7 @@ from plumbline.basics.errors import UserError
 from plumbline.comparing import lock, revisions
 from plumbline.comparing.revisions import Revision, Scored
 from plumbline.scores import differences, metrics
-from plumbline.scores.differences import Difference
+from plumbline.scores.differences import Difference, Rows
 
 JUDGED = ("accuracy", "log_loss", "roc_auc", "macro_roc_auc", "brier")  # what a comparison judges, and corrects for
 STALE = "the workspace's predictions are not those of its dvc.lock; run `dvc repro`"
@@ -76,7 +76,7 @@ def judge(base: Revision, other: Revision) -> Comparison:
         other,
         len(right.row),
         min(counts),
-        [differences.compare(_phi(name, left), _phi(name, right), name, len(names)) for name in names],
+        differences.compare(*(Rows(side.probability, side.target) for side in (left, right)), names),
         lock.changed_params(base.lock, other.lock),
         revisions.changed_code(base, other),
         "data/dataset.parquet" in lock.changed_deps(base.lock, other.lock),
@@ -146,14 +146,15 @@ def rank(base: Revision, others: list[Revision], metric: str) -> Ranking:
     for p in (part, "test"):
         if metric not in _defined(base.parts[p]):
             raise UserError(f"{metric} is not defined on the {p} part of {base.name}; choose another --metric")
-    phi = {p: {name: _phi(metric, side.parts[p]) for name, side in everyone.items()} for p in {part, "test"}}
     pairs = len(everyone) * (len(everyone) - 1) // 2
 
     def against(one: str, two: str, p: str) -> Difference:
-        networks = min(len(phi[p][one]), len(phi[p][two]))
-        return differences.compare(phi[p][one][:networks], phi[p][two][:networks], metric, pairs)
+        networks = min(len(everyone[name].parts[p].probability) for name in (one, two))
+        sides = [everyone[name].parts[p] for name in (one, two)]
+        rows = [Rows(side.probability[:networks], side.target) for side in sides]
+        return differences.compare(*rows, [metric], level=1 - 0.05 / pairs)[0]
 
-    means = {name: phi[part][name].mean() for name in everyone}
+    means = {name: _phi(metric, side.parts[part]).mean() for name, side in everyone.items()}
     best = max(means, key=means.get)
     entries = [
         Entry(

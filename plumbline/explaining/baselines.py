@@ -14,7 +14,8 @@ import numpy as np
 
 from plumbline.basics import files
 from plumbline.model.model import Model
-from plumbline.scores import differences, metrics
+from plumbline.scores import differences
+from plumbline.scores.differences import Rows
 from plumbline.tables import encoding
 from plumbline.tables.encoding import Encoding
 from plumbline.tables.store import Table
@@ -41,11 +42,10 @@ def compared(saved: Model, train: Table, test: Table, probability: np.ndarray) -
     if len(np.unique(y)) > 1:
         for name, model in models(y).items():
             answers[name] = answers_of(model, x, y, card.encoding, test, len(card.classes))
-    networks = {name: metrics.contributions(name, probability[: saved.networks], target) for name in METRICS}
-    found = {}
+    networks, found = Rows(probability[: saved.networks], target), {}
     for name, answer in answers.items():
-        phi = {metric: metrics.contributions(metric, answer[None], target) for metric in METRICS}
-        judged = {m: differences.compare(phi[m], networks[m], m, len(answers) * len(METRICS)) for m in METRICS}
+        level = 1 - 0.05 / len(answers)
+        judged = {d.metric: d for d in differences.compare(Rows(answer[None], target), networks, METRICS, level=level)}
         found[name] = {m: judged[m].base for m in METRICS} | told(judged["log_loss"])
         found[name]["in_accuracy"] = told(judged["accuracy"])
     return found | {"rows": len(target), "trained_rows": len(y)}

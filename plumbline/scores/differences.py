@@ -1,20 +1,46 @@
-"""Is a difference real? One metric of two sides, judged by what their networks say of the same rows.
+"""Is a difference real? Two sides, judged by what their networks say of the same rows.
 
-A difference is the mean of D = phi_other - phi_base, (R, n), and counts when its interval, over rows and seeds
-together, leaves out 0.
+A difference is the mean of D = phi_other - phi_base, (R, n), network r beside network r, and counts when its interval,
+over rows and seeds together, leaves out 0.
 """
 
+import math
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
 
-from plumbline.scores import intervals, metrics
+from plumbline.bits import stream
+from plumbline.scores import intervals, labels, metrics
+
+FEWEST_NETWORKS = 3  # that tell how seeds differ
+FEWEST_ROWS = 5  # of a class
+NORMALS = 8000  # draws: the chance beyond a quantile at 5 % is right to 0.25 %
+OF = ("mean", "network", "ensemble")
+
+
+class Rows(NamedTuple):
+    """The rows of a part, and what every network of a side says of them."""
+
+    probability: np.ndarray  # float32 (R, n, k), or (R, n, 1) of the second of two classes
+    target: np.ndarray  # (n,) class numbers
+    positive: int = 1  # the class that ROC AUC, precision and recall are of, of two
+    group: np.ndarray | None = None  # (n,) group numbers; None: each row is its own
+
+
+class Side(NamedTuple):
+    """One metric of one side."""
+
+    phi: np.ndarray  # contributions (R, n)
+    by_label: np.ndarray | None  # what each row would contribute were its label c (n, k), where that is known
+    chance: np.ndarray  # of each label, as the networks have it (n, k)
 
 
 class Difference(NamedTuple):
     """How a metric differs between two sides, in the sign that files have (a smaller log loss is negative).
 
-    `verdict` is better, worse, no evidence, identical, or one network (luck cannot be told then).
+    `verdict` is better, worse, no evidence, no difference (on these rows), identical (in every probability), or no
+    verdict, and then `why` says why not.
     """
 
     metric: str
@@ -26,26 +52,166 @@ class Difference(NamedTuple):
     p: float
     verdict: str
     estimate: intervals.Estimate
+    why: str = ""
 
 
-def compare(base: np.ndarray, other: np.ndarray, metric: str, comparisons: int) -> Difference:
-    """Judge `other` against `base` by their contributions (R, n) on the same rows, network r beside network r.
+# ---- two sides
 
-    A base of one line (1, n) stands beside every network. For m comparisons made at once the interval is at
-    1 - 0.05 / m and p is multiplied by m (Bonferroni); better or worse is said when the interval leaves out 0. Which is
-    right: see benchmarks/calibration.py.
+
+def compare(base: Rows, other: Rows, names: Sequence[str], of: str = "mean", level: float = 0.95) -> list[Difference]:
+    """Judge `other` against `base` in several metrics: with confidence `level` all intervals hold what is true.
+
+    of: the `mean` over networks; the model file's `network`, network 0; or the `ensemble`, the mean of their
+    probabilities. A base of one network stands beside every network. Better or worse is said when the interval leaves
+    out 0; how often that is right: see benchmarks/calibration.py.
     """
-    delta = intervals.estimate(other - base)
-    low, high, p = delta.student(1 - 0.05 / comparisons)
-    if not (other - base).any():
-        verdict = "identical"
-    elif delta.networks < 2:
-        verdict = "one network"
-    elif low > 0 or high < 0:
-        verdict = "better" if low > 0 else "worse"
+    sides = [(side(base, name, of), side(other, name, of)) for name in names]
+    estimates = [paired(*pair, name, base) for pair, name in zip(sides, names)]
+    several = Several([two.phi - one.phi for one, two in sides], base.group, level)
+    same = of_interest(base, of).shape == of_interest(other, of).shape
+    same = same and np.array_equal(of_interest(base, of), of_interest(other, of))
+    judged = []
+    for name, (one, two), estimate in zip(names, sides, estimates):
+        why = why_not(name, base, estimate, of)
+        low, high, p = estimate.student(1.0 - several.alpha)
+        if same:
+            verdict = "identical"
+        elif why:
+            verdict = "no verdict"
+        elif not (two.phi - one.phi).any():
+            verdict = "no difference"
+        elif low > 0 or high < 0:
+            verdict = "better" if low > 0 else "worse"
+        else:
+            verdict = "no evidence"
+        figures, ends = (float(one.phi.mean()), float(two.phi.mean()), estimate.mean), (low, high)
+        if name in metrics.LOSSES:
+            figures, ends = tuple(0.0 - figure for figure in figures), (0.0 - high, 0.0 - low)
+        judged.append(Difference(name, *figures, *ends, several.adjusted(p), verdict, estimate, why))
+    return judged
+
+
+def of_interest(rows: Rows, of: str) -> np.ndarray:
+    """The probabilities that count: of all networks, of the first alone."""
+    return rows.probability[:1] if of == "network" else rows.probability
+
+
+def side(rows: Rows, name: str, of: str = "mean") -> Side:
+    """A metric of one side.
+
+    The ensemble's contributions are told by network as well, for it owes to the seeds: R phi(all) - (R - 1) phi(all
+    but r), the pseudo-values of the jackknife that leaves out one network, shifted so that their mean is the
+    ensemble's own.
+    """
+    probability, about = of_interest(rows, of), (rows.target, rows.positive)
+    chance = metrics.by_class(metrics.ensemble(probability))
+    if of == "ensemble":
+        everyone = metrics.ensemble(probability)[None]
+        phi = metrics.contributions(name, everyone, *about)
+        count = len(probability)
+        if count > 1:
+            total = probability.sum(axis=0, dtype=np.float64)
+            without = np.stack([((total - one) / (count - 1)).astype(np.float32) for one in probability])
+            left = metrics.contributions(name, without, *about)
+            phi = phi - (count - 1) * (left - left.mean(axis=0))
+        probability = everyone
     else:
-        verdict = "no evidence"
-    sides, difference = (float(base.mean()), float(other.mean())), delta.mean
-    if metric in metrics.LOSSES:
-        sides, difference, low, high = tuple(0.0 - side for side in sides), 0.0 - difference, 0.0 - high, 0.0 - low
-    return Difference(metric, *sides, difference, low, high, min(p * comparisons, 1.0), verdict, delta)
+        phi = metrics.contributions(name, probability, *about)
+    by_label = labels.contributions(name, probability, *about) if name in labels.KNOWN else None
+    return Side(phi, by_label, chance)
+
+
+def paired(base: Side, other: Side, name: str, rows: Rows) -> intervals.Estimate:
+    """The mean of D with its variances, that over rows at least what the labels' own chance makes it.
+
+    The two sides say how probable each label was, and the smaller of their variances counts: a side that is unsure of
+    everything must not hide a difference.
+    """
+    is_ranked = name.removeprefix("macro_") in metrics.RANKINGS
+    estimate = intervals.estimate(other.phi - base.phi, rows.target, rows.group, is_ranked)
+    if base.by_label is None or other.by_label is None:
+        return estimate
+
+    def labelled(chance: np.ndarray):
+        return lambda here: (other.by_label[here] - base.by_label[here], chance[here])
+
+    n = len(rows.target)
+    least = min(labels.variance(labelled(each.chance), n, rows.group) for each in (base, other))
+    if name == "accuracy":  # a row on which they part may yet come (Agresti and Min, Statistics in Medicine 24 (2005))
+        least += 1.0 / estimate.n**2
+    return estimate._replace(v_row=max(estimate.v_row, least))
+
+
+def why_not(name: str, rows: Rows, estimate: intervals.Estimate, of: str) -> str:
+    """Why there is no verdict, in words; empty where there is one."""
+    if of != "network" and estimate.networks < FEWEST_NETWORKS:
+        count = f"{estimate.networks} network{'s' * (estimate.networks > 1)}"
+        return f"{count}, and {FEWEST_NETWORKS} are needed to tell how seeds differ"
+    if estimate.n < 2 or estimate.of_rows <= 0.0:
+        return "a single row" if rows.group is None else "all rows are of one group"
+    counts = np.sort(metrics.class_counts(rows.target, max(rows.probability.shape[2], 2)))
+    # What is no mean of single rows' values depends on the smallest class, all else on how many rows are not of the
+    # largest
+    fewest = int(counts[0] if name not in ("accuracy", "log_loss", "brier") else counts[:-1].sum())
+    if fewest < FEWEST_ROWS:
+        return f"{fewest} row{'s' * (fewest != 1)} of a class, and {FEWEST_ROWS} are needed"
+    return ""
+
+
+# ---- several metrics at once
+
+
+class Several:
+    """What keeps the chance of any false difference among several metrics at 1 - level.
+
+    The largest of M correlated standard errors' multiples is what must not be exceeded (max-T; Hothorn, Bretz and
+    Westfall, Biometrical Journal 50 (2008) 346): its quantile is taken over fixed normals of their correlation. Of
+    metrics that say nearly the same it asks for little more than one does; of unrelated ones for Bonferroni's.
+    alpha: the level of a single metric's interval.
+    """
+
+    def __init__(self, phis: list[np.ndarray], group: np.ndarray | None, level: float):
+        self.count, self.alpha, self.largest = len(phis), 1.0 - level, None
+        if self.count < 2:
+            return
+        from scipy.special import ndtr, ndtri
+
+        s = covariance(phis, group)
+        deviation = np.sqrt(np.maximum(s.diagonal(), 0.0))
+        of = np.where(deviation > 0, deviation, 1.0)
+        correlation = s / np.outer(of, of)
+        np.fill_diagonal(correlation, 1.0)
+        self.largest = np.abs(normals(correlation)).max(axis=1)
+        reach = min(float(np.quantile(self.largest, level)), -float(ndtri((1.0 - level) / 2 / self.count)))
+        self.alpha = 2.0 * float(ndtr(-reach))
+
+    def adjusted(self, p: float) -> float:
+        """A single metric's p for the largest of all."""
+        if self.largest is None or math.isnan(p):
+            return p
+        from scipy.special import ndtri
+
+        exceeded = float((self.largest >= -float(ndtri(p / 2))).mean())
+        return min(max(exceeded, p), self.count * p, 1.0) if exceeded else min(self.count * p, 1.0)
+
+
+def covariance(phis: list[np.ndarray], group: np.ndarray | None) -> np.ndarray:
+    """Covariance of several means of contributions (R, n) on the same rows and seeds, by rows and by seeds: (M, M)."""
+    rows = np.stack([phi.mean(axis=0) for phi in phis])  # (M, n)
+    rows -= rows.mean(axis=1, keepdims=True)
+    if group is not None:
+        rows = np.stack([np.bincount(group, of) for of in rows])
+    found = rows @ rows.T * (rows.shape[1] / max(rows.shape[1] - 1, 1) / phis[0].shape[1] ** 2)
+    networks = min(len(phi) for phi in phis)
+    if networks > 1:
+        found += np.atleast_2d(np.cov([phi[:networks].mean(axis=1) for phi in phis])) / networks
+    return found
+
+
+def normals(covariance: np.ndarray) -> np.ndarray:
+    """Fixed draws from a normal distribution of this covariance (M, M): (NORMALS, M)."""
+    count = len(covariance)
+    values, vectors = np.linalg.eigh(covariance)
+    root = vectors * np.sqrt(np.maximum(values, 0.0)) @ vectors.T  # the symmetric root, which has no sign to choose
+    drawn = stream.normal(stream.seeded(0), NORMALS * count).astype(np.float64)
+    return drawn.reshape(NORMALS, count) @ root

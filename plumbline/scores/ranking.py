@@ -26,17 +26,39 @@ def roc_auc(score: np.ndarray, positive: np.ndarray, out: np.ndarray | None = No
     phi = AUC + (n / n1) (V10 - AUC) for positives, AUC + (n / n0) (V01 - AUC) for negatives; both must occur.
     """
     n, n1 = len(score), int(np.count_nonzero(positive))
-    out = np.empty(n) if out is None else out
-    below, wins = np.zeros(2, np.int64), 0  # negatives and positives of lower scores; twice the pairs ranked rightly
-    for row, groups in by_score(score, positive):
-        placed = 2 * (below + groups.cumsum(axis=0)) - groups  # twice the negatives and positives below, ties half
+    out, wins = np.empty(n) if out is None else out, 0  # twice the pairs ranked rightly
+    for row, placed, groups in _placed(score, positive):
         of_row = np.repeat(placed, groups.sum(axis=1), axis=0)  # (m, 2)
         out[row] = np.where(positive[row], of_row[:, 0] / (2 * (n - n1)), 1.0 - of_row[:, 1] / (2 * n1))
-        below, wins = below + groups.sum(axis=0), wins + int((placed[:, 0] * groups[:, 1]).sum())
+        wins += int((placed[:, 0] * groups[:, 1]).sum())
     area = wins / (2 * n1 * (n - n1))
     for here in pieces(n):
         out[here] = area + np.where(positive[here], n / n1, n / (n - n1)) * (out[here] - area)
     return out
+
+
+def roc_auc_by_label(score: np.ndarray, positive: np.ndarray) -> np.ndarray:
+    """`roc_auc` of every row as if it were negative, and as if it were positive: (2, n). It is not ranked with itself.
+
+    All other rows keep their labels, and the counts of both classes stand.
+    """
+    n, n1 = len(score), int(np.count_nonzero(positive))
+    out = np.empty((2, n))
+    for row, placed, groups in _placed(score, positive):
+        below = np.repeat(placed, groups.sum(axis=1), axis=0)  # (m, 2)
+        is_positive = positive[row]
+        out[1, row] = (below[:, 0] - ~is_positive) / (2 * np.maximum(n - n1 - ~is_positive, 1))
+        out[0, row] = 1.0 - (below[:, 1] - is_positive) / (2 * np.maximum(n1 - is_positive, 1))
+    area = out[1][positive].mean()
+    return area + np.array([[n / (n - n1)], [n / n1]]) * (out - area)
+
+
+def _placed(score: np.ndarray, positive: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
+    """As `by_score`, and between: twice the negatives and positives below each score, ties half, int64 (g, 2)."""
+    below = np.zeros(2, np.int64)
+    for row, groups in by_score(score, positive):
+        yield row, 2 * (below + groups.cumsum(axis=0)) - groups, groups
+        below = below + groups.sum(axis=0)
 
 
 def average_precision(score: np.ndarray, positive: np.ndarray, out: np.ndarray | None = None) -> np.ndarray:

@@ -223,7 +223,7 @@ def test_one_network_gets_an_interval_and_no_verdict(compare):
     assert report["networks"] == 1
     assert set(verdicts(report).values()) == {"identical"}  # network 0 is the same alone
     report = compared(compare, "worse", "one")
-    assert set(verdicts(report).values()) == {"one network"}
+    assert set(verdicts(report).values()) == {"no verdict"}
     assert all(d["low"] < d["high"] for d in report["differences"])
     assert any("raise train.replicas" in note for note in report["notes"])
 

@@ -27,10 +27,10 @@ def two(n=300, networks=4, better=0.0, target=None):
 def test_all_metrics_together_have_one_correction():
     found = {d.metric: d for d in judging.judge(*two()).differences}
     assert list(found) == ["accuracy", "log_loss", "roc_auc", "brier"]  # macro_roc_auc is of more than two classes
-    for d in found.values():
-        alone = d.estimate.student(1 - 0.05 / 4)
-        assert d.high - d.low == pytest.approx(alone[1] - alone[0])
-        assert d.p == pytest.approx(min(4 * alone[2], 1))
+    alone = [d.estimate.student(1 - 0.05 / 4) for d in found.values()]
+    for d, (low, high, p) in zip(found.values(), alone):
+        assert d.high - d.low < high - low  # correlated metrics need less than Bonferroni
+        assert p <= d.p <= min(4 * p, 1)
 
 
 def test_a_test_part_of_one_class_has_the_other_metrics():

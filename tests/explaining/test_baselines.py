@@ -12,7 +12,7 @@ from sklearn.metrics import accuracy_score, log_loss
 from sklearn.preprocessing import StandardScaler
 
 from plumbline.explaining import baselines
-from plumbline.scores import differences, metrics
+from plumbline.scores import differences
 
 NAMES = ("shares", "logistic_regression", "boosted_trees")
 
@@ -64,9 +64,9 @@ def test_the_verdict_is_that_of_compare_between_a_baseline_and_the_networks(run)
     p = np.stack(predictions["probability"]).reshape(len(target), 3, -1).transpose(1, 0, 2)
     shares = np.bincount(arrays(run, "train")[1]) / 800
     answer = np.tile(shares[1:] if len(shares) == 2 else shares, (len(target), 1)).astype(np.float32)
-    for metric in baselines.METRICS:
-        phi = [metrics.contributions(metric, each, target) for each in (np.repeat(answer[None], 3, axis=0), p)]
-        expected = differences.compare(*phi, metric, 6)  # three baselines, two metrics
+    base, networks = differences.Rows(answer[None], target), differences.Rows(p, target)
+    for expected in differences.compare(base, networks, baselines.METRICS, level=1 - 0.05 / 3):  # of three baselines
+        metric = expected.metric
         found = written(run)["shares"]
         found = found["in_accuracy"] if metric == "accuracy" else found
         assert found["verdict"] == expected.verdict == "better"
@@ -97,9 +97,9 @@ def test_the_report_says_in_a_line_each_whether_the_network_is_worth_it(run, mon
 
 
 def test_a_single_test_row_has_no_interval_and_one_network_no_verdict():
-    phi = np.array([[0.5]]), np.array([[0.75]])
-    told = baselines.told(differences.compare(*phi, "accuracy", 1))
-    assert told == {"verdict": "one network", "difference": 0.25}
+    sides = [differences.Rows(np.full((1, 1, 1), p, np.float32), np.ones(1, int)) for p in (0.25, 0.75)]
+    told = baselines.told(differences.compare(*sides, ["accuracy"])[0])
+    assert told == {"verdict": "no verdict", "difference": 1.0}
 
 
 def test_many_training_rows_are_cut_and_said(run, monkeypatch):

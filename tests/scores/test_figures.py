@@ -7,7 +7,8 @@ from hypothesis import strategies as st
 from scores.test_metrics import problem
 from sklearn import metrics as sklearn
 
-from plumbline.scores import figures, intervals, metrics, thresholds
+from plumbline.scores import figures, metrics, ranges, thresholds
+from plumbline.scores.differences import Rows
 
 
 def parts(k, networks=3):
@@ -30,7 +31,9 @@ def test_a_part_has_every_figure_of_the_network_the_ensemble_and_all_networks(k,
         assert by["network", name].value == metrics.reported(name, phi[0])
         assert by["ensemble", name].value == metrics.reported(name, phi[3])
         mean = by["networks", name]
-        assert {"mean": mean.value, "low": mean.low, "high": mean.high} == intervals.reported(name, phi[:3])
+        answered = sum(metrics.confusion(network, y).sum(axis=0) for network in p[:3]) / 3
+        expected = ranges.reported(name, phi[:3], Rows(p[:3], y, 0), answered)
+        assert {"mean": mean.value, "low": mean.low, "high": mean.high} == expected
     for name, value in metrics.always([5, 6, 7, 8][: max(k, 2)], y).items():
         assert by["shares", name].value == value
     few = figures.few(found)

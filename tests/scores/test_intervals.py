@@ -57,16 +57,6 @@ def test_sums_of_squares_do_not_depend_on_how_large_a_table_is_worked_through(mo
     assert intervals.estimate(phi) == pytest.approx(whole, rel=1e-12)
 
 
-def test_reported_figures_have_the_sign_and_the_range_of_files():
-    phi = np.random.default_rng(6).uniform(size=(3, 8)) ** 9  # an interval that leaves 0 to 1
-    mean, (low, high, _) = phi.mean(), intervals.estimate(phi).student()
-    assert low < 0
-    assert intervals.reported("accuracy", phi) == pytest.approx({"mean": mean, "low": 0.0, "high": high})
-    assert intervals.reported("log_loss", -phi) == pytest.approx({"mean": mean, "low": 0.0, "high": high})
-    assert intervals.reported("brier", -phi - 1.9)["high"] == 2.0
-    assert intervals.reported("accuracy", phi[:, :1]) == pytest.approx({"mean": phi[:, 0].mean()})
-
-
 @pytest.mark.parametrize("right, n", [(0, 7), (3, 10), (50, 60), (12, 12), (1, 1000)])
 def test_a_shares_interval_is_wilsons(right, n):
     low, high = scipy.stats.binomtest(right, n).proportion_ci(method="wilson")

@@ -1,0 +1,80 @@
+"""Many experiments: which differ from the base, which may be the best, and how much of the best is luck."""
+
+import math
+from typing import NamedTuple
+
+import numpy as np
+
+from plumbline.scores import differences, metrics
+from plumbline.scores.differences import Difference, Rows, Side
+
+
+class Ranked(NamedTuple):
+    """What is concluded from K experiments over a base, in one metric."""
+
+    to_base: list[Difference]  # of each experiment: its interval is at 5 % / K, its p and verdict are Holm's
+    star: list[bool]  # of the base and each experiment: it may be the best
+    luck: float  # by how much the best of those with a star looks better than it is, on average; no less than 0
+
+
+def rank(base: Rows, others: list[Rows], name: str, of: str = "mean", level: float = 0.95) -> Ranked:
+    """Judge K experiments and their base on the same rows: with confidence `level` the best is among the stars.
+
+    All sides have as many networks (`differences.compare`), and are compared network by network.
+    """
+    alpha, count = 1.0 - level, len(others)
+    to_base = [differences.compare(base, other, [name], of, 1.0 - alpha / count)[0] for other in others]
+    sides = [differences.side(each, name, of) for each in (base, *others)]
+    star = stars(sides, name, base, of, alpha)
+    best = [side for side, has in zip(sides, star) if has]
+    return Ranked(holm(to_base, alpha), star, luck(best, base))
+
+
+def holm(judged: list[Difference], alpha: float = 0.05) -> list[Difference]:
+    """Verdicts and p by Holm's steps (Scandinavian Journal of Statistics 6 (1979) 65), which miss fewer than 5 % / K.
+
+    The smallest p times K, the next times K - 1, and so on; none is smaller than one before it.
+    """
+    found, so_far = list(judged), 0.0
+    order = sorted((i for i, d in enumerate(judged) if not math.isnan(d.p)), key=lambda i: judged[i].p)
+    for place, i in enumerate(order):
+        d = judged[i]
+        so_far = min(max(so_far, (len(order) - place) * d.p), 1.0)
+        verdict = d.verdict
+        if verdict in ("better", "worse", "no evidence"):
+            is_better = (d.difference > 0) != (d.metric in metrics.LOSSES)
+            verdict = ("better" if is_better else "worse") if so_far < alpha else "no evidence"
+        found[i] = d._replace(p=so_far, verdict=verdict)
+    return found
+
+
+def stars(sides: list[Side], name: str, rows: Rows, of: str = "mean", alpha: float = 0.05) -> list[bool]:
+    """Hsu's multiple comparisons with the best: a side loses its star when another beats it at one-sided alpha / K.
+
+    Hsu, Annals of Statistics 12 (1984) 1136. Only a side with a better figure can beat one, and the best does so first.
+    """
+    means, star = [side.phi.mean() for side in sides], [True] * len(sides)
+    order = sorted(range(len(sides)), key=lambda i: -means[i])
+    level = 1.0 - 2.0 * alpha / max(len(sides) - 1, 1)
+    for place, i in enumerate(order):
+        for j in order[:place]:
+            estimate = differences.paired(sides[i], sides[j], name, rows)
+            if not differences.why_not(name, rows, estimate, of) and estimate.student(level)[0] > 0.0:
+                star[i] = False
+                break
+    return star
+
+
+def luck(sides: list[Side], rows: Rows) -> float:
+    """The luck of the winner: by how much the best of several looks better than it is when all are as good.
+
+    E max_k (X_k - mean X), X normal with the covariance of the sides' figures over rows and seeds (less what both
+    count), on rows and seeds that they share.
+    """
+    if len(sides) < 2 or len(rows.target) < 2:
+        return 0.0
+    phis = [side.phi for side in sides]
+    shared = differences.covariance(phis, rows.group)
+    both = [differences.intervals.estimate(phi, None, rows.group).v_both for phi in phis]
+    drawn = differences.normals(shared - np.diag(both))
+    return float((drawn - drawn.mean(axis=1, keepdims=True)).max(axis=1).mean())

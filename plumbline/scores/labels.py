@@ -1,0 +1,78 @@
+"""What the labels could have been: a variance that counts what so few rows have not shown.
+
+The variance over rows knows only labels that occurred. Where a class is rare, or every row is answered rightly, those
+that did not occur are what a figure depends on. The networks say how probable each was: row i contributes d_i(c) with
+the probability p_i(c) of its label being c.
+"""
+
+from collections.abc import Callable
+
+import numpy as np
+
+from plumbline.scores import metrics, ranking
+
+KNOWN = ("accuracy", "log_loss", "brier", "roc_auc", "macro_roc_auc")  # metrics whose d_i(c) is known
+
+
+def contributions(name: str, probability: np.ndarray, target: np.ndarray, positive: int = 1) -> np.ndarray:
+    """d_i(c): what each row would contribute to a metric were its label c, the mean over networks: float64 (n, k).
+
+    All other rows keep their labels. probability: float32 (R, n, k), or (R, n, 1) of the second of two classes.
+    """
+    out = np.zeros((len(target), max(probability.shape[2], 2)))
+    for network in probability:
+        if name in ("roc_auc", "macro_roc_auc"):
+            _ranked(name, network, target, positive, out)
+        else:
+            for here in metrics.pieces(len(target)):
+                out[here] += _own_values(name, network[here])
+    return out / len(probability)
+
+
+def _own_values(name: str, probability: np.ndarray) -> np.ndarray:
+    """What each row's own probabilities give for each label: (m, k or 1) -> (m, k)."""
+    k = max(probability.shape[1], 2)
+    if name == "accuracy":
+        return (metrics.predicted(probability)[:, None] == np.arange(k)).astype(np.float64)
+    if name == "log_loss":
+        return np.stack([-metrics.log_losses(probability, np.full(len(probability), c)) for c in range(k)], axis=1)
+    p = probability.astype(np.float64)
+    if probability.shape[1] == 1:
+        return -np.hstack([p**2, (1.0 - p) ** 2])
+    return 2.0 * p - 1.0 - (p**2).sum(axis=1, keepdims=True)
+
+
+def _ranked(name: str, probability: np.ndarray, target: np.ndarray, positive: int, out: np.ndarray) -> None:
+    """Add each row's share of the area under the ROC curve, or of the mean of one area a class, to `out` (n, k)."""
+    k = out.shape[1]
+    for c in [positive] if name == "roc_auc" else range(k):
+        share = 1.0 if name == "roc_auc" else 1.0 / k
+        rest, own = share * ranking.roc_auc_by_label(metrics.score_of(probability, c), target == c)
+        out += rest[:, None]
+        out[:, c] += own - rest
+
+
+def variance(labelled: Callable[[slice], tuple[np.ndarray, np.ndarray]], n: int, group: np.ndarray | None) -> float:
+    """Variance of the mean of d over n rows, when labels are drawn with probabilities p and rows from a population.
+
+    labelled(rows): d (m, k) and p (m, k) of these rows. V = [mean_i Var_c d_i(c) + Var_i E_c d_i(c)] / n (the law of
+    total variance). p is mixed with one row that could be of any class, for n rows cannot show what is rarer. With
+    groups, rows of one group are counted together.
+    """
+    units = n if group is None else int(group.max()) + 1
+    within, first, second = 0.0, 0.0, 0.0
+    sums = None if group is None else np.zeros((2, units))
+    for here in metrics.pieces(n):
+        d, p = labelled(here)
+        p = (p * units + 1.0 / p.shape[1]) / (units + 1.0)
+        expected = (p * d).sum(axis=1)
+        within += float((p * (d - expected[:, None]) ** 2).sum())
+        if group is None:
+            first, second = first + float(expected.sum()), second + float((expected**2).sum())
+        else:
+            sums[0] += np.bincount(group[here], expected, units)
+            sums[1] += np.bincount(group[here], minlength=units)
+    if group is not None:
+        first = sums[0].sum()
+        second, first = float(((sums[0] - sums[1] * first / n) ** 2).sum()), 0.0
+    return (within + max(second - first**2 / n, 0.0)) / n**2

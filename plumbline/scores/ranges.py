@@ -1,0 +1,93 @@
+"""The interval around a figure of one side: about 95 %, over test rows and seeds, never empty and never out of range.
+
+Student's interval is right for a difference. A figure near the end of its range, on few rows, needs a scale of its own.
+"""
+
+import math
+from typing import NamedTuple
+
+import numpy as np
+
+from plumbline.scores import intervals, labels, metrics
+from plumbline.scores.differences import Rows
+
+MOST = {"log_loss": math.inf, "brier": 2.0}  # every other metric lies between 0 and 1
+
+
+class Trials(NamedTuple):
+    """What a share is of: of each class its part in the figure and the rows that it divides by, both (c,)."""
+
+    share: np.ndarray
+    rows: np.ndarray
+
+    @property
+    def unseen(self) -> tuple[float, float]:
+        """What half an error more in every class would cost, and its variance."""
+        return float((self.share / self.rows).sum()) / 2, float((self.share**2 / self.rows**2).sum()) / 2
+
+
+def reported(name: str, phi: np.ndarray, rows: Rows, answered: np.ndarray, level: float = 0.95) -> dict[str, float]:
+    """The mean of contributions phi (R, n) and the interval around it, as files have them: mean, low, high.
+
+    answered: of each class how many rows it is predicted for, the mean over networks (k,). Where nothing can be said
+    of how rows differ (one row, one group, one row of a class that is ranked) there is a mean alone.
+    """
+    ranked = name.removeprefix("macro_") in metrics.RANKINGS
+    estimate = intervals.estimate(phi, rows.target, rows.group, ranked)
+    mean = 0.0 - estimate.mean if name in metrics.LOSSES else estimate.mean
+    counts = metrics.class_counts(rows.target, len(answered))
+    if estimate.n < 2 or estimate.of_rows <= 0.0 or (ranked and counts.min() < 2):
+        return {"mean": mean}
+    if name in ("accuracy", *metrics.LOSSES):
+        estimate = estimate._replace(v_row=max(estimate.v_row, _by_labels(name, rows)))
+    if name in metrics.LOSSES:
+        low, high = of_loss(mean, estimate.quantile(level) * math.sqrt(estimate.variance))
+    else:
+        low, high = of_share(mean, estimate, trials(name, counts, answered, rows.positive, estimate.n), level)
+    most = MOST.get(name, 1.0)
+    return {"mean": min(max(mean, 0.0), most), "low": max(low, 0.0), "high": min(high, most)}
+
+
+def _by_labels(name: str, rows: Rows) -> float:
+    """The variance over rows that the labels' own chance makes, as the networks have it."""
+
+    def labelled(here: slice) -> tuple[np.ndarray, np.ndarray]:
+        probability, about = rows.probability[:, here], (rows.target[here], rows.positive)
+        return labels.contributions(name, probability, *about), metrics.by_class(metrics.ensemble(probability))
+
+    return labels.variance(labelled, len(rows.target), rows.group)
+
+
+def of_loss(mean: float, half: float) -> tuple[float, float]:
+    """Around a loss on the scale of its logarithm, mean exp(± half / mean), with its tangent's size beyond one."""
+    if mean <= 0.0:
+        return 0.0, half
+    by = half / mean
+    return mean * math.exp(-by), mean * (math.exp(by) if by <= 1.0 else 1.0 + (math.e - 1.0) * by)
+
+
+def of_share(mean: float, estimate: intervals.Estimate, of: Trials, level: float = 0.95) -> tuple[float, float]:
+    """Wilson's interval around a figure between 0 and 1, for as many rows as give its variance.
+
+    That number is mean (1 - mean) / V (Korn and Graubard, Survey Methodology 24 (1998) 193). Neither falls below what
+    half an error more would make: with all rows right the interval is Wilson's for all rows.
+    """
+    cost, least = of.unseen
+    variance = max(estimate.variance, least)
+    return intervals.wilson(mean, max(mean * (1.0 - mean), cost) / variance, estimate.quantile(level))
+
+
+def trials(name: str, counts: np.ndarray, answered: np.ndarray, positive: int, units: int) -> Trials:
+    """What a metric is a share of. counts, answered: rows by class and by answer (k,); units: rows, or groups."""
+    n, k, of = counts.sum(), len(counts), name.removeprefix("macro_")
+    if of == "accuracy":
+        return Trials(np.ones(1), np.array([float(units)]))
+    rows = {
+        "precision": answered,
+        "recall": counts,
+        "f1": (answered + counts) / 2,
+        "roc_auc": np.minimum(counts, n - counts),
+        "average_precision": counts,
+    }[of]
+    share = np.full(k, 1 / k) if of != name else (np.arange(k) == positive).astype(np.float64)
+    return Trials(share, np.maximum(rows * (units / n), 1.0))
