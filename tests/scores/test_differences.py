@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from plumbline.scores import differences, metrics
+from plumbline.scores import differences, intervals, metrics
 from plumbline.scores.differences import Rows
 
 ALL = ("accuracy", "log_loss", "roc_auc", "brier")
