@@ -3,16 +3,12 @@
 Counts, order statistics and integers alone: the same text on every machine and with any number of threads.
 """
 
-from collections.abc import Iterator
 from typing import NamedTuple
 
-import numpy as np
-
-from plumbline.basics import files
 from plumbline.tables import columns, duck, robust
 from plumbline.tables.columns import kind_of
 from plumbline.tables.encoding import Encoding, Number
-from plumbline.tables.store import ROW, VALUES, Table
+from plumbline.tables.store import ROW, Table
 
 WHOLE = "(rows)"  # stands for a column in what is said of whole rows
 SHOWN = 3  # most frequent values of a column
@@ -45,23 +41,18 @@ class Seen(NamedTuple):
 
 def profile(table: Table, target: str, fitted: Encoding | None = None) -> list[Column]:
     """A record a column, in the table's order; what becomes of it only with the encoding."""
-    becomes = _becomes(fitted) if fitted else {}
-    names = [name for name in table.columns if name != ROW]
-    ranged = [name for name in names if _has_range(table.columns[name])]
-    seen = _ranges(table, ranged)
+    becomes, numbers = _becomes(fitted) if fitted else {}, robust.numbers(table)
     found = []
-    for name in names:
-        kind = _in_words(table.columns[name])
-        if name not in seen or (name == target and seen[name].distinct <= MOST_LABELS):
-            seen[name] = _frequent(table, name)
+    for name, kind in table.columns.items():
+        if name == ROW:
+            continue
+        of = numbers.get(name)
+        by_range = of and kind != "BOOLEAN" and not (name == target and of.distinct <= MOST_LABELS)
+        seen, words = _range(table, name, of) if by_range else _frequent(table, name), _in_words(kind)
         if name == target:
-            kind, becomes[name] = "target", (f"{seen[name].distinct} classes", 0)
-        found.append(Column(name, kind, *seen[name], *becomes.get(name, ("", 0))))
+            words, becomes[name] = "target", (f"{seen.distinct} classes", 0)
+        found.append(Column(name, words, *seen, *becomes.get(name, ("", 0))))
     return found
-
-
-def _has_range(kind: str) -> bool:
-    return kind_of(kind) not in (None, "category") and kind != "BOOLEAN"
 
 
 def _in_words(kind: str) -> str:
@@ -73,54 +64,16 @@ def _in_words(kind: str) -> str:
 # ---- what the rows say
 
 
-def _ranges(table: Table, names: list[str]) -> dict[str, Seen]:
-    """Of columns that have an order: lowest and highest value, and of numbers the median."""
-    seen = {}
-    for name, ordered in in_order(table, names):
-        n, values = len(ordered), ""
-        if n:
-            ends = (ordered[0], ordered[-1])
-            if kind_of(table.columns[name]) == "number":
-                median = robust.quantile(ordered, 0.5)
-                values = f"{_number(ends[0])} to {_number(ends[1])}, median {_number(median)}"
-            else:
-                column = duck.name(name)
-                ends = table.rows(f"SELECT min({column})::VARCHAR, max({column})::VARCHAR FROM {table.holding(name)}")[
-                    0
-                ]
-                values = f"{ends[0]} to {ends[1]}"
-        distinct = 1 + int(np.count_nonzero(ordered[1:] != ordered[:-1])) if n else 0
-        seen[name] = Seen(len(table) - n, distinct, values)
-    return seen
-
-
-def in_order(table: Table, names: list[str]) -> Iterator[tuple[str, np.ndarray]]:
-    """Of columns of numbers or times their values (m,) that are not missing, from the lowest to the highest.
-
-    Integers stay such. As many columns are read together as make a piece.
-    """
-    at_once = max(VALUES // max(len(table), 1), 1)
-    for start in range(0, len(names), at_once):
-        select = {name: _exact(name, table.columns[name]) for name in names[start : start + at_once]}
-        values, filled = {}, dict.fromkeys(select, 0)
-        for piece in table.pieces(select):
-            for name, found in piece.items():
-                found = np.ma.compressed(found)
-                if found.dtype.kind == "f":
-                    found = found[~np.isnan(found)] + found.dtype.type(0.0)  # -0.0 is 0.0
-                if name not in values:
-                    values[name] = files.mapped(len(table), found.dtype, table.path.parent)
-                values[name][filled[name] : filled[name] + len(found)] = found
-                filled[name] += len(found)
-        for name in select:
-            ordered = values.pop(name)[: filled[name]]
-            ordered.sort()
-            yield name, ordered
-
-
-def _exact(name: str, kind: str) -> str:
-    """SQL of a column of numbers or times as numbers, integers as they are."""
-    return duck.name(name) if kind in columns.INTEGERS else columns.number_or_nan(name, kind)
+def _range(table: Table, name: str, of: robust.Numbers) -> Seen:
+    """Of a column that has an order: lowest and highest value, and of numbers the median."""
+    values = ""
+    if of.present and kind_of(table.columns[name]) == "number":
+        values = f"{_number(of.low)} to {_number(of.high)}, median {_number(of.median)}"
+    elif of.present:
+        column = duck.name(name)
+        ends = f"SELECT min({column})::VARCHAR, max({column})::VARCHAR FROM {table.holding(name)}"
+        values = " to ".join(table.rows(ends)[0])
+    return Seen(len(table) - of.present, of.distinct, values)
 
 
 def _frequent(table: Table, name: str) -> Seen:
@@ -136,7 +89,7 @@ def _frequent(table: Table, name: str) -> Seen:
         missing = sum(rows for v, rows, _ in counts if v is None)
         distinct = counts[0][2] if counts else 0
         frequent = [(v, rows) for v, rows, _ in counts if v is not None]
-    shown = [f"{_short(value)} {share(rows, len(table) - missing)}" for value, rows in frequent[:SHOWN]]
+    shown = [f"{_short(value)} ({share(rows, len(table) - missing)})" for value, rows in frequent[:SHOWN]]
     return Seen(missing, distinct, ", ".join(shown) + (", ..." if distinct > SHOWN else ""))
 
 
@@ -151,12 +104,12 @@ def share(part: int, whole: int) -> str:
     return f"{percent:.0f} %" if 1 <= percent <= 99 or percent in (0, 100) else f"{percent:.1f} %"
 
 
-def _number(value) -> str:
+def _number(value: float | int) -> str:
     """Six digits of a number, and all before the point."""
-    if isinstance(value, (float, np.floating)):
-        whole = value.is_integer() or abs(value) >= 1e6
-        return f"{value:.0f}" if whole and abs(value) < columns.EXACT else f"{float(value):.6g}"
-    return str(int(value))
+    if isinstance(value, int):
+        return str(value)
+    whole = value.is_integer() or abs(value) >= 1e6
+    return f"{value:.0f}" if whole and abs(value) < columns.EXACT else f"{value:.6g}"
 
 
 def _short(text: str) -> str:

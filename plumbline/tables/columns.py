@@ -59,6 +59,11 @@ def number_or_nan(name: str, kind: str) -> str:
     return f"coalesce({column}, 'nan'::{kind})"
 
 
+def exact(name: str, kind: str) -> str:
+    """SQL of a column as numbers, integers as they are and all else as `number_or_nan` has it."""
+    return duck.name(name) if kind in INTEGERS else number_or_nan(name, kind)
+
+
 def text(name: str) -> str:
     """SQL of a column as text, NULL for missing or blank."""
     column = f"CAST({duck.name(name)} AS VARCHAR)"
@@ -76,33 +81,6 @@ def first(table: Table, condition: str, value: str, count: int = 1) -> list[tupl
 
 
 # ---- profiles
-
-
-class Ends(NamedTuple):
-    """Lowest and highest value of a column of numbers, None where there is none, and how many rows have one."""
-
-    low: float | int | None
-    high: float | int | None
-    present: int
-
-
-def ends(table: Table, names: list[str]) -> dict[str, Ends]:
-    """Of all these columns, WIDE in a pass. Integers are exact, booleans are 0 and 1."""
-    found = []
-    for start in range(0, len(names), WIDE):  # DuckDB compares every aggregate of a query with every other
-        listed = []
-        for name in names[start : start + WIDE]:
-            kind = table.columns[name]
-            value = duck.name(name) if kind in INTEGERS else number(name, kind)
-            listed.append(f"min({value}), max({value}), count({value})")
-        found += table.rows(f"SELECT {', '.join(listed)} FROM {table.relation}")[0]
-    return {name: Ends(*found[3 * i : 3 * i + 3]) for i, name in enumerate(names)}
-
-
-def all_differ(table: Table, name: str) -> bool:
-    """Whether the values that a column has are all different."""
-    column = duck.name(name)
-    return table.rows(f"SELECT count(DISTINCT {column}) = count({column}) FROM {table.holding(name)}")[0][0]
 
 
 class Texts(NamedTuple):
@@ -164,8 +142,6 @@ def is_measure(labels) -> bool:
 
 def check(table: Table) -> None:
     """Refuse a column that no encoding can take, by its name, first row and what to do."""
-    integers = [name for name in table.features if table.columns[name] in INTEGERS]
-    limits = ends(table, integers)
     for name in table.features:
         kind = table.columns[name]
         if kind_of(kind) is None:
@@ -175,8 +151,13 @@ def check(table: Table) -> None:
             )
         if kind_of(kind) == "category":
             _check_text(table, name)
-        elif name in limits:
-            _check_integers(table, name, limits[name])
+    integers = [name for name in table.features if table.columns[name] in INTEGERS]
+    for start in range(0, len(integers), WIDE):  # DuckDB compares every aggregate of a query with every other
+        some = integers[start : start + WIDE]
+        large = ", ".join(f"bool_or({_past_exact(name)})" for name in some)
+        for name, is_large in zip(some, table.rows(f"SELECT {large} FROM {table.relation}")[0]):
+            if is_large:
+                _check_large(table, name)
 
 
 def _check_text(table: Table, name: str) -> None:
@@ -200,11 +181,15 @@ def _check_text(table: Table, name: str) -> None:
         )
 
 
-def _check_integers(table: Table, name: str, limits: Ends) -> None:
+def _past_exact(name: str) -> str:
+    return f"{duck.name(name)} NOT BETWEEN -{EXACT} AND {EXACT}"
+
+
+def _check_large(table: Table, name: str) -> None:
     """Refuse a measure that float64 cannot hold; an identifier may be of any size, it is left out later."""
-    if limits.present and max(-limits.low, limits.high) > EXACT and not all_differ(table, name):
-        column = duck.name(name)
-        row, value = first(table, f"{column} > {EXACT} OR {column} < -{EXACT}", column)[0]
+    column = duck.name(name)
+    if table.rows(f"SELECT count(DISTINCT {column}) < count({column}) FROM {table.relation}")[0][0]:
+        row, value = first(table, _past_exact(name), column)[0]
         raise UserError(
             f"column {name!r} is {value} in row {row}, past 2^53, where numbers are no longer exact; "
             f"leave it out (make_data.drop) if it is an identifier, else write it in larger units"

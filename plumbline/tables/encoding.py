@@ -19,8 +19,8 @@ import numpy as np
 from plumbline.basics import files
 from plumbline.basics.errors import UserError
 from plumbline.tables import columns, duck, robust
-from plumbline.tables.columns import Ends, Texts, kind_of
-from plumbline.tables.robust import IN_CACHE
+from plumbline.tables.columns import Texts, kind_of
+from plumbline.tables.robust import IN_CACHE, Numbers
 from plumbline.tables.store import PLACE, Table
 
 FEWEST_ROWS = 4  # a category of fewer training rows is pooled with those never seen, which so have been trained
@@ -83,15 +83,12 @@ class Encoding(msgspec.Struct, frozen=True):
 def fit(table: Table, setting: str) -> Encoding:
     """The encoding of a training part, `raw` or `robust`; UserError when no column is left."""
     fitted, left_out = [], []
-    features = [name for name in table.features if name not in table.facts.split_by]
-    ends = columns.ends(table, [name for name in features if kind_of(table.columns[name]) != "category"])
-    as_they_are = setting == "raw" and all(kind_of(table.columns[name]) == "number" for name in ends)
-    room = files.mapped(0 if as_they_are else len(table), np.float64, table.path.parent)
+    numbers = robust.numbers(table)
     for name in table.features:
         if name in table.facts.split_by:
             column = "the split goes by it"
-        elif name in ends:
-            column = _fit_number(table, name, ends[name], setting, room)
+        elif name in numbers:
+            column = _fit_number(table, name, numbers[name], setting)
         else:
             column = _fit_category(table, name)
         if isinstance(column, str):
@@ -218,38 +215,36 @@ def _encode_piece(encoding: Encoding, piece: dict[str, np.ndarray], x: np.ndarra
 # ---- fitting
 
 
-def _fit_number(table: Table, name: str, ends: Ends, setting: str, room: np.ndarray) -> Number | str:
+def _fit_number(table: Table, name: str, seen: Numbers, setting: str) -> Number | str:
     """A column of numbers as it is fitted, or why it is left out."""
     kind = kind_of(table.columns[name])
-    if why := _why_left_out(table, name, ends):
+    if why := _why_left_out(table, name, seen):
         return why
     if setting == "raw" and kind == "number":
-        return Number(name, kind, float(ends.low) + 0.0, float(ends.high) + 0.0, 0.0, 0.0, 0.0, 1.0, False)
-    return Number(name, kind, *robust.statistics(table, name, room), ends.present < len(table))
+        return Number(name, kind, float(seen.low), float(seen.high), 0.0, 0.0, 0.0, 1.0, False)
+    return Number(name, kind, *seen.robust, seen.present < len(table))
 
 
-def _why_left_out(table: Table, name: str, ends: Ends) -> str | None:
+def _why_left_out(table: Table, name: str, seen: Numbers) -> str | None:
     """The reason why a training part's column of numbers can teach nothing, if there is one."""
-    if not ends.present:
+    if not seen.present:
         return "it is empty"
-    if ends.present == len(table) and ends.low == ends.high:
+    if seen.present == len(table) and seen.distinct == 1:
         value = table.rows(f"SELECT CAST({duck.name(name)} AS VARCHAR) FROM {table.holding(name)} LIMIT 1")[0][0]
         return f"it is {value} in every training row"
-    if table.columns[name] in columns.INTEGERS and _is_numbering(table, name, ends):
+    if table.columns[name] in columns.INTEGERS and _is_numbering(seen):
         return "an identifier: whole numbers, different on every row"
     return None
 
 
-def _is_numbering(table: Table, name: str, ends: Ends) -> bool:
+def _is_numbering(seen: Numbers) -> bool:
     """Whether whole numbers are someone's numbers for the rows: n draws out of their range would hardly all differ.
 
     The chance is about exp(-n^2 / (2 range)) (the birthday problem); below exp(-10) it is no chance. Past 2^53, where
     a measure would be a float, different on every row is enough.
     """
-    values = ends.high - ends.low + 1
-    likely_to_repeat = ends.present * ends.present > 20 * values
-    could = ends.present <= values and (likely_to_repeat or max(-ends.low, ends.high) > columns.EXACT)
-    return could and columns.all_differ(table, name)  # last, for it costs the most
+    likely_to_repeat = seen.present * seen.present > 20 * (seen.high - seen.low + 1)
+    return seen.distinct == seen.present and (likely_to_repeat or max(-seen.low, seen.high) > columns.EXACT)
 
 
 def _fit_category(table: Table, name: str) -> Category | str:

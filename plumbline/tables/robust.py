@@ -1,15 +1,18 @@
-"""Robust statistics of a column of numbers: order statistics, and exact sums of what is clipped.
+"""What columns of numbers and times hold, told from their values in order: ends, quantiles, robust statistics.
 
-Neither depends on the order of the rows or on the machine.
+Order statistics, and exact sums of what is clipped, depend neither on the order of the rows nor on the machine.
 """
 
+import functools
 import math
+from collections.abc import Iterator
 from typing import NamedTuple
 
 import numpy as np
 
+from plumbline.basics import files
 from plumbline.tables import columns
-from plumbline.tables.store import Table
+from plumbline.tables.store import ROW, VALUES, Table
 
 IN_CACHE = 2**15  # rows to work on at a time: a column of them stays in the second-level cache
 QUARTERS = (0.25, 0.5, 0.75)
@@ -32,34 +35,67 @@ class Statistics(NamedTuple):
     deviation: float
 
 
-def statistics(table: Table, name: str, room: np.ndarray) -> Statistics:
-    """Of a column that has a value at least. room: float64 (n,) for its values, used anew for every column."""
-    finite, infinite = _finite(table, name, room)
+class Numbers(NamedTuple):
+    """What there is to know of a column of numbers or times; integers are exact, booleans 0 and 1."""
+
+    present: int  # rows that have a value
+    distinct: int
+    low: float | int | None  # None where there is no value, as are all below
+    high: float | int | None
+    median: float | None
+    robust: Statistics | None
+
+
+@functools.cache
+def numbers(table: Table) -> dict[str, Numbers]:
+    """Of every column that has an order. A table is gone through for it once: fitting and the profile need it."""
+    names = [name for name, kind in table.columns.items() if columns.kind_of(kind) not in (None, "category")]
+    return {name: _of(ordered) for name, ordered in _in_order(table, [name for name in names if name != ROW])}
+
+
+def _of(ordered: np.ndarray) -> Numbers:
+    if not len(ordered):
+        return Numbers(0, 0, None, None, None, None)
+    distinct = 1 + int(np.count_nonzero(ordered[1:] != ordered[:-1]))
+    ends = ordered[0].item(), ordered[-1].item()
+    return Numbers(len(ordered), distinct, *ends, quantile(ordered, 0.5), statistics(ordered))
+
+
+def _in_order(table: Table, names: list[str]) -> Iterator[tuple[str, np.ndarray]]:
+    """Of each column its values (m,) that are not missing, from the lowest to the highest.
+
+    As many columns are read together as make a piece.
+    """
+    at_once = max(VALUES // max(len(table), 1), 1)
+    for start in range(0, len(names), at_once):
+        some = names[start : start + at_once]
+        values, filled = {}, dict.fromkeys(some, 0)
+        for piece in table.pieces({name: columns.exact(name, table.columns[name]) for name in some}):
+            for name, found in piece.items():
+                found = np.ma.compressed(found)
+                if found.dtype.kind == "f":
+                    found = found[~np.isnan(found)] + found.dtype.type(0.0)  # -0.0 is 0.0
+                if name not in values:
+                    values[name] = files.mapped(len(table), found.dtype, table.path.parent)
+                values[name][filled[name] : filled[name] + len(found)] = found
+                filled[name] += len(found)
+        for name in some:
+            ordered = values.pop(name)[: filled[name]]
+            ordered.sort()
+            yield name, ordered
+
+
+def statistics(ordered: np.ndarray) -> Statistics:
+    """Of a column's values (m,), at least one, from the lowest to the highest."""
+    first, last = np.searchsorted(ordered, -np.inf, "right"), np.searchsorted(ordered, np.inf, "left")
+    infinite, finite = (int(first), len(ordered) - int(last)), ordered[first:last]
+    finite = finite if len(finite) else np.zeros(1)
     low, centre, high = (quantile(finite, share) for share in QUARTERS)
     ends = float(finite[0]), float(finite[-1])
     # Where most rows are equal it is half the range, as in RealMLP (arXiv 2407.04491), as the smooth clip is.
     spread = min(high - low or ends[1] / 2 - ends[0] / 2 or 1.0, LARGEST)
     scale = max(spread / IQR_OF_NORMAL, SMALLEST)
     return Statistics(*ends, centre, scale, *_moments(finite, infinite, centre, scale))
-
-
-def _finite(table: Table, name: str, room: np.ndarray) -> tuple[np.ndarray, tuple[int, int]]:
-    """A column's finite numbers, at least one, in `room`, and how many are -inf and inf.
-
-    Lowest and highest, and what `quantile` asks for, stand where sorting puts them.
-    """
-    n, infinite = 0, np.zeros(2, np.int64)
-    for piece in table.pieces({"v": columns.number_or_nan(name, table.columns[name])}, of=name):
-        found = np.ma.getdata(piece["v"])
-        infinite += (found == -np.inf).sum(), (found == np.inf).sum()
-        finite = found[np.isfinite(found)]
-        np.add(finite, 0.0, out=room[n : n + len(finite)])  # which of 0.0 and -0.0 comes first the CPU decides
-        n += len(finite)
-    if not n:
-        return np.zeros(1), tuple(infinite.tolist())
-    quarters = [int(share * (n - 1)) for share in QUARTERS]
-    room[:n].partition(sorted({0, n - 1, *quarters, *(min(place + 1, n - 1) for place in quarters)}))
-    return room[:n], tuple(infinite.tolist())
 
 
 def _moments(finite: np.ndarray, infinite: tuple[int, int], centre: float, scale: float) -> tuple[float, float]:

@@ -90,23 +90,19 @@ class Table:
             self._held = group
         return held
 
-    def pieces(
-        self, select: Mapping[str, str] | Sequence[str], rows: int | None = None, of: str | None = None
-    ) -> Iterator[dict]:
+    def pieces(self, select: Mapping[str, str] | Sequence[str], rows: int | None = None) -> Iterator[dict]:
         """Columns, or SQL expressions by name, as arrays of so many rows, in order; of an empty table one piece.
 
-        Arrays are masked where values are missing, and objects for text. of: the column, where it is but one.
+        Arrays are masked where values are missing, and objects for text.
         """
         if not isinstance(select, Mapping):
             select = {name: duck.name(name) for name in select}
         rows = rows or rows_of(len(select))
         listed = ", ".join(f"{sql} AS c{i}" for i, sql in enumerate(select.values()))
         for start in range(0, max(len(self), 1), rows):
-            source = self.holding(of) if of else self.relation
+            source = self.relation
             if len(self) > rows:
-                source = (
-                    f"{self.holding(of) if of else self.numbered} WHERE {PLACE} BETWEEN {start} AND {start + rows - 1}"
-                )
+                source = f"{self.numbered} WHERE {PLACE} BETWEEN {start} AND {start + rows - 1}"
             with self.reading():
                 found = duck.arrays(f"SELECT {listed} FROM {source}")
             yield dict(zip(select, found))

@@ -36,10 +36,10 @@ def test_what_was_seen_of_every_kind_of_column():
     found = seen(MANY)
     assert {name: column[1:5] for name, column in found.items()} == {
         "size": ("number", 2, 2, "0 to 1.5, median 0"),
-        "town": ("category", 2, 2, "Oslo 67 %, Rome 33 %"),
-        "there": ("boolean", 1, 2, "true 75 %, false 25 %"),
+        "town": ("category", 2, 2, "Oslo (67 %), Rome (33 %)"),
+        "there": ("boolean", 1, 2, "true (75 %), false (25 %)"),
         "day": ("date", 0, 4, "2021-03-02 to 2021-03-05"),
-        "y": ("target", 0, 2, "no 80 %, yes 20 %"),
+        "y": ("target", 0, 2, "no (80 %), yes (20 %)"),
     }
 
 
