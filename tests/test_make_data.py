@@ -142,7 +142,7 @@ MANY = "".join(f"{i},{i % 2}\n" for i in range(99))
         ("t.csv", "a,y\n1,0\n2,0\n", ["'y' has 1 different values in 2 rows", "2 to 100"]),
         ("t.csv", "a,y\n1,\n2,NA\n", ["'y' is missing in every row"]),
         ("t.csv", "a,y\n1,0\n2,0\n3,b\n", ["class 'b' of the target 'y' has 1 row", "join it to another"]),
-        ("t.csv", "a,y\n1,k\n2,l\n3,m\n", ["3 different values in 3 rows", "not classes"]),
+        ("t.csv", "a,y\n1,k\n2,l\n3,m\n", ["3 different values in 3 rows", "2 to 100 that come more than once"]),
         ("t.csv", "a,y\n" + MANY + "x,1\n", ["'a' holds numbers and 1 cells of text ('x' in row 99)", "mend"]),
         ("t.csv", "a,y\n" + MANY + "9007199254740993,1\n" * 2, ["'a' is 9007199254740993 in row 99, past 2^53"]),
         ("t.parquet", GOOD, ["t.parquet", "cannot be read as its name says"]),
@@ -170,7 +170,7 @@ def test_a_table_that_cannot_be_used_is_refused_in_one_line(workspace, name, tex
 def test_targets_of_many_values_are_no_classes(workspace):
     workspace.path("t.csv").write_text("a,y\n" + "".join(f"{i},{i / 7}\n" for i in range(200)))
     workspace.set(make_data__source="t.csv")
-    assert_one_line(workspace.run("make_data", fails=True), "200 different values in 200 rows", "a measure")
+    assert_one_line(workspace.run("make_data", fails=True), "200 different values in 200 rows", "cut this measure")
 
 
 @pytest.mark.parametrize(
@@ -178,7 +178,7 @@ def test_targets_of_many_values_are_no_classes(workspace):
     [
         ([*range(17, 60), *range(17, 60), 92], "'y' has 44 different numbers, from 17 to 92, and 1 of them come"),
         ([0.5, 0.5, 1.25, 1.25, 90], "class '90' of the target 'y' has 1 row"),
-        ([0, 0, 1, 1, 2], "class '2' of the target 'y' has 1 row"),
+        ([0, 0, 1, 1, 2], "class 2 of the target 'y' has 1 row"),
     ],
 )
 def test_a_measure_is_said_before_a_class_of_one_row(workspace, labels, words):

@@ -5,7 +5,6 @@ Every parameter is required: a default that hides in code is a number nobody rev
 """
 
 import difflib
-import math
 import re
 import typing
 from collections.abc import Iterable
@@ -22,6 +21,7 @@ PATH = "params.yaml"
 
 Seed = Annotated[int, msgspec.Meta(ge=0, le=2**32 - 1)]  # MT19937 is seeded with 32 bits
 Count = Annotated[int, msgspec.Meta(ge=1)]
+AtLeast0 = Annotated[float, msgspec.Meta(ge=0, le=1e30)]  # what is computed of it stays a float32
 Name = Annotated[str, msgspec.Meta(min_length=1)]
 
 
@@ -38,7 +38,7 @@ class MakeData(Section):
     drop: list[Name]
     samples: Annotated[int, msgspec.Meta(ge=5)]
     features: Annotated[int, msgspec.Meta(ge=5, le=100_000)]  # the synthetic rule uses the first five
-    noise: Annotated[float, msgspec.Meta(ge=0, le=1e30)]  # the sum with it is float32
+    noise: AtLeast0
     classes: Annotated[int, msgspec.Meta(ge=2, le=100)]
 
 
@@ -57,9 +57,9 @@ class Train(Section):
 
     encoding: Literal["raw", "robust"]
     hidden_size: Count
-    learning_rate: Annotated[float, msgspec.Meta(gt=0)]
+    learning_rate: Annotated[float, msgspec.Meta(gt=0, le=1e30)]
     schedule: Literal["constant", "cosine"]
-    weight_decay: Annotated[float, msgspec.Meta(ge=0)]
+    weight_decay: AtLeast0
     class_weight: Literal["none", "balanced"]
     batch_size: Count
     epochs: Count
@@ -89,23 +89,20 @@ class Params(Section):
     evaluate: Evaluate
 
 
-PARTS = {field.name: field.type for field in msgspec.structs.fields(Params) if field.name != "seed"}
-
-
 def read(*sections: str, path: str | Path = PATH) -> Params:
     """Read and check the whole file; a UserError names the parameter, the rule, the value and the nearest name.
 
     sections: those that the stage works with, such as "seed" and "train". Their values must still stand in the file
     when the stage's outputs take their names (`inputs.check`).
     """
-    params = check(_values(path), path)
+    values = _values(path)
+    params, before = check(values, path), _by_name(values)
 
     def changed() -> str | None:
-        now = _whole(_values(path))
-        names = [name for section in sections for name in _changed(before.get(section), now.get(section), section)]
-        return f"{path}: {names[0]}" if names else None
+        now = _by_name(_values(path))
+        names = (name for name in before | now if name.partition(".")[0] in sections)
+        return next((f"{path}: {name}" for name in names if before.get(name) != now.get(name)), None)
 
-    before = msgspec.to_builtins(params)
     inputs.watch_value(changed)
     return params
 
@@ -116,49 +113,65 @@ def _values(path: str | Path) -> object:
         text = Path(path).read_bytes()
     except FileNotFoundError:
         raise UserError(f"{path} is not here; run from the folder that holds dvc.yaml and {path}") from None
-    return read_yaml(text, path)
+    return _whole(read_yaml(text, path))
 
 
-def _changed(before, now, name: str) -> list[str]:
-    """The parameters that have another value now, by their whole names."""
-    if isinstance(before, dict) and isinstance(now, dict):
-        keys = sorted(before.keys() | now.keys())
-        return [each for key in keys for each in _changed(before.get(key), now.get(key), f"{name}.{key}")]
-    return [] if before == now else [name]
+def _whole(value):
+    """Floats without a fraction as integers (`samples: 1e6`): to DVC 1e6, 1000000.0 and 1000000 are equal too."""
+    if isinstance(value, dict):
+        return {str(key): _whole(item) for key, item in value.items()}
+    return int(value) if isinstance(value, float) and value.is_integer() else value
+
+
+def _by_name(values, name: str = "") -> dict[str, object]:
+    """Every value by its whole name, such as train.epochs."""
+    if not isinstance(values, dict):
+        return {name: values}
+    within = [_by_name(value, f"{name}.{key}" if name else key) for key, value in values.items()]
+    return {key: value for each in within for key, value in each.items()}
 
 
 def check(values: object, path: str | Path = PATH) -> Params:
     """Turn what the YAML reader gave into `Params`, or raise the UserError that `read` describes."""
     values = _whole(values)
-    _check_names(values, Params, "", path)
     try:
         params = msgspec.convert(values, Params)
     except msgspec.ValidationError as error:
-        rule, _, place = str(error).partition(" - at `$.")
-        name = place.rstrip("`")
-        section, _, field = re.sub(r"\[.*\]", "", name).partition(".")  # of a list the rule is about an item
-        value = values[section][field] if field else values[section]
-        kinds = typing.get_type_hints(PARTS.get(section, Params), include_extras=True)
-        choices = typing.get_args(kinds[field]) if rule.startswith("Invalid enum") else ()
-        name = name.replace("[...]", "'s items")
-        raise UserError(f"{path}: {name} must be {_rule(rule, choices)}, not {value!r}") from None
-    for section in ("make_data", "split", "train"):
-        for name in values[section]:
-            value = getattr(getattr(params, section), name)
-            if isinstance(value, float) and not math.isfinite(value):
-                raise UserError(f"{path}: {section}.{name} must be a finite number, not {value}")
-    if params.split.train + params.split.validation >= 1:
-        raise UserError(
-            f"{path}: split.train + split.validation must be below 1, for the rest is the test part, "
-            f"not {params.split.train} + {params.split.validation}; lower one of them"
-        )
+        raise UserError(f"{path}: {_said(str(error), values)}") from None
     _check_together(params, path)
     return params
+
+
+def _said(error: str, values) -> str:
+    """What msgspec says, such as "Expected `int` >= 1 - at `$.train.epochs`", in a user's words, with the value."""
+    rule, _, place = error.partition(" - at `$")
+    names = re.findall(r"\w+", re.sub(r"\[.*\]", "", place))  # the rule may be about an item of a list
+    value, kind = values, Params
+    for each in names:
+        value, kind = value[each], {field.name: field.type for field in msgspec.structs.fields(kind)}[each]
+    name, prefix = ".".join(names) or "the file", "".join(f"{each}." for each in names)
+    if rule.startswith("Object"):
+        field = rule.split("`")[1]
+        if field in value:
+            hint = nearest(field, kind.__struct_fields__, prefix)
+            return f"{prefix}{field} (given {value[field]!r}) is not a parameter{hint}"
+        under = f" under `{name}:`" if names else ""
+        return f"{prefix}{field} is missing; add the line `{field}: ...`{under}"
+    if rule.startswith("Expected `object`"):
+        return f"{name} must hold `name: value` lines, not {value!r}"
+    choices = " or ".join(typing.get_args(kind)) if rule.startswith("Invalid enum") else ""
+    items = "'s items" if "[" in place else ""
+    return f"{name}{items} must be {choices or _rule(rule)}, not {value!r}"
 
 
 def _check_together(params: Params, path) -> None:
     """Rules over several parameters."""
     split, train = params.split, params.train
+    if split.train + split.validation >= 1:
+        raise UserError(
+            f"{path}: split.train + split.validation must be below 1, for the rest is the test part, "
+            f"not {split.train} + {split.validation}; lower one of them"
+        )
     named = {"split.stratify": split.stratify, "split.group": split.group, "split.time": split.time}
     chosen = [name for name, value in named.items() if value not in (False, None)]
     if len(chosen) > 1:
@@ -189,31 +202,6 @@ def _check_together(params: Params, path) -> None:
         raise UserError(f"{path}: split cannot go by the target {params.make_data.target!r}; name another column")
 
 
-def _whole(value):
-    """Floats without a fraction as integers (`samples: 1e6`): to DVC 1e6, 1000000.0 and 1000000 are equal too."""
-    if isinstance(value, dict):
-        return {key: _whole(item) for key, item in value.items()}
-    return int(value) if isinstance(value, float) and value.is_integer() else value
-
-
-def _check_names(values, section: type[Section], prefix: str, path) -> None:
-    """Every name there is, and no other: a misspelt parameter would otherwise silently keep its old value."""
-    if not isinstance(values, dict):
-        thing = prefix.rstrip(".") or "the file"
-        raise UserError(f"{path}: {thing} must hold `name: value` lines, not {values!r}")
-    fields = {field.name: field.type for field in msgspec.structs.fields(section)}
-    missing = [name for name in fields if name not in values]
-    for name in values:
-        if name not in fields:
-            hint = nearest(name, fields, prefix)
-            raise UserError(f"{path}: {prefix}{name} (given {values[name]!r}) is not a parameter{hint}")
-    if missing:
-        raise UserError(f"{path}: {prefix}{missing[0]} is missing; add the line `{missing[0]}: ...`{_under(prefix)}")
-    for name, kind in fields.items():
-        if isinstance(kind, type) and issubclass(kind, Section):
-            _check_names(values[name], kind, f"{prefix}{name}.", path)
-
-
 def nearest(name: object, known: Iterable[str], prefix: str = "") -> str:
     """The end of a message about a wrong name: the nearest right one, or those there are."""
     known = list(known)
@@ -223,16 +211,9 @@ def nearest(name: object, known: Iterable[str], prefix: str = "") -> str:
     return f"; there are {', '.join(known[:20])}{', ...' if len(known) > 20 else ''}"
 
 
-def _under(prefix: str) -> str:
-    return f" under `{prefix.rstrip('.')}:`" if prefix else ""
-
-
-def _rule(message: str, choices: tuple = ()) -> str:
-    """msgspec's rule in a user's words: "Expected `int` >= 1" is "an integer >= 1"."""
-    if choices:
-        return " or ".join(choices)
+def _rule(message: str) -> str:
+    """msgspec's rule: "Expected `int` >= 1" is "an integer >= 1"."""
     words = {"int": "an integer", "float": "a number", "str": "text", "bool": "true or false", "array": "a list"}
-    rule = message.removeprefix("Expected ").split(", got ")[0]
-    rule = rule.replace(" | null`", "` or null")
+    rule = message.removeprefix("Expected ").split(", got ")[0].replace(" | null`", "` or null")
     rule = re.sub(r"`(\w+)`", lambda match: words.get(match[1], match[1]), rule)
     return rule.replace("of length >= 1", "that is not empty")

@@ -27,27 +27,24 @@ def of(rows: Rows, source: str, target: str) -> Labels:
     if columns.kind_of(kind) is None:
         raise UserError(f"{source}: the target {target!r} holds {kind}, which is no label; choose another column")
     values = f"SELECT {select} AS value, count(*) AS rows FROM {rows.relation} GROUP BY value"
-    counted = f"SELECT {_label('value', kind)} AS label, sum(rows)::BIGINT AS rows FROM ({values}) GROUP BY label"
-    some = duck.rows(
-        f"SELECT label, rows, count(label) OVER (), coalesce(sum(rows) FILTER (label IS NULL) OVER (), 0)::BIGINT, "
-        f"coalesce(bool_and({columns.is_number('label::VARCHAR')}) OVER (), false) "
-        f"FROM ({counted}) LIMIT {MOST_CLASSES + 2}"
-    )
-    if not some:
+    counted = f"SELECT {_label('value', kind)} AS label, sum(rows)::BIGINT FROM ({values}) GROUP BY label"
+    counts = dict(duck.rows(f"{counted} ORDER BY label NULLS FIRST LIMIT {MOST_CLASSES + 2}"))
+    if not counts:
         raise UserError(f"{source} has no rows below its header; a model needs some of at least two classes")
-    _, _, different, missing, numbers = some[0]
-    if not different:
+    missing = counts.pop(None, 0)
+    if not counts:
         raise UserError(f"{source}: the target {target!r} is missing in every row; choose another make_data.target")
-    counts = {label: count for label, count, *_ in some if label is not None}
-    _check(counts, different, rows.count - missing, numbers, f"{source}: the target {target!r}")
+    different = len(counts)
+    if different > MOST_CLASSES:
+        different = duck.rows(f"SELECT count(label) FROM ({counted})")[0][0]
     if _is_plain(kind):
         select = _label(select, kind)
-    else:  # from here on it is known which texts are labels
-        select = f"({select})::VARCHAR"
-        if are_all("BIGINT", counts):
-            select, counts = f"try_cast({select} AS BIGINT)", {int(label): count for label, count in counts.items()}
-        else:
-            select = f"CASE WHEN {select} IN ({duck.texts(counts)}) THEN {select} END"
+    elif are_all("BIGINT", counts):  # a CSV has them as text
+        select, counts = f"try_cast(({select})::VARCHAR AS BIGINT)", {int(label): n for label, n in counts.items()}
+    else:
+        text = f"({select})::VARCHAR"
+        select = f"CASE WHEN {text} IN ({duck.texts(counts)}) THEN {text} END"
+    _check(counts, different, rows.count - missing, f"{source}: the target {target!r}")
     if missing:
         print(f"{source}: {missing} rows of {rows.count} are left out, their {target!r} is missing")
     _warn_of_likenesses(counts, source, target)
@@ -97,19 +94,19 @@ def _label(value: str, kind: str) -> str:
     return f"CASE WHEN NOT regexp_full_match({text}, {duck.text(columns.BLANK)}) THEN {text} END"
 
 
-def _check(counts: dict, different: int, n: int, numbers: bool, what: str) -> None:
+def _check(counts: dict, different: int, n: int, what: str) -> None:
     """Refuse labels that are no classes: too many or too few, a measure, infinite, or of a single row."""
+    numbers = all(_number(label) is not None for label in counts)
     if not 2 <= different <= MOST_CLASSES or (different == n and n > 2):
-        thing = "a measure; cut it into classes, or choose" if different > 2 and numbers else "not classes; choose"
+        first = "cut this measure into classes, or " if different > 2 and numbers else ""
         raise UserError(
-            f"{what} has {different} different values in {n} rows, and 2 to {MOST_CLASSES} "
-            f"that come more than once can be classes; this is {thing} another make_data.target"
+            f"{what} has {different} different values in {n} rows, and a target has 2 to {MOST_CLASSES} that come more "
+            f"than once; {first}choose another make_data.target"
         )
     if any(isinstance(label, float) and math.isinf(label) for label in counts):
         raise UserError(f"{what} is infinite in some rows, which is no label; mend them")
     rare = sorted(label for label in counts if counts[label] < FEWEST_ROWS)
-    values = [int(label) for label in counts] if are_all("BIGINT", counts) else counts  # a CSV has them as text
-    if rare and numbers and columns.is_measure(values):
+    if rare and numbers and columns.is_measure(counts):
         raise UserError(
             f"{what} has {different} different numbers, from {min(counts, key=float)} to {max(counts, key=float)}, and "
             f"{len(rare)} of them come once: a measure; cut it into classes, or choose another make_data.target"

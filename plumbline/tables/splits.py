@@ -23,7 +23,7 @@ def cut(dataset: Table, order: np.ndarray, split: Split) -> tuple[np.ndarray, np
     if split.stratify:
         part_of = by_class(order, classes, split)
     elif split.group:
-        part_of = by_group(order, group_numbers(dataset, split.group), split)
+        part_of = by_group(order, group_firsts(dataset, split.group), split)
     else:
         if split.time:  # earliest first; rows of the same time stay in the permutation's order
             order = order[np.argsort(times(dataset, split.time)[order], kind="stable")]
@@ -54,44 +54,37 @@ def by_class(order: np.ndarray, classes: np.ndarray, split: Split) -> np.ndarray
     return part_of
 
 
-def by_group(order: np.ndarray, groups: np.ndarray, split: Split) -> np.ndarray:
+def by_group(order: np.ndarray, first: np.ndarray, split: Split) -> np.ndarray:
     """Whole groups, in the order in which the permutation has each group's first row, to the part their middle is in.
 
-    One row stands for each group, so that large groups do not come first more often. groups: each row's group number,
-    counted from 0 (n,).
+    One row stands for each group, so that large groups do not come first more often. first: the number of the first
+    row of each row's group (n,).
     """
-    sizes = np.bincount(groups)
-    firsts, is_first = np.empty(len(sizes), order.dtype), np.zeros(len(order), bool)
-    firsts[groups[::-1]] = np.arange(len(order), dtype=order.dtype)[::-1]  # the last one written stays
-    is_first[firsts] = True
-    shuffled = groups[order[is_first[order]]]  # every group once
-    middles = np.cumsum(sizes[shuffled]) - sizes[shuffled] / 2
-    part_of_group = np.empty(len(sizes), np.int8)
+    groups = order[first[order] == order]  # every group once
+    sizes = np.bincount(first)[groups]
     ends = [len(order) * split.train, len(order) * (split.train + split.validation)]
-    part_of_group[shuffled] = np.searchsorted(ends, middles, side="right")
-    return part_of_group[groups]
+    part_of = np.empty(len(order), np.int8)
+    part_of[groups] = np.searchsorted(ends, np.cumsum(sizes) - sizes / 2, side="right")
+    return part_of[first]
 
 
-def group_numbers(table: Table, name: str) -> np.ndarray:
-    """The group of each row, numbered from 0 as they first occur in the table: int32 (n,)."""
+def group_firsts(table: Table, name: str) -> np.ndarray:
+    """The group of each row, by the number of its first row in the table: int32 (n,)."""
     _check_column(table, name, "split.group")
     column = duck.name(name)
     firsts = f"SELECT {column} AS value, min({PLACE})::INTEGER AS first FROM {table.numbered} GROUP BY {column}"
-    (first,) = duck.arrays(
+    return duck.arrays(
         f"SELECT g.first FROM {table.numbered} AS t JOIN ({firsts}) AS g ON g.value = t.{column} ORDER BY t.{PLACE}"
-    )
-    begins = first == np.arange(len(first))
-    return (np.cumsum(begins, dtype=np.int32) - 1)[first]
+    )[0]
 
 
 def times(table: Table, name: str) -> np.ndarray:
     """Numbers, dates or times as they are to be sorted: integers or float64 (n,)."""
-    kind = table.columns.get(name, "")
-    if name in table.columns and (columns.kind_of(kind) in (None, "category") or kind == "BOOLEAN"):
+    _check_column(table, name, "split.time")
+    kind, column = table.columns[name], duck.name(name)
+    if columns.kind_of(kind) in (None, "category") or kind == "BOOLEAN":
         held = columns.in_words(kind)
         raise UserError(f"split.time {name!r} holds {held}, and must be dates, times or numbers; choose another column")
-    _check_column(table, name, "split.time")
-    column = duck.name(name)
     if columns.kind_of(kind) != "number":
         value = f"epoch_ns({column})" if kind.endswith("_NS") else f"epoch_us({column})"
     else:
@@ -105,9 +98,7 @@ def _check_column(table: Table, name: str, parameter: str) -> None:
         raise UserError(f"{parameter} {name!r} is not a column of the table{nearest(name, table.columns)}")
     kind, column = table.columns[name], duck.name(name)
     absent = f"({column} IS NULL OR isnan({column}))" if kind in columns.FLOATS else f"({column} IS NULL)"
-    missing = table.rows(f"SELECT count(*) FROM {table.relation} WHERE {absent}")[0][0]
-    if missing:
-        row, _ = columns.first(table, absent, "1")[0]
+    for row, missing in columns.first(table, absent, "count(*) OVER ()"):
         raise UserError(
             f"{parameter} {name!r} is missing in {missing} rows (first in row {row}), and every row "
             f"must fall on a side; fill it or drop those rows"
