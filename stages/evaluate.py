@@ -24,14 +24,14 @@ def main() -> None:
     parts = {part: store.open(f"data/{part}.parquet") for part in ("validation", "test")}
     check(parts, saved, by_epoch)
     card, networks = saved.card, saved.networks
-    target, (d, _, k) = {part: table.classes() for part, table in parts.items()}, card.sizes  # of a part (n,)
+    target, (_, _, k) = {part: table.classes() for part, table in parts.items()}, card.sizes  # of a part (n,)
 
     with files.together(), files.scratch("metrics") as scratch:
         # Every network gives every row its probability; of several networks their mean, the ensemble, is one more
         shapes = {part: (networks + (networks > 1), len(table), k) for part, table in parts.items()}
         probability = {part: files.mapped(shape, np.float32, scratch) for part, shape in shapes.items()}
         sums = np.zeros((by_epoch.networks, 2))  # network 0 after each epoch: log loss and right answers
-        most = store.rows_of(max(d, networks * k, by_epoch.networks * k))
+        most = store.rows_of(max(len(card.encoding.layout), networks * k, by_epoch.networks * k))
         for part, table in parts.items():
             for here, x in zip(metrics.pieces(len(table), most), encoding.pieces(card.encoding, table, most)):
                 scored = saved.probabilities(x, settings.batch_size)  # (R, m, k)

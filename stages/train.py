@@ -47,7 +47,7 @@ def main(group: workers.Group = workers.ALONE) -> None:
 
     # Steps 4 and 5, loss, optimizer and training: prints network 0's loss and accuracy, epoch by epoch
     keeper = snapshot.Keeper(settings.train, settings.seed)
-    trained = loop.train(drawn, data, watch, train, net, keeper, group)
+    trained = loop.train(drawn, data, watch, train, net, keeper, group, fitted.layout)
 
     # All networks into the model file; the figures are network 0's as it was kept
     whole, history = networks.whole(trained, drawn, net), networks.history(trained)

@@ -7,12 +7,12 @@ bit of the result knows how many there are. Networks that train side by side are
 
 import numpy as np
 
+from plumbline.bits import rows as encoded
 from plumbline.bits.compiling import compiled, exp, prange
-from plumbline.bits.layers import CORRECT, LOSS, ZERO, backward, forward, loss, pack, unpack
+from plumbline.bits.layers import CORRECT, LOSS, ZERO, backward, expand, forward, loss, pack, tile_for, unpack
 
 SHARD_ROWS = 256  # rows from which on cutting a batch pays for handing it to a second thread
 MAX_SHARDS = 64
-SCRATCH = 4096  # floats of hidden activations kept at a time (16 KiB: they stay in the first-level cache)
 BETA1, BETA2, EPSILON = 0.9, 0.999, 1e-8  # torch.optim.Adam's defaults
 
 
@@ -20,33 +20,29 @@ BETA1, BETA2, EPSILON = 0.9, 0.999, 1e-8  # torch.optim.Adam's defaults
 
 
 @compiled
-def _shard(x, y, rows, batch_rows, class_weights, weights, h, k, gradient, sums):
+def _shard(x, y, rows, batch_rows, class_weights, plan, weights, h, k, gradient, sums):
     """Gradient of the mean weighted loss over a batch, the part that comes from this shard's rows, tile after tile.
 
     What is added to `sums` is not weighted. Without class_weights all rows count the same.
     """
-    tile, d = max(4, SCRATCH // h // 4 * 4), x.shape[1]
-    inputs = np.empty((tile, d), np.float32)
+    inputs, places, hidden, logits = tile_for(h, k, plan)
+    tile, last = len(hidden), x.shape[1] - 1
     targets = np.empty(tile, np.int32)
-    hidden = np.empty((tile, h), np.float32)
     back = np.empty((tile, h), np.float32)
-    logits = np.empty((tile, k), np.float32)
     gradient[:] = ZERO
     for start in range(0, rows.size, tile):
-        n = min(tile, rows.size - start)
+        some = rows[start : start + tile]
+        n = some.size
         for i in range(n):  # a short loop, so that the memory of many rows is awaited at once
-            row = rows[start + i]
-            targets[i], inputs[i, 0], inputs[i, d - 1] = y[row], x[row, 0], x[row, d - 1]
-        for i in range(n):
-            for f in range(d):
-                inputs[i, f] = x[rows[start + i], f]
-        forward(inputs[:n], weights, h, k, hidden[:n], logits[:n])
+            targets[i], hidden[i, 0], hidden[i, h - 1] = y[some[i]], x[some[i], 0], x[some[i], last]
+        expand(x, some, plan, inputs, places)
+        forward(inputs[:n], places[:n], weights, h, k, hidden[:n], logits[:n])
         loss(logits[:n], targets[:n], batch_rows, sums)
         if class_weights.size:
             for i in range(n):
                 for c in range(k):
                     logits[i, c] *= class_weights[targets[i]]
-        backward(inputs[:n], weights, h, k, hidden[:n], logits[:n], back[:n], gradient)
+        backward(inputs[:n], places[:n], weights, h, k, hidden[:n], logits[:n], back[:n], gradient)
 
 
 @compiled
@@ -76,9 +72,7 @@ def shards_of(rows):
     return min(max(rows // SHARD_ROWS, 1), MAX_SHARDS)
 
 
-def _epoch(
-    x, y, order, batch_size, class_weights, h, k, weights, first, second, powers, learning_rate, weight_decay, sums
-):
+def _epoch(x, y, order, batch_size, class_weights, plan, h, k, weights, first, second, powers, rate, decay, sums):
     """Train one network for one epoch; adds total loss and right answers over the epoch to `sums` (2,)."""
     most = shards_of(min(batch_size, order.size))
     gradients = np.empty((most, weights.size), np.float32)
@@ -89,8 +83,8 @@ def _epoch(
         for s in prange(shards):
             parts[s] = 0.0
             rows = batch[batch.size * s // shards : batch.size * (s + 1) // shards]
-            _shard(x, y, rows, batch.size, class_weights, weights, h, k, gradients[s], parts[s])
-        _adam(weights, gradients[:shards], first, second, powers, learning_rate, weight_decay)
+            _shard(x, y, rows, batch.size, class_weights, plan, weights, h, k, gradients[s], parts[s])
+        _adam(weights, gradients[:shards], first, second, powers, rate, decay)
         for s in range(shards):
             sums[LOSS] += parts[s, LOSS]
             sums[CORRECT] += parts[s, CORRECT]
@@ -101,11 +95,11 @@ _epoch_by_shard = compiled(_epoch, parallel=True)
 
 
 def _epoch_by_network(
-    x, y, orders, batch_size, class_weights, h, k, weights, first, second, powers, learning_rate, weight_decay, sums
+    x, y, orders, batch_size, class_weights, plan, h, k, weights, first, second, powers, rate, decay, sums
 ):
     for r in prange(len(weights)):
         state = weights[r], first[r], second[r], powers[r]
-        _epoch_serial(x, y, orders[r], batch_size, class_weights, h, k, *state, learning_rate, weight_decay, sums[r])
+        _epoch_serial(x, y, orders[r], batch_size, class_weights, plan, h, k, *state, rate, decay, sums[r])
 
 
 _epoch_by_network = compiled(_epoch_by_network, parallel=True)
@@ -115,14 +109,19 @@ class Trainer:
     """R networks and their Adam moments, trained in place, each in its own order of the same rows.
 
     weights: by name, (R, ...) each. class_weights: float32 (classes,), what a row's loss counts; without, 1 each.
+    layout: of the rows (plumbline.bits.rows); without, all columns are numbers. columns: the stored ones that the
+    networks see, numbers or a mask; weights are those of these columns' inputs alone.
     `learning_rate` may change between calls; `state` is all that goes on.
     """
 
-    def __init__(self, weights, batch_size, learning_rate, weight_decay=0.0, class_weights=None):
+    def __init__(
+        self, weights, batch_size, learning_rate, weight_decay=0.0, class_weights=None, layout=None, columns=None
+    ):
         _, h, d = weights["net.0.weight"].shape
         self.sizes = d, h, weights["net.2.weight"].shape[1]
         self.batch_size, self.learning_rate, self.weight_decay = batch_size, learning_rate, weight_decay
         self.class_weights = np.empty(0, np.float32) if class_weights is None else class_weights
+        self.plan = encoded.plan(encoded.numbers(d) if layout is None else layout, columns)
         self.packed = pack(weights)
         moments = np.zeros_like(self.packed), np.zeros_like(self.packed)
         self.state = self.packed, *moments, np.ones((len(self.packed), 2))  # and the powers of beta1 and beta2
@@ -130,7 +129,7 @@ class Trainer:
     def train(self, x: np.ndarray, y: np.ndarray, orders: np.ndarray, sums: np.ndarray) -> None:
         """Go through some batches of every network: its order of rows (R, n), whole batches but for an epoch's last.
 
-        x: float32 (rows, d), C-contiguous; y: int32 (rows,), classes from 0; orders: int32 or int64.
+        x: float32 (rows, c), C-contiguous; y: int32 (rows,), classes from 0; orders: int32 or int64.
         Losses and right answers, each row as it was when its batch came, are added to `sums`, float64 (R, 2).
         """
         _, h, k = self.sizes
@@ -141,7 +140,7 @@ class Trainer:
             epoch = _epoch_by_shard if shards_of(batch_size) > 1 else _epoch_serial
             orders, state, sums = orders[0], [array[0] for array in self.state], sums[0]
         rates = self.learning_rate, self.weight_decay
-        epoch(x, y, orders, batch_size, self.class_weights, h, k, *state, *rates, sums)
+        epoch(x, y, orders, batch_size, self.class_weights, self.plan, h, k, *state, *rates, sums)
 
     def select(self, networks: np.ndarray) -> None:
         """Go on with some of the networks only: their indices, or a mask."""
@@ -157,15 +156,15 @@ class Trainer:
 # ---- scoring (plumbline.bits.scoring is what others call)
 
 
-def _probabilities(x, weights, h, k, out):
+def _probabilities(x, plan, weights, h, k, out):
     for r in prange(len(weights)):
-        tile = max(4, SCRATCH // h // 4 * 4)
-        hidden = np.empty((tile, h), np.float32)
-        logits = np.empty((tile, k), np.float32)
-        for start in range(0, len(x), tile):
-            rows = x[start : start + tile]
-            n = len(rows)
-            forward(rows, weights[r], h, k, hidden[:n], logits[:n])
+        inputs, places, hidden, logits = tile_for(h, k, plan)
+        every = np.arange(len(hidden))
+        for start in range(0, len(x), every.size):
+            some = x[start : start + every.size]
+            n = len(some)
+            expand(some, every[:n], plan, inputs, places)
+            forward(inputs[:n], places[:n], weights[r], h, k, hidden[:n], logits[:n])
             for i in range(n):
                 _probability(logits[i], out[r, start + i])
 
@@ -189,16 +188,15 @@ def _probability(logits, out):
         out[c] = np.float32(exp(np.float64(logits[c]) - top) / total)
 
 
-def _loss_sums(x, y, rows, weights, h, k, sums):
+def _loss_sums(x, y, rows, plan, weights, h, k, sums):
     for r in prange(len(weights)):
         own = rows[r] if len(rows) > 1 else rows[0]
-        tile = max(4, SCRATCH // h // 4 * 4)
-        hidden = np.empty((tile, h), np.float32)
-        logits = np.empty((tile, k), np.float32)
-        for start in range(0, own.size, tile):
-            some = own[start : start + tile]
+        inputs, places, hidden, logits = tile_for(h, k, plan)
+        for start in range(0, own.size, len(hidden)):
+            some = own[start : start + len(hidden)]
             n = len(some)
-            forward(x[some], weights[r], h, k, hidden[:n], logits[:n])
+            expand(x, some, plan, inputs, places)
+            forward(inputs[:n], places[:n], weights[r], h, k, hidden[:n], logits[:n])
             loss(logits[:n], y[some], own.size, sums[r])
 
 

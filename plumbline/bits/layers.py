@@ -15,9 +15,11 @@ sigmoid and cross-entropy, k > 2 several classes with softmax. `pack` and `unpac
 import numpy as np
 
 from plumbline.bits.compiling import compiled, compiled_apart, exp, log
+from plumbline.bits.rows import CODE, NUMBER
 
 LOSS, CORRECT = 0, 1  # columns of sums
-ZERO = np.float32(0.0)
+SCRATCH = 4096  # floats of hidden activations kept at a time (16 KiB: they stay in the first-level cache)
+ZERO, ONE = np.float32(0.0), np.float32(1.0)
 
 
 # ---- weights in and out
@@ -39,7 +41,9 @@ def unpack(weights: np.ndarray, d: int, h: int, k: int) -> dict[str, np.ndarray]
 
 
 @compiled
-def views(weights, d, h, k):
+def views(weights, h, k):
+    """W1' (d, h), b1 (h,), W2 (k, h) and b2 (k,) of a network's vector."""
+    d = (weights.size - k) // h - 1 - k
     w1 = weights[: d * h].reshape(d, h)
     b1 = weights[d * h : d * h + h]
     w2 = weights[d * h + h : d * h + h + k * h].reshape(k, h)
@@ -91,13 +95,53 @@ def _add_four_by_four(a, b0, b1, b2, b3, t0, t1, t2, t3):
 
 
 @compiled
-def forward(x, weights, h, k, hidden, logits):
-    """hidden = relu(x W1 + b1), logits = hidden W2' + b2 for the rows of x."""
-    n, d = x.shape
-    w1, b1, w2, b2 = views(weights, d, h, k)
+def tile_for(h, k, plan):
+    """Room for a tile of rows: inputs (t, dense), places (t, codes), hidden (t, h), logits (t, k)."""
+    rows, dense, codes = max(4, SCRATCH // h // 4 * 4), 0, 0
+    for line in range(len(plan)):
+        if plan[line, 1] == CODE:
+            codes += 1
+        else:
+            dense += plan[line, 3]
+    inputs, places = np.empty((rows, dense), np.float32), np.empty((rows, codes), np.int64)
+    return inputs, places, np.empty((rows, h), np.float32), np.empty((rows, k), np.float32)
+
+
+@compiled
+def expand(x, rows, plan, inputs, places):
+    """Some rows of x as plumbline.bits.rows has it: dense inputs (n, dense), and each category's input, -1 for none."""
+    n, code = rows.size, 0
+    for line in range(len(plan)):
+        source, kind, first, width = plan[line]
+        if kind == NUMBER:
+            for i in range(n):
+                for f in range(width):
+                    inputs[i, first + f] = x[rows[i], source + f]
+        elif kind == CODE:
+            for i in range(n):
+                value = x[rows[i], source]
+                places[i, code] = first + np.int64(value) if value >= 0 and value < width else -1
+            code += 1
+        else:
+            for i in range(n):
+                position = x[rows[i], source]
+                for b in range(width):
+                    full = position - np.float32(b)
+                    inputs[i, first + b] = ZERO if full < ZERO else (ONE if full > ONE else full)
+
+
+@compiled
+def forward(inputs, places, weights, h, k, hidden, logits):
+    """hidden = relu(x W1 + b1), logits = hidden W2' + b2 for the rows of a tile."""
+    n, dense = inputs.shape
+    w1, b1, w2, b2 = views(weights, h, k)
     for i in range(n):
         hidden[i, :] = b1
-    _add_product(x[:, :], w1, hidden)
+    _add_product(inputs[:, :], w1[:dense], hidden)
+    for i in range(n):
+        for c in range(places.shape[1]):
+            if places[i, c] >= 0:
+                _add(w1[places[i, c]], hidden[i])
     for i in range(n):
         for j in range(h):
             if hidden[i, j] < ZERO:  # a nan is not below zero, so it goes on to the loss and is found there
@@ -164,12 +208,18 @@ def loss(logits, targets, batch_rows, sums):
             logits[i, c] = np.float32((probability - (1.0 if c == target else 0.0)) / batch_rows)
 
 
+@compiled_apart
+def _add(row, total):
+    for j in range(total.size):
+        total[j] += row[j]
+
+
 @compiled
-def backward(x, weights, h, k, hidden, error, back, gradient):
+def backward(inputs, places, weights, h, k, hidden, error, back, gradient):
     """Add the tile's gradient to `gradient`; `error` (n, k) is the loss's by the logits, `back` (n, h) is scratch."""
-    n, d = x.shape
-    _, _, w2, _ = views(weights, d, h, k)
-    gw1, gb1, gw2, gb2 = views(gradient, d, h, k)
+    n, dense = inputs.shape
+    _, _, w2, _ = views(weights, h, k)
+    gw1, gb1, gw2, gb2 = views(gradient, h, k)
     for i in range(n):
         for c in range(k):
             gb2[c] += error[i, c]
@@ -182,7 +232,11 @@ def backward(x, weights, h, k, hidden, error, back, gradient):
         _add_product(error[:, :], w2, back)
         for i in range(n):
             _mask(hidden[i], back[i], gb1)
-    _add_product(x.T[:, :], back, gw1)
+    _add_product(inputs.T[:, :], back, gw1[:dense])
+    for i in range(n):
+        for c in range(places.shape[1]):
+            if places[i, c] >= 0:
+                _add(back[i], gw1[places[i, c]])
 
 
 @compiled_apart

@@ -8,51 +8,69 @@ import sys
 
 import numpy as np
 
+from plumbline.bits import rows as encoded
 from plumbline.bits.arithmetic import exp
 
 WORTH_COMPILING = 2**26  # products that NumPy makes in the time that importing a compiler takes
 TILE = 2**15  # hidden activations at a time: they stay in the second-level cache
 
 
-def probabilities(x: np.ndarray, weights: dict[str, np.ndarray]) -> np.ndarray:
+def probabilities(x: np.ndarray, weights: dict[str, np.ndarray], layout: np.ndarray | None = None) -> np.ndarray:
     """Probabilities that R networks give to n rows: float32 (R, n, k); k = 1 is the second of two classes.
 
-    x: float32 (n, d); weights: of Linear-ReLU-Linear by their names in the state_dict, (R, ...) each.
+    x: float32 (n, c) of the layout, without one all numbers; weights: of Linear-ReLU-Linear by their names in the
+    state_dict, (R, ...) each.
     """
     r, h, d = weights["net.0.weight"].shape
     k = weights["net.2.bias"].shape[1]
+    layout = encoded.numbers(d) if layout is None else layout
     out = np.empty((r, len(x), k), np.float32)
-    if len(x) * r * h * (d + k) <= WORTH_COMPILING and "plumbline.bits.compiling" not in sys.modules:
-        _probabilities(x, weights, out)
+    products = len(x) * r * h * (encoded.terms(layout) + k)
+    if products <= WORTH_COMPILING and "plumbline.bits.compiling" not in sys.modules:
+        _probabilities(x, layout, weights, out)
         return out
     from plumbline.bits import kernel
 
-    kernel.probabilities(np.ascontiguousarray(x), kernel.pack(weights), h, k, out)
+    kernel.probabilities(np.ascontiguousarray(x), encoded.plan(layout), kernel.pack(weights), h, k, out)
     return out
 
 
-def loss_sums(x: np.ndarray, y: np.ndarray, rows: np.ndarray, weights: dict[str, np.ndarray], sums: np.ndarray) -> None:
+def loss_sums(
+    x: np.ndarray,
+    y: np.ndarray,
+    rows: np.ndarray,
+    weights: dict[str, np.ndarray],
+    sums: np.ndarray,
+    layout: np.ndarray | None = None,
+) -> None:
     """Add the losses and right answers of R networks to `sums`, float64 (R, 2).
 
     rows: numbers of n >= 1 rows of x and y, one line for all networks (1, n) or one each (R, n).
     """
     from plumbline.bits import kernel
 
-    h, k = weights["net.0.weight"].shape[1], weights["net.2.bias"].shape[1]
-    kernel.loss_sums(x, y, rows, kernel.pack(weights), h, k, sums)
+    (_, h, d), k = weights["net.0.weight"].shape, weights["net.2.bias"].shape[1]
+    layout = encoded.numbers(d) if layout is None else layout
+    kernel.loss_sums(x, y, rows, encoded.plan(layout), kernel.pack(weights), h, k, sums)
 
 
-def _probabilities(x: np.ndarray, weights: dict[str, np.ndarray], out: np.ndarray) -> None:
+def _probabilities(x: np.ndarray, layout: np.ndarray, weights: dict[str, np.ndarray], out: np.ndarray) -> None:
     w1, b1, w2, b2 = (weights[name] for name in ("net.0.weight", "net.0.bias", "net.2.weight", "net.2.bias"))
     tile = max(TILE // b1.size, 1)
+    dense = layout[:, 0] != encoded.CODE
+    codes = [(column, *layout[column, 1:].tolist()) for column in np.flatnonzero(~dense).tolist()]
     with np.errstate(over="ignore", invalid="ignore"):
         for start in range(0, len(x), tile):
-            rows = x[start : start + tile]
-            hidden = np.repeat(b1[:, None], len(rows), axis=1)  # (R, n, h)
-            for f in range(x.shape[1]):
-                hidden += rows[:, f, None] * w1[:, None, :, f]
+            inputs = encoded.expand(x[start : start + tile, dense], layout[dense])
+            hidden = np.repeat(b1[:, None], len(inputs), axis=1)  # (R, n, h)
+            for f in range(inputs.shape[1]):
+                hidden += inputs[:, f, None] * w1[:, None, :, f]
+            for column, first, width in codes:
+                code = x[start : start + tile, column]
+                known = np.flatnonzero((code >= 0) & (code < width))
+                hidden[:, known] += w1[:, :, first + code[known].astype(np.int64)].swapaxes(1, 2)
             hidden[hidden < 0.0] = 0.0
-            logits = np.repeat(b2[:, None], len(rows), axis=1)  # (R, n, k)
+            logits = np.repeat(b2[:, None], len(inputs), axis=1)  # (R, n, k)
             for j in range(hidden.shape[2]):
                 logits += hidden[:, :, j, None] * w2[:, None, :, j]
             out[:, start : start + tile] = _of_logits(logits.astype(np.float64))

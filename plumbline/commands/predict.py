@@ -26,7 +26,7 @@ from plumbline.tables import duck, encoding, store
 from plumbline.tables.encoding import Category
 
 FORMATS = {".csv": "FORMAT csv, HEADER", ".parquet": "FORMAT parquet, COMPRESSION uncompressed"}
-VALUES = 2**22  # inputs, or probabilities of all networks, at a time
+VALUES = 2**22  # numbers of encoded rows, or probabilities of all networks, at a time
 
 
 def main(words: list[str] | None = None) -> None:
@@ -88,9 +88,9 @@ def check_threshold(threshold: float | None, card: model.Card) -> None:
 
 def predictions(used: model.Model, table: store.Table, threshold: float | None) -> Iterator[dict[str, np.ndarray]]:
     """Row numbers, labels and the mean probabilities of the networks, piece by piece."""
-    d, _, k = used.card.sizes
+    k, values = used.card.sizes[2], len(used.card.encoding.layout)
     classes, start = np.array(used.card.classes), 0
-    for x in encoding.pieces(used.card.encoding, table, max(VALUES // max(d, used.networks * k), 1)):
+    for x in encoding.pieces(used.card.encoding, table, max(VALUES // max(values, used.networks * k), 1)):
         mean = metrics.ensemble(used.probabilities(x))  # (n, k)
         row = np.arange(start, start + len(x))
         check_finite(mean, row)

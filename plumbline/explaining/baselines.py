@@ -13,10 +13,11 @@ from pathlib import Path
 import numpy as np
 
 from plumbline.basics import files
+from plumbline.bits import rows
 from plumbline.model.model import Model
 from plumbline.scores import differences
 from plumbline.scores.differences import Rows
-from plumbline.tables import encoding
+from plumbline.tables import encoding, store
 from plumbline.tables.encoding import Encoding
 from plumbline.tables.store import Table
 
@@ -66,7 +67,8 @@ def shares(counts: list[int]) -> np.ndarray:
 def training_rows(encoded: Encoding, table: Table, outputs: int) -> tuple[np.ndarray, np.ndarray]:
     """Rows to train on, evenly spaced in the part if they are too many: inputs (m, d) and class numbers (m,)."""
     count = min(len(table), MOST_ROWS, max(MOST_WORK // (encoded.width * outputs), 1000))
-    return encoding.some_rows(encoded, table, count)
+    x, y = encoding.some_rows(encoded, table, count)
+    return rows.expand(x, encoded.layout), y
 
 
 def models(y: np.ndarray) -> dict:
@@ -92,7 +94,8 @@ def answers_of(model, x: np.ndarray, y: np.ndarray, encoded: Encoding, test: Tab
         warnings.simplefilter("ignore")  # of a regression that has not converged: it is no worse a baseline
         model.fit(x, y)
     answer, start = np.zeros((len(test), classes), np.float32), 0
-    for piece in encoding.pieces(encoded, test):
-        answer[start : start + len(piece), model.classes_] = model.predict_proba(piece)
+    for piece in encoding.pieces(encoded, test, store.rows_of(encoded.width)):
+        given = model.predict_proba(rows.expand(piece, encoded.layout))
+        answer[start : start + len(piece), model.classes_] = given
         start += len(piece)
     return answer[:, 1:] if classes == 2 else answer

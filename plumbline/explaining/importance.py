@@ -1,6 +1,6 @@
 """Permutation importance: what the networks lose when one column of the table no longer belongs to its rows.
 
-A column's values are shuffled, all its inputs together, so that they tell nothing of the row any more. By so much as
+A column's values are shuffled, so that they tell nothing of the row any more. By so much as
 the log loss grows, the networks went by the column (Breiman, Machine Learning 45 (2001) 5). A column that says the same
 as another has a small drop: the networks still have the other.
 
@@ -15,11 +15,13 @@ from typing import NamedTuple
 import numpy as np
 
 from plumbline.basics import files
+from plumbline.bits import rows as encoded
 from plumbline.bits import stream
 from plumbline.model.model import Model
 from plumbline.model.network import SHIPPED
 from plumbline.scores import intervals, metrics
 from plumbline.tables import encoding
+from plumbline.tables.encoding import Category, Number
 from plumbline.tables.store import Table
 
 COLUMNS = ("column", "drop", "low", "high", "inputs", "part", "rows", "networks")  # of the file
@@ -28,6 +30,7 @@ MOST_NETWORKS = 8
 MOST_ROWS = 2**13
 FEWEST_ROWS = 2**9  # columns are left out before there are fewer rows
 MOST_WORK = 2**37  # products in the networks' layers: half a minute on two cores
+PIECE = 2**8  # rows that are expanded together
 GRID = 2.0**26  # losses are whole multiples of its inverse: their sums are exact, and so the same in any order
 
 
@@ -81,7 +84,8 @@ def deciding_part(saved: Model, parts: dict[str, Table]) -> str:
 
 def affordable(saved: Model, rows: int) -> Work:
     """The rows, networks and columns that MOST_WORK buys, of a part of so many rows."""
-    d, h, k = saved.card.sizes
+    (d, h, k), is_shipped = saved.card.sizes, saved.card.network == SHIPPED
+    d = encoded.terms(saved.card.encoding.layout) if is_shipped else d
     columns, networks = len(saved.card.encoding.columns), min(saved.networks, MOST_NETWORKS)
     of_row = SHUFFLES * networks * saved.card.members * h * (d + k)  # for each column
     rows = min(rows, max(min(MOST_ROWS, MOST_WORK // (of_row * columns)), FEWEST_ROWS))
@@ -92,7 +96,7 @@ def affordable(saved: Model, rows: int) -> Work:
 
 
 def measured(saved: Model, x: np.ndarray, target: np.ndarray, columns: int) -> list[Drop]:
-    """The drops of so many columns of the rows x (n, d), by all of the networks.
+    """The drops of so many columns of the encoded rows x (n, c), by all of the networks.
 
     A shuffle gives row i the value of row s(i). What it costs depends on both rows, so it is counted half to each: else
     the interval would be too narrow, for a row that loses much by another's value often costs others much by its own.
@@ -101,19 +105,19 @@ def measured(saved: Model, x: np.ndarray, target: np.ndarray, columns: int) -> l
     """
     whole = losses(saved, x, target)  # (R, n)
     orders, mixed, drops = shuffles(len(x)), x.copy(), []
-    for name, inputs in chosen(saved, x, columns):
+    for column, stored in chosen(saved, x, columns):
         pairs = np.zeros(whole.shape)
         for order in orders:
-            mixed[:, inputs] = x[order, inputs]
+            mixed[:, stored] = x[order, stored]
             more = losses(saved, mixed, target) - whole
             pairs += more
             pairs[:, order] += more
-        mixed[:, inputs] = x[:, inputs]
+        mixed[:, stored] = x[:, stored]
         mean = pairs.sum(axis=1, keepdims=True) / (2 * SHUFFLES * len(x))  # (R, 1)
         estimate = intervals.estimate(pairs / SHUFFLES - mean)
         estimate = estimate._replace(mean=sum(mean[:, 0].tolist()) / len(mean))  # of exact sums
         low, high, _ = estimate.student()
-        drops.append(Drop(name, estimate.mean, low, high, inputs.stop - inputs.start))
+        drops.append(Drop(column.name, estimate.mean, low, high, column.width))
     return drops
 
 
@@ -129,28 +133,38 @@ def shuffles(n: int) -> np.ndarray:
     return stream.permutations(np.array(hashed), n)
 
 
-def chosen(saved: Model, x: np.ndarray, columns: int) -> list[tuple[str, slice]]:
-    """So many columns and where their inputs are: those of the largest first-layer weights, where not all are asked.
+def chosen(saved: Model, x: np.ndarray, columns: int) -> list[tuple[Number | Category, slice]]:
+    """So many columns and where they are in x: those of the largest first-layer weights, where not all are asked.
 
     A weight counts times its input's standard deviation. Of a network of a user's own the first columns are taken.
     """
-    found, start = [], 0
+    found, start, first, strengths = [], 0, 0, []
     for column in saved.card.encoding.columns:
-        found.append((column.name, slice(start, start + column.width)))
-        start += column.width
+        found.append((column, slice(start, start + len(column.stored))))
+        start += len(column.stored)
     if columns < len(found) and saved.card.network == SHIPPED:
-        squares = np.zeros(x.shape[1])  # added up one after the other: np.sum's order depends on the CPU
-        for unit in saved.weights["net.0.weight"].reshape(-1, x.shape[1]):
-            squares += unit.astype(np.float64) ** 2
-        strength = squares * variances(x)
-        found.sort(key=lambda item: -sum(strength[item[1]].tolist()))
+        strength = squares(saved.weights["net.0.weight"]) * variances(x, saved.card.encoding.layout)
+        for column, _ in found:
+            strengths.append(sum(strength[first : first + column.width].tolist()))
+            first += column.width
+        found = [found[i] for i in sorted(range(len(found)), key=lambda i: -strengths[i])]
     return found[:columns]
 
 
-def variances(x: np.ndarray) -> np.ndarray:
-    """Of every input of the rows x (n, d), added up in their order: float64 (d,)."""
-    sums, squares = np.zeros(x.shape[1]), np.zeros(x.shape[1])
-    for row in x:
-        sums += row
-        squares += row.astype(np.float64) ** 2
+def squares(weights: np.ndarray) -> np.ndarray:
+    """Sums over all units of the squares of weights (R, h, d): float64 (d,)."""
+    total = np.zeros(weights.shape[2])  # added up one after the other: np.sum's order depends on the CPU
+    for unit in weights.reshape(-1, weights.shape[2]):
+        total += unit.astype(np.float64) ** 2
+    return total
+
+
+def variances(x: np.ndarray, layout: np.ndarray) -> np.ndarray:
+    """Of every input of the rows x (n, c), added up in their order: float64 (d,)."""
+    width = int(layout[:, 2].sum())
+    sums, squares = np.zeros(width), np.zeros(width)
+    for start in range(0, len(x), PIECE):
+        for row in encoded.expand(x[start : start + PIECE], layout):
+            sums += row
+            squares += row.astype(np.float64) ** 2
     return np.maximum(squares / len(x) - (sums / len(x)) ** 2, 0.0)

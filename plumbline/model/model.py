@@ -64,15 +64,16 @@ class Model(NamedTuple):
         return self._replace(weights={name: array[:networks] for name, array in self.weights.items()})
 
     def probabilities(self, x: np.ndarray, batch_size: int = 4096) -> np.ndarray:
-        """Probabilities that the R networks give to the rows x (n, d): float32 (R, n, k).
+        """Probabilities that the R networks give to the encoded rows x (n, c): float32 (R, n, k).
 
         k = 1, the second of the classes, when there are two. batch_size: rows that an edited module sees at a time.
         """
         if self.card.network == SHIPPED:
             from plumbline.bits import scoring
 
-            return scoring.probabilities(x, self.weights)
-        return networks.probabilities(self.network, self.card.sizes, self.weights, x, batch_size)
+            return scoring.probabilities(x, self.weights, self.card.encoding.layout)
+        of = self.card.sizes, self.card.encoding.layout
+        return networks.probabilities(self.network, *of, self.weights, x, batch_size)
 
 
 def save(weights: dict[str, np.ndarray], card: Card, path: str | Path) -> None:

@@ -2,7 +2,7 @@
 
 from plumbline.model import module
 network = module.load("models/model.safetensors")
-logits = network(torch.tensor(x))  # x: the columns in the order of the model's encoding
+logits = network(torch.tensor(x))  # x (n, d): rows.expand(x, layout) of encoded rows and their encoding's layout
 """
 
 from pathlib import Path

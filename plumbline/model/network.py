@@ -18,6 +18,7 @@ import numpy as np
 
 from plumbline.basics import inputs
 from plumbline.basics.errors import UserError, reason
+from plumbline.bits import rows
 
 PATH = "stages/network.py"
 CLASS = "TwoLayerNet"
@@ -167,11 +168,17 @@ def try_out(network: Network, sizes: tuple[int, int, int]) -> int:
 
 
 def probabilities(
-    network: Network, sizes: tuple[int, int, int], weights: dict[str, np.ndarray], x: np.ndarray, batch_size: int
+    network: Network,
+    sizes: tuple[int, int, int],
+    layout: np.ndarray,
+    weights: dict[str, np.ndarray],
+    x: np.ndarray,
+    batch_size: int,
 ) -> np.ndarray:
     """Probabilities that R networks in eval() give to n rows: float32 (R, n, k); k = 1 is the second of two classes.
 
-    weights: (R, ...), or (R, members, ...) by their shape; the members' mean logit is the network's.
+    x: (n, c) of the layout, expanded a batch at a time. weights: (R, ...), or (R, members, ...) by their shape; the
+    members' mean logit is the network's.
     """
     import torch
 
@@ -180,7 +187,7 @@ def probabilities(
         for r in range(len(out)):
             module = scorer(network, sizes, weights, r)
             for start in range(0, len(x), batch_size):
-                logits = module(torch.tensor(x[start : start + batch_size])).double()
+                logits = module(torch.tensor(rows.expand(x[start : start + batch_size], layout))).double()
                 given = torch.sigmoid(logits) if sizes[2] == 1 else torch.softmax(logits, dim=1)
                 out[r, start : start + batch_size] = given.numpy()
     return out

@@ -6,6 +6,8 @@ scale nor a heavy tail reaches the network, and then standardized; what is missi
 input of its own.
 Under both, text becomes one input a category. Columns that can teach nothing are left out, with the reason.
 
+An encoded row has one number for a category, whichever it is, and not one for each input (plumbline.bits.rows).
+
 What is fitted are order statistics, counts and fixed-point sums, and encoding is +, -, *, / and sqrt on float64: the
 same bits on every machine.
 """
@@ -18,6 +20,7 @@ import numpy as np
 
 from plumbline.basics import files
 from plumbline.basics.errors import UserError
+from plumbline.bits import rows as encoded
 from plumbline.tables import columns, duck, robust
 from plumbline.tables.columns import Texts, kind_of
 from plumbline.tables.robust import IN_CACHE, Numbers
@@ -42,9 +45,14 @@ class Number(msgspec.Struct, frozen=True, tag="number"):
     marks_missing: bool
 
     @property
+    def stored(self) -> list[tuple[int, int]]:
+        """Columns of an encoded row: kind and number of inputs of each."""
+        return [(encoded.NUMBER, 1)] * (1 + self.marks_missing)
+
+    @property
     def width(self) -> int:
         """Inputs of the network."""
-        return 1 + self.marks_missing
+        return sum(width for _, width in self.stored)
 
 
 class Category(msgspec.Struct, frozen=True, tag="category"):
@@ -54,6 +62,11 @@ class Category(msgspec.Struct, frozen=True, tag="category"):
     values: list[str]
     pools_others: bool  # whether rare ones were pooled; if none was, an unseen one has no input at all
     marks_missing: bool
+
+    @property
+    def stored(self) -> list[tuple[int, int]]:
+        """Columns of an encoded row: kind and number of inputs of each."""
+        return [(encoded.CODE, self.width)]
 
     @property
     def width(self) -> int:
@@ -69,10 +82,15 @@ class LeftOut(msgspec.Struct, frozen=True):
 
 
 class Encoding(msgspec.Struct, frozen=True):
-    """How a table's columns become the network's inputs, in this order."""
+    """How a table's columns become the network's inputs, in this order: numbers first, then categories."""
 
     columns: list[Number | Category]
     left_out: list[LeftOut] = []
+
+    @property
+    def layout(self) -> np.ndarray:
+        """How an encoded row becomes the inputs: int64 (c, 3), see plumbline.bits.rows."""
+        return encoded.layout_of([stored for column in self.columns for stored in column.stored])
 
     @property
     def width(self) -> int:
@@ -98,12 +116,12 @@ def fit(table: Table, setting: str) -> Encoding:
     if not fitted:
         reasons = "; ".join(f"{left.name}: {left.why}" for left in left_out[:10])
         raise UserError(f"no column is left to learn from ({reasons}); add one that differs between rows")
-    return Encoding(fitted, left_out)
+    return Encoding(sorted(fitted, key=lambda column: isinstance(column, Category)), left_out)
 
 
 def encode(encoding: Encoding, table: Table) -> np.ndarray:
-    """The columns that the encoding knows, in its order: float32 (n, d); in a mapped file if the table is large."""
-    shape, start = (len(table), encoding.width), 0
+    """The columns that the encoding knows, in its order: float32 (n, c); in a mapped file if the table is large."""
+    shape, start = (len(table), len(encoding.layout)), 0
     x = np.empty(shape, np.float32) if table.is_small else files.mapped(shape, np.float32, table.path.parent)
     for piece in pieces(encoding, table):
         x[start : start + len(piece)] = piece
@@ -112,9 +130,9 @@ def encode(encoding: Encoding, table: Table) -> np.ndarray:
 
 
 def some_rows(encoding: Encoding, table: Table, count: int) -> tuple[np.ndarray, np.ndarray]:
-    """So many of a table's rows, evenly spaced in it: inputs, float32 (count, d), and class numbers (count,)."""
+    """So many of a table's rows, evenly spaced in it: encoded, float32 (count, c), and class numbers (count,)."""
     place, start = np.arange(count) * len(table) // count, 0
-    x = np.empty((count, encoding.width), np.float32)
+    x = np.empty((count, len(encoding.layout)), np.float32)
     for piece in pieces(encoding, table):
         here = (place >= start) & (place < start + len(piece))
         x[here] = piece[place[here] - start]
@@ -123,10 +141,11 @@ def some_rows(encoding: Encoding, table: Table, count: int) -> tuple[np.ndarray,
 
 
 def pieces(encoding: Encoding, table: Table, rows: int | None = None) -> Iterator[np.ndarray]:
-    """As `encode`, so many rows at a time, in order: float32 (m, d)."""
+    """As `encode`, so many rows at a time, in order: float32 (m, c)."""
     start, select = 0, {column.name: _sql(column, table) for column in encoding.columns}
+    stored = len(encoding.layout)
     for piece in table.pieces(select, rows):
-        x = np.empty((len(next(iter(piece.values()))), encoding.width), np.float32)
+        x = np.empty((len(next(iter(piece.values()))), stored), np.float32)
         _encode_piece(encoding, piece, x, start)
         start += len(x)
         yield x
@@ -191,25 +210,23 @@ def _sql(column: Number | Category, table: Table) -> str:
 
 
 def _encode_piece(encoding: Encoding, piece: dict[str, np.ndarray], x: np.ndarray, first: int) -> None:
-    """Fill x (m, d) from what was fetched; `first` is the first row's number in messages."""
+    """Fill x (m, c) from what was fetched; `first` is the first row's number in messages."""
     for row in range(0, len(x), IN_CACHE):
         start = 0
         for column in encoding.columns:
-            inputs = x[row : row + IN_CACHE, start : start + column.width]
+            own = x[row : row + IN_CACHE, start : start + len(column.stored)]
             values = np.ma.getdata(piece[column.name])[row : row + IN_CACHE]
-            start += column.width
+            start += own.shape[1]
             if isinstance(column, Category):
-                inputs[:] = 0.0
-                rows = np.flatnonzero(values < column.width)
-                inputs[rows, values[rows]] = 1.0
+                own[:, 0] = values
             elif column.scale == 0.0:
-                inputs[:, 0] = _finite_float32(values, column.name, first + row) + np.float32(0.0)
+                own[:, 0] = _finite_float32(values, column.name, first + row) + np.float32(0.0)
             else:
                 values, missing = values.astype(np.float64) + 0.0, np.isnan(values)
                 z = (robust.smooth_clip(values, column.centre, column.scale) - column.mean) / column.deviation
-                inputs[:, 0] = np.where(missing, 0.0, z)
+                own[:, 0] = np.where(missing, 0.0, z)
                 if column.marks_missing:
-                    inputs[:, 1] = missing
+                    own[:, 1] = missing
 
 
 # ---- fitting

@@ -19,6 +19,7 @@ from torch.func import functional_call, vmap
 from torch.nn.parallel import DistributedDataParallel
 
 from plumbline.basics.errors import UserError
+from plumbline.bits import rows as encoded
 from plumbline.model import network as module_of
 from plumbline.model.network import Network, in_one_line
 from plumbline.training.networks import Weights
@@ -122,8 +123,8 @@ class Trainer:
     """R networks and their Adam moments; the interface of plumbline.bits.kernel.Trainer.
 
     weights: by name, (R, ...) each, buffers among them. group: the workers that train one network together, or None.
-    class_weights: float32 (classes,), what a row's loss counts; without, 1 each. `learning_rate` may change between
-    epochs.
+    class_weights: float32 (classes,), what a row's loss counts; without, 1 each. layout: of the rows, without one all
+    columns are numbers; modules see each batch expanded. `learning_rate` may change between epochs.
     """
 
     def __init__(
@@ -137,6 +138,7 @@ class Trainer:
         device: str = "cpu",
         group=None,
         class_weights: np.ndarray | None = None,
+        layout: np.ndarray | None = None,
     ):
         networks, (d, h, _) = len(next(iter(weights.values()))), sizes
         if networks * batch_size * d * h <= SMALL:
@@ -149,6 +151,9 @@ class Trainer:
         self.loss_fn = binary_loss if sizes[2] == 1 else several_loss
         class_weights = np.ones(max(sizes[2], 2), np.float32) if class_weights is None else class_weights
         self.class_weights = torch.tensor(class_weights, device=device)
+        layout = encoded.numbers(d) if layout is None else layout
+        self.inputs = [torch.from_numpy(each).to(device) for each in encoded.by_input(layout)]
+        self.is_compact = bool((layout[:, 0] != encoded.NUMBER).any())
         self.held: list[tuple] = []  # what was trained on and what is watched, x as given, and x and y on the device
         self._set_up({name: torch.tensor(array, device=device) for name, array in weights.items()})
 
@@ -188,10 +193,21 @@ class Trainer:
         x, y, orders = self._there(x, y, orders)
         for batch in orders.split(self.batch_size, dim=1):
             rows = batch[:, self.rank :: self.workers].long()
-            yield x[rows], y[rows], self.class_weights[y[rows].squeeze(2)], batch.shape[1] / self.workers
+            weight = self.class_weights[y[rows].squeeze(2)]
+            yield self._expanded(x[rows]), y[rows], weight, batch.shape[1] / self.workers
+
+    def _expanded(self, x: torch.Tensor) -> torch.Tensor:
+        """plumbline.bits.rows.expand, where x (R, b, c) lies: (R, b, d)."""
+        if not self.is_compact:
+            return x
+        kind, of, place = self.inputs
+        values = x[:, :, of]
+        is_one = (values == place).to(values.dtype)
+        values = torch.where(kind == encoded.POSITION, (values - place).clamp(0.0, 1.0), values)
+        return torch.where(kind == encoded.CODE, is_one, values)
 
     def _there(self, x: np.ndarray, y: np.ndarray, rows: np.ndarray) -> tuple[torch.Tensor, ...]:
-        """x (n, d), y (n, 1) and numbers of rows on the device; x and y that are there already stay."""
+        """x (n, c), y (n, 1) and numbers of rows on the device; x and y that are there already stay."""
         held = next((each for each in self.held if each[0] is x), None)
         if held is None:
             self.held = self.held[-1:]  # before what takes the other's place comes
@@ -210,7 +226,7 @@ class Trainer:
         with torch.inference_mode(), in_one_line(self.network):
             for some in rows.expand(len(sums), -1).split(SCORED, dim=1):
                 some = some.long()
-                logits = self.networks(x[some])
+                logits = self.networks(self._expanded(x[some]))
                 sums += summed(self.loss_fn(logits, y[some]), logits, y[some]).cpu().numpy()
 
     def seed(self, seed: int) -> None:

@@ -26,7 +26,7 @@ from plumbline.training.workers import ALONE, Group
 SHUFFLED_ROWS = 2**25  # most row numbers of shuffled epochs held at once (128 MiB)
 LOSS = 0  # a column of sums, beside right answers
 
-Part = tuple[np.ndarray, np.ndarray]  # x float32 (n, d), y int32 (n,)
+Part = tuple[np.ndarray, np.ndarray]  # x float32 (n, c), y int32 (n,)
 
 
 def with_engine(settings: Train, network: Network) -> Train:
@@ -53,6 +53,7 @@ class Job(NamedTuple):
 
     data: Part
     watch: Part
+    layout: np.ndarray | None  # of their rows
     settings: Train
     network: Network
     class_weights: np.ndarray | None  # float32 (classes,)
@@ -60,11 +61,19 @@ class Job(NamedTuple):
 
 
 def train(
-    drawn: Drawn, data: Part, watch: Part, settings: Train, network: Network, keeper: Keeper, group: Group = ALONE
+    drawn: Drawn,
+    data: Part,
+    watch: Part,
+    settings: Train,
+    network: Network,
+    keeper: Keeper,
+    group: Group = ALONE,
+    layout: np.ndarray | None = None,
 ) -> Trained:
     """Train all networks that have drawn, whole ones on each of the group's workers; the leader gets all of them.
 
-    data and watch: the training and the validation part, encoded.
+    data and watch: the training and the validation part, encoded. layout: of their rows
+    (plumbline.bits.rows), without one all columns are numbers.
     """
     if settings.patience and not settings.held_out and not len(watch[1]):
         raise UserError("the validation part has no rows, and train.patience watches them; run `dvc repro`")
@@ -76,7 +85,7 @@ def train(
     class_weights = None
     if settings.class_weight == "balanced":
         class_weights = networks.balanced(data[1], max(drawn.sizes[2], 2), settings.held_out)
-    job = Job(data, watch, settings, network, class_weights, group if together else None)
+    job = Job(data, watch, layout, settings, network, class_weights, group if together else None)
     if together or settings.device == "cuda":  # whose state is not at hand
         keeper = None
     runs = keeper.find(mine) if keeper else []
@@ -141,7 +150,7 @@ def one_epoch(job: Job, drawn: Drawn, run: Run, trainer, own) -> tuple[np.ndarra
             if settings.engine == "torch":
                 trainer.loss_sums(*window, watched)
             else:
-                scoring.loss_sums(*window, weights, watched)
+                scoring.loss_sums(*window, weights, watched, job.layout)
         watched /= rows.shape[1]
         check_finite(watched, epoch, numbers, settings.learning_rate)
 
@@ -218,10 +227,10 @@ def trainer_for(job: Job, sizes: tuple[int, int, int], weights: Weights):
     if settings.engine == "torch":
         from plumbline.training import autograd
 
-        return autograd.Trainer(job.network, sizes, *given, settings.device, job.group, job.class_weights)
+        return autograd.Trainer(job.network, sizes, *given, settings.device, job.group, job.class_weights, job.layout)
     from plumbline.bits import kernel
 
-    return kernel.Trainer(*given, job.class_weights)
+    return kernel.Trainer(*given, job.class_weights, job.layout)
 
 
 # ---- what is refused

@@ -13,6 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from plumbline.bits import initial, kernel, layers, scoring, stream
+from plumbline.bits import rows as encoded
 
 
 def problem(n, d, h, k, networks=1, seed=0):
@@ -107,7 +108,9 @@ def test_gradient_is_autograds(n, d, h, k, seed, balanced):
     gradients, sums = np.empty((shards, packed.size), np.float32), np.zeros((shards, 2))
     for s in range(shards):
         rows = np.arange(n * s // shards, n * (s + 1) // shards)
-        kernel._shard(x, y, rows, n, class_weights, packed, h, k, gradients[s], sums[s])
+        kernel._shard(
+            x, y, rows, n, class_weights, encoded.plan(encoded.numbers(d)), packed, h, k, gradients[s], sums[s]
+        )
     ours = layers.unpack(gradients.sum(axis=0, dtype=np.float64)[None], d, h, k)
 
     module = module_of(weights, 0).double()
@@ -146,6 +149,89 @@ def test_a_rows_loss_counts_its_classs_weight(k):
     for name, array in theirs.weights.items():
         np.testing.assert_allclose(ours.weights[name], array, rtol=0, atol=3e-4)
     assert np.abs(ours.weights["net.0.weight"] - plain.weights["net.0.weight"]).max() > 0.01
+
+
+# ---- encoded rows
+
+STORED = [(encoded.NUMBER, 1), (encoded.NUMBER, 1), (encoded.POSITION, 5), (encoded.NUMBER, 1)]
+LAYOUT = encoded.layout_of([*STORED, (encoded.CODE, 3), (encoded.CODE, 7)])
+SEEN = {"all": None, "some": [0, 2, 5], "numbers": [0, 1, 3], "categories": [4, 5], "one of each": [1, 2, 4]}
+
+
+def encoded_rows(n, seed=0):
+    """Rows of the layout; positions and codes also outside their inputs."""
+    draws = np.random.default_rng(seed)
+    dense = np.c_[draws.normal(size=(n, 2)), draws.uniform(-1, 6, n), draws.normal(size=n)]
+    return np.c_[dense, draws.integers(-1, 5, n), draws.integers(-1, 9, n)].astype(np.float32)
+
+
+def one_hot(x):
+    """The inputs as their definition says."""
+    lines = []
+    for row in x.tolist():
+        line = row[:2] + [min(max(row[2] - b, 0.0), 1.0) for b in range(5)] + row[3:4]
+        lines.append(line + [float(row[4] == c) for c in range(3)] + [float(row[5] == c) for c in range(7)])
+    return np.array(lines, np.float32)
+
+
+def test_rows_expand_to_the_inputs_of_their_definition():
+    x = encoded_rows(300)
+    np.testing.assert_array_equal(encoded.expand(x, LAYOUT), one_hot(x))
+    assert encoded.terms(LAYOUT) == 10
+    with pytest.raises(ValueError, match="CODE columns"):
+        encoded.plan(LAYOUT, [4, 3])
+
+
+@settings(deadline=None, max_examples=25)
+@given(
+    n=st.integers(1, 600),
+    h=st.integers(1, 40),
+    k=st.sampled_from([1, 3]),
+    seed=st.integers(0, 99),
+    seen=st.sampled_from(list(SEEN)),
+)
+def test_codes_have_the_bits_of_one_hot_inputs_in_training_gradient_and_scoring(n, h, k, seed, seen):
+    """Also where a network sees some columns alone: it is the whole network with weights of 0 at the others' inputs."""
+    x, columns = encoded_rows(n, seed), SEEN[seen]
+    inputs = encoded.inputs_of(LAYOUT, slice(None) if columns is None else columns)
+    _, y, weights = problem(n, len(inputs), h, k, networks=2, seed=seed)
+    rows, orders = one_hot(x)[:, inputs].copy(), orders_for(n, 2, seed)
+    compact = kernel.Trainer(weights, 550, 0.01, 0.1, None, LAYOUT, columns)
+    plain = kernel.Trainer(weights, 550, 0.01, 0.1)
+    for _ in range(2):
+        np.testing.assert_array_equal(epoch(compact, x, y, orders), epoch(plain, rows, y, orders))
+    np.testing.assert_array_equal(compact.packed.view(np.uint32), plain.packed.view(np.uint32))
+
+    whole = plain.weights
+    whole["net.0.weight"] = np.zeros((2, h, LAYOUT[:, 2].sum()), np.float32)
+    whole["net.0.weight"][:, :, inputs] = plain.weights["net.0.weight"]
+    expected, by_numpy, sums = scoring.probabilities(rows, plain.weights), np.empty((2, n, k), np.float32), []
+    scoring._probabilities(x, LAYOUT, whole, by_numpy)
+    for probability in (scoring.probabilities(x, whole, LAYOUT), by_numpy):
+        np.testing.assert_array_equal(probability.view(np.uint32), expected.view(np.uint32))
+    for given_rows in ((x, y, orders, whole), (rows, y, orders, plain.weights)):
+        sums.append(np.zeros((2, 2)))
+        scoring.loss_sums(*given_rows, sums[-1], LAYOUT if given_rows[0] is x else None)
+    np.testing.assert_array_equal(*sums)
+
+
+@pytest.mark.parametrize("seen", SEEN)
+def test_a_network_of_some_columns_is_autograds_with_a_mask(seen):
+    n, columns = 300, SEEN[seen]
+    inputs = encoded.inputs_of(LAYOUT, slice(None) if columns is None else columns)
+    x, (_, y, weights) = encoded_rows(n), problem(n, 18, 16, 3, networks=2)
+    masked = np.zeros((n, 18), np.float32)
+    masked[:, inputs] = one_hot(x)[:, inputs]
+    ours = kernel.Trainer(
+        weights | {"net.0.weight": weights["net.0.weight"][:, :, inputs]}, 32, 0.01, 0.0, None, LAYOUT, columns
+    )
+    theirs = Autograd(weights, 32, 0.01)
+    for number in range(6):
+        orders = orders_for(n, 2, number)
+        np.testing.assert_allclose(epoch(ours, x, y, orders), epoch(theirs, masked, y, orders), rtol=1e-4)
+    theirs = theirs.weights | {"net.0.weight": theirs.weights["net.0.weight"][:, :, inputs]}
+    for name, array in theirs.items():
+        np.testing.assert_allclose(ours.weights[name], array, rtol=0, atol=3e-4)
 
 
 def trained(x, y, weights, batch, replicas, epochs=3):
@@ -271,7 +357,7 @@ def test_losses_are_torchs(n, k, networks, seed):
 def test_scoring_has_the_same_bits_compiled_or_not(n, d, h, k, r):
     x, _, weights = problem(n, d, h, k, r)
     by_numpy = np.empty((r, n, k), np.float32)
-    scoring._probabilities(x, weights, by_numpy)
+    scoring._probabilities(x, encoded.numbers(d), weights, by_numpy)
     np.testing.assert_array_equal(by_numpy.view(np.uint32), scoring.probabilities(x, weights).view(np.uint32))
 
 

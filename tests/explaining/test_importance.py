@@ -32,7 +32,7 @@ def a_model(columns, networks=3, classes=2, h=6, seed=0):
 def some_rows(saved, n, seed=0):
     """Rows, and labels that are as probable as network 0 says."""
     rng = np.random.default_rng(seed)
-    x = rng.normal(size=(n, saved.card.encoding.width)).astype(np.float32)
+    x = rng.normal(size=(n, len(saved.card.encoding.layout))).astype(np.float32)
     p = saved.first().probabilities(x)[0].astype(float)
     p = np.concatenate([1 - p, p], axis=1) if p.shape[1] == 1 else p
     target = (p.cumsum(axis=1) < rng.random((n, 1))).sum(axis=1)
@@ -88,8 +88,9 @@ def test_a_drop_is_the_mean_over_its_shuffles_of_scikit_learns_log_loss():
 
 
 def test_all_inputs_of_a_column_go_together():
-    """Two categories' inputs exclude each other: shuffled one by one, rows would have both or none."""
-    saved = a_model([*numbers("a"), Category("c", ["p", "q"], pools_others=False, marks_missing=False)])
+    """A number and its mark of missing rows, here each other's opposites; of a category one number is all."""
+    marked = Number("b", "number", -1.0, 1.0, 0.0, 0.0, 0.0, 1.0, marks_missing=True)
+    saved = a_model([*numbers("a"), marked, Category("c", ["p", "q", "r"], pools_others=False, marks_missing=False)])
     x, target = some_rows(saved, 60)
     x[:, 1] = np.arange(60) % 2
     x[:, 2] = 1 - x[:, 1]
@@ -100,12 +101,12 @@ def test_all_inputs_of_a_column_go_together():
             seen.append(x.copy())
             return super().probabilities(x, batch_size)
 
-    first, second = importance.measured(Watching(*saved), x, target, 2)
-    assert (first.inputs, second.inputs) == (1, 2)
-    assert len(seen) == 1 + 2 * importance.SHUFFLES
-    for shuffled in seen[1 + importance.SHUFFLES :]:
-        np.testing.assert_array_equal(shuffled[:, 0], x[:, 0])
-        np.testing.assert_array_equal(shuffled[:, 1:].sum(axis=1), 1)
+    drops = importance.measured(Watching(*saved), x, target, 3)
+    assert [drop.inputs for drop in drops] == [1, 2, 3]
+    assert len(seen) == 1 + 3 * importance.SHUFFLES
+    for shuffled in seen[1 + importance.SHUFFLES : 1 + 2 * importance.SHUFFLES]:
+        np.testing.assert_array_equal(shuffled[:, [0, 3]], x[:, [0, 3]])
+        np.testing.assert_array_equal(shuffled[:, 1:3].sum(axis=1), 1)
         assert (shuffled[:, 1] != x[:, 1]).any()
 
 

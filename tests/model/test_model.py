@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from plumbline.basics.errors import UserError
-from plumbline.bits import initial, scoring, stream
+from plumbline.bits import initial, rows, scoring, stream
 from plumbline.model import model
 from plumbline.model.network import SHIPPED
 from plumbline.tables.encoding import Category, Encoding, LeftOut, Number
@@ -19,15 +19,23 @@ def saved(path, classes=2, **changes):
     return weights, card
 
 
+def encoded_rows(n):
+    """Rows of its encoding: a number, whether it is missing, and one of three categories, of which one has no input."""
+    x = stream.normal(stream.seeded(9), 3 * n).reshape(n, 3)
+    x[:, 2] = np.arange(n) % 3
+    return x
+
+
 @pytest.mark.parametrize("classes", [2, 3])
 def test_what_is_saved_is_loaded(tmp_path, classes):
     weights, card = saved(tmp_path / "model.safetensors", classes)
     loaded = model.load(tmp_path / "model.safetensors")
     assert loaded.card == card
     assert loaded.card.sizes == (4, 5, initial.outputs_for(classes))
-    x = stream.normal(stream.seeded(9), 40).reshape(10, 4)
-    np.testing.assert_array_equal(loaded.probabilities(x), scoring.probabilities(x, weights))
-    np.testing.assert_array_equal(loaded.first().probabilities(x, 3), scoring.probabilities(x, weights)[:1])
+    x = encoded_rows(10)
+    expected = scoring.probabilities(rows.expand(x, card.encoding.layout), weights)
+    np.testing.assert_array_equal(loaded.probabilities(x), expected)
+    np.testing.assert_array_equal(loaded.first().probabilities(x, 3), expected[:1])
     for name, array in weights.items():
         np.testing.assert_array_equal(loaded.weights[name], array)
 

@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 import torch
 from conftest import ROOT
-from test_model import saved
+from test_model import encoded_rows, saved
 
 from plumbline.basics.errors import UserError
-from plumbline.bits import initial, scoring, stream
+from plumbline.bits import initial, rows, scoring, stream
 from plumbline.model import model, module, network
 
 SOURCE = (ROOT / network.PATH).read_text()
@@ -142,7 +142,7 @@ def tanh_model(tmp_path, members=1, classes=2):
     _, card = saved(tmp_path / "other.safetensors", classes)
     card = model.Card(card.target, card.classes, card.train_counts, card.encoding, net.tree, 5, members)
     model.save(weights, card, tmp_path / "model.safetensors")
-    return weights, net, stream.normal(stream.seeded(9), 400).reshape(100, 4)
+    return weights, net, encoded_rows(100)
 
 
 @pytest.mark.parametrize("classes", [2, 3])
@@ -151,12 +151,12 @@ def test_another_module_scores_its_model(tmp_path, members, classes):
     """By hand, with NumPy; the module that a user takes home says the same."""
     weights, net, x = tanh_model(tmp_path, members, classes)
     saved_model = model.load(tmp_path / "model.safetensors", net.path)
-    found = saved_model.probabilities(x, 7)
+    found, inputs = saved_model.probabilities(x, 7), rows.expand(x, saved_model.card.encoding.layout)
     assert found.dtype == np.float32 and found.shape == (3, 100, initial.outputs_for(classes))
     w1, b1, w2, b2 = (
         array.reshape(3, members, *array.shape[1 + (members > 1) :]).astype(float) for array in weights.values()
     )
-    hidden = np.tanh(np.einsum("nd,rmhd->rmnh", x, w1) + b1[:, :, None])
+    hidden = np.tanh(np.einsum("nd,rmhd->rmnh", inputs, w1) + b1[:, :, None])
     logits = (np.einsum("rmnh,rmkh->rmnk", hidden, w2) + b2[:, :, None]).mean(axis=1)
     powers = np.exp(logits)
     np.testing.assert_allclose(
@@ -167,7 +167,7 @@ def test_another_module_scores_its_model(tmp_path, members, classes):
         home = module.load(tmp_path / "model.safetensors", replica, net.path)
         assert not home.training
         with torch.no_grad():
-            np.testing.assert_allclose(home(torch.from_numpy(x)), logits[replica], rtol=1e-4, atol=1e-6)
+            np.testing.assert_allclose(home(torch.from_numpy(inputs)), logits[replica], rtol=1e-4, atol=1e-6)
 
 
 def test_scoring_is_in_eval_mode_and_with_the_buffers_of_the_file(tmp_path):
@@ -177,8 +177,8 @@ def test_scoring_is_in_eval_mode_and_with_the_buffers_of_the_file(tmp_path):
     weights = {name: np.stack([tensor.detach().numpy()] * 2) for name, tensor in tensors.items()}
     weights["net.1.running_mean"][1] += 3.0
     x = stream.normal(stream.seeded(9), 400).reshape(100, 4)
-    first, second = network.probabilities(net, (4, 5, 1), weights, x, 64)
-    np.testing.assert_array_equal(first, network.probabilities(net, (4, 5, 1), weights, x, 64)[0])
+    first, second = network.probabilities(net, (4, 5, 1), rows.numbers(4), weights, x, 64)
+    np.testing.assert_array_equal(first, network.probabilities(net, (4, 5, 1), rows.numbers(4), weights, x, 64)[0])
     assert (first != second).all()
 
 

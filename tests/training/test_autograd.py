@@ -12,7 +12,8 @@ from test_loop import NONE, here, settings, train, watched_problem  # noqa: F401
 from torch import nn
 
 from plumbline.basics.errors import UserError
-from plumbline.bits import initial, kernel, stream
+from plumbline.bits import initial, kernel, scoring, stream
+from plumbline.bits import rows as encoded
 from plumbline.model import network
 from plumbline.training import autograd, loop, networks
 
@@ -131,9 +132,11 @@ def test_both_engines_train_the_same(n, batch, k, decay, class_weights, device):
     if class_weights:
         class_weights = np.array(class_weights[: max(k, 2)], np.float32)
     x, y = rows(n, 6, k)
-    weights = initial.weights([stream.seeded(r) for r in range(3)], 6, 16, k)
-    ours = autograd.Trainer(SHIPPED, (6, 16, k), weights, batch, 0.01, decay, device, None, class_weights)
-    theirs = kernel.Trainer(weights, batch, 0.01, decay, class_weights)
+    x[:, 4], x[:, 5] = 2 * np.abs(x[:, 4]), np.floor(2 * x[:, 5])  # positions and codes, also outside their inputs
+    layout = encoded.layout_of([(encoded.NUMBER, 1)] * 4 + [(encoded.POSITION, 3), (encoded.CODE, 4)])
+    weights = initial.weights([stream.seeded(r) for r in range(3)], 11, 16, k)
+    ours = autograd.Trainer(SHIPPED, (11, 16, k), weights, batch, 0.01, decay, device, None, class_weights, layout)
+    theirs = kernel.Trainer(weights, batch, 0.01, decay, class_weights, layout)
     for epoch, rate in enumerate([0.01, 0.01, 0.05, 0.0, 0.002]):
         ours.learning_rate = theirs.learning_rate = rate
         sums = np.zeros((2, 3, 2))
@@ -142,6 +145,10 @@ def test_both_engines_train_the_same(n, batch, k, decay, class_weights, device):
         np.testing.assert_allclose(sums[0], sums[1], rtol=1e-4)
     for name, array in theirs.weights.items():
         np.testing.assert_allclose(ours.weights[name], array, rtol=0, atol=3e-4)
+    sums = np.zeros((2, 3, 2))
+    ours.loss_sums(x, y, np.arange(n)[None], sums[0])
+    scoring.loss_sums(x, y, np.arange(n)[None], theirs.weights, sums[1], layout)
+    np.testing.assert_allclose(*sums[:, :, 0], rtol=1e-4)
 
 
 @pytest.mark.parametrize("changes", [{"patience": 3}, {"schedule": "cosine", "weight_decay": 0.1}, {"members": 2}])
