@@ -13,16 +13,19 @@ from plumbline.basics import files, params
 from plumbline.basics.errors import UserError, run
 from plumbline.explaining import baselines, importance
 from plumbline.model import model
-from plumbline.profiling import unseen
+from plumbline.profiling import belonging, unseen
 from plumbline.scores import curves, figures, metrics, predictions, thresholds
+from plumbline.scores.differences import Rows
 from plumbline.tables import encoding, store
 
 
 def main() -> None:
-    settings = params.read("evaluate").evaluate
+    asked = params.read("evaluate", "split")
+    settings, split = asked.evaluate, asked.split
     saved, by_epoch = model.load("models/model.safetensors"), model.load("models/epochs.safetensors")
     parts = {part: store.open(f"data/{part}.parquet") for part in ("validation", "test")}
     check(parts, saved, by_epoch)
+    together = {part: belonging.of_part(table, split) for part, table in parts.items()}
     card, networks = saved.card, saved.networks
     target, (_, _, k) = {part: table.classes() for part, table in parts.items()}, card.sizes  # of a part (n,)
 
@@ -38,11 +41,12 @@ def main() -> None:
                 probability[part][:networks, here], probability[part][-1, here] = scored, metrics.ensemble(scored)
                 if part == "test":
                     sums += metrics.loss_and_right(by_epoch.probabilities(x, settings.batch_size), target[part][here])
-        predictions.write("metrics/predictions.parquet", parts, probability, networks)
+        about = {part: (card.positive_number, together[part].number) for part in parts}
+        rows = {part: Rows(probability[part], target[part], *about[part]) for part in parts}
+        predictions.write("metrics/predictions.parquet", parts, rows, networks)
 
         # Step 6 of the notebook: metrics of network 0, of the ensemble, and of all networks with an interval
-        about = card.train_counts, card.positive_number, scratch
-        scores = [figure for part in parts for figure in figures.of_part(part, probability[part], target[part], *about)]
+        scores = [figure for part in parts for figure in figures.of_part(part, rows[part], card.train_counts, scratch)]
         few = figures.few(scores)
         files.write_json(files.six_digits(few), "metrics/evaluate.json")
         files.write_csv(figures.Figure._fields, scores, "metrics/scores.csv")
@@ -58,8 +62,9 @@ def main() -> None:
         train, test = store.open("data/train.parquet"), parts["test"]
         unseen.write("metrics/test_columns.csv", test, train, card.encoding)
         importance.write("metrics/importance.csv", settings.importance, saved, parts)
-        baselines.write("metrics/baselines.json", settings.baselines, saved, train, test, probability["test"])
-    print(f"{len(target['test'])} test rows: accuracy {few['accuracy']:.3f}, log loss {few['log_loss']:.4f}")
+        baselines.write("metrics/baselines.json", settings.baselines, saved, train, test, rows["test"])
+    tested = f"{len(target['test'])} test rows{together['test'].says}"
+    print(f"{tested}: accuracy {few['accuracy']:.3f}, log loss {few['log_loss']:.4f}")
 
 
 def check(parts: dict[str, store.Table], saved: model.Model, by_epoch: model.Model) -> None:

@@ -27,26 +27,27 @@ MOST_WORK = 2**22  # training rows times inputs times outputs: boosted trees tak
 FEWEST_OF_CLASS = 10  # rows that early stopping needs, which holds out a tenth of them
 
 
-def write(path: str | Path, asked: bool, saved: Model, train: Table, test: Table, probability: np.ndarray) -> None:
+def write(path: str | Path, asked: bool, saved: Model, train: Table, test: Table, rows: Rows) -> None:
     """Write what the baselines reach on the test part, and how the networks differ from each; {} if not asked.
 
-    probability: what the networks say of the test part, float32 (R or more, n, k), the first R being theirs.
+    rows: what the networks say of the test part, (R or more, n, k), the first R being theirs.
     """
-    files.write_json(files.six_digits(compared(saved, train, test, probability)) if asked else {}, path)
+    files.write_json(files.six_digits(compared(saved, train, test, rows)) if asked else {}, path)
 
 
-def compared(saved: Model, train: Table, test: Table, probability: np.ndarray) -> dict:
+def compared(saved: Model, train: Table, test: Table, rows: Rows) -> dict:
     """Every baseline's figures on the test part, and how the networks differ from it."""
-    card, target = saved.card, test.classes()
+    card, target = saved.card, rows.target
     x, y = training_rows(card.encoding, train, card.sizes[2])
     answers = {"shares": np.tile(shares(card.train_counts), (len(target), 1))}
     if len(np.unique(y)) > 1:
         for name, model in models(y).items():
             answers[name] = answers_of(model, x, y, card.encoding, test, len(card.classes))
-    networks, found = Rows(probability[: saved.networks], target), {}
+    networks, found = rows._replace(probability=rows.probability[: saved.networks]), {}
     for name, answer in answers.items():
         level = 1 - 0.05 / len(answers)
-        judged = {d.metric: d for d in differences.compare(Rows(answer[None], target), networks, METRICS, level=level)}
+        base = rows._replace(probability=answer[None])
+        judged = {d.metric: d for d in differences.compare(base, networks, METRICS, level=level)}
         found[name] = {m: judged[m].base for m in METRICS} | told(judged["log_loss"])
         found[name]["in_accuracy"] = told(judged["accuracy"])
     return found | {"rows": len(target), "trained_rows": len(y)}

@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from plumbline.scores import differences, metrics
+from plumbline.scores import differences, intervals, metrics
 from plumbline.scores.differences import Difference, Rows, Side
 
 
@@ -22,7 +22,7 @@ def rank(base: Rows, others: list[Rows], name: str, of: str = "mean", level: flo
 
     All sides have as many networks (`differences.compare`), and are compared network by network.
     """
-    alpha, count = 1.0 - level, len(others)
+    base, alpha, count = base._replace(group=intervals.numbered(base.group)), 1.0 - level, len(others)
     to_base = [differences.compare(base, other, [name], of, 1.0 - alpha / count)[0] for other in others]
     sides = [differences.side(each, name, of) for each in (base, *others)]
     star = stars(sides, name, base, of, alpha)
@@ -75,6 +75,6 @@ def luck(sides: list[Side], rows: Rows) -> float:
         return 0.0
     phis = [side.phi for side in sides]
     shared = differences.covariance(phis, rows.group)
-    both = [differences.intervals.estimate(phi, None, rows.group).v_both for phi in phis]
+    both = [intervals.estimate(phi, None, rows.group).v_both for phi in phis]
     drawn = differences.normals(shared - np.diag(both))
     return float((drawn - drawn.mean(axis=1, keepdims=True)).max(axis=1).mean())

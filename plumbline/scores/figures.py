@@ -11,7 +11,7 @@ from typing import NamedTuple
 import numpy as np
 
 from plumbline.basics import files
-from plumbline.scores import metrics, ranges
+from plumbline.scores import intervals, metrics, ranges
 from plumbline.scores.differences import Rows
 
 FEW = ("accuracy", "log_loss")  # that stand in metrics/evaluate.json
@@ -27,38 +27,32 @@ class Figure(NamedTuple):
     low: float | None
     high: float | None
     rows: int
+    groups: int | None  # of rows that belong together
 
 
-def of_part(
-    part: str,
-    probability: np.ndarray,
-    target: np.ndarray,
-    counts: list[int],
-    positive: int,
-    scratch: Path,
-    group: np.ndarray | None = None,
-) -> Iterable[Figure]:
+def of_part(part: str, rows: Rows, counts: list[int], scratch: Path) -> Iterable[Figure]:
     """All figures of a part, none of one without rows.
 
-    probability: float32 (R, n, k or 1), and of several networks one more, the ensemble (R + 1, n, k or 1); target:
-    class numbers (n,). counts: training rows of each class. positive: its number. scratch: a folder for large arrays.
-    group: group numbers of rows that belong together (n,).
+    rows: with R networks, and of several networks one more, the ensemble (R + 1, n, k or 1). counts: training rows of
+    each class. scratch: a folder for large arrays.
     """
+    probability, target, positive, group = rows
     n = len(target)
     if n == 0:
         return
     networks = max(len(probability) - 1, 1)
-    rows = Rows(probability[:networks], target, positive, group)
+    rows = Rows(probability[:networks], target, positive, intervals.numbered(group))
+    groups = None if group is None else int(rows.group.max()) + 1
     answered = sum(metrics.confusion(network, target).sum(axis=0) for network in rows.probability) / networks
     phi = files.mapped(probability.shape[:2], np.float64, scratch)  # (R + 1, n), more is better
     for name in metrics.defined(target, len(counts)):
         metrics.contributions(name, probability, target, positive, out=phi)
-        yield Figure(part, "network", name, metrics.reported(name, phi[0]), None, None, n)
-        yield Figure(part, "ensemble", name, metrics.reported(name, phi[-1]), None, None, n)
+        yield Figure(part, "network", name, metrics.reported(name, phi[0]), None, None, n, groups)
+        yield Figure(part, "ensemble", name, metrics.reported(name, phi[-1]), None, None, n, groups)
         mean, *interval = ranges.reported(name, phi[:networks], rows, answered).values()
-        yield Figure(part, "networks", name, mean, *(interval or (None, None)), n)
+        yield Figure(part, "networks", name, mean, *(interval or (None, None)), n, groups)
     for name, value in metrics.always(counts, target).items():
-        yield Figure(part, "shares", name, value, None, None, n)
+        yield Figure(part, "shares", name, value, None, None, n, groups)
 
 
 def few(figures: Iterable[Figure]) -> dict:

@@ -56,6 +56,14 @@ class Estimate(NamedTuple):
 # ---- a mean and its variance
 
 
+def numbered(group: np.ndarray | None) -> np.ndarray | None:
+    """Groups by any numbers (n,) as numbers from 0 to G - 1; None where each row is a group of its own."""
+    if group is None:
+        return None
+    different, number = np.unique(group, return_inverse=True)
+    return None if len(different) == len(group) else number
+
+
 def estimate(
     phi: np.ndarray, target: np.ndarray | None = None, group: np.ndarray | None = None, is_ranked: bool = False
 ) -> Estimate:

@@ -74,4 +74,4 @@ def test_why_there_is_no_verdict():
     assert "of a class, and 5 are needed" in differences.compare(base, other, ALL)[0].why
     base, other = two()
     one = np.zeros(300, int)
-    assert {d.why for d in differences.compare(base._replace(group=one), other, ALL)} == {"all rows are of one group"}
+    assert {d.why for d in differences.compare(base._replace(group=one), other, ALL)} == {"1 group of rows"}

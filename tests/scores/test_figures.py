@@ -21,7 +21,7 @@ def parts(k, networks=3):
 @pytest.mark.parametrize("k", [1, 4])
 def test_a_part_has_every_figure_of_the_network_the_ensemble_and_all_networks(k, tmp_path):
     p, y = parts(k)
-    found = list(figures.of_part("test", p, y, [5, 6, 7, 8][: max(k, 2)], 0, tmp_path))
+    found = list(figures.of_part("test", Rows(p, y, 0), [5, 6, 7, 8][: max(k, 2)], tmp_path))
     by = {(each.of, each.metric): each for each in found}
     assert len(by) == len(found)
     assert {each.part for each in found} == {"test"}
@@ -44,8 +44,8 @@ def test_a_part_has_every_figure_of_the_network_the_ensemble_and_all_networks(k,
 
 def test_a_part_without_rows_has_no_figures_and_one_row_no_interval(tmp_path):
     p, y = parts(1)
-    assert list(figures.of_part("validation", p[:, :0], y[:0], [1, 1], 1, tmp_path)) == []
-    found = list(figures.of_part("test", p[:, :1], y[:1], [1, 1], 1, tmp_path))
+    assert list(figures.of_part("validation", Rows(p[:, :0], y[:0]), [1, 1], tmp_path)) == []
+    found = list(figures.of_part("test", Rows(p[:, :1], y[:1]), [1, 1], tmp_path))
     assert all(each.low is each.high is None for each in found)
     assert figures.few(found)["replicas"]["accuracy"].keys() == {"mean"}
 
