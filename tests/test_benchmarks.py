@@ -13,7 +13,7 @@ from plumbline.bits import initial, kernel, layers, stream
 
 FOLDER = ROOT / "benchmarks"
 sys.path.append(str(FOLDER))
-SHARED = ("scratch", "peers")  # what benchmarks import
+SHARED = ("scratch", "peers", "datasets", "rivals")  # what benchmarks import
 NAMES = sorted(path.stem for path in FOLDER.glob("*.py") if path.stem not in SHARED)
 
 
@@ -67,3 +67,69 @@ def test_the_first_version_is_measured_by_its_own_code(tmp_path):
     first = scratch.Copy(tmp_path / "first")
     told = first.run("python", "-c", "from stages import kernel; print(kernel.__file__)")
     assert told.strip() == str(tmp_path / "first/stages/kernel.py")
+
+
+def test_a_rival_is_measured_once(tmp_path, monkeypatch):
+    """For the rows that it was measured on; one that was too slow is tried on no larger table."""
+    import pandas as pd
+    import rivals
+
+    def fit(rows):
+        fitted.append(rows)
+        if len(rows.all) > 100:
+            raise rivals.TooSlowError
+        share = np.bincount(rows.y) / len(rows.y)
+        return lambda: np.tile(share, (len(rows.test), 1))
+
+    def parts(n, split):
+        frame = pd.DataFrame(
+            {"x": np.arange(n), "of": ["a", None] * (n // 2), "y": ["no", "yes", "yes", "yes"] * (n // 4)}
+        )
+        return rivals.Parts(frame, frame[:40], "y", n, split)
+
+    fitted, path = [], tmp_path / "peers.jsonl"
+    monkeypatch.setattr(rivals, "MODELS", {"share": ("scikit-learn", fit), "absent": ("no_such_package", fit)})
+    for _ in range(2):
+        loss, area, _ = rivals.Peers(path).figures("t", parts(80, "a"), 0)["share"]
+        assert loss == pytest.approx(-np.log([0.25, 0.75]) @ [0.25, 0.75], rel=1e-3)
+        assert area == 0.5
+    assert len(fitted) == 1
+    assert rivals.Peers(path).figures("t", parts(80, "other rows"), 0)
+    assert not rivals.Peers(path).figures("u", parts(120, "u"), 0)
+    assert not rivals.Peers(path).figures("v", parts(160, "v"), 0)
+    assert [len(rows.all) for rows in fitted] == [80, 80, 120]
+
+
+def test_wins_are_counted_with_the_noise_of_the_splits():
+    import tables
+
+    def table(ours, theirs):
+        sides = {"ensemble": ours, "CatBoost": theirs, "LightGBM": [loss + 1 for loss in theirs]}
+        return {name: {seed: [loss, 0.5, 1.0] for seed, loss in enumerate(losses)} for name, losses in sides.items()}
+
+    (line,) = tables.against(
+        [
+            table([0.5, 0.6, 0.7], [0.6, 0.7, 0.801]),  # better
+            table([0.5, 0.6, 0.7], [0.51, 0.51, 0.81]),  # better, by noise
+            table([0.51, 0.61, 0.7101], [0.5, 0.6, 0.7]),  # worse, but within 3 %
+            table([0.6, 0.7, 0.801], [0.5, 0.6, 0.7]),  # worse
+            table([0.1], []),  # no rival
+        ],
+        "ensemble",
+        ("CatBoost", "LightGBM"),
+    )
+    assert "at or below on 2 of 4 tables, within 3 % on 3; better by more than noise on 1, worse on 2" in line
+    low, high = tables.interval(np.array([1.0, 2.0, 3.0]))
+    assert (low + high) / 2 == 2
+    assert high - low == pytest.approx(
+        2 * 4.302653 * (1 / 3 + 1 / 4) ** 0.5
+    )  # t of 2 degrees of freedom; 20 % are tested
+
+
+def test_no_table_chose_the_setting_and_did_not():
+    import datasets
+
+    places = [(source.package, source.path) for source in datasets.CHOSE + datasets.NOTHING_CHOSEN]
+    assert len(set(places)) == len(places)
+    assert len(datasets.NOTHING_CHOSEN) >= 25
+    assert all(source.target not in " ".join(source.drop).split() for source in datasets.NOTHING_CHOSEN)
