@@ -188,10 +188,11 @@ MODELS = {
 NETWORKS = ("MLP", "MLP early", "RealMLP", "TabM")  # with a limit of time
 
 
-def installed() -> dict[str, str]:
-    """The models that can be fitted here, each with its package and version; of those left out it is said."""
+def installed(models: Iterable[str]) -> dict[str, str]:
+    """Those of them that can be fitted here, each with its package and version; of those left out it is said."""
     found = {}
-    for name, (package, _) in MODELS.items():
+    for name in models:
+        package, _ = MODELS[name]
         if importlib.util.find_spec(package.replace("scikit-learn", "sklearn")):
             found[name] = f"{package} {importlib.metadata.version(package)}"
         else:
@@ -203,12 +204,18 @@ class Peers:
     """The rivals' figures, of a file where there is one: a line of JSON for every table, seed and model.
 
     A line holds for the rows it was measured on: `split` tells them. A loss of null is a fit that took too long, and
-    that model is then tried on no larger table. Whatever is missing is measured and added; several runs may complete
-    one file.
+    that model is then tried on no larger table. What is missing of `models` is measured and added, if it is installed;
+    several runs may complete one file.
     """
 
-    def __init__(self, path: Path | None):
-        self.path, self.models, self.lines = path, installed(), {}
+    def __init__(self, path: Path | None, models: Iterable[str]):
+        self.path, self.models, self.lines = path, installed(models), {}
+
+    def versions(self) -> dict[str, str]:
+        """The package of each model that there is a figure of or will be."""
+        self.read()
+        found = {line["model"]: line["version"] for line in self.lines.values()} | self.models
+        return {model: found[model] for model in MODELS if model in found}
 
     def read(self) -> None:
         """What the file holds by now."""

@@ -11,7 +11,8 @@ so the variance is Nadeau and Bengio's (2003): 1/splits + test rows/training row
 
     python -m pip install catboost lightgbm pytabkit==1.7.3       # those that are not installed are left out
     python benchmarks/tables.py --peers peers.jsonl               # reads the rivals' figures there, adds what lacks
-    python benchmarks/tables.py --peers peers.jsonl --fill        # only that
+    python benchmarks/tables.py --peers peers.jsonl --only rivals # only adds; hours, may be stopped and started again
+    python benchmarks/tables.py --peers peers.jsonl --only network     # only reads
 """
 
 import contextlib
@@ -52,25 +53,20 @@ def main() -> None:
     parser = scratch.parser(__doc__)
     parser.add_argument("--peers", type=Path, metavar="FILE", help="the rivals' figures, read and completed")
     parser.add_argument("--splits", type=int, default=5, help="splits of each table (5)")
-    parser.add_argument(
-        "--fill",
-        nargs="*",
-        metavar="MODEL",
-        choices=rivals.MODELS,
-        help="complete these rivals' figures only (all)",
-    )
+    parser.add_argument("--only", choices=("network", "rivals"), help="measure that side alone")
+    parser.add_argument("--models", nargs="+", choices=rivals.MODELS, default=list(rivals.MODELS), metavar="RIVAL")
     options = parser.parse_args()
-    peers = Peers(options.peers)
-    if options.fill is not None:
-        fill(peers, options.fill or list(rivals.MODELS), range(options.splits))
+    peers, seeds = Peers(options.peers, [] if options.only == "network" else options.models), range(options.splits)
+    if options.only == "rivals":
+        fill(peers, seeds)
     else:
-        scratch.tell(report(options.smoke, peers, range(options.splits)), "tables.txt", options.smoke)
+        scratch.tell(report(options.smoke, peers, seeds), "tables.txt", options.smoke)
 
 
-def fill(peers: Peers, models: list[str], seeds: range) -> None:
+def fill(peers: Peers, seeds: range) -> None:
     """The cheap models first, and each on the tables that chose nothing first."""
-    cheap = [model for model in models if model not in rivals.NETWORKS]
-    for some in filter(None, [cheap, *([model] for model in models if model not in cheap)]):
+    cheap = [model for model in peers.models if model not in rivals.NETWORKS]
+    for some in filter(None, [cheap, *([model] for model in peers.models if model not in cheap)]):
         for group, seed in itertools.product(GROUPS.values(), seeds):
             for dataset in group():
                 with tempfile.TemporaryDirectory() as folder:
@@ -90,13 +86,12 @@ def report(smoke: bool, peers: Peers, seeds: range) -> Iterator[str]:
     small = Dataset("titanic", titanic().frame[:300], "survived")
     setting = setting_of(small)
     yield f"Log loss and ROC AUC (macro, one against the rest) of test rows, CPU seconds of a fit; {scratch.heading()}"
-    yield "Setting: " + " ".join(f"-S {name}={str(value).lower()}" for name, value in setting.items())
+    seen = {name: value for name, value in setting.items() if name not in UNSEEN}
+    yield "Setting: " + " ".join(f"-S {name}={str(value).lower()}" for name, value in seen.items())
     yield "That is for tables of up to 10,000 rows; larger ones have what `plumbline start` writes for them."
-    yield f"Beside it, each on one thread: {', '.join(f'{name} ({what})' for name, what in peers.models.items())}"
-    yield (
-        "Each figure: mean over splits, ± its standard error; *: over fewer splits. -: not measured, the two slow "
-        f"networks above {rivals.LIMIT} s"
-    )
+    yield f"Beside it, each on one thread: {', '.join(f'{name} ({what})' for name, what in peers.versions().items())}"
+    yield "Each figure is a mean over splits, ± its standard error; with a * over fewer splits."
+    yield f"- is not measured: not installed, or a network that needs more than {rivals.LIMIT} s"
     if smoke:
         yield from told("A smoke test", lambda: [small], peers, seeds[:1], SMOKE)
         return

@@ -90,14 +90,15 @@ def test_a_rival_is_measured_once(tmp_path, monkeypatch):
     fitted, path = [], tmp_path / "peers.jsonl"
     monkeypatch.setattr(rivals, "MODELS", {"share": ("scikit-learn", fit), "absent": ("no_such_package", fit)})
     for _ in range(2):
-        loss, area, _ = rivals.Peers(path).figures("t", parts(80, "a"), 0)["share"]
+        loss, area, _ = rivals.Peers(path, rivals.MODELS).figures("t", parts(80, "a"), 0)["share"]
         assert loss == pytest.approx(-np.log([0.25, 0.75]) @ [0.25, 0.75], rel=1e-3)
         assert area == 0.5
     assert len(fitted) == 1
-    assert rivals.Peers(path).figures("t", parts(80, "other rows"), 0)
-    assert not rivals.Peers(path).figures("u", parts(120, "u"), 0)
-    assert not rivals.Peers(path).figures("v", parts(160, "v"), 0)
+    assert rivals.Peers(path, rivals.MODELS).figures("t", parts(80, "other rows"), 0)
+    assert not rivals.Peers(path, rivals.MODELS).figures("u", parts(120, "u"), 0)
+    assert not rivals.Peers(path, rivals.MODELS).figures("v", parts(160, "v"), 0)
     assert [len(rows.all) for rows in fitted] == [80, 80, 120]
+    assert "share" in rivals.Peers(path, []).figures("t", parts(80, "a"), 0)
 
 
 def test_wins_are_counted_with_the_noise_of_the_splits():
