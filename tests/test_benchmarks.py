@@ -114,7 +114,7 @@ def test_wins_are_counted_with_the_noise_of_the_splits():
             table([0.5, 0.6, 0.7], [0.51, 0.51, 0.81]),  # better, by noise
             table([0.51, 0.61, 0.7101], [0.5, 0.6, 0.7]),  # worse, but within 3 %
             table([0.6, 0.7, 0.801], [0.5, 0.6, 0.7]),  # worse
-            table([0.1], []),  # no rival
+            table([], [0.1]),  # not measured
         ],
         "ensemble",
         ("CatBoost", "LightGBM"),
