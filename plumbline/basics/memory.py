@@ -12,6 +12,10 @@ from plumbline.basics.errors import UserError
 
 VARIABLE = "PLUMBLINE_MEMORY"
 SIZE = re.compile(r"(\d+(?:\.\d+)?(?:e\d{1,2})?)\s*([kmgt]?)(i?)b?", re.IGNORECASE)
+LIMITS = {  # where a control group's limit stands, by its controller
+    "": ("sys/fs/cgroup", "memory.max"),
+    "memory": ("sys/fs/cgroup/memory", "memory.limit_in_bytes"),
+}
 LEAST = 2**20  # bytes: a smaller limit is taken for a forgotten unit
 
 
@@ -41,19 +45,13 @@ def _machine() -> int:
 def _groups(root: Path) -> list[int]:
     """The limits of the control groups that hold this process, version 1 or 2; a group's parents limit it too."""
     limits = [2**62]
-    for line in _lines(root / "proc/self/cgroup"):  # 0::/path of version 2, or 4:memory:/path of version 1
+    for line in _lines(root / "proc/self/cgroup"):  # 0::/path of version 2, or 4:cpu,memory:/path of version 1
         _, controllers, path = line.split(":", 2)
-        if not controllers:
-            mount, name = root / "sys/fs/cgroup", "memory.max"
-        elif "memory" in controllers.split(","):
-            mount, name = root / "sys/fs/cgroup/memory", "memory.limit_in_bytes"
-        else:
-            continue
-        inner = mount / path.lstrip("/")
-        # In a container the path may be the host's, and only the mount is there.
-        folders = [folder for folder in (inner, *inner.parents) if folder.is_relative_to(mount)]
-        found = [text for folder in folders for text in _lines(folder / name)]
-        limits += [int(text) for text in found if text.isdecimal()]
+        for mount, name in (LIMITS[each] for each in controllers.split(",") if each in LIMITS):
+            inner = root / mount / path.lstrip("/")
+            # In a container the path may be the host's, and only the mount is there.
+            folders = [folder for folder in (inner, *inner.parents) if folder.is_relative_to(root / mount)]
+            limits += [int(text) for folder in folders for text in _lines(folder / name) if text.isdecimal()]
     return limits
 
 

@@ -8,7 +8,7 @@ import numpy as np
 from plumbline.basics import files
 from plumbline.profiling import copies
 from plumbline.profiling.profile import WHOLE, line, share
-from plumbline.tables import columns, duck
+from plumbline.tables import columns, duck, encoding
 from plumbline.tables.encoding import Category, Encoding, Number
 from plumbline.tables.store import Table
 
@@ -17,6 +17,7 @@ LEAST = 5  # and rows: of a small table's a few are new by chance
 CHANCE = 0.01  # of one column or more with so many rows beyond the training range, if test rows are as training rows
 FEWEST = 10  # test rows of a class
 NAMED = 5  # classes in a line
+ALWAYS = " in every training row"
 
 
 class Column(NamedTuple):
@@ -39,22 +40,23 @@ def write(path: str, test: Table, train: Table, fitted: Encoding) -> None:
 
 def unseen(test: Table, train: Table, fitted: Encoding) -> list[Column]:
     """A line a column of the test part, one for the target, and one for its rows."""
-    by_name = {column.name: column for column in fitted.columns}
-    numbers = [column for column in fitted.columns if isinstance(column, Number)]
-    seen = _beyond(test, numbers)
-    lines = [Column(WHOLE, warning=_of_rows(test, train))] if len(test) else []
+    fits = {column.name: column for column in fitted.columns}
+    left_out = {left.name: left.why for left in fitted.left_out}
+    n, tried = len(test), sum(isinstance(column, Number) for column in fitted.columns)
+    lines = [Column(WHOLE, warning=_of_rows(test, train))] if n else []
     for name in test.facts.target, *test.features:
+        column = fits.get(name)
         if name == test.facts.target:
             lines.append(Column(name, warning=_of_classes(test)))
-        elif name in seen:
-            missing, outside = seen[name]
-            is_odd = chance(outside, len(test), len(train)) * len(seen) < CHANCE
-            lines.append(_judged(test, by_name[name], missing, outside=outside, is_odd=is_odd))
-        elif name in by_name:
-            lines.append(_judged(test, by_name[name], *_never_seen(test, train, name)))
+        elif isinstance(column, Number):
+            missing, outside = encoding.beyond(column, test)
+            is_odd = chance(outside, n, len(train)) * tried < CHANCE
+            lines.append(_judged(n, column, missing, outside=outside, is_odd=is_odd))
+        elif column:
+            lines.append(_judged(n, column, *_never_seen(test, train, name)))
         else:
             missing = test.rows(f"SELECT count(*) - count({duck.name(name)}) FROM {test.holding(name)}")[0][0]
-            lines.append(Column(name, missing / max(len(test), 1), warning=_of_constant(test, train, name)))
+            lines.append(Column(name, missing / max(n, 1), warning=_of_constant(test, train, name, left_out[name])))
     return lines
 
 
@@ -64,18 +66,6 @@ def warned(found: list[Column], target: str) -> list[str]:
 
 
 # ---- a feature
-
-
-def _beyond(test: Table, numbers: list[Number]) -> dict[str, tuple[int, int]]:
-    """Of columns of numbers the missing rows, and those beyond the training range."""
-    counts = {column.name: np.zeros(2, np.int64) for column in numbers}
-    select = {name: columns.number_or_nan(name, test.columns[name]) for name in counts}
-    for piece in test.pieces(select) if numbers else []:
-        for column in numbers:
-            values = np.ma.getdata(piece[column.name])
-            outside = (values < column.low) | (values > column.high)
-            counts[column.name] += np.count_nonzero(np.isnan(values)), np.count_nonzero(outside)
-    return {name: tuple(found.tolist()) for name, found in counts.items()}
 
 
 def _never_seen(test: Table, train: Table, name: str) -> tuple[int, int]:
@@ -97,10 +87,10 @@ def chance(outside: int, test_rows: int, train_rows: int) -> float:
 
 
 def _judged(
-    test: Table, column: Number | Category, missing: int, new: int = 0, outside: int = 0, is_odd: bool = False
+    n: int, column: Number | Category, missing: int, new: int = 0, outside: int = 0, is_odd: bool = False
 ) -> Column:
-    """A feature's line; is_odd: whether so many rows beyond the training range are no chance."""
-    n, warning = max(len(test), 1), ""
+    """A feature's line, of n test rows; is_odd: whether so many rows beyond the training range are no chance."""
+    n, warning = max(n, 1), ""
     if outside >= OUTSIDE * n and is_odd:
         warning = (
             f"is beyond the training rows' {column.low:g} to {column.high:g} in {share(outside, n)} of the test rows, "
@@ -119,21 +109,18 @@ def _judged(
     return Column(column.name, missing / n, new / n, outside / n, warning)
 
 
-def _of_constant(test: Table, train: Table, name: str) -> str:
-    """A column that is the same in every training row, and not in the test part."""
-    value = f"{duck.name(name)}::VARCHAR"
-    ends = f"SELECT min({value}), max({value}), count({value}), count(*) FROM {train.holding(name)}"
-    low, high, present, rows = train.rows(ends)[0]
-    if low != high or 0 < present < rows:
+def _of_constant(test: Table, train: Table, name: str, why: str) -> str:
+    """A column that is left out as the same in every training row, and is not so in the test part."""
+    if not why.startswith("it is "):
         return ""
-    same = f"IS DISTINCT FROM {'NULL' if low is None else duck.text(low)}"
-    others = test.rows(f"SELECT count(*) FROM {test.holding(name)} WHERE {value} {same}")[0][0]
+    value = columns.text(name)
+    differs = f"{value} IS DISTINCT FROM (SELECT min({value}) FROM {train.holding(name)})"
+    others = test.rows(f"SELECT count(*) FROM {test.holding(name)} WHERE {differs}")[0][0]
     if not others:
         return ""
-    what = "empty" if low is None else low
     return (
-        f"is {what} in every training row, and not so in {others} test rows: it is left out; split so that such rows "
-        f"train too, or drop it (make_data.drop)"
+        f"{why.removeprefix('it ').removesuffix(ALWAYS)}{ALWAYS}, and not so in {others} test rows: it is left out; "
+        f"split so that such rows train too, or drop it (make_data.drop)"
     )
 
 

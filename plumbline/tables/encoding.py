@@ -155,13 +155,8 @@ def unseen(encoding: Encoding, table: Table) -> list[str]:
     """What a table has that the training rows had not: one line a column, with the count."""
     lines = []
     for column in encoding.columns:
-        value = _sql(column, table)
         if isinstance(column, Number):
-            low, high = duck.value(column.low), duck.value(column.high)
-            missing, outside = table.rows(
-                f"SELECT count(*) FILTER (isnan(v)), count(*) FILTER (NOT isnan(v) AND (v < {low} OR v > {high})) "
-                f"FROM (SELECT ({value})::DOUBLE AS v FROM {table.holding(column.name)})"
-            )[0]
+            missing, outside = beyond(column, table)
             if outside:
                 lines.append(f"{column.name}: {outside} outside the training rows' {column.low:g} to {column.high:g}")
         else:
@@ -174,6 +169,15 @@ def unseen(encoding: Encoding, table: Table) -> list[str]:
         if missing and not column.marks_missing:
             lines.append(f"{column.name}: {missing} missing, and none was in training")
     return lines
+
+
+def beyond(column: Number, table: Table) -> tuple[int, int]:
+    """A table's rows in which a column is missing, and those in which it is beyond the training rows' range."""
+    low, high = duck.value(column.low), duck.value(column.high)
+    return table.rows(
+        f"SELECT count(*) FILTER (isnan(v)), count(*) FILTER (NOT isnan(v) AND (v < {low} OR v > {high})) "
+        f"FROM (SELECT ({_sql(column, table)})::DOUBLE AS v FROM {table.holding(column.name)})"
+    )[0]
 
 
 # ---- a new table's columns

@@ -5,7 +5,6 @@ of an epoch in memory. Rows are only ever read in the order in which they lie: r
 them would be a page from the disk. One pass spreads them over a file in which each window's lie together.
 """
 
-import contextlib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO
@@ -52,51 +51,48 @@ def _as_they_lie(x: np.ndarray, y: np.ndarray, orders: np.ndarray, size: int) ->
 
 
 def _spread(x: np.ndarray, y: np.ndarray, orders: np.ndarray, size: int, folder: str | Path) -> Iterator[Window]:
-    """Lay every network's rows down window by window, and give the windows, one after the other in the same memory."""
+    """Lay every network's rows down window by window, and give the windows, one after the other in the same memory.
+
+    One file has the inputs, one the targets and places in `orders`. They are not mapped: fresh pages of a mapped file
+    cost more than the rows that are written to them.
+    """
     (networks, count), width = orders.shape, x.shape[1]
     room = np.empty(networks * size * width, np.float32)
-    with contextlib.ExitStack() as stack:
-        laid = [stack.enter_context(_laid_down(x, y, order, size, folder)) for order in orders]
+    with files.nameless(4 * orders.size * width, folder) as inputs, files.nameless(8 * orders.size, folder) as others:
+        for r, order in enumerate(orders):
+            _lay_down(x, y, order, size, r * count, (inputs, others))
         for start in range(0, count, size):
             length = min(size, count - start)
             rows = room[: networks * length * width].reshape(networks, length, width)
             beside = np.empty((networks, length, 2), np.int32)
-            for file, own, its in zip(laid, rows, beside):
-                file.seek(4 * start * width)
-                file.readinto(own)
-                file.seek(4 * (count * width + start * 2))
-                file.readinto(its)
+            for r in range(networks):
+                for file, own in ((inputs, rows[r]), (others, beside[r])):
+                    file.seek((r * count + start) * own[0].nbytes)
+                    file.readinto(own)
             places = np.empty((networks, length), orders.dtype)
             numbers = np.arange(networks * length, dtype=orders.dtype).reshape(networks, length)
             np.put_along_axis(places, beside[:, :, 1] - np.int32(start), numbers, axis=1)
             yield rows.reshape(-1, width), beside[:, :, 0].ravel(), places
 
 
-@contextlib.contextmanager
-def _laid_down(x: np.ndarray, y: np.ndarray, order: np.ndarray, size: int, folder: str | Path) -> Iterator[BinaryIO]:
-    """A file of one network's rows, window by window, in each as they lie in x.
-
-    First the inputs (count, d) float32, then targets and places in `order` (count, 2) int32. It is not mapped: fresh
-    pages of a mapped file cost more than the rows that are written to them.
-    """
-    count, width = len(order), x.shape[1]
+def _lay_down(
+    x: np.ndarray, y: np.ndarray, order: np.ndarray, size: int, first: int, into: tuple[BinaryIO, BinaryIO]
+) -> None:
+    """Write one network's rows window by window, in each as they lie in x; `first` is its first row's number."""
     place = np.full(len(x), -1, np.int32)  # of a row that is in none
-    for start in range(0, count, PIECE):
-        place[order[start : start + PIECE]] = np.arange(start, min(start + PIECE, count), dtype=np.int32)
-    ends = np.arange(0, count, size)
-    with files.nameless(4 * count * (width + 2), folder) as file:
-        rows_a_piece = max(PIECE // (4 * width), 1)
-        for first in range(0, len(x), rows_a_piece):
-            here = slice(first, first + rows_a_piece)
-            window = place[here] // size
-            by = np.argsort(window.astype(np.min_scalar_type(-len(ends) - 1)), kind="stable")
-            rows, beside = x[here][by], np.stack([y[here][by], place[here][by]], axis=1, dtype=np.int32)
-            counts = np.bincount(window + 1, minlength=len(ends) + 1)
-            done = counts[0]
-            for i, found in enumerate(counts[1:].tolist()):
-                file.seek(4 * int(ends[i]) * width)
-                file.write(rows[done : done + found])
-                file.seek(4 * (count * width + int(ends[i]) * 2))
-                file.write(beside[done : done + found])
-                ends[i], done = ends[i] + found, done + found
-        yield file
+    for start in range(0, len(order), PIECE):
+        some = order[start : start + PIECE]
+        place[some] = np.arange(start, start + len(some), dtype=np.int32)
+    ends = np.arange(first, first + len(order), size)
+    rows_a_piece = max(PIECE // (4 * x.shape[1]), 1)
+    for start in range(0, len(x), rows_a_piece):
+        here = slice(start, start + rows_a_piece)
+        window = place[here] // size
+        by = np.argsort(window.astype(np.min_scalar_type(-len(ends) - 1)), kind="stable")
+        rows, beside = x[here][by], np.stack([y[here][by], place[here][by]], axis=1, dtype=np.int32)
+        done, *counts = np.bincount(window + 1, minlength=len(ends) + 1).tolist()
+        for i, found in enumerate(counts):
+            for file, own in zip(into, (rows, beside)):
+                file.seek(int(ends[i]) * own[0].nbytes)
+                file.write(own[done : done + found])
+            ends[i], done = ends[i] + found, done + found

@@ -91,7 +91,7 @@ def test_gaps_that_training_never_saw(before, gaps, warns):
     assert line.warning.startswith("is missing in 2 % of the test rows and in no training row") == warns
 
 
-@pytest.mark.parametrize("value, other, what", [(7, 8, "7"), ("a", "b", "a"), (None, 1.5, "empty"), (1.5, None, "1.5")])
+@pytest.mark.parametrize("value, other, what", [(7, 8, "7"), ("a", "b", "'a'"), (None, 1.5, "empty"), (1.5, None, 1.5)])
 def test_a_constant_that_is_none_in_the_test_part(value, other, what):
     line = judged(pa.array([value] * (TRAIN + 90) + [other] * 10))
     assert line.warning.startswith(f"is {what} in every training row, and not so in 10 test rows: it is left out")
