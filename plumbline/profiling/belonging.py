@@ -7,7 +7,7 @@ import numpy as np
 from plumbline.basics.params import Split
 from plumbline.profiling import copies
 from plumbline.tables import columns, duck
-from plumbline.tables.store import PLACE, ROW, Table
+from plumbline.tables.store import ROW, Table
 
 
 class Together(NamedTuple):
@@ -30,7 +30,7 @@ def of_part(table: Table, split: Split) -> Together:
     agree in all features.
     """
     if split.group:
-        return Together(_first_of_equal(table, duck.name(split.group)), f"rows of one {split.group}")
+        return Together(columns.first_of_equal(table, duck.name(split.group), ROW), f"rows of one {split.group}")
     if split.time:
         if columns.kind_of(table.columns[split.time]) != "instant":
             return Together(None, f"{split.time} holds no dates or times to group them by")
@@ -39,11 +39,4 @@ def of_part(table: Table, split: Split) -> Together:
     if not copies.within(table).are_many:
         return Together(None)
     every = ", ".join(duck.name(name) for name in table.features if name not in table.facts.split_by)
-    return Together(_first_of_equal(table, f"hash({every})"), "rows equal in all features")
-
-
-def _first_of_equal(table: Table, key: str) -> np.ndarray:
-    """Of each row the number of the first row with the same value: int64 (n,)."""
-    first = f"min({ROW}) OVER (PARTITION BY {key})"
-    with table.reading():
-        return duck.arrays(f"SELECT {first} FROM {table.numbered} ORDER BY {PLACE}")[0]
+    return Together(columns.first_of_equal(table, f"hash({every})", ROW), "rows equal in all features")

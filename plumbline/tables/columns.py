@@ -7,6 +7,8 @@ import functools
 import re
 from typing import NamedTuple
 
+import numpy as np
+
 from plumbline.basics.errors import UserError
 from plumbline.tables import duck
 from plumbline.tables.store import PLACE, WIDE, Table
@@ -78,6 +80,12 @@ def is_number(text: str) -> str:
 def first(table: Table, condition: str, value: str, count: int = 1) -> list[tuple]:
     """The first rows of which a condition is true: their numbers in the table and the value of an SQL expression."""
     return table.rows(f"SELECT {PLACE}, {value} FROM {table.numbered} WHERE {condition} ORDER BY {PLACE} LIMIT {count}")
+
+
+def first_of_equal(table: Table, key: str, number: str) -> np.ndarray:
+    """Of each row the lowest number of a row with the same key, both SQL expressions: (n,)."""
+    with table.reading():
+        return duck.arrays(f"SELECT min({number}) OVER (PARTITION BY {key}) FROM {table.numbered} ORDER BY {PLACE}")[0]
 
 
 # ---- profiles

@@ -71,11 +71,7 @@ def by_group(order: np.ndarray, first: np.ndarray, split: Split) -> np.ndarray:
 def group_firsts(table: Table, name: str) -> np.ndarray:
     """The group of each row, by the number of its first row in the table: int32 (n,)."""
     _check_column(table, name, "split.group")
-    column = duck.name(name)
-    firsts = f"SELECT {column} AS value, min({PLACE})::INTEGER AS first FROM {table.numbered} GROUP BY {column}"
-    return duck.arrays(
-        f"SELECT g.first FROM {table.numbered} AS t JOIN ({firsts}) AS g ON g.value = t.{column} ORDER BY t.{PLACE}"
-    )[0]
+    return columns.first_of_equal(table, duck.name(name), f"{PLACE}::INTEGER")
 
 
 def times(table: Table, name: str) -> np.ndarray:
@@ -105,14 +101,12 @@ def _check_column(table: Table, name: str, parameter: str) -> None:
         )
 
 
-def check(part_of: np.ndarray, split: Split) -> list[int]:
-    """The rows of each part; refuse one that was asked for and got none."""
-    n, sizes = len(part_of), [int((part_of == part).sum()) for part in range(3)]
-    for part, size, share in zip(PARTS, sizes, (split.train, split.validation, 1 - split.train - split.validation)):
-        if not size and share > 0:
-            what = f"{n} rows" + (f" in groups of {split.group!r}" if split.group else "")
-            raise UserError(f"the {part} part has no rows: a share of {share:g} of {what}; use a larger table")
-    return sizes
+def check(part_of: np.ndarray, split: Split) -> None:
+    """Refuse a part that was asked for and got no rows."""
+    for i, share in enumerate((split.train, split.validation, 1 - split.train - split.validation)):
+        if share > 0 and not (part_of == i).any():
+            what = f"{len(part_of)} rows" + (f" in groups of {split.group!r}" if split.group else "")
+            raise UserError(f"the {PARTS[i]} part has no rows: a share of {share:g} of {what}; use a larger table")
 
 
 def check_classes(trained: np.ndarray, facts: Facts) -> None:

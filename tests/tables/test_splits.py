@@ -30,7 +30,7 @@ def parts_of(part_of, split):
 def test_sizes_are_rounded_down_and_the_rest_is_test():
     split, order = shares(0.5, 0.25), np.random.default_rng(0).permutation(11)
     part_of = splits.by_shares(order, split)
-    assert splits.check(part_of, split) == [5, 2, 4]
+    splits.check(part_of, split)
     assert part_of[order].tolist() == [0] * 5 + [1] * 2 + [2] * 4
 
 
