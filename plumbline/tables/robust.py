@@ -3,6 +3,7 @@
 Order statistics, and exact sums of what is clipped, depend neither on the order of the rows nor on the machine.
 """
 
+import bisect
 import functools
 import math
 from collections.abc import Iterator
@@ -87,8 +88,8 @@ def _in_order(table: Table, names: list[str]) -> Iterator[tuple[str, np.ndarray]
 
 def statistics(ordered: np.ndarray) -> Statistics:
     """Of a column's values (m,), at least one, from the lowest to the highest."""
-    first, last = np.searchsorted(ordered, -np.inf, "right"), np.searchsorted(ordered, np.inf, "left")
-    infinite, finite = (int(first), len(ordered) - int(last)), ordered[first:last]
+    first, last = bisect.bisect_right(ordered, -math.inf), bisect.bisect_left(ordered, math.inf)
+    infinite, finite = (first, len(ordered) - last), ordered[first:last]
     finite = finite if len(finite) else np.zeros(1)
     low, centre, high = (quantile(finite, share) for share in QUARTERS)
     ends = float(finite[0]), float(finite[-1])
@@ -101,9 +102,8 @@ def statistics(ordered: np.ndarray) -> Statistics:
 def _moments(finite: np.ndarray, infinite: tuple[int, int], centre: float, scale: float) -> tuple[float, float]:
     """Mean and standard deviation of the clipped values, from sums in fixed point: exact, in whatever order."""
     n = total = squares = 0
-    for values, times in [(finite, 1), *(([end], times) for end, times in zip((-np.inf, np.inf), infinite))]:
-        values = np.asarray(values)
-        for start in range(0, len(values) if times else 0, IN_CACHE):
+    for values, times in (finite, 1), (np.array([-np.inf]), infinite[0]), (np.array([np.inf]), infinite[1]):
+        for start in range(0, len(values), IN_CACHE):
             z = smooth_clip(values[start : start + IN_CACHE].astype(np.float64), centre, scale)
             n += times * len(z)
             total += times * int(np.rint(z * UNIT).astype(np.int64).sum())
@@ -124,5 +124,6 @@ def quantile(ordered: np.ndarray, share: float) -> float:
     """The value below which a share of the ordered ones lies, between two neighbours in proportion."""
     place = share * (len(ordered) - 1)
     i = int(place)
-    a, b = float(ordered[i]), float(ordered[min(i + 1, len(ordered) - 1)])
-    return a * (1.0 - (place - i)) + b * (place - i)
+    if place == i:  # the next one may be infinite, or not there
+        return float(ordered[i])
+    return float(ordered[i]) * (1.0 - (place - i)) + float(ordered[i + 1]) * (place - i)

@@ -56,7 +56,7 @@ class Table:
         self.relation, self.numbered = duck.parquet([path]), duck.parquet([path], f"{PLACE} = true")
         self.columns = duck.columns(self.relation)
         self._bytes = self.path.stat().st_size
-        self._places, self._held = {name: i for i, name in enumerate(self.columns)}, None
+        self._held = None  # which columns `holding` holds
         self._rows = duck.rows(f"SELECT num_rows FROM parquet_file_metadata({duck.text(duck.literal(path))})")[0][0]
 
     def __len__(self) -> int:
@@ -82,12 +82,13 @@ class Table:
         """
         if len(self.columns) <= WIDE or not self.is_small:
             return self.numbered
-        held, group = f"_held{id(self)}", self._places[name] // WIDE
-        if self._held != group:
-            listed = ", ".join(map(duck.name, [*self.columns][group * WIDE : (group + 1) * WIDE]))
+        held, names = f"_held{id(self)}", [*self.columns]
+        start = names.index(name) // WIDE * WIDE
+        if self._held != start:
+            listed = ", ".join(map(duck.name, names[start : start + WIDE]))
             with self.reading():
                 duck.run(f"CREATE OR REPLACE TEMP TABLE {held} AS SELECT {listed}, {PLACE} FROM {self.numbered}")
-            self._held = group
+            self._held = start
         return held
 
     def pieces(self, select: Mapping[str, str] | Sequence[str], rows: int | None = None) -> Iterator[dict]:

@@ -59,6 +59,10 @@ def test_whole_numbers_are_exact_whatever_their_size():
     assert (found.distinct, found.values.split(",")[0]) == (2, f"{2**60} to {2**60 + 1}")
 
 
+def test_a_median_beside_an_infinite_number_is_a_number():
+    assert seen({"x": [1.0, 2.0, 2.5, math.inf, math.inf]})["x"].values == "1 to inf, median 2.5"
+
+
 def test_pieces_make_no_difference(monkeypatch):
     whole = seen(MANY)
     monkeypatch.setattr(store, "VALUES", 1)
