@@ -1,122 +1,211 @@
-"""How right the verdicts of `plumbline compare` are: the pipeline's own functions, many comparisons, known truth.
+"""How right the verdicts of `plumbline compare` are, and the intervals: many comparisons of which the truth is known.
 
-No change: the notebook's configuration against itself with fresh training seeds, table and split staying as they are;
-any verdict is a false alarm. Changes: hidden 8 against 32, learning rate 1e-3 against 1e-2, 40 epochs against 20, each
-comparison on fresh test rows; the truth is the mean difference over a large pool of rows and all seeds trained.
+A world says how probable each label of a row is. A configuration errs on a row in its own way, which all its networks
+share; each network adds what its seed makes of it. From that come arrays of probabilities as evaluate writes them, and
+they go through the functions that compare and evaluate call. Four changes are tried:
+
+    none     the same configuration with fresh seeds    any verdict is false
+    equal    another configuration that errs as much    any verdict is false
+    better   another that errs less                     a verdict may be missing, or the wrong way
+    bolder   the same, too sure of itself               worse in log loss, which rare rows alone show
+
 Writes benchmarks/results/calibration.txt.
 
-    python benchmarks/calibration.py [--comparisons 200]
+    python benchmarks/calibration.py [--comparisons 300]
 """
 
-import contextlib
-import io
 from collections.abc import Iterator
+from typing import NamedTuple
 
-import msgspec
 import numpy as np
 import scratch
 
-from plumbline.basics import params
-from plumbline.bits import scoring, stream
-from plumbline.comparing.judging import JUDGED
-from plumbline.model import network
-from plumbline.scores import differences, metrics
-from plumbline.tables.store import Facts
-from plumbline.training import loop, networks
-from stages import synthetic
+from plumbline.scores import differences, metrics, ranges
+from plumbline.scores.differences import Rows
 
-TRAINING, FEATURES = 800, 10  # rows and columns
-POOL = 20_000  # rows that stand for the population
-FOR_TRUTH = 20  # comparisons whose networks are scored on the whole pool
-REPLICAS = (8, 16, 32)
-BASE = params.read(path=scratch.ROOT / "params.yaml")
-SHIPPED = network.read(scratch.ROOT / "stages/network.py")
-CHANGES = {
-    "no change": {},
-    "hidden 8": {"hidden_size": 8},
-    "rate 1e-3": {"learning_rate": 0.001},
-    "40 epochs": {"epochs": 40},
-}
+POOL, SEEDS = 60_000, 32  # rows and networks that the truth is taken from
+KINDS = ("none", "equal", "better", "bolder")
+JUDGED = ("accuracy", "log_loss", "roc_auc", "macro_roc_auc", "brier")
+REPORTED = (*JUDGED, "average_precision", "precision", "recall", "f1", "macro_f1")
+COLUMNS = f"{'':<20} rows  R false: none       equal   wrong way  coverage, lowest        of a figure, lowest     power"
+
+
+class World(NamedTuple):
+    """How labels come about, and how configurations and seeds err; numbers are on the scale of the logits."""
+
+    name: str
+    classes: int = 2
+    signal: float = 2.0  # standard deviation of the true logits
+    offset: float = 0.0  # added to that of the first class
+    own: float = 0.8  # a configuration's error on a row
+    noise: float = 0.4  # a network's on a row
+    scale: float = 0.08  # by how much a network's logits are too large or too small
+    tails: bool = False  # errors on rows of Student's t with 3 degrees of freedom
+    failing: float = 0.0  # share of the networks that learn half as much
+    groups: str = ""  # tens; uneven, one of 30 % of the rows beside fives; copies, each row three times
+
+
+class Cell(NamedTuple):
+    """A world tried at so many rows and networks."""
+
+    world: World
+    rows: int
+    networks: int
+
+
+PLAIN = World("two classes")
+RARE, RARER = World("5 % positives", offset=4.2), World("1 % positives", offset=6.3)
+EASY = World("AUC 0.999", signal=16.0, own=4.0, noise=2.0)
+TAILS, FAILING = World("heavy tails", tails=True), World("1 seed of 8 fails", failing=1 / 8)
+TENS, UNEVEN, COPIES = (World(f"groups: {how}", groups=how) for how in ("tens", "uneven", "copies"))
+FIVE, TEN = World("5 classes", classes=5), World("10 classes", classes=10)
+CELLS = [Cell(PLAIN, rows, 8) for rows in (40, 100, 200, 500, 2000)]
+CELLS += [Cell(PLAIN, 500, networks) for networks in (2, 3, 4, 16, 32)]
+CELLS += [Cell(RARE, rows, 8) for rows in (100, 200, 500, 2000)] + [Cell(RARER, rows, 8) for rows in (500, 2000)]
+CELLS += [Cell(world, rows, 8) for world in (EASY, TAILS) for rows in (40, 200, 2000)]
+CELLS += [Cell(FAILING, 500, networks) for networks in (8, 16, 32)]
+CELLS += [Cell(world, rows, 8) for world in (TENS, UNEVEN, COPIES) for rows in (90, 300, 900)]
+CELLS += [Cell(world, rows, 8) for world in (FIVE, TEN) for rows in (40, 200, 2000)]
 
 
 def main() -> None:
     parser = scratch.parser(__doc__)
-    parser.add_argument("--comparisons", type=int, default=200)
+    parser.add_argument("--comparisons", type=int, default=300)
     options = parser.parse_args()
-    lines = report(1, (3,), (200,)) if options.smoke else report(options.comparisons, (2, 3), (200, 2000))
-    scratch.tell(lines, "calibration.txt", options.smoke)
+    cells = [Cell(PLAIN, 40, 3), Cell(COPIES, 60, 3), Cell(FIVE, 40, 2)] if options.smoke else CELLS
+    scratch.tell(report(cells, 4 if options.smoke else options.comparisons), "calibration.txt", options.smoke)
 
 
-def report(comparisons: int, tasks: tuple[int, ...], sizes: tuple[int, ...]) -> Iterator[str]:
-    """The lines of the results, for tasks of so many classes and so many test rows."""
+def report(cells: list[Cell], comparisons: int) -> Iterator[str]:
+    """The lines of the results."""
     yield scratch.heading()
-    yield f"{comparisons} comparisons a line; four metrics, corrected for together, as `compare` does"
-    yield "classes  rows change       R any metric  right  wrong coverage"
-    for classes in tasks:
-        for rows in sizes:
-            yield from calibrate(classes, rows, comparisons)
+    yield f"{comparisons} comparisons of each kind a line, all metrics at once; in percent, with standard errors"
+    yield COLUMNS
+    truths = {}
+    for number, cell in enumerate(cells):
+        if cell.world not in truths:
+            rng = np.random.default_rng(0)
+            truths[cell.world] = {kind: truth(cell.world, kind, rng) for kind in ("better", "bolder")}
+        yield line(cell, comparisons, truths[cell.world], np.random.default_rng(number + 1))
 
 
-def calibrate(classes: int, rows: int, comparisons: int) -> list[str]:
-    """The table's lines for one kind of task and one number of test rows."""
-    x, y = table(classes)
-    data, pool = (x[:TRAINING], y[:TRAINING]), (x[TRAINING:], y[TRAINING:])
-    rng = np.random.default_rng(0)
-    verdicts = {(change, r): [] for change in CHANGES for r in REPLICAS}
-    truth = {change: [] for change in CHANGES}
-    for number in range(comparisons):
-        base = trained(data, classes, {}, seed=2 * number)
-        fixed, fresh = np.arange(rows), rng.choice(POOL, rows, replace=False)
-        for change, settings in CHANGES.items():
-            other = trained(data, classes, settings, seed=2 * number + 1)
-            chosen = fixed if change == "no change" else fresh
-            phi = [contributions(weights, pool[0][chosen], pool[1][chosen]) for weights in (base, other)]
-            for r in REPLICAS:
-                judged = [differences.compare(phi[0][m][:r], phi[1][m][:r], m, len(phi[0])) for m in phi[0]]
-                verdicts[change, r].append(judged)
-            if number < FOR_TRUTH and change != "no change":
-                means = [{m: phi.mean() for m, phi in contributions(w, *pool).items()} for w in (base, other)]
-                truth[change].append([means[1][m] - means[0][m] for m in means[0]])
-    return [line(classes, rows, change, r, judged, truth[change]) for (change, r), judged in verdicts.items()]
+# ---- a world
 
 
-def table(classes: int) -> tuple[np.ndarray, np.ndarray]:
-    """The training rows and the pool, from the synthetic rule: x (n, 10), y (n,)."""
-    made = msgspec.structs.replace(BASE.make_data, samples=TRAINING + POOL, features=FEATURES, classes=classes)
-    columns = synthetic.draw(made.samples, made, stream.seeded(42))
-    y = columns.pop(made.target).astype(np.int32)
-    return np.column_stack(list(columns.values())), y
+def sides(world: World, kind: str, n: int, networks: int, rng: np.random.Generator) -> tuple[Rows, Rows]:
+    """Two configurations on the same rows."""
+    copies, k = 3 if world.groups == "copies" else 1, world.classes
+    rows = -(-n // copies)  # that are drawn
+    group = {"": None, "tens": np.arange(rows) // 10, "copies": None}.get(world.groups, np.arange(0))
+    if world.groups == "uneven":
+        first = int(0.3 * rows)
+        group = np.r_[np.zeros(first, int), 1 + np.arange(rows - first) // 5]
+
+    def drawn(tails: bool = False) -> np.ndarray:  # (rows, k) of variance 1/2 each, half of it the group's
+        own = rng.standard_t(3, (rows, k)) / np.sqrt(3) if tails else rng.normal(size=(rows, k))
+        if group is not None:
+            own = np.sqrt(0.5) * (own + rng.normal(size=(group[-1] + 1, k))[group])
+        return own * np.sqrt(0.5)
+
+    true = drawn() * world.signal + world.offset * (np.arange(k) == 0)
+    target = (true - np.log(-np.log(rng.uniform(size=(rows, k))))).argmax(axis=1)  # drawn by Gumbel's trick
+    errs = drawn(world.tails) * world.own
+    others = {"none": errs, "equal": drawn(world.tails) * world.own, "better": 0.4 * errs, "bolder": errs}[kind]
+    found = []
+    for error, bold in ((errs, 1.0), (others, 1.6 if kind == "bolder" else 1.0)):
+        probability = trained(world, bold * (true + error), networks, rng)
+        if copies > 1:
+            probability = np.repeat(probability, copies, axis=1)[:, :n]
+        found.append(probability)
+    if copies > 1:
+        target, group = np.repeat(target, copies)[:n], np.arange(n) // copies
+    return tuple(Rows(probability, target, 1, group) for probability in found)
 
 
-def trained(data, classes: int, changes: dict, seed: int) -> dict[str, np.ndarray]:
-    """Weights of as many networks as are asked for at most, every network with a fresh seed."""
-    train = msgspec.structs.replace(BASE.train, replicas=max(REPLICAS), engine="compiled", **changes)
-    settings = msgspec.structs.replace(BASE, seed=seed, train=train)
-    first = stream.to_text(stream.seeded(stream.seed_of_replica(seed, 0)))
-    labels = list(range(classes))
-    drawn = networks.draw(settings, Facts("y", labels, [1] * classes, first), FEATURES, SHIPPED)
-    nothing = data[0][:0], data[1][:0]
-    with contextlib.redirect_stdout(io.StringIO()):
-        return loop.train(drawn, data, nothing, train, SHIPPED, None).weights
+def trained(world: World, logits: np.ndarray, networks: int, rng: np.random.Generator) -> np.ndarray:
+    """What R networks with fresh seeds make of a configuration's logits (n, k): float32 (R, n, k), or (R, n, 1)."""
+    luck = np.sqrt(0.5) * rng.normal(size=(networks, 1, world.classes))
+    gain = 1.0 + world.scale * rng.normal(size=(networks, 1, 1))
+    gain *= np.where(rng.uniform(size=(networks, 1, 1)) < world.failing, 0.5, 1.0)
+    z = gain.astype(np.float32) * logits.astype(np.float32) + (0.1 * luck).astype(np.float32)
+    z += np.float32(world.noise * np.sqrt(0.5)) * rng.standard_normal(z.shape, np.float32)
+    if world.classes == 2:
+        return 1 / (1 + np.exp(z[:, :, :1] - z[:, :, 1:]))
+    np.exp(z - z.max(axis=2, keepdims=True), out=z)
+    return z / z.sum(axis=2, keepdims=True)
 
 
-def contributions(weights, x, y) -> dict[str, np.ndarray]:
-    """phi of the judged metrics, (R, n) each; they say more is better, losses too."""
-    probability = scoring.probabilities(x, weights)
-    there = metrics.defined(y, max(probability.shape[2], 2))
-    return {name: metrics.contributions(name, probability, y) for name in JUDGED if name in there}
+def truth(world: World, kind: str, rng: np.random.Generator) -> dict[str, tuple[float, float]]:
+    """Every metric of both configurations, in the sign of files, over very many rows and networks."""
+    alone = world._replace(groups="")  # a row is as likely whatever group it is in
+    base, other = sides(alone, kind, POOL, SEEDS, rng)
+    names = [name for name in metrics.defined(base.target, world.classes) if name in REPORTED]
+    return {name: tuple(value(name, side) for side in (base, other)) for name in names}
 
 
-def line(classes: int, rows: int, change: str, r: int, comparisons: list, truths: list) -> str:
-    """Rates in percent: any metric called different; each metric called as the truth is, or the other way; coverage."""
-    called = np.mean([any(d.verdict in ("better", "worse") for d in judged) for judged in comparisons])
-    truth = np.mean(truths, axis=0) if truths else np.zeros(len(comparisons[0]))
-    signs = np.array([[{"better": 1, "worse": -1}.get(d.verdict, 0) for d in judged] for judged in comparisons])
-    intervals = np.array([[d.estimate.student(0.95)[:2] for d in judged] for judged in comparisons])  # (c, m, 2)
-    coverage = ((intervals[..., 0] <= truth) & (truth <= intervals[..., 1])).mean()
-    right = f"{(signs == np.sign(truth)).mean():6.1%}" if truths else f"{'':>6}"
-    wrong = f"{(signs == -np.sign(truth)).mean():6.1%}" if truths else f"{'':>6}"
-    return f"{classes:>7} {rows:>5} {change:<10} {r:>3} {called:>10.1%} {right} {wrong} {coverage:>8.1%}"
+def value(name: str, rows: Rows) -> float:
+    return metrics.reported(name, metrics.contributions(name, rows.probability, rows.target, rows.positive))
+
+
+# ---- a cell
+
+
+def line(cell: Cell, comparisons: int, truths: dict, rng: np.random.Generator) -> str:
+    """Judge so many comparisons of each kind, and tell how often that was right."""
+    rates, covered, figures = {kind: [] for kind in KINDS}, {}, {}
+    power = []
+    for kind in KINDS:
+        for _ in range(comparisons):
+            base, other = sides(cell.world, kind, cell.rows, cell.networks, rng)
+            there = metrics.defined(base.target, cell.world.classes)
+            judged = differences.compare(base, other, [name for name in JUDGED if name in there])
+            wrong = False
+            for d in judged:
+                real = 0.0 if kind in ("none", "equal") else np.subtract(*truths[kind][d.metric][::-1])
+                sign = {"better": 1, "worse": -1}.get(d.verdict, 0) * (-1 if d.metric in metrics.LOSSES else 1)
+                wrong |= sign != 0 and sign != np.sign(real)
+                low, high, _ = d.estimate.student()
+                if d.metric in metrics.LOSSES:
+                    low, high = -high, -low
+                if not d.why:
+                    covered.setdefault((d.metric, kind), []).append(low <= real <= high)
+            rates[kind].append(wrong)
+            power += [d.verdict == "better" for d in judged if d.metric == "log_loss" and kind == "better"]
+            if kind == "better":
+                for name, held in held_by(base, truths[kind], there).items():
+                    figures.setdefault(name, []).append(held)
+    wrong = rates["better"], rates["bolder"]
+    told = [percent(rates["none"]), percent(rates["equal"]), max(map(percent, wrong))]
+    told += [lowest({f"{name} {kind}": held for (name, kind), held in covered.items()}), lowest(figures)]
+    name = f"{cell.world.name:<20}{cell.rows:>5}{cell.networks:>3}"
+    return f"{name} {told[0]:>11} {told[1]:>11} {told[2]:>11}  {told[3]:<23} {told[4]:<22} {percent(power):>11}"
+
+
+def held_by(rows: Rows, truths: dict, there: list[str]) -> dict[str, bool]:
+    """Of the base's figures, whether the interval around each holds the truth."""
+    answered = np.mean([metrics.confusion(network, rows.target).sum(axis=0) for network in rows.probability], axis=0)
+    held = {}
+    for name in there:
+        if name in REPORTED:
+            phi = metrics.contributions(name, rows.probability, rows.target, rows.positive)
+            _, *ends = ranges.reported(name, phi, rows, answered).values()
+            if ends:
+                held[name] = ends[0] <= truths[name][0] <= ends[1]
+    return held
+
+
+def percent(held: list[bool]) -> str:
+    """A share in percent with its standard error."""
+    share = np.mean(held)
+    return f"{share:5.1%} ± {np.sqrt(max(share * (1 - share), 1 / len(held) / 4) / len(held)):4.1%}".replace("%", "")
+
+
+def lowest(held: dict[str, list[bool]]) -> str:
+    """The smallest of some shares, and what it is of."""
+    if not held:
+        return "no verdict"
+    name = min(held, key=lambda name: np.mean(held[name]))
+    return f"{np.mean(held[name]):5.1%} {name}".replace("%", "")
 
 
 if __name__ == "__main__":

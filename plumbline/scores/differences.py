@@ -4,6 +4,7 @@ A difference is the mean of D = phi_other - phi_base, (R, n), network r beside n
 over rows and seeds together, leaves out 0.
 """
 
+import functools
 import math
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -105,26 +106,30 @@ def of_interest(rows: Rows, of: str) -> np.ndarray:
 def side(rows: Rows, name: str, of: str = "mean") -> Side:
     """A metric of one side.
 
-    The ensemble's contributions are told by network as well, for it owes to the seeds: R phi(all) - (R - 1) phi(all
-    but r), the pseudo-values of the jackknife that leaves out one network, shifted so that their mean is the
-    ensemble's own.
+    The ensemble's contributions are told by network as well, for they owe to the seeds: the pseudo-values of the
+    jackknife that leaves out one network, R phi(all) - (R - 1) phi(all but r), shifted so that their mean is phi(all).
     """
     probability, about = of_interest(rows, of), (rows.target, rows.positive)
-    chance = metrics.by_class(metrics.ensemble(probability))
-    if of == "ensemble":
-        everyone = metrics.ensemble(probability)[None]
-        phi = metrics.contributions(name, everyone, *about)
-        count = len(probability)
-        if count > 1:
-            total = probability.sum(axis=0, dtype=np.float64)
-            without = np.stack([((total - one) / (count - 1)).astype(np.float32) for one in probability])
-            left = metrics.contributions(name, without, *about)
-            phi = phi - (count - 1) * (left - left.mean(axis=0))
-        probability = everyone
+    everyone = metrics.ensemble(probability)
+    judged = everyone[None] if of == "ensemble" else probability
+    if name in labels.KNOWN:
+        phi, by_label = np.empty(judged.shape[:2]), 0.0
+        for network, own in zip(judged, phi):
+            each = labels.contributions(name, network, *about)
+            own[:], by_label = each[np.arange(len(own)), rows.target], by_label + each / len(judged)
     else:
-        phi = metrics.contributions(name, probability, *about)
-    by_label = labels.contributions(name, probability, *about) if name in labels.KNOWN else None
-    return Side(phi, by_label, chance)
+        phi, by_label = metrics.contributions(name, judged, *about), None
+    if of == "ensemble" and len(probability) > 1:
+        phi = phi + _by_network(name, probability, about)
+    return Side(phi, by_label, metrics.by_class(everyone))
+
+
+def _by_network(name: str, probability: np.ndarray, about: tuple) -> np.ndarray:
+    """What the ensemble's contributions owe to each network: (R, n), no more and no less than 0 on the mean of all."""
+    others, total = len(probability) - 1, probability.sum(axis=0, dtype=np.float64)
+    without = np.stack([((total - network) / others).astype(np.float32) for network in probability])
+    left = metrics.contributions(name, without, *about)
+    return others * (left.mean(axis=0) - left)
 
 
 def paired(base: Side, other: Side, name: str, rows: Rows) -> intervals.Estimate:
@@ -219,5 +224,9 @@ def normals(covariance: np.ndarray) -> np.ndarray:
     count = len(covariance)
     values, vectors = np.linalg.eigh(covariance)
     root = vectors * np.sqrt(np.maximum(values, 0.0)) @ vectors.T  # the symmetric root, which has no sign to choose
-    drawn = stream.normal(stream.seeded(0), NORMALS * count).astype(np.float64)
-    return drawn.reshape(NORMALS, count) @ root
+    return _independent(count) @ root
+
+
+@functools.cache
+def _independent(count: int) -> np.ndarray:
+    return stream.normal(stream.seeded(0), NORMALS * count).astype(np.float64).reshape(NORMALS, count)

@@ -15,41 +15,26 @@ KNOWN = ("accuracy", "log_loss", "brier", "roc_auc", "macro_roc_auc")  # metrics
 
 
 def contributions(name: str, probability: np.ndarray, target: np.ndarray, positive: int = 1) -> np.ndarray:
-    """d_i(c): what each row would contribute to a metric were its label c, the mean over networks: float64 (n, k).
+    """d_i(c): what each row would contribute to a metric of one network were its label c: float64 (n, k).
 
-    All other rows keep their labels. probability: float32 (R, n, k), or (R, n, 1) of the second of two classes.
+    All other rows keep their labels; of the row's own label it is phi (`metrics.contributions`). probability: float32
+    (n, k), or (n, 1) of the second of two classes.
     """
-    out = np.zeros((len(target), max(probability.shape[2], 2)))
-    for network in probability:
-        if name in ("roc_auc", "macro_roc_auc"):
-            _ranked(name, network, target, positive, out)
-        else:
-            for here in metrics.pieces(len(target)):
-                out[here] += _own_values(name, network[here])
-    return out / len(probability)
-
-
-def _own_values(name: str, probability: np.ndarray) -> np.ndarray:
-    """What each row's own probabilities give for each label: (m, k or 1) -> (m, k)."""
     k = max(probability.shape[1], 2)
     if name == "accuracy":
         return (metrics.predicted(probability)[:, None] == np.arange(k)).astype(np.float64)
     if name == "log_loss":
         return np.stack([-metrics.log_losses(probability, np.full(len(probability), c)) for c in range(k)], axis=1)
-    p = probability.astype(np.float64)
-    if probability.shape[1] == 1:
-        return -np.hstack([p**2, (1.0 - p) ** 2])
-    return 2.0 * p - 1.0 - (p**2).sum(axis=1, keepdims=True)
-
-
-def _ranked(name: str, probability: np.ndarray, target: np.ndarray, positive: int, out: np.ndarray) -> None:
-    """Add each row's share of the area under the ROC curve, or of the mean of one area a class, to `out` (n, k)."""
-    k = out.shape[1]
-    for c in [positive] if name == "roc_auc" else range(k):
-        share = 1.0 if name == "roc_auc" else 1.0 / k
-        rest, own = share * ranking.roc_auc_by_label(metrics.score_of(probability, c), target == c)
+    if name == "brier":
+        p = probability.astype(np.float64)
+        is_one = probability.shape[1] == 1
+        return -np.hstack([p**2, (1.0 - p) ** 2]) if is_one else 2.0 * p - 1.0 - (p**2).sum(axis=1, keepdims=True)
+    ranked, out = [positive] if name == "roc_auc" else range(k), np.zeros((len(target), k))
+    for c in ranked:
+        rest, own = ranking.roc_auc_by_label(metrics.score_of(probability, c), target == c) / len(ranked)
         out += rest[:, None]
         out[:, c] += own - rest
+    return out
 
 
 def variance(labelled: Callable[[slice], tuple[np.ndarray, np.ndarray]], n: int, group: np.ndarray | None) -> float:

@@ -53,7 +53,8 @@ def _by_labels(name: str, rows: Rows) -> float:
 
     def labelled(here: slice) -> tuple[np.ndarray, np.ndarray]:
         probability, about = rows.probability[:, here], (rows.target[here], rows.positive)
-        return labels.contributions(name, probability, *about), metrics.by_class(metrics.ensemble(probability))
+        d = sum(labels.contributions(name, network, *about) for network in probability) / len(probability)
+        return d, metrics.by_class(metrics.ensemble(probability))
 
     return labels.variance(labelled, len(rows.target), rows.group)
 
