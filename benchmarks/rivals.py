@@ -1,7 +1,8 @@
 """Who the network is set beside on real tables: linear models, MLPs, boosted trees, and the best tabular networks.
 
 All get the same training rows. Those that stop early, or keep the best of their epochs, watch the same 12.5 % of them,
-as many as each of our networks holds out. What a model takes is the CPU time of its fit, on one thread.
+as many as each of our networks holds out; scikit-learn's MLP draws its own. What a model takes is the CPU time of its
+fit, on one thread.
 """
 
 import importlib.metadata
