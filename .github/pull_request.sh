@@ -1,21 +1,21 @@
 #!/usr/bin/env bash
-# The comment for a pull request, as Markdown on standard output: is the checked-out branch different from BASE?
+# What a comparison of the checked-out branch with BASE says, as files of a folder; comment.py makes a comment of them.
 #
-#     .github/pull_request.sh origin/main > comment.md
+#     .github/pull_request.sh origin/main found
 #
 # Needs the branch's own results in the workspace (dvc pull or dvc repro). Those of BASE come from the cache or a
 # remote; where neither has them, BASE is run in a clone that shares the cache.
 set -euo pipefail
 base=$1
+mkdir -p "$2"
+found=$(cd "$2" && pwd)
 root=$(git rev-parse --show-toplevel)
 cd "$root"
-
-echo "<!-- plumbline -->"
 
 scratch=$(mktemp -d)
 trap 'rm -rf "$scratch"' EXIT
 
-if ! plumbline compare "$base" "$base" > /dev/null 2>&1; then
+if ! python -m plumbline compare "$base" "$base" > /dev/null 2>&1; then
   {
     git clone --quiet --no-checkout "$root" "$scratch/base"
     cd "$scratch/base"
@@ -25,11 +25,5 @@ if ! plumbline compare "$base" "$base" > /dev/null 2>&1; then
   cd "$root"
 fi
 
-# A comparison that is refused says why in one line, which becomes part of the comment.
-plumbline compare "$base" --md 2> "$scratch/refused" || sed 's/^/\n> /' "$scratch/refused"
-
-for what in metrics params; do
-  printf '\n<details><summary>dvc %s diff %s</summary>\n\n' "$what" "$base"
-  dvc "$what" diff "$base" --md || true
-  printf '\n</details>\n'
-done
+# A comparison that is refused says why in one line, which becomes the comment.
+python -m plumbline compare "$base" --json > "$found/comparison.json" 2> "$found/refused.txt" || true

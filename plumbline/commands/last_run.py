@@ -6,7 +6,7 @@ from typing import NamedTuple
 from plumbline.basics import params
 from plumbline.basics.files import read_csv, read_json
 from plumbline.bits.initial import outputs_for
-from plumbline.comparing import revisions
+from plumbline.comparing import predictions, revisions
 from plumbline.pages.page import clean
 
 NAMES = {"log_loss": "log loss", "brier": "Brier score", "roc_auc": "ROC AUC", "f1": "F1"}
@@ -39,7 +39,7 @@ class Job(NamedTuple):
 
 def read() -> Job:
     """The last run, as its files tell it."""
-    train, said = read_json("metrics/train.json"), revisions.predictions()
+    train, said = read_json("metrics/train.json"), predictions.table()
     facts = said.facts
     classes, counts = facts.classes, facts.class_counts
     rows = dict(said.rows(f"SELECT part, count(*) FROM {said.relation} GROUP BY part ORDER BY part DESC"))

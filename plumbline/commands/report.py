@@ -13,7 +13,7 @@ import argparse
 from plumbline.bits.initial import outputs_for
 from plumbline.commands import last_run, page, sections
 from plumbline.commands.last_run import Job, best_threshold, rows_of
-from plumbline.comparing import revisions
+from plumbline.comparing import predictions
 from plumbline.pages.page import Section, Table, aligned
 from plumbline.profiling import profile
 from plumbline.scores import metrics
@@ -47,7 +47,7 @@ def main(words: list[str] | None = None) -> None:
     if warned := warnings(job.settings.make_data.target):
         lines += ["", *warned]
     lines += as_text(sections.importance(job), MOST_COLUMNS) + as_text(sections.baselines(job))
-    lines += ["", *first_rows(revisions.predictions())]
+    lines += ["", *first_rows(predictions.table())]
     print("\n".join(["", *lines, ""]))
     if is_notebooks:
         print("Next: dvc metrics show | dvc plots show | dvc exp run -S train.hidden_size=64 | README.md")

@@ -13,8 +13,8 @@ from plumbline.comparing import words
 from plumbline.comparing.result import Entry, Judged, Result, Side
 from plumbline.pages.markdown import chart, code, fitting, folded, table
 
-MARKS = {"better": "▲ better", "worse": "▼ worse", "no evidence": "○ no evidence", "no difference": "= no difference"}
-MARKS |= {"identical": "= identical", "no verdict": "? no verdict"}  # signs that need no colour
+MARKS = {"worse": "▼ worse", "better": "▲ better", "no evidence": "○ no evidence", "no difference": "= no difference"}
+MARKS |= {"no verdict": "? no verdict", "identical": "= identical"}  # in the order in which one is told
 VERIFIED = "`plumbline verify` passed: this code and data give these figures."
 MOST = 15  # lines of a list that is not folded
 MOST_FIGURES = 300  # rows of a folded table
@@ -23,8 +23,8 @@ MOST_FIGURES = 300  # rows of a folded table
 class Run(NamedTuple):
     """What GitHub itself says of a pull request, and of the run that compared it."""
 
-    base: tuple[str, str]  # branch and commit
-    other: tuple[str, str]
+    base: str  # branch; its commit is the one that was compared with
+    other: tuple[str, str]  # branch and commit
     verified: bool | None  # how `plumbline verify` ended; None if it did not run
     judges: list[str]  # code that makes the figures and the verdict, and that the pull request changes
     url: str
@@ -37,20 +37,19 @@ def write(result: Result) -> str:
 
 def of_a_run(run: Run, found: bytes, refused: str = "", verify_said: str = "") -> str:
     """The comment on a pull request; found is the result as JSON, the texts are what `compare` and `verify` said."""
-    base, other = (Side("", branch, commit[:7], 0, {}) for branch, commit in (run.base, run.other))
-    where = f"{heading(base)} → {heading(other)}. [The run]({run.url}) says more."
+    branch, commit = run.other
+    where = f"{code(run.base)} → {code(branch)} {code(commit[:7])}. [The run]({run.url}) says more."
     if not run.verified:
         how = "did not run" if run.verified is None else "failed: the figures are not those of this code and data"
         return fitting([f"**No verdict. `plumbline verify` {how}.** {where}", *_said(verify_said)])
     try:
         result = msgspec.json.decode(found, type=Result)
         (entry,) = result.entries
-        sides = [
-            msgspec.structs.replace(side, name="", branch=known.branch, commit=known.commit)
-            for side, known in ((result.base, base), (entry.side, other))
-        ]
-        entry = msgspec.structs.replace(entry, side=sides[1])
-        first, *rest = _of_two(msgspec.structs.replace(result, base=sides[0], entries=[entry]))
+        at = (result.base.commit or "")[:7]
+        base = msgspec.structs.replace(result.base, name="", branch=run.base, commit=at)
+        other = msgspec.structs.replace(entry.side, name="", branch=branch, commit=commit[:7])
+        entry = msgspec.structs.replace(entry, side=other)
+        first, *rest = _of_two(msgspec.structs.replace(result, base=base, entries=[entry]))
         return fitting([first, VERIFIED, *_judges_itself(run.judges), *rest])
     except Exception:  # whatever such data make their reader do: there is no verdict then
         return fitting([f"**No verdict. The two could not be compared.** {where}", *_said(refused)])
@@ -77,7 +76,7 @@ def _of_two(result: Result) -> list[str]:
     (entry,), led = result.entries, words.lead(result)
     what = words.changes(entry.changes, code)
     heads = f"{heading(result.base)} → {heading(entry.side)}"
-    verdict = _marked(words.verdict(_called(result), code), {d.verdict for d in entry.judged})
+    verdict = _marked(words.verdict(called(result), code), in_a_word(entry.judged))
     identical = all(d.verdict == "identical" for d in entry.judged)
     if identical and not (what or result.notes or result.metrics):
         return [f"{verdict} Nothing that a stage reads differs. {heads}"]
@@ -98,15 +97,22 @@ def _of_two(result: Result) -> list[str]:
     ]
 
 
-def _marked(said: str, found: set[str]) -> str:
-    """A verdict with its sign and a word or two in bold in front."""
-    for opening, sign in (("No evidence", "○"), ("No verdict", "?")):
-        if said.startswith(opening):
-            return f"**{sign} {opening}**{said.removeprefix(opening)}"
+def _marked(said: str, sign: str) -> str:
+    """A verdict with its sign in front, and its first words in bold."""
+    opening = sign.partition(" ")[2]
+    if said.startswith(opening):  # No evidence, No verdict
+        return f"**{sign}**{said.removeprefix(opening)}"
+    return f"**{sign}.** {said}"
+
+
+def in_a_word(judged: list[Judged]) -> str:
+    """The verdict in a word or two, with a sign that needs no colour."""
+    found = {d.verdict for d in judged}
     if found >= {"better", "worse"}:
-        return f"**▲▼ Better and worse.** {said}"
-    word = "▼ Worse" if "worse" in found else "▲ Better" if "better" in found else "= No difference"
-    return f"**{word}.** {said}"
+        return "▲▼ Better and worse"
+    first = next((verdict for verdict in MARKS if verdict in found), "no verdict")
+    sign, _, word = MARKS[first].partition(" ")
+    return f"{sign} {word.capitalize()}"
 
 
 def _notes(notes: list[str]) -> list[str]:
@@ -146,16 +152,16 @@ def _figures(files: dict[str, dict[str, tuple]]) -> list[str]:
 def _epochs(base: Side, other: Side) -> list[str]:
     """Loss of network 0 by epoch, both sides over one axis of epochs."""
     lines = [f"`o` is {heading(base)}, `x` is {heading(other)}; where they meet, `o` is drawn."]
-    for part in [part for part in ("train", "validation", "test") if part in base.curves.keys() & other.curves.keys()]:
-        points = {"o": loss(base, part), "x": loss(other, part)}
+    for part in ("train", "test"):
+        points = {"o": curve(base, part, "loss"), "x": curve(other, part, "loss")}
         if all(points.values()):
             lines += ["", f"Loss of network 0, {part} rows:", "", *chart(points, "epoch")]
     return [folded("Loss by epoch", lines)] if len(lines) > 1 else []
 
 
-def loss(side: Side, part: str) -> list[tuple[float, float]]:
+def curve(side: Side, part: str, metric: str) -> list[tuple[float, float]]:
     """Points of a curve, by epoch."""
-    rows = {row["epoch"]: row[f"{part}_loss"] for row in side.curves[part]}
+    rows = {row["epoch"]: row[f"{part}_{metric}"] for row in side.curves.get(part, [])}
     return sorted((x, y) for x, y in rows.items() if max(abs(x), abs(y)) < 1e9)
 
 
@@ -198,17 +204,17 @@ def _briefly(entry: Entry) -> str:
 
 def heading(side: Side) -> str:
     """A revision by its branch, or else its name, and its short commit."""
-    said = " ".join(dict.fromkeys(code(word) for word in (_name(side), side.commit) if word))
+    said = " ".join(dict.fromkeys(code(word) for word in (name_of(side), side.commit) if word))
     return f"{said}, uncommitted" if side.name == "workspace" and side.branch else said
 
 
-def _name(side: Side) -> str:
+def name_of(side: Side) -> str:
     return side.branch or ("uncommitted files" if side.name == "workspace" else side.name)
 
 
-def _called(result: Result) -> Result:
+def called(result: Result) -> Result:
     """The same with branches for names: HEAD and the workspace say little to who reads it elsewhere."""
-    (entry,), names = result.entries, [_name(side) for side in (result.base, result.entries[0].side)]
+    (entry,), names = result.entries, [name_of(side) for side in (result.base, result.entries[0].side)]
     if names[0] == names[1]:
         commits = result.base.commit, entry.side.commit
         names = commits if len({*commits}) == 2 else (names[0], "uncommitted files")

@@ -1,171 +1,205 @@
-"""Revisions judged against each other: which differences are real, what else changed, and what cannot be compared.
+"""Revisions judged against each other: on which rows, by which of their networks, and which differences are real.
 
-Both sides are scored on the same n rows by R networks each, network r beside network r; scores/differences.py judges
-one metric of them.
+Both sides are scored on the same n rows by R networks each, network r beside network r; scores/ has the formulas.
 """
 
-from typing import NamedTuple
+import math
+from collections.abc import Sequence
 
 import numpy as np
 
 from plumbline.basics.errors import UserError
-from plumbline.comparing import lock, revisions
-from plumbline.comparing.revisions import Revision, Scored
-from plumbline.scores import differences, metrics
+from plumbline.comparing import predictions, revisions
+from plumbline.comparing.result import Entry, Figure, Judged, Result
+from plumbline.comparing.revisions import Revision
+from plumbline.scores import differences, experiments, intervals, metrics, ranges
 from plumbline.scores.differences import Difference, Rows
 
-JUDGED = ("accuracy", "log_loss", "roc_auc", "macro_roc_auc", "brier")  # what a comparison judges, and corrects for
-STALE = "the workspace's predictions are not those of its dvc.lock; run `dvc repro`"
-
-
-class Comparison(NamedTuple):
-    """Two revisions: their differences, and what changed between them."""
-
-    base: Revision
-    other: Revision
-    rows: int
-    networks: int
-    differences: list[Difference]
-    params: dict[str, tuple]  # {name: (base, other)}
-    code: dict[str, list[str]]  # {path: stages}
-    data: bool
-    notes: list[str]
-
-
-class Entry(NamedTuple):
-    """An experiment in a ranking: its difference to the base in the part to choose by and in the test part."""
-
-    name: str
-    chosen: Difference
-    test: Difference
-    like_best: bool
-    params: dict[str, tuple]
-    code: dict[str, list[str]]
-
-
-class Ranking(NamedTuple):
-    """Experiments over a base, best first."""
-
-    base: Revision
-    metric: str
-    part: str  # validation, or test when there is no validation part
-    pairs: int  # comparisons corrected for
-    best: str
-    entries: list[Entry]
-    left_out: dict[str, str]  # {name: why}
+JUDGED = ("accuracy", "log_loss", "roc_auc", "macro_roc_auc", "brier")  # by these, and corrected for together
 
 
 # ---- two revisions
 
 
-def judge(base: Revision, other: Revision) -> Comparison:
-    """Compare two revisions on their test rows; UserError when these are not the same."""
-    if base.classes != other.classes:
-        raise UserError(
-            f"{base.name} has the classes {base.classes} and {other.name} {other.classes}; "
-            "figures over different classes cannot be compared"
-        )
-    if why := why_not_paired(base, other):
-        raise UserError(f"no verdict: {why}{f' ({STALE})' if base.stale or other.stale else ''}")
-    left, right = base.parts["test"], other.parts["test"]
-    counts = len(left.probability), len(right.probability)
-    left, right = (side._replace(probability=side.probability[: min(counts)]) for side in (left, right))
-    names = [name for name in _defined(left) if name in _defined(right)]
-    return Comparison(
-        base,
-        other,
-        len(right.row),
-        min(counts),
-        differences.compare(*(Rows(side.probability, side.target) for side in (left, right)), names),
-        lock.changed_params(base.lock, other.lock),
-        revisions.changed_code(base, other),
-        "data/dataset.parquet" in lock.changed_deps(base.lock, other.lock),
-        _notes(base, other, counts),
+def judge(
+    base: Revision, other: Revision, metric: str | None = None, of: str = "mean", part: str | None = None
+) -> Result:
+    """Compare two revisions; UserError where they have no rows in common to judge by.
+
+    metric: is named first; without one, accuracy. of: one of differences.OF. part: without one, `part_of` says which.
+    """
+    if why := _other_classes(base, other):
+        raise UserError(f"{why}; figures over different classes cannot be compared")
+    part, why = part_of([base, other], part)
+    if unlike := why_not_paired(base, other, part):
+        raise UserError(f"no verdict: {unlike}")
+    notes, (left, right) = _alike([base, other], part, of)
+    there = metrics.defined(left.target, len(base.classes))
+    if metric and metric not in there:
+        raise UserError(_undefined(metric, base, part, there))
+    names = [metric] * (metric is not None) + [name for name in JUDGED if name in there and name != metric]
+    found = [_judged(d) for d in differences.compare(left, right, names, of)]
+    entry = Entry(other.side, [], found, figure(right, names[0], of), True, revisions.changes(base, other))
+    return Result(base.side, [entry], False, names[0], of, part, why, *_counts(left), None, None, {}, notes)
+
+
+def part_of(sides: Sequence[Revision], asked: str | None = None) -> tuple[str, str]:
+    """The part that judges, and why it is that one.
+
+    Out-of-fold rows where there are any; the validation part if no network stopped by it, so that the test part stays
+    for a last look; else the test part. A choice that was made by looking at a part flatters its winner there.
+    """
+    common = [name for name in predictions.PARTS if all(name in side.parts for side in sides)]
+    if asked:
+        without = [side.name for side in sides if asked not in side.parts]
+        if without:
+            raise UserError(
+                f"{without[0]} has no {asked} part, only {', '.join(sides[0].parts)}; choose another --part"
+            )
+        return asked, "as asked for"
+    if "out-of-fold" in common:
+        return "out-of-fold", "each row is scored by networks that did not train on it"
+    watching = [side.name for side in sides if side.watched is not False]
+    if "validation" in common and not watching:
+        return "validation", "the test part stays for a last look, --part test"
+    if "test" in common:
+        if "validation" not in common:
+            return "test", "there is no validation part"
+        knows = all(side.watched is not None for side in sides)
+        return "test", f"networks of {watching[0]} {'stopped' if knows else 'may have stopped'} by the validation part"
+    if common:
+        return common[0], "there is no other part"
+    raise UserError(
+        f"no verdict: {sides[0].name} and {sides[1].name} have no part in common; bring both to the same split"
     )
 
 
-def _notes(base: Revision, other: Revision, counts: tuple[int, int]) -> list[str]:
-    notes, networks = [], min(counts)
-    if base.stale or other.stale:
-        notes.append(STALE)
-    if counts[0] != counts[1]:
-        notes.append(f"{counts[0]} and {counts[1]} networks: the first {networks} of each are compared")
-    if networks == 1:
-        notes.append("one network: the interval is over test rows alone, without a verdict; raise train.replicas")
-    return notes
-
-
-def _defined(part: Scored) -> list[str]:
-    """The judged metrics that a part has."""
-    there = metrics.defined(part.target, max(part.probability.shape[2], 2))
-    return [name for name in JUDGED if name in there]
-
-
-def _phi(name: str, part: Scored) -> np.ndarray:
-    return metrics.contributions(name, part.probability, part.target)
-
-
-def why_not_paired(base: Revision, other: Revision) -> str | None:
+def why_not_paired(base: Revision, other: Revision, part: str) -> str | None:
     """Why the two were not scored on the same rows, if they were not."""
-    for part in base.parts | other.parts:
-        if part not in base.parts or part not in other.parts:
-            return f"only one of {base.name} and {other.name} has a {part} part; bring both to the same split"
-        left, right = base.parts[part], other.parts[part]
-        in_one = np.setxor1d(left.row, right.row)
-        if len(in_one):
-            return (
-                f"{base.name} and {other.name} were scored on different {part} rows ({len(in_one)} are in one alone, "
-                f"row {in_one[0]} for one); bring both to the same data, seed and split"
-            )
-        wrong = np.flatnonzero(left.target != right.target)
-        if len(wrong):
-            return (
-                f"{len(wrong)} of {len(left.row)} {part} rows have another label in {other.name} than in {base.name} "
-                f"(row {left.row[wrong[0]]} for one); bring both to the same data"
-            )
+    for side in (base, other):
+        if part not in side.parts:
+            return f"{side.name} has no {part} part; bring both to the same split"
+    left, right = base.parts[part], other.parts[part]
+    in_one = np.setxor1d(left.row, right.row)
+    if len(in_one):
+        return (
+            f"{base.name} and {other.name} were scored on different {part} rows ({len(in_one)} are in one alone, "
+            f"row {in_one[0]} for one); bring both to the same data, seed and split"
+        )
+    wrong = np.flatnonzero(left.scored.target != right.scored.target)
+    if len(wrong):
+        return (
+            f"{len(wrong)} of {len(left.row)} {part} rows have another label in {other.name} than in {base.name} "
+            f"(row {left.row[wrong[0]]} for one); bring both to the same data"
+        )
     return None
+
+
+def _other_classes(base: Revision, other: Revision) -> str | None:
+    same = base.classes == other.classes
+    return None if same else f"{base.name} has the classes {base.classes} and {other.name} {other.classes}"
+
+
+def _undefined(metric: str, base: Revision, part: str, there: list[str]) -> str:
+    return f"{metric} is not defined on the {part} part of {base.name}; choose a --metric of {', '.join(there)}"
+
+
+def _alike(sides: Sequence[Revision], part: str, of: str) -> tuple[list[str], list[Rows]]:
+    """The rows of every side, with as many networks of each unless it is one that counts, and what to know of that."""
+    scored = [side.parts[part].scored for side in sides]
+    counts = [len(each.probability) for each in scored]
+    if of == "network" or len({*counts}) == 1:
+        return [], scored
+    least = min(counts)
+    note = f"{min(counts)} to {max(counts)} networks: the first {least} of each are compared"
+    return [note], [each._replace(probability=each.probability[:least]) for each in scored]
+
+
+def _judged(d: Difference) -> Judged:
+    """A difference, what its uncertainty comes from, and what would lessen it."""
+    e, half = d.estimate, (d.high - d.low) / 2
+    seen = by_rows = more = needed = None
+    if half > 0:
+        error, by = math.sqrt(e.variance), e.v_row + e.v_seed
+        seen, by_rows, more = half + e.quantile(0.6) * error, e.v_row / by, intervals.more(e)
+        if d.verdict == "no evidence" and d.difference:
+            needed = intervals.rows_needed(e, abs(d.difference) * intervals.half(e) / half)
+    rows, networks = more or (None, None)
+    numbers = (None if math.isnan(number) else number for number in (d.low, d.high, d.p))
+    return Judged(
+        d.metric, d.base, d.other, d.difference, *numbers, d.verdict, d.why, seen, by_rows, rows, networks, needed
+    )
+
+
+def figure(scored: Rows, metric: str, of: str) -> Figure:
+    """A metric of one side, with about 95 % around it."""
+    phi = differences.side(scored, metric, of).phi
+    if of == "network":
+        scored = scored._replace(probability=scored.probability[:1])
+    counted = [metrics.confusion(network, scored.target).sum(axis=0) for network in scored.probability]
+    found = ranges.reported(metric, phi, scored, np.mean(counted, axis=0))
+    return Figure(found["mean"], found.get("low"), found.get("high"), len(scored.target))
 
 
 # ---- several experiments
 
 
-def rank(base: Revision, others: list[Revision], metric: str) -> Ranking:
-    """Experiments by their difference to the base: on the validation part if all have one, else on the test part.
+def rank(
+    base: Revision, others: Sequence[Revision], metric: str | None = None, of: str = "mean", part: str | None = None
+) -> Result:
+    """Experiments and their base by one metric, the best first; what cannot stand beside the base is left out.
 
-    Intervals and p values are corrected for all pairs of revisions at once: which pair is looked at, the best and
-    the next, say, is settled by the data.
+    Runs with the same predictions are one entry. Arguments as in `judge`.
     """
     if not others:
         raise UserError(f"there are no experiments over {base.name}; `dvc exp run -S train.hidden_size=64` makes one")
-    left_out = {}
+    metric, left_out = metric or "accuracy", {}
     for other in others:
-        why = why_not_paired(base, other) if other.classes == base.classes else f"its classes are {other.classes}"
-        left_out |= {other.name: why} if why else {}
-    everyone = {side.name: side for side in [base, *others] if side.name not in left_out}
-    part = "validation" if all("validation" in side.parts for side in everyone.values()) else "test"
-    for p in (part, "test"):
-        if metric not in _defined(base.parts[p]):
-            raise UserError(f"{metric} is not defined on the {p} part of {base.name}; choose another --metric")
-    pairs = len(everyone) * (len(everyone) - 1) // 2
+        if why := _other_classes(base, other) or _other_parts(base, other):
+            left_out[other.name] = why
+    part, why_part = part_of([base, *(other for other in others if other.name not in left_out)], part)
+    there = metrics.defined(base.parts[part].scored.target, len(base.classes))
+    if metric not in there:
+        raise UserError(_undefined(metric, base, part, there))
+    runs = {base.mark: [base]}
+    for other in others:
+        few = of == "mean" and other.side.networks < differences.FEWEST_NETWORKS <= base.side.networks
+        why = left_out.get(other.name) or why_not_paired(base, other, part)
+        why = why or (f"{other.side.networks} of {base.side.networks} networks are too few" if few else None)
+        if why:
+            left_out[other.name] = why
+        else:
+            runs.setdefault(other.mark, []).append(other)
 
-    def against(one: str, two: str, p: str) -> Difference:
-        networks = min(len(everyone[name].parts[p].probability) for name in (one, two))
-        sides = [everyone[name].parts[p] for name in (one, two)]
-        rows = [Rows(side.probability[:networks], side.target) for side in sides]
-        return differences.compare(*rows, [metric], level=1 - 0.05 / pairs)[0]
-
-    means = {name: _phi(metric, side.parts[part]).mean() for name, side in everyone.items()}
-    best = max(means, key=means.get)
+    firsts = [same[0] for same in runs.values()]
+    notes, scored = _alike(firsts, part, of)
+    ranked = experiments.rank(scored[0], scored[1:], metric, of)
     entries = [
         Entry(
-            name,
-            against(base.name, name, part),
-            against(base.name, name, "test"),
-            against(best, name, part).verdict != "worse",
-            lock.changed_params(base.lock, everyone[name].lock),
-            revisions.changed_code(base, everyone[name]),
+            first.side,
+            [each.name for each in same[1:]],
+            [] if difference is None else [_judged(difference)],
+            figure(rows, metric, of),
+            is_among_best,
+            revisions.changes(base, first),
         )
-        for name in sorted(means, key=means.get, reverse=True)
-        if name != base.name
+        for first, same, rows, difference, is_among_best in zip(
+            firsts, runs.values(), scored, [None, *ranked.to_base], ranked.star
+        )
     ]
-    return Ranking(base, metric, part, pairs, best, entries, left_out)
+    order = sorted(range(len(entries)), key=lambda i: entries[i].figure.value * (1 if metric in metrics.LOSSES else -1))
+    winner = firsts[order[0]].parts.get("test" if part != "test" else None)
+    is_there = winner and metric in metrics.defined(winner.scored.target, len(base.classes))
+    look = figure(winner.scored, metric, of) if is_there else None
+    entries, counts = [entries[i] for i in order], _counts(scored[0])
+    return Result(base.side, entries, True, metric, of, part, why_part, *counts, ranked.luck, look, left_out, notes)
+
+
+def _other_parts(base: Revision, other: Revision) -> str | None:
+    same = base.parts.keys() == other.parts.keys()
+    return None if same else f"its parts are {', '.join(other.parts)}, and those of {base.name} {', '.join(base.parts)}"
+
+
+def _counts(rows: Rows) -> tuple[int, int | None, int]:
+    """Rows, groups and networks."""
+    return len(rows.target), None if rows.group is None else int(rows.group.max()) + 1, len(rows.probability)

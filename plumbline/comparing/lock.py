@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 from plumbline.basics.errors import UserError, reason
 from plumbline.basics.files import read_yaml
+from plumbline.comparing.result import Changes
 
 
 class Stage(NamedTuple):
@@ -35,26 +36,43 @@ def outs(stages: dict[str, Stage]) -> dict[str, str]:
     return {path: md5 for stage in stages.values() for path, md5 in stage.outs.items()}
 
 
-def changed_params(base: dict[str, Stage], other: dict[str, Stage]) -> dict[str, tuple]:
-    """Parameters that differ, as they were when the stages ran: {name: (base, other)}."""
-    left, right = _params(base), _params(other)
+def params(stages: dict[str, Stage]) -> dict:
+    """All parameters by their dotted names, as they were when the stages ran; of another file than params.yaml with its
+    name in front.
+    """
+    found = {}
+    for stage in stages.values():
+        for file, values in stage.params.items():
+            found |= flat(values or {}, "" if file == "params.yaml" else f"{file}:")
+    return found
+
+
+def flat(values: dict, prefix: str = "") -> dict:
+    """Nested values by their dotted names."""
+    found = {}
+    for name, value in values.items():
+        found |= flat(value, f"{prefix}{name}.") if isinstance(value, dict) else {f"{prefix}{name}": value}
+    return found
+
+
+def unequal(base: dict, other: dict) -> dict[str, tuple]:
+    """The values that differ, nested ones by their dotted names: {name: (base, other)}, None where one has it not."""
+    left, right = flat(base), flat(other)
     return {name: (left.get(name), right.get(name)) for name in left | right if left.get(name) != right.get(name)}
 
 
-def _params(stages: dict[str, Stage]) -> dict:
-    flat = {}
-    for stage in stages.values():
-        for section, values in stage.params.get("params.yaml", {}).items():
-            flat |= {f"{section}.{n}": v for n, v in values.items()} if isinstance(values, dict) else {section: values}
-    return flat
-
-
-def changed_deps(base: dict[str, Stage], other: dict[str, Stage]) -> dict[str, list[str]]:
-    """Files and folders that stages read and that differ, and the stages that read them: {path: stages}."""
-    changed: dict[str, list[str]] = {}
-    for stage in base | other:
-        left, right = (side[stage].deps if stage in side else {} for side in (base, other))
-        for path in sorted(left | right):
-            if left.get(path) != right.get(path):
-                changed.setdefault(path, []).append(stage)
-    return changed
+def changes(base: dict[str, Stage], other: dict[str, Stage]) -> Changes:
+    """What differs, traced to where it begins: a parameter, a command, a file that no stage makes, or a stage that made
+    something else of the same.
+    """
+    both, files, made = [name for name in base if name in other], {}, []
+    stages = [name for name in base | other if name not in both or base[name].cmd != other[name].cmd]
+    for name in both:
+        old, new = base[name], other[name]
+        read = [path for path in sorted(old.deps | new.deps) if old.deps.get(path) != new.deps.get(path)]
+        for path in read:
+            if path not in outs(base) and path not in outs(other):
+                files.setdefault(path, []).append(name)
+        if not read and name not in stages and old.params == new.params:
+            made += [path for path in sorted(old.outs | new.outs) if old.outs.get(path) != new.outs.get(path)]
+    return Changes(unequal(params(base), params(other)), files, stages, made)

@@ -3,146 +3,216 @@
 A revision is what DVC takes for one: a branch, tag, commit or experiment; None is the workspace.
 """
 
+import contextlib
 import hashlib
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
 import msgspec
-import numpy as np
 
 from plumbline.basics.errors import UserError, reason
 from plumbline.basics.files import read_csv
-from plumbline.bits.initial import outputs_for
-from plumbline.comparing import lock
+from plumbline.comparing import lock, predictions
+from plumbline.comparing.lock import Stage
+from plumbline.comparing.predictions import Part
 from plumbline.comparing.programs import git
-from plumbline.tables import duck, store
+from plumbline.comparing.result import Changes, Side
 
-PREDICTIONS = "metrics/predictions.parquet"
 CURVES = {"train": "metrics/history.csv", "test": "metrics/plots/test_epochs.csv"}
-
-
-class Scored(NamedTuple):
-    """The rows of one part, in the order of `_row`, and what every network says of them."""
-
-    row: np.ndarray  # (n,) int64
-    target: np.ndarray  # (n,) class numbers
-    probability: np.ndarray  # float32 (R, n, k)
+MOST = 5  # of what is not as dvc.lock has it, that a line names
 
 
 class Revision(NamedTuple):
     """One side of a comparison."""
 
-    name: str
+    side: Side
     commit: str | None  # None for the workspace
     classes: list
-    parts: dict[str, Scored]  # validation (if it has rows) and test
-    lock: dict[str, lock.Stage]
-    curves: dict[str, list[dict[str, float]]]  # a dict an epoch, for train and test
-    stale: bool  # the predictions are not those of dvc.lock
+    parts: dict[str, Part]
+    stages: dict[str, Stage]  # that make the predictions, as they ran; {} where no pipeline does
+    mark: str  # the same for the same predictions
+    path: str  # where these lie
+    root: str  # the folder that paths start from
+
+    @property
+    def name(self) -> str:
+        """As it was asked for."""
+        return self.side.name
+
+    @property
+    def watched(self) -> bool | None:
+        """Whether its networks stopped by what the validation part said; None where that is not known."""
+        params = lock.params(self.stages)
+        if "train.patience" not in params:
+            return None
+        return bool(params["train.patience"] and not params.get("train.held_out"))
 
 
-def read(name: str | None) -> Revision:
-    """Read a revision; UserError says what is missing and which command brings it."""
-    from dvc.exceptions import DvcException
+def read(name: str | None, path: str = predictions.PATH) -> Revision:
+    """Read a revision, whose predictions are in the file `path`.
 
+    UserError says what is missing and which command brings it, or what is not as it was when the stages ran.
+    """
     called = name or "workspace"
-    commit, files = opened(name)
-
-    def brought(path: str) -> Path:
-        try:
-            files.get_file(f"/{path}", str(folder / Path(path).name))
-            return folder / Path(path).name
-        except (OSError, DvcException) as error:
+    with _opened(name) as (repo, commit, root), tempfile.TemporaryDirectory(prefix="plumbline-compare-") as folder:
+        brought = _brought(repo, path, folder)
+        if not brought:
             raise UserError(
-                f"{path} of {called} is neither in git, the cache nor a remote ({type(error).__name__}); "
-                f"run `dvc pull`, or check out {called} and run `dvc repro`"
-            ) from None
+                f"{path} of {called} is neither in git, the cache nor a remote; run `dvc pull`, or check out {called} "
+                "and run `dvc repro`; of another project name the file by --predictions"
+            )
+        stages, changed = _pipeline(repo, path, is_workspace=name is None)
+        if changed:
+            more = f" and {len(changed) - MOST} more" * (len(changed) > MOST)
+            raise UserError(
+                f"no verdict: {called} is not as its dvc.lock has it: {', '.join(changed[:MOST])}{more}; "
+                f"run `dvc repro`{' there and commit' * (name is not None)}"
+            )
+        classes, parts = predictions.read(brought, f"{path} of {called}")
+        curves = {}
+        for side, curve in CURVES.items():
+            if brought := _brought(repo, curve, folder):
+                numbers = ("epoch", f"{side}_loss", f"{side}_accuracy")
+                curves[side] = read_csv(brought, numbers, name=f"{curve} of {called}")
+    mark = hashlib.sha256(repr(classes).encode())
+    for part, (row, scored) in parts.items():
+        for value in (part.encode(), row, scored.target, scored.probability):
+            mark.update(value)
+    networks = len(next(iter(parts.values())).scored.probability)
+    side = Side(called, *_place(name, commit), networks, curves)
+    return Revision(side, commit, classes, parts, stages, mark.hexdigest(), path, root)
 
-    with tempfile.TemporaryDirectory(prefix="plumbline-compare-") as folder:
-        folder = Path(folder)
-        stages = lock.read(brought("dvc.lock").read_bytes(), f"dvc.lock of {called}")
-        curves = {side: read_csv(brought(path), name=f"{path} of {called}") for side, path in CURVES.items()}
-        table = predictions(brought(PREDICTIONS), f"{PREDICTIONS} of {called}")
-        with table.path.open("rb") as file:
-            md5 = hashlib.file_digest(file, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()
-        stale = md5 != lock.outs(stages).get(PREDICTIONS)
-        return Revision(called, commit, table.facts.classes, parts_of(table), stages, curves, stale)
+
+def experiments(base: str) -> list[str]:
+    """Names of the experiments over a base revision, as `dvc exp list` has them."""
+    with _opened(None) as (repo, *_):
+        return sorted(name for named in repo.experiments.ls(rev=base).values() for name, _ in named)
 
 
-def opened(name: str | None):
-    """The commit of a revision, and its files as a file system of DVC's; of the workspace those that lie there."""
-    # Here, not at the top: importing DVC takes most of a second.
-    from dvc.exceptions import DvcException
-    from dvc.fs import DVCFileSystem
+# ---- through DVC
+
+
+@contextlib.contextmanager
+def _opened(name: str | None) -> Iterator[tuple]:
+    """In the block, DVC's repository as a revision has it, its commit, and the root; of git alone without DVC."""
+    from dvc.exceptions import DvcException  # here, not at the top: importing DVC takes most of a second
     from dvc.repo import Repo
     from dvc.scm import RevError, SCMError, resolve_rev
 
     try:
-        repo = Repo()
-        commit = resolve_rev(repo.scm, name) if name else None
-        # With the remotes of today: a revision may be older than the remote that now has its files.
-        return commit, DVCFileSystem(repo=repo.root_dir, rev=commit, config=dict(repo.config))
+        with Repo(uninitialized=True) as repo:
+            root, config, commit = repo.root_dir, repo.config, resolve_rev(repo.scm, name) if name else None
+            with repo.switch(commit) if commit else contextlib.nullcontext():
+                repo.config = config  # a revision may be older than the remote that now has its files
+                yield repo, commit, root
     except RevError:
         raise UserError(
             f"{name!r} is no branch, tag, commit or experiment here; see `git branch`, `dvc exp list`"
         ) from None
     except (DvcException, SCMError) as error:
-        raise UserError(f"{name or 'workspace'}: {reason(error)}") from None
+        raise UserError(f"{name or 'workspace'}: {reason(error)}; run `dvc repro`") from None
 
 
-def experiments(base: str) -> list[str]:
-    """Names of the experiments over a base revision, as `dvc exp list` has them."""
-    from dvc.repo import Repo
+def _brought(repo, path: str, folder: str) -> Path | None:
+    """A copy of a file in a folder; None where it is neither in git, the cache nor a remote."""
+    from dvc.exceptions import DvcException
 
-    return sorted(name for named in Repo().experiments.ls(rev=base).values() for name, _ in named)
-
-
-# ---- predictions
-
-
-def predictions(path: str | Path = PREDICTIONS, name: str = PREDICTIONS) -> store.Table:
-    """The table of predictions, whose facts name its own column of labels; UserErrors call it `name`."""
+    copy = Path(folder) / Path(path).name
     try:
-        table = store.open(path, "predictions")
-    except UserError as error:
-        raise UserError(str(error).replace(str(path), name)) from None
-    table.facts = msgspec.structs.replace(table.facts, target="target")
-    return table
+        repo.dvcfs.get_file(f"/{path}", str(copy))
+    except (OSError, DvcException):
+        return None
+    return copy
 
 
-def parts_of(table: store.Table) -> dict[str, Scored]:
-    """The rows of the validation part, if there are any, and of the test part."""
-    (flat,) = duck.arrays(f"SELECT unnest(probability) FROM {table.relation}")
-    k = outputs_for(len(table.facts.classes))
-    probability = np.asarray(flat, np.float32).reshape(len(table), -1, k).transpose(1, 0, 2)
-    row, part, target = table.column(store.ROW), table.column("part"), table.classes()
-    found = {}
-    for one in ("validation", "test"):
-        chosen = np.flatnonzero(part == one)
-        chosen = chosen[np.argsort(row[chosen], kind="stable")]
-        if len(chosen):
-            found[one] = Scored(row[chosen], target[chosen], probability[:, chosen])
-    return found
+def _place(name: str | None, commit: str | None) -> tuple[str | None, str | None]:
+    """The branch that a revision is, or is on, and its short commit; None for what git does not know."""
+    try:
+        branch = git("rev-parse", "--abbrev-ref", name or "HEAD").strip()
+        commit = commit or git("rev-parse", "HEAD").strip()
+    except UserError:  # an experiment, or no commit yet
+        branch = ""
+    return (None if branch in ("", "HEAD") else branch), commit and commit[:7]
+
+
+def _pipeline(repo, path: str, is_workspace: bool) -> tuple[dict[str, Stage], list[str]]:
+    """The stages that a file comes from, as they ran, and what is not as it was then."""
+    from dvc.dependency.param import ParamsDependency
+
+    found, makers = {}, {}
+    for stage in repo.index.stages:
+        outs = {_path(out, repo): out for out in stage.outs}
+        if stage.cmd:  # others only say what a file holds
+            params = {_path(dep, repo): dep for dep in stage.deps if isinstance(dep, ParamsDependency)}
+            deps = {_path(dep, repo): dep for dep in stage.deps if not isinstance(dep, ParamsDependency)}
+            name = "/".join([*Path(stage.path_in_repo).parts[:-1], stage.name])
+            found[name] = stage, params, deps, outs
+            makers |= dict.fromkeys(outs, name)
+
+    stages, changed, waiting = {}, {}, [makers[path]] if path in makers else []
+    while waiting:
+        name = waiting.pop()
+        if name in stages:
+            continue
+        stage, params, deps, outs = found[name]
+        stages[name] = Stage(
+            stage.cmd, *({path: of.hash_info.value for path, of in each.items()} for each in (params, deps, outs))
+        )
+        waiting += [makers[path] for path in deps if path in makers]
+        ran = any(each.hash_info for each in outs.values())
+        changed |= {f"stage {name} has not run": 0} if not ran else {}
+        changed |= {f"the command of {name}": 0} if ran and stage.changed_stage() else {}
+        for file, of in params.items() if ran else ():
+            for key, (then, now) in lock.unequal(of.hash_info.value or {}, of.read_params()).items():
+                changed[f"{file} ({key} is {now!r} and was {then!r})"] = 0
+        for file, of in (deps | outs).items() if ran else ():
+            said = next(iter(of.workspace_status().values()), None) if of.is_in_repo else None
+            is_gone = said == "deleted" and is_workspace and file not in makers and not repo.dvcfs.exists(f"/{file}")
+            if is_gone or said not in (None, "deleted"):
+                changed[file] = 0
+    return {name: stages[name] for name in found if name in stages}, list(changed)
+
+
+def _path(of, repo) -> str:
+    """Where a dep or an output lies, from the repository's root."""
+    return repo.fs.relpath(of.fs_path, repo.root_dir) if of.is_in_repo else of.def_path
 
 
 # ---- what changed from one revision to another
 
 
-def changed_code(base: Revision, other: Revision) -> dict[str, list[str]]:
-    """Python modules that differ and the stages that read them, {path: stages}.
+def changes(base: Revision, other: Revision) -> Changes:
+    """What differs, as the two locks have it; of a folder the files that git knows to differ.
 
-    dvc.lock says which folders differ, and git which modules in them; none if a lock is of code that was never
-    committed, and then it is the folder that is named.
+    A folder is named itself when its lock is of files that were never committed. Where no pipeline makes the
+    predictions, it is all files that git knows to differ.
     """
-    commits = [side.commit for side in (base, other) if side.commit]
-    names = git("diff", "--relative", "--name-only", *commits, "--", "*.py").splitlines()
+    found = lock.changes(base.stages, other.stages)
+    if not base.stages and not other.stages:
+        return Changes({}, {name: [] for name in _differing(base, other, ".") if name != other.path}, [], [])
+    names, files = _differing(base, other, *found.files) if found.files else [], {}
+    for read, stages in found.files.items():
+        for name in [name for name in names if name.startswith(f"{read}/")] or [read]:
+            files.setdefault(name, []).extend(stages)
+    return msgspec.structs.replace(found, files=files)
+
+
+def _differing(base: Revision, other: Revision, *paths: str) -> list[str]:
+    """The files under these paths that differ, as git has them."""
+    root, commits = Path(other.root), [side.commit for side in (base, other) if side.commit]
+    names = git("diff", "--relative", "--name-only", "-z", *commits, "--", *paths, at=root)
     if len(commits) == 1:  # against the workspace
-        names += git("ls-files", "--others", "--exclude-standard", "--", "*.py").splitlines()
-    changed: dict[str, list[str]] = {}
-    for path, stages in lock.changed_deps(base.lock, other.lock).items():
-        inside = [name for name in names if name.startswith(f"{path}/")]
-        is_code = path.endswith(".py") or any(Path(path).glob("*.py"))
-        for module in inside or [path] * is_code:
-            changed.setdefault(module, []).extend(stages)
-    return changed
+        names += git("ls-files", "--others", "--exclude-standard", "-z", "--", *paths, at=root)
+    return [name for name in names.split("\0") if name]
+
+
+def changed_metrics(base: str, other: str | None) -> dict[str, dict[str, tuple]]:
+    """What `dvc metrics diff` has, {file: {metric: (base, other)}}; it judges no luck."""
+    with _opened(None) as (repo, *_):
+        found = repo.metrics.diff(a_rev=base, b_rev=other or "workspace").get("diff", {})
+    return {
+        path: {name: (both.get("old"), both.get("new")) for name, both in metrics.items()}
+        for path, metrics in found.items()
+    }

@@ -9,12 +9,18 @@ from plumbline.comparing.result import Changes, Entry, Judged, Result
 
 Named = Callable[[str], str]
 CLAIMS = ("better", "worse")  # verdicts that say there is a difference
+UNCHANGED = "Nothing that a stage reads has changed."
 CONFIDENT = "With 95 % confidence the best is among the *."
 
 
 def verdict(result: Result, named: Named = str) -> str:
     """What was found, with its number, its interval, and the difference that could have been found."""
-    return " ".join(_of_ranking(result, named) if result.is_ranking else _of_two(result, named))
+    return " ".join(sentences(result, named))
+
+
+def sentences(result: Result, named: Named = str) -> list[str]:
+    """A verdict piece by piece: a claim, its number, what follows."""
+    return list(_of_ranking(result, named) if result.is_ranking else _of_two(result, named))
 
 
 def lead(result: Result) -> Judged:
@@ -44,7 +50,8 @@ def _of_two(result: Result, named: Named) -> Iterable[str]:
         said = (
             f"No verdict on {other} beside {base}, for there {'is' if d.why.startswith('1 ') else 'are'} {named(d.why)}"
         )
-    yield f"{said}: {d.metric} {d.base:.4f} -> {d.other:.4f}, {d.difference:+.4f} ({interval(d.low, d.high)})."
+    yield f"{said}:"
+    yield f"{d.metric} {d.base:.4f} -> {d.other:.4f}, {d.difference:+.4f} ({interval(d.low, d.high)})."
     if d.seen is not None and d.verdict != "no verdict":
         yield f"A true difference of {d.seen:.4f} would be found four times in five."
 
@@ -52,6 +59,9 @@ def _of_two(result: Result, named: Named) -> Iterable[str]:
 def _of_ranking(result: Result, named: Named) -> Iterable[str]:
     best, metric, name = result.entries[0], result.metric, named(result.entries[0].side.name)
     runs = len(result.entries)
+    if runs == 1:
+        yield f"No experiment differs from {name}: {metric} {best.figure.value:.4f}{_around(best)}."
+        return
     yield f"{name} is the best of {runs} runs by {metric}: {best.figure.value:.4f}{_around(best)}."
     for d in best.judged:
         claim = f"better than {named(result.base.name)}" if d.verdict in CLAIMS else ""
@@ -61,7 +71,7 @@ def _of_ranking(result: Result, named: Named) -> Iterable[str]:
         yield CONFIDENT
         if result.luck:
             yield f"Being chosen makes such a figure look better by about {result.luck:.4f}."
-    elif runs > 1:
+    else:
         yield "With 95 % confidence no other is as good."
 
 
@@ -75,8 +85,8 @@ def last_look(result: Result, named: Named = str) -> str:
     name, look = named(result.entries[0].side.name), result.last_look
     if look is None:
         return (
-            "The part that chose has no figure free of that choice: set split.validation, and the test part stays for "
-            "a last look."
+            f"The {result.part} part chose, so no figure is free of that choice: set split.validation, and the test "
+            "part stays for a last look."
         )
     around = "" if look.low is None else f", 95 % interval {look.low:.4f} to {look.high:.4f}"
     return f"{name} in the test part: {result.metric} {look.value:.4f}{around} ({look.rows:,} rows)."

@@ -11,7 +11,7 @@ from itertools import pairwise
 from plumbline.pages.page import clean
 
 LONGEST = 60  # columns of a foreign text; below the 80 backticks in a row that GitHub's parser (cmark-gfm) looks at
-COMMENT = 65_536  # characters of a comment on GitHub
+COMMENT = 65_000  # characters; GitHub takes 65,536, and a marker is added
 
 
 def code(text: object, longest: int = LONGEST) -> str:

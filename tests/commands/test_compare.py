@@ -16,6 +16,7 @@ from dvc.cli import main as dvc
 
 from plumbline import __main__ as plumbline
 from plumbline.basics.errors import UserError
+from plumbline.scores import differences
 from plumbline.tables import duck, store
 
 ROWS, NETWORKS = 400, 8
@@ -148,24 +149,34 @@ def compared(compare, *arguments):
     return json.loads(compare(*arguments, "--json"))
 
 
+def judged(report):
+    (entry,) = report["entries"]
+    return {d["metric"]: d for d in entry["judged"]}
+
+
 def verdicts(report):
-    return {d["metric"]: d["verdict"] for d in report["differences"]}
+    return {metric: d["verdict"] for metric, d in judged(report).items()}
+
+
+def changes(report):
+    (entry,) = report["entries"]
+    return entry["changes"]
 
 
 def test_the_workspace_as_committed_is_identical(compare):
     report = compared(compare)
-    assert (report["base"], report["other"]) == ("HEAD", "workspace")
+    assert (report["base"]["name"], report["entries"][0]["side"]["name"]) == ("HEAD", "workspace")
+    assert report["base"]["branch"] == report["entries"][0]["side"]["branch"] == "main"
     assert set(verdicts(report).values()) == {"identical"}
-    assert "identical predictions" in compare()
-    assert "no parameter, code or data changed" in compare()
+    assert compare() == "workspace predicts exactly what HEAD does.\nNothing that a stage reads has changed.\n"
 
 
 def test_a_real_loss_is_called_worse_and_gates(compare):
     report = compared(compare, "HEAD", "worse")
-    assert (report["rows"], report["networks"]) == (ROWS, NETWORKS)
+    assert (report["part"], report["rows"], report["networks"]) == ("test", ROWS, NETWORKS)
     assert set(verdicts(report).values()) == {"worse"}
-    assert report["params"] == {"train.hidden_size": [32, 2]}
-    for d in report["differences"]:
+    assert changes(report)["params"] == {"train.hidden_size": [32, 2]}
+    for d in judged(report).values():
         assert d["low"] <= d["difference"] <= d["high"]
         assert d["difference"] == pytest.approx(d["other"] - d["base"])
     with pytest.raises(UserError, match=r"^worse is worse than HEAD in accuracy, log_loss, roc_auc, brier$"):
@@ -173,6 +184,21 @@ def test_a_real_loss_is_called_worse_and_gates(compare):
     compare("worse", "HEAD", "--fail-on", "worse")
     assert set(verdicts(compared(compare, "worse", "HEAD")).values()) == {"better"}
     assert set(verdicts(compared(compare, "HEAD", "luck")).values()) == {"no evidence"}
+
+
+def test_the_text_has_the_verdict_first(compare):
+    report, lines = compared(compare, "HEAD", "worse"), compare("HEAD", "worse").splitlines()
+    d = judged(report)["accuracy"]
+    assert lines[:3] == [
+        "worse is worse than HEAD in accuracy, log_loss, roc_auc and brier:",
+        f"accuracy {d['base']:.4f} -> {d['other']:.4f}, {d['difference']:+.4f} "
+        f"(95 % interval {d['low']:+.4f} to {d['high']:+.4f}).",
+        f"A true difference of {d['seen']:.4f} would be found four times in five.",
+    ]
+    assert lines[4] == f"{ROWS} test rows (there is no validation part), mean over {NETWORKS} networks:"
+    assert lines[6].split("  ")[0] == "metric"
+    assert lines[12:14] == ["What changed:", "  parameter train.hidden_size: 32 -> 2"]
+    assert "Luck:" in lines
 
 
 def test_figures_are_those_of_the_predictions(compare):
@@ -187,120 +213,176 @@ def test_figures_are_those_of_the_predictions(compare):
         "roc_auc": np.mean([roc_auc_score(target, p) for p in probability]),
         "brier": np.mean([brier_score_loss(target, p) for p in probability]),
     }
-    report = compared(compare, "HEAD", "worse")
-    assert {d["metric"]: d["base"] for d in report["differences"]} == pytest.approx(expected)
+    found = judged(compared(compare, "HEAD", "worse"))
+    assert {metric: d["base"] for metric, d in found.items()} == pytest.approx(expected)
 
 
 def test_a_branch_with_changed_code_and_parameters(compare):
-    report = compared(compare, "main", "branch")
-    assert report["params"] == {"train.epochs": [20, 40]}
-    assert report["code"] == {"plumbline/bits/kernel.py": ["train", "evaluate"], "stages/network.py": ["train"]}
+    found = changes(compared(compare, "main", "branch"))
+    assert found["params"] == {"train.epochs": [20, 40]}
+    assert found["files"] == {
+        "plumbline/bits/kernel.py": ["train", "evaluate"],
+        "plumbline/bits/known.txt": ["train", "evaluate"],
+        "stages/network.py": ["train"],
+    }
     text = compare("main", "branch")
-    assert "parameter train.epochs: 20 -> 40" in text
-    assert "code plumbline/bits/kernel.py: changes train, evaluate" in text
-    assert "uncertainty of" in text
+    assert "  parameter train.epochs: 20 -> 40\n" in text
+    assert "  plumbline/bits/kernel.py for train and evaluate\n" in text
 
 
 def test_code_of_the_workspace_is_asked_of_git_too(compare):
     compare.made.write("plumbline/scores/metrics.py", "# edited\n")
     compare.made.write("plumbline/scores/new.py", "# not in git yet\n")
     compare.made.run("dvc commit -q -f")
-    assert compared(compare)["code"] == {
+    assert changes(compared(compare))["files"] == {
         "plumbline/scores/metrics.py": ["evaluate"],
         "plumbline/scores/new.py": ["evaluate"],
     }
 
 
-def test_a_folder_whose_lock_is_of_code_that_was_never_committed_is_named(compare):
-    compare.made.write("plumbline/scores/metrics.py", "# tried\n")
+def test_what_changed_of_itself_and_another_command_are_said(compare):
+    """Predictions that differ although all that they are made of is the same, and a stage run in another way."""
+    compare.made.results(luck=3)
     compare.made.run("dvc commit -q -f")
-    compare.made.write("plumbline/scores/metrics.py", "")
-    assert compared(compare)["code"] == {"plumbline/scores": ["evaluate"]}
+    assert changes(compared(compare))["made"] == ["metrics/predictions.parquet"]
+    assert "  metrics/predictions.parquet: made anew of the same, and differs\n" in compare()
+    compare.made.replace("dvc.yaml", "python -m stages.train", "python -O -m stages.train")
+    compare.made.run("dvc commit -q -f")
+    assert changes(compared(compare))["stages"] == ["train"]
+
+
+STALE = {
+    "a parameter": (
+        lambda made: made.replace("params.yaml", "hidden_size: 32", "hidden_size: 64"),
+        "params.yaml (train.hidden_size is 64 and was 32)",
+    ),
+    "code": (lambda made: made.write("plumbline/scores/metrics.py", "# edited\n"), "plumbline/scores"),
+    "a new file": (lambda made: made.write("plumbline/bits/new.py", ""), "plumbline/bits"),
+    "data": (lambda made: made.write("data/test.parquet", "others"), "data/test.parquet"),
+    "a file that is gone": (lambda made: (made.folder / "data/test.parquet").unlink(), "data/test.parquet"),
+    "a metric": (lambda made: made.replace("metrics/history.csv", "1,1,", "1,2,"), "metrics/history.csv"),
+    "predictions": (lambda made: made.results(luck=2), "metrics/predictions.parquet"),
+    "a command": (lambda made: made.replace("dvc.yaml", "python -m", "python -O -m"), "the command of "),
+}
+
+
+@pytest.mark.parametrize("what", STALE)
+def test_what_is_not_as_dvc_lock_has_it_is_named_and_there_is_no_verdict(compare, capsys, what):
+    change, named = STALE[what]
+    change(compare.made)
+    refused(compare, "no verdict: workspace is not as its dvc.lock has it: ", named, "; run `dvc repro`")
+    assert capsys.readouterr().out == ""
+
+
+def test_a_commit_without_its_results_is_named_too(compare):
+    compare.made.replace("params.yaml", "epochs: 20", "epochs: 30")
+    compare.made.run("git commit -qam forgotten")
+    refused(compare, "no verdict: HEAD is not as", "params.yaml (train.epochs is 30 and was 20)", "there and commit")
+    compare.made.run("git reset -q --hard HEAD~1")
+
+
+def test_a_stage_that_has_not_run_is_named(compare):
+    (compare.made.folder / "dvc.lock").unlink()
+    refused(compare, "workspace is not as its dvc.lock has it: stage evaluate has not run, stage train has not run")
 
 
 def test_one_network_gets_an_interval_and_no_verdict(compare):
     report = compared(compare, "HEAD", "one")
     assert report["networks"] == 1
-    assert set(verdicts(report).values()) == {"identical"}  # network 0 is the same alone
     report = compared(compare, "worse", "one")
     assert set(verdicts(report).values()) == {"no verdict"}
-    assert all(d["low"] < d["high"] for d in report["differences"])
-    assert any("raise train.replicas" in note for note in report["notes"])
+    assert all(d["low"] < d["high"] for d in judged(report).values())
+    assert "No verdict on one beside worse, for " in compare("worse", "one")
 
 
-def test_markdown_has_the_table_and_a_chart(compare):
-    lines = compare("HEAD", "luck", "--md").splitlines()
-    assert lines[0] == f"### HEAD -> luck: {ROWS} test rows, means over {NETWORKS} networks"
-    assert [line.split(" | ")[0] for line in lines[4:8]] == ["| accuracy", "| log_loss", "| roc_auc", "| brier"]
-    chart = lines[lines.index("```mermaid") :]
-    series = [line for line in chart if line.startswith("  line [")]
-    assert [line.count(",") + 1 for line in series] == [20] * 4
-    different = compare("main", "branch", "--md")
-    assert '"percent of the run" 0 --> 100' in different
-    assert "Runs of 20 and 40 epochs." in different
+def test_the_networks_the_one_and_the_ensemble_are_told_apart(compare):
+    figures = {of: judged(compared(compare, "HEAD", "worse", "--of", of))["log_loss"] for of in differences.OF}
+    assert len({d["base"] for d in figures.values()}) == 3
+    assert figures["ensemble"]["base"] < figures["mean"]["base"] < figures["network"]["base"]  # network 0 is the worst
+    assert {d["verdict"] for d in figures.values()} == {"worse"}
+    assert "the model file's network:" in compare("HEAD", "worse", "--of", "network")
 
 
-def test_the_picture_is_one_file_that_needs_no_other(compare, tmp_path):
-    compare("HEAD", "worse", "--plot", str(tmp_path / "page.html"))
-    page = (tmp_path / "page.html").read_text()
+def test_markdown_is_the_comments(compare):
+    assert compare("HEAD", "luck", "--md").startswith("**○ No evidence** that `luck` differs from `main`")
+
+
+def drawn(compare, path, *arguments):
+    """The page of a comparison."""
+    compare(*arguments, "--html", str(path))
+    return path.read_text()
+
+
+def test_the_page_is_one_file_that_needs_no_other_and_begins_with_the_verdict(compare, tmp_path):
+    page = drawn(compare, tmp_path / "page.html", "HEAD", "worse")
     assert page.count("<svg") == 4 + 2  # a difference for each metric, loss and accuracy
     assert "<script" not in page
     assert "http" not in page.replace("http-equiv", "")
-    assert f"<h1>HEAD and worse: {ROWS} test rows, {NETWORKS} networks</h1>" in page
-    for name in ("HEAD", "worse"):
-        assert all(f">{side} of {name}</text>" in page for side in ("train", "test"))
+    assert re.search(r"<h1>▼ Worse: worse [0-9a-f]{7} beside main [0-9a-f]{7}</h1>", page)
+    assert "<dt>Verdict</dt><dd>worse is worse than main in accuracy, log_loss, roc_auc and brier: accuracy " in page
+    assert "<dd>parameter train.hidden_size: 32 -&gt; 2</dd>" in page
+    for name in ("main", "worse"):
+        assert all(re.search(f">{side} of {name} [0-9a-f]{{7}}</text>", page) for side in ("train", "test"))
+
+
+def test_the_page_of_experiments_has_a_row_each(compare, tmp_path):
+    page = drawn(compare, tmp_path / "page.html", "--experiments")
+    assert re.search(r"<h1>Experiments over main [0-9a-f]{7}</h1>", page)
+    assert page.count("<svg") == 1
+    assert all(re.search(f"{name} [0-9a-f]{{7}}", page) for name in ("worse", "luck"))
 
 
 @pytest.mark.parametrize("name", ["a$x__y$", "_hidden", "a<b>&c"])
 def test_a_branchs_name_is_neither_mathematics_nor_html_and_hides_nothing(compare, tmp_path, name):
     subprocess.run(["git", "branch", "-f", name], check=True)
-    compare("HEAD", name, "--plot", str(tmp_path / "page.html"))
-    page = (tmp_path / "page.html").read_text()
-    assert f">test of {html.escape(name)}</text>" in page
-    assert f"<h1>HEAD and {html.escape(name)}: " in page
+    page = drawn(compare, tmp_path / "page.html", "HEAD", name)
+    assert f">test of {html.escape(name)} " in page
+    assert f"<h1>= Identical: {html.escape(name)} " in page
 
 
-def test_experiments_are_ranked_with_one_correction(compare):
+def test_experiments_are_ranked_beside_their_base(compare):
     ranking = compared(compare, "--experiments")
-    assert ranking["part"] == "test"
-    assert ranking["pairs"] == 6  # HEAD and three experiments
-    names = [entry["name"] for entry in ranking["entries"]]
-    means = [entry["chosen"]["other"] for entry in ranking["entries"]]
-    assert set(names) == {"worse", "luck", "one"}
-    assert means == sorted(means, reverse=True)
-    assert {entry["name"]: entry["like_best"] for entry in ranking["entries"]}["worse"] is False
+    assert (ranking["part"], ranking["is_ranking"]) == ("test", True)
+    values = [entry["figure"]["value"] for entry in ranking["entries"]]
+    assert values == sorted(values, reverse=True)
+    stars = {entry["side"]["name"]: entry["is_among_best"] for entry in ranking["entries"]}
+    assert stars == {"HEAD": True, "luck": True, "worse": False}
+    assert ranking["left_out"] == {"one": f"1 of {NETWORKS} networks are too few"}
     text = compare("--experiments")
-    assert text.startswith("3 experiments over HEAD, ")
-    assert "* cannot be told from the best" in text
-    assert "choosing by the test part flatters the winner" in text
+    assert "\nWith 95 % confidence the best is among the *.\n" in text
+    assert "The test part chose, so no figure is free of that choice: set split.validation" in text
     assert "train.hidden_size=2" in text
-    by_loss = compared(compare, "--experiments", "--metric", "log_loss")
-    losses = [entry["chosen"]["other"] for entry in by_loss["entries"]]
-    assert losses == sorted(losses)
+    assert "left out: one: " in text
+    by_loss = compared(compare, "--experiments", "--metric", "average_precision")
+    assert by_loss["metric"] == by_loss["entries"][0]["judged" if by_loss["entries"][0]["judged"] else "x"][0]["metric"]
 
 
-def test_a_validation_part_is_what_is_chosen_by(tmp_path, monkeypatch, capsys):
+def test_a_validation_part_chooses_and_the_test_part_is_a_last_look(tmp_path, monkeypatch, capsys):
     made = Revisions(tmp_path, classes=("red", "green", "blue"))
     made.results(validation=100)
+    made.replace("params.yaml", "epochs: 20", "epochs: 20\n  patience: 0")
     made.commit("three")
     monkeypatch.chdir(tmp_path)
     with pytest.raises(UserError, match="there are no experiments over HEAD"):
         plumbline.command(["compare", "--experiments"])
     made.experiment("tiny", validation=100, skill=0.1)
-    capsys.readouterr()
-    plumbline.command(["compare", "--experiments", "--json"])
-    ranking = json.loads(capsys.readouterr().out)
-    assert ranking["part"] == "validation"
-    (entry,) = ranking["entries"]
-    assert entry["chosen"]["estimate"]["n"] == 100
-    assert entry["test"]["estimate"]["n"] == ROWS - 100
-    plumbline.command(["compare", "--experiments"])
-    text = capsys.readouterr().out
-    assert text.startswith("1 experiment over HEAD, ")
-    assert "for all" not in text and "times" not in text  # one pair needs no correction
-    assert "test part" in text
-    assert "flatters" not in text
-    assert "cannot be told" not in text  # no line has a star
+
+    def run(*arguments):
+        capsys.readouterr()
+        plumbline.command(["compare", *arguments])
+        return capsys.readouterr().out
+
+    ranking = json.loads(run("--experiments", "--json"))
+    assert (ranking["part"], ranking["rows"], ranking["last_look"]["rows"]) == ("validation", 100, ROWS - 100)
+    text = run("--experiments")
+    assert "HEAD in the test part: accuracy " in text
+    assert "With 95 % confidence no other is as good." in text
+    assert "for all" not in text
+    assert (
+        run("HEAD", "tiny").splitlines()[4].startswith("100 validation rows (the test part stays for a last look, --")
+    )
+    last = json.loads(run("HEAD", "tiny", "--part", "test", "--json"))
+    assert (last["part"], last["rows"]) == ("test", ROWS - 100)
 
 
 # ---- what cannot be compared
@@ -317,6 +399,7 @@ def refused(compare, *words, arguments=()):
 
 def test_other_rows_are_refused_and_nothing_is_judged(compare, capsys):
     compare.made.results(rows=range(50, ROWS))
+    compare.made.run("dvc commit -q -f")
     refused(compare, "no verdict", "HEAD and workspace were scored on different test rows", "50 are in one alone")
     assert capsys.readouterr().out == ""
 
@@ -324,17 +407,20 @@ def test_other_rows_are_refused_and_nothing_is_judged(compare, capsys):
 def test_other_labels_are_refused(compare):
     compare.made.results(flip=[3])
     wrong = f"1 of {ROWS} test rows have another label in workspace than in HEAD (row 3 for one)"
-    refused(compare, wrong, "the workspace's predictions are not those of its dvc.lock")
+    compare.made.run("dvc commit -q -f")
+    refused(compare, wrong)
 
 
 def test_rows_in_another_order_are_the_same_rows(compare):
     compare.made.results(order=np.arange(ROWS)[::-1])
+    compare.made.run("dvc commit -q -f")
     assert set(verdicts(compared(compare)).values()) == {"identical"}
 
 
 def test_other_classes_are_refused(compare, monkeypatch):
     monkeypatch.setattr(compare.made, "classes", [0, 1, 2])
     compare.made.results()
+    compare.made.run("dvc commit -q -f")
     refused(compare, "classes [0, 1]", "[0, 1, 2]")
 
 
@@ -369,11 +455,16 @@ def test_predictions_come_from_a_remote_when_the_cache_has_them_not(made, tmp_pa
     assert not Path("metrics/predictions.parquet").exists()  # the workspace is left as it was
 
 
-@pytest.mark.parametrize("name", ["dvc.lock", "metrics/history.csv"])
-def test_a_file_in_conflict_is_one_line(compare, name):
-    text = (compare.made.folder / name).read_text()
-    compare.made.write(name, f"<<<<<<< HEAD\n{text}=======\n{text}>>>>>>> other\n")
-    refused(compare, f"{name} of workspace is n", "`dvc repro`")
+def test_a_file_in_conflict_is_one_line(compare):
+    for name, said in (
+        ("metrics/history.csv", "not as the stages write it"),
+        ("dvc.lock", "unable to read: 'dvc.lock'"),
+    ):
+        text = (compare.made.folder / name).read_text()
+        compare.made.write(name, f"<<<<<<< HEAD\n{text}=======\n{text}>>>>>>> other\n")
+        if name != "dvc.lock":
+            compare.made.run("dvc commit -q -f")
+        refused(compare, "workspace", said, "`dvc repro`")
 
 
 def test_the_first_versions_predictions_and_other_tables_are_one_line(compare):
@@ -389,8 +480,11 @@ def test_the_first_versions_predictions_and_other_tables_are_one_line(compare):
     facts = {"target": "y", "classes": [0, 1], "class_counts": [1, 1], "stream": None}
     path.unlink()
     pq.write_table(pa.table(columns).replace_schema_metadata({"plumbline": json.dumps(facts)}), path)
+    compare.made.run("dvc commit -q -f")
     refused(compare, "metrics/predictions.parquet of workspace is not a table that a stage wrote", "`dvc repro`")
+    path.unlink()
     store.copy("SELECT 0 AS _row, 1 AS y", path, "test", store.Facts("y", [0, 1], [1, 1], None))
+    compare.made.run("dvc commit -q -f")
     refused(compare, "metrics/predictions.parquet of workspace holds the test rows")
 
 
@@ -406,4 +500,4 @@ def test_who_reads_a_comparison_may_stop_early(made):
 def test_another_dataset_under_the_same_rows_and_labels_is_mentioned(compare):
     compare.made.write("data/dataset.parquet", "other rows")
     compare.made.run("dvc commit -q -f")
-    assert "data/dataset.parquet: another dataset" in compare()
+    assert "  data/dataset.parquet for train\n" in compare()

@@ -13,7 +13,7 @@ from plumbline.pages.markdown import COMMENT
 CURVE = [{"epoch": float(e), "test_loss": 1 / e, "test_accuracy": 1 - 1 / (e + 1)} for e in range(1, 41)]
 NOTHING = Changes({}, {}, [], [])
 SOME = Changes({"train.hidden_size": (32, 2)}, {"stages/network.py": ["train", "evaluate"]}, [], [])
-RUN = comment.Run(("main", "3" * 40), ("smaller", "1" * 40), True, [], "https://github.com/a/b/actions/runs/1")
+RUN = comment.Run("main", ("smaller", "1" * 40), True, [], "https://github.com/a/b/actions/runs/1")
 
 
 def judged(metric="accuracy", verdict="worse", difference=-0.05, half=0.04, why=""):
@@ -44,7 +44,7 @@ FIRST_LINES = {
     "both": (result(judged(), LOSS), "**▲▼ Better and worse.** `smaller` is worse than `main` in accuracy and better"),
     "none": (result(judged(verdict="no evidence")), "**○ No evidence** that `smaller` differs from `main`: accuracy "),
     "one": (result(judged(verdict="no verdict", why="1 network")), "**? No verdict** on `smaller` beside `main`, for "),
-    "identical": (result(judged(verdict="identical", half=None)), "**= No difference.** `smaller` predicts exactly "),
+    "identical": (result(judged(verdict="identical", half=None)), "**= Identical.** `smaller` predicts exactly "),
 }
 
 
@@ -78,7 +78,7 @@ def test_only_text_changed_is_one_line():
 def test_github_says_which_commits_and_whether_verify_passed():
     text = run(result(judged("accuracy", "better", 0.05)))
     assert text.startswith("**▲ Better.** `smaller` is better than `main`")
-    assert "| metric | `main` `3333333` | `smaller` `1111111` |" in text
+    assert "| metric | `main` `3802c36` | `smaller` `1111111` |" in text
     assert comment.VERIFIED in text
 
 
@@ -127,7 +127,7 @@ DAMAGED = {
 @pytest.mark.parametrize("found", DAMAGED.values(), ids=DAMAGED)
 def test_data_of_another_form_give_no_verdict_and_the_reason_that_compare_gave(found):
     text = comment.of_a_run(RUN, found, "Traceback\nerror: no verdict: @acme **x**\n")
-    assert text.startswith("**No verdict. The two could not be compared.** `main` `3333333` → `smaller` `1111111`.")
+    assert text.startswith("**No verdict. The two could not be compared.** `main` → `smaller` `1111111`.")
     assert "`error: no verdict: @acme **x**`" in text
 
 
@@ -169,7 +169,7 @@ def hostile_ranking():
 HOSTILE = {
     "two": lambda: comment.write(hostile_result()),
     "ranking": lambda: comment.write(hostile_ranking()),
-    "run": lambda: run(hostile_result(), base=(EVIL, "3" * 40), other=(EVIL, "1" * 40), judges=[EVIL] * 4),
+    "run": lambda: run(hostile_result(), base=EVIL, other=(EVIL, "1" * 40), judges=[EVIL] * 4),
     "failed": lambda: comment.of_a_run(RUN._replace(verified=False, other=(EVIL, EVIL)), b"", EVIL, EVIL),
     "refused": lambda: comment.of_a_run(RUN, b"", EVIL, EVIL),
 }

@@ -1,0 +1,138 @@
+"""A file of predictions, which is what is compared: `evaluate` writes one, and any other program can.
+
+A line for every scored row, in columns:
+
+    _row         a whole number, by which the rows of two revisions are paired
+    target       its class: text, numbers or truth values
+    probability  a list of R x k numbers, network by network: what R networks, or models of other seeds, say of the k
+                 classes in sorted order; where there are two k is 1, the second
+    part         if it is there: out-of-fold, validation or test; without it all rows are the test part's
+    group        if it is there: a whole number that rows have in common which depend on each other
+"""
+
+import contextlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+import msgspec
+import numpy as np
+
+from plumbline.basics.errors import UserError
+from plumbline.bits.initial import outputs_for
+from plumbline.scores.differences import Rows
+from plumbline.tables import duck, store
+
+PATH = "metrics/predictions.parquet"
+PARTS = ("out-of-fold", "validation", "test")  # in the order in which they are looked for
+NEEDED = (store.ROW, "target", "probability")
+DOCUMENTED = "docs/comparisons.md has the columns"
+
+
+class Part(NamedTuple):
+    """The rows of one part, in the order of `_row`, and what every network says of them."""
+
+    row: np.ndarray  # (n,) int64
+    scored: Rows
+
+
+def read(path: str | Path, name: str) -> tuple[list, dict[str, Part]]:
+    """The classes in order and the rows of every part that has some; UserErrors call the file `name`."""
+    found = table(path, name)
+    with _called(path, name):
+        return found.facts.classes, parts_of(found)
+
+
+def table(path: str | Path = PATH, name: str = PATH) -> store.Table:
+    """The table of predictions, whose facts name its own column of labels; UserErrors call it `name`."""
+    with _called(path, name):
+        try:
+            duck.metadata(path)
+        except KeyError:
+            found = _of_others(path)
+        except duck.Error:
+            found = store.open(path, "predictions")  # which says what is wrong
+        else:
+            found = store.open(path, "predictions")
+            found.facts = msgspec.structs.replace(found.facts, target="target")
+        _check_columns(found)
+        return found
+
+
+@contextlib.contextmanager
+def _called(path: str | Path, name: str) -> Iterator[None]:
+    """Whatever is wrong with the file is said of it by its name."""
+    try:
+        yield
+    except (UserError, duck.Error) as error:
+        raise UserError(" ".join(str(error).split()).replace(str(path), name)) from None
+
+
+def _of_others(path: str | Path) -> store.Table:
+    """A table that another program wrote: its classes are the sorted targets."""
+    found = store.Table(path, store.Facts("target", [], [], None))
+    if "target" in found.columns:
+        counts = dict(duck.rows(f"SELECT target, count(*) FROM {found.relation} GROUP BY target"))
+        if None in counts:
+            raise UserError(f"{path}: {counts[None]} rows have no target; {DOCUMENTED}")
+        if not all(isinstance(label, bool | int | float | str) for label in counts):
+            raise UserError(f"{path}: target must be text, numbers or truth values, and is {found.columns['target']}")
+        if len(counts) < 2:
+            raise UserError(f"{path}: target must have two classes or more, and has {len(counts)}")
+        found.facts = store.Facts("target", sorted(counts), [counts[label] for label in sorted(counts)], None)
+    return found
+
+
+def _check_columns(found: store.Table) -> None:
+    missing = [name for name in NEEDED if name not in found.columns]
+    if missing:
+        raise UserError(
+            f"{found.path} has no column {', '.join(missing)}, only {', '.join(found.columns)}; {DOCUMENTED}"
+        )
+    if not found.columns["probability"].endswith("]"):
+        raise UserError(f"{found.path}: probability must be a list of numbers in every row; {DOCUMENTED}")
+    k = outputs_for(len(found.facts.classes))
+    lengths = [length for (length,) in duck.rows(f"SELECT DISTINCT len(probability) FROM {found.relation}")]
+    if len(lengths) != 1 or not lengths[0] or lengths[0] % k:
+        said = " and ".join(str(length or 0) for length in sorted(lengths, key=lambda length: length or 0)[:2])
+        raise UserError(
+            f"{found.path}: probability must have as many numbers in every row, {k} for each network "
+            f"({len(found.facts.classes)} classes), and has {said}; {DOCUMENTED}"
+        )
+
+
+def parts_of(found: store.Table) -> dict[str, Part]:
+    """The rows of every part that has some; UserErrors name what is no probability, and rows that are there twice."""
+    k, has = outputs_for(len(found.facts.classes)), found.columns
+    (flat,) = duck.arrays(f"SELECT unnest(probability)::FLOAT FROM {found.relation}")
+    probability = np.ma.filled(flat, np.nan).reshape(len(found), -1, k).transpose(1, 0, 2)  # (R, n, k)
+    _check_probabilities(probability, found)
+    row, target = found.column(store.ROW), found.classes()
+    part = found.column("part") if "part" in has else np.full(len(found), "test")
+    group = found.column("group") if "group" in has else None
+    positive, parts = int(found.facts.positive != found.facts.classes[0]), {}
+    for name in PARTS:
+        chosen = np.flatnonzero(part == name)
+        chosen = chosen[np.argsort(row[chosen], kind="stable")]
+        twice = np.flatnonzero(row[chosen][1:] == row[chosen][:-1])
+        if len(twice):
+            raise UserError(f"{found.path}: row {row[chosen][twice[0]]} of the {name} part is there twice")
+        if len(chosen):
+            own = None if group is None else np.unique(group[chosen], return_inverse=True)[1]
+            parts[name] = Part(
+                row[chosen], Rows(np.ascontiguousarray(probability[:, chosen]), target[chosen], positive, own)
+            )
+    return parts
+
+
+def _check_probabilities(probability: np.ndarray, found: store.Table) -> None:
+    """Each lies between 0 and 1, and those of more than two classes add up to 1."""
+    wrong = ~((probability >= 0) & (probability <= 1)).all(axis=2)
+    if probability.shape[2] > 1:
+        wrong |= np.abs(probability.sum(axis=2, dtype=np.float64) - 1) > 0.001
+    if wrong.any():
+        network, place = np.argwhere(wrong)[0]
+        raise UserError(
+            f"{found.path}: network {network} says {probability[network, place].tolist()} of the row in line {place}; "
+            "probabilities lie between 0 and 1, and those of all classes add up to 1"
+        )
