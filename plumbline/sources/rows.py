@@ -11,7 +11,6 @@ from plumbline.tables.store import PLACE
 
 UNREADABLE = "{} cannot be read as its name says: {}; save it anew"
 STAGED = 122_880  # rows of a row group in a file on the way, DuckDB's own number: the fastest
-COUNTER = '"number of the row"'  # beside the table's own columns, so no name that a column is likely to have
 
 Keep = Callable[[list[str]], list[str]]  # gives the columns to keep of those there are; UserError for what is wrong
 
@@ -35,8 +34,8 @@ class Rows(NamedTuple):
     @property
     def query(self) -> str:
         """The query for all rows."""
-        where = f" WHERE {self.where}" if self.where else ""
-        return f"SELECT {self._listed} FROM {self.relation}{where}"
+        listed = ", ".join(f"{sql} AS {duck.name(name)}" for name, sql in self.select.items())
+        return f"SELECT {listed} FROM {self.relation}" + (f" WHERE {self.where}" if self.where else "")
 
     @property
     def in_order(self) -> str:
@@ -45,14 +44,7 @@ class Rows(NamedTuple):
         How many rows DuckDB takes at a time decides where pages and row groups of a file end. Beside a counter, which
         comes in full vectors, it is the same for the same rows, whatever files they came from.
         """
-        listed, source = self._listed, self.relation
-        if self.where:
-            listed, source = "source.*", f"({self.query})"
-        return f"SELECT {listed} FROM range({self.count}) AS counter({COUNTER}) POSITIONAL JOIN {source} AS source"
-
-    @property
-    def _listed(self) -> str:
-        return ", ".join(f"{sql} AS {duck.name(name)}" for name, sql in self.select.items())
+        return f"SELECT source.* FROM range({self.count}) POSITIONAL JOIN ({self.query}) AS source"
 
 
 def relation(paths: list[Path]) -> str:
