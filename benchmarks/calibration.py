@@ -19,11 +19,12 @@ from typing import NamedTuple
 
 import numpy as np
 import scratch
+from scipy.special import ndtri
 
 from plumbline.scores import differences, metrics, ranges
 from plumbline.scores.differences import Rows
 
-POOL, SEEDS = 60_000, 32  # rows and networks that the truth is taken from
+POOL, SEEDS = 100_000, 32  # rows and networks that the truth is taken from
 KINDS = ("none", "equal", "better", "bolder")
 JUDGED = ("accuracy", "log_loss", "roc_auc", "macro_roc_auc", "brier")
 REPORTED = (*JUDGED, "average_precision", "precision", "recall", "f1", "macro_f1")
@@ -92,7 +93,7 @@ def report(cells: list[Cell], comparisons: int) -> Iterator[str]:
 # ---- a world
 
 
-def sides(world: World, kind: str, n: int, networks: int, rng: np.random.Generator) -> tuple[Rows, Rows]:
+def sides(world: World, kind: str, n: int, networks: int, rng, is_even: bool = False) -> tuple[Rows, Rows]:
     """Two configurations on the same rows."""
     copies, k = 3 if world.groups == "copies" else 1, world.classes
     rows = -(-n // copies)  # that are drawn
@@ -113,7 +114,7 @@ def sides(world: World, kind: str, n: int, networks: int, rng: np.random.Generat
     others = {"none": errs, "equal": drawn(world.tails) * world.own, "better": 0.4 * errs, "bolder": errs}[kind]
     found = []
     for error, bold in ((errs, 1.0), (others, 1.6 if kind == "bolder" else 1.0)):
-        probability = trained(world, bold * (true + error), networks, rng)
+        probability = trained(world, bold * (true + error), networks, rng, is_even)
         if copies > 1:
             probability = np.repeat(probability, copies, axis=1)[:, :n]
         found.append(probability)
@@ -122,12 +123,19 @@ def sides(world: World, kind: str, n: int, networks: int, rng: np.random.Generat
     return tuple(Rows(probability, target, 1, group) for probability in found)
 
 
-def trained(world: World, logits: np.ndarray, networks: int, rng: np.random.Generator) -> np.ndarray:
-    """What R networks with fresh seeds make of a configuration's logits (n, k): float32 (R, n, k), or (R, n, 1)."""
-    luck = np.sqrt(0.5) * rng.normal(size=(networks, 1, world.classes))
-    gain = 1.0 + world.scale * rng.normal(size=(networks, 1, 1))
-    gain *= np.where(rng.uniform(size=(networks, 1, 1)) < world.failing, 0.5, 1.0)
-    z = gain.astype(np.float32) * logits.astype(np.float32) + (0.1 * luck).astype(np.float32)
+def trained(
+    world: World, logits: np.ndarray, networks: int, rng: np.random.Generator, is_even: bool = False
+) -> np.ndarray:
+    """What R networks with fresh seeds make of a configuration's logits (n, k): float32 (R, n, k), or (R, n, 1).
+
+    is_even: seeds spread evenly over what seeds do (a Latin hypercube), so that their mean is exact with few of them.
+    """
+    drawn = rng.uniform(size=(world.classes + 2, networks))
+    if is_even:
+        drawn = (drawn.argsort(axis=1) + 0.5) / networks
+    (size, fails), shift = drawn[:2], ndtri(drawn[2:]).T[:, None]
+    gain = (1.0 + world.scale * ndtri(size)) * np.where(fails < world.failing, 0.5, 1.0)
+    z = gain.astype(np.float32)[:, None, None] * logits.astype(np.float32) + np.float32(0.07) * shift.astype(np.float32)
     z += np.float32(world.noise * np.sqrt(0.5)) * rng.standard_normal(z.shape, np.float32)
     if world.classes == 2:
         return 1 / (1 + np.exp(z[:, :, :1] - z[:, :, 1:]))
@@ -138,7 +146,7 @@ def trained(world: World, logits: np.ndarray, networks: int, rng: np.random.Gene
 def truth(world: World, kind: str, rng: np.random.Generator) -> dict[str, tuple[float, float]]:
     """Every metric of both configurations, in the sign of files, over very many rows and networks."""
     alone = world._replace(groups="")  # a row is as likely whatever group it is in
-    base, other = sides(alone, kind, POOL, SEEDS, rng)
+    base, other = sides(alone, kind, POOL, SEEDS, rng, is_even=True)
     names = [name for name in metrics.defined(base.target, world.classes) if name in REPORTED]
     return {name: tuple(value(name, side) for side in (base, other)) for name in names}
 

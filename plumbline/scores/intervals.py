@@ -102,8 +102,10 @@ def _over_rows(phi: np.ndarray, own: np.ndarray, target: np.ndarray, is_ranked: 
         by_row = phi[:, here].mean(axis=0)
         of_class += np.bincount(target[here], (by_row - mean) ** 2, len(counts))
         of_both += sum(float(((of - by_row - at + mean) ** 2).sum()) for of, at in zip(phi[:, here], own))
-    larger = counts / np.maximum(counts - 1, 1) if is_ranked else n / (n - 1)
-    return float((of_class * larger).sum()) / n**2, of_both / (n * (n - 1)), _freedom(of_class, counts)
+    fewer = np.maximum(counts - 1, 1)
+    of_class *= counts / fewer if is_ranked else n / (n - 1)
+    freedom = _freedom(of_class, fewer) if is_ranked else _freedom(of_class, counts) - 1
+    return float(of_class.sum()) / n**2, of_both / (n * (n - 1)), freedom
 
 
 def _over_groups(phi: np.ndarray, own: np.ndarray, target: np.ndarray, group: np.ndarray) -> tuple[float, float, float]:
@@ -125,17 +127,17 @@ def _over_groups(phi: np.ndarray, own: np.ndarray, target: np.ndarray, group: np
     groups_of_class = np.bincount(np.unique(group * np.int64(len(of_class)) + target) % len(of_class))
     alike = (float((sums**2).sum()) - of_class.sum()) / max(float((sizes.astype(float) ** 2).sum()) - n, 1.0)
     likeness = min(max(alike * n / max(of_class.sum(), 1e-300), 0.0), 1.0)
-    freedom = min(_freedom(of_class, np.maximum(groups_of_class, 1)), _freedom_of_groups(sizes, likeness))
+    freedom = min(_freedom(of_class, np.maximum(groups_of_class, 1)) - 1, _freedom_of_groups(sizes, likeness))
     return float(((sums * scale) ** 2).sum()), of_both, freedom
 
 
 def _freedom(of_class: np.ndarray, counts: np.ndarray) -> float:
-    """Degrees of freedom of V = sum_c V_c, a part a class of n_c rows: V^2 / sum_c(V_c^2 / n_c) - 1 (Satterthwaite).
+    """Degrees of freedom of V = sum_c V_c, where V_c has n_c: V^2 / sum_c(V_c^2 / n_c) (Satterthwaite).
 
-    That is n - 1 where all rows are alike, and few where few rows of a rare class make the variance.
+    As many as rows where all are alike, and few where few rows of a rare class make the variance.
     """
     spread = float((of_class**2 / counts).sum())
-    return float(of_class.sum()) ** 2 / spread - 1.0 if spread > 0.0 else float(counts.sum()) - 1.0
+    return float(of_class.sum()) ** 2 / spread if spread > 0.0 else float(counts.sum())
 
 
 def _freedom_of_groups(sizes: np.ndarray, likeness: float) -> float:

@@ -38,14 +38,14 @@ def reported(name: str, phi: np.ndarray, rows: Rows, answered: np.ndarray, level
     counts = metrics.class_counts(rows.target, len(answered))
     if estimate.n < 2 or estimate.of_rows <= 0.0 or (ranked and counts.min() < 2):
         return {"mean": mean}
-    if name in ("accuracy", *metrics.LOSSES):
-        estimate = estimate._replace(v_row=max(estimate.v_row, _by_labels(name, rows)))
     if name in metrics.LOSSES:
+        estimate = estimate._replace(v_row=max(estimate.v_row, _by_labels(name, rows)))
         low, high = of_loss(mean, estimate.quantile(level) * math.sqrt(estimate.variance))
     else:
         low, high = of_share(mean, estimate, trials(name, counts, answered, rows.positive, estimate.n), level)
     most = MOST.get(name, 1.0)
-    return {"mean": min(max(mean, 0.0), most), "low": max(low, 0.0), "high": min(high, most)}
+    mean = min(max(mean, 0.0), most)
+    return {"mean": mean, "low": min(max(low, 0.0), mean), "high": max(min(high, most), mean)}
 
 
 def _by_labels(name: str, rows: Rows) -> float:

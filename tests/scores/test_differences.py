@@ -75,3 +75,80 @@ def test_why_there_is_no_verdict():
     base, other = two()
     one = np.zeros(300, int)
     assert {d.why for d in differences.compare(base._replace(group=one), other, ALL)} == {"1 group of rows"}
+
+
+# ---- several metrics at once
+
+
+def test_all_of_several_correlated_means_are_held_with_95_percent():
+    rng = np.random.default_rng(1)
+    mixing = np.array([[1.0, 0.0, 0.0], [0.8, 0.6, 0.0], [0.3, 0.3, 0.9]])
+    phis = list(np.einsum("ij,jrn->irn", mixing, rng.normal(size=(3, 5, 200))))
+    several = differences.Several(phis, None, 0.95)
+    s = differences.covariance(phis, None)
+    deviation = np.sqrt(s.diagonal())
+    normal = stats.multivariate_normal(np.zeros(3), s / np.outer(deviation, deviation))
+    reach = stats.norm.isf(several.alpha / 2)
+    inside = normal.cdf([reach] * 3, lower_limit=[-reach] * 3)
+    assert inside == pytest.approx(0.95, abs=0.004)
+    assert 0.05 / 3 < several.alpha < 0.05
+    assert several.adjusted(several.alpha) == pytest.approx(0.05, abs=0.001)
+    assert several.adjusted(1e-9) == pytest.approx(3e-9)
+    assert several.adjusted(0.9) == 1.0 or several.adjusted(0.9) > 0.9
+
+
+def test_metrics_that_say_the_same_need_no_more_than_one_does():
+    phi = np.random.default_rng(2).normal(size=(4, 100))
+    assert differences.Several([phi, 2 * phi, np.zeros((4, 100))], None, 0.95).alpha == pytest.approx(0.0253, abs=0.003)
+    assert differences.Several([phi, 2 * phi], None, 0.95).alpha == pytest.approx(0.05, abs=0.004)
+    assert differences.Several([phi], None, 0.95).alpha == pytest.approx(0.05)
+
+
+# ---- rows, labels, ensembles
+
+
+def test_rows_that_stand_three_times_say_no_more_than_once():
+    base, other = two(better=-0.4, n=120)
+    thrice = [
+        side._replace(probability=np.repeat(side.probability, 3, axis=1), target=np.repeat(side.target, 3))
+        for side in (base, other)
+    ]
+    grouped = [side._replace(group=np.repeat(np.arange(120), 3) * 17) for side in thrice]
+    once, counted, alone = (differences.compare(*pair, ["log_loss"])[0] for pair in ((base, other), grouped, thrice))
+    assert counted.high - counted.low == pytest.approx(once.high - once.low, rel=0.15)
+    assert alone.high - alone.low < 0.75 * (once.high - once.low)
+    shuffled = np.random.default_rng(0).permutation(360)
+    moved = [Rows(side.probability[:, shuffled], side.target[shuffled], 1, side.group[shuffled]) for side in grouped]
+    assert differences.compare(*moved, ["log_loss"])[0][1:7] == pytest.approx(counted[1:7])
+
+
+def test_a_surer_model_is_not_better_because_its_errors_have_not_come():
+    """All 60 rows are right at 0.99 and at 0.99999: the rows have not shown whether the latter is right to be sure."""
+    target = np.arange(60) % 2
+    sides = [Rows(np.where(target == 1, p, 1 - p).astype(np.float32)[None, :, None].repeat(4, 0), target)
+             for p in (0.99, 0.99999)]  # fmt: skip
+    (found,) = differences.compare(*sides, ["log_loss"])
+    assert (found.difference < 0, found.verdict) == (True, "no evidence")
+
+
+def test_the_ensemble_and_the_model_file_have_intervals_of_their_own():
+    base, other = two(better=-0.8)
+    of = {of: {d.metric: d for d in differences.compare(base, other, ALL, of)} for of in differences.OF}
+    everyone = [metrics.ensemble(side.probability)[None] for side in (base, other)]
+    for name in ALL:
+        values = [metrics.reported(name, metrics.contributions(name, p, base.target)) for p in everyone]
+        assert (of["ensemble"][name].base, of["ensemble"][name].other) == pytest.approx(values)
+        first = metrics.reported(name, metrics.contributions(name, other.probability[:1], base.target))
+        assert of["network"][name].other == pytest.approx(first)
+        assert of["network"][name].estimate.networks == 1
+    assert of["ensemble"]["log_loss"].verdict == of["network"]["log_loss"].verdict == "worse"
+
+
+def test_what_an_ensemble_owes_to_its_networks_is_the_jackknife_that_leaves_one_out():
+    base, _ = two(networks=5)
+    found = differences.side(base, "log_loss", "ensemble").phi
+    left = [metrics.ensemble(np.delete(base.probability, r, axis=0))[None] for r in range(5)]
+    left = np.array([metrics.contributions("log_loss", p, base.target).mean() for p in left])
+    assert intervals.estimate(found).v_seed == pytest.approx(4 / 5 * ((left - left.mean()) ** 2).sum(), rel=1e-3)
+    everyone = metrics.contributions("log_loss", metrics.ensemble(base.probability)[None], base.target)
+    np.testing.assert_allclose(found.mean(axis=0), everyone[0], atol=1e-12)
