@@ -54,7 +54,8 @@ def main() -> None:
         # Network 0, the model: class by class, threshold by threshold, epoch by epoch, and the curves of `dvc plots`
         first = {part: (probability[part][0], target[part], card.classes, card.positive_number) for part in parts}
         tables = {"classes": figures.by_class(*first["test"]), "thresholds": thresholds.table(*first["validation"])}
-        tables |= {"plots/test_epochs": figures.by_epoch(sums / len(target["test"])), **curves.drawn(*first["test"])}
+        tables |= {"plots/test_epochs": figures.by_epoch(sums / len(target["test"]), card.every)}
+        tables |= curves.drawn(*first["test"])
         for name, (columns, lines) in tables.items():
             files.write_csv(columns, lines, f"metrics/{name}.csv")
 

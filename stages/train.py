@@ -33,6 +33,9 @@ def main(group: workers.Group = workers.ALONE) -> None:
     facts, fitted = part.facts, encoding.fit(part, train.encoding)
     for left in fitted.left_out:
         print(f"column {left.name!r} is left out: {left.why}")
+    if shared := encoding.pooled(fitted, part):
+        told = [f"{name!r} {categories} ({of} rows)" for name, (categories, of) in shared.items()]
+        print(f"rare categories that share an input: {', '.join(told[:5])}{', ...' if len(told) > 5 else ''}")
     seen = warnings.judge(part, profile.profile(part, facts.target, fitted), fitted)
     for warning in warnings.lines(seen):
         print(warning, file=sys.stderr)
@@ -51,9 +54,9 @@ def main(group: workers.Group = workers.ALONE) -> None:
 
     # All networks into the model file; the figures are network 0's as it was kept
     whole, history = networks.whole(trained, drawn, net), networks.history(trained)
-    sizes = whole.hidden_size, whole.members
-    watches = train.patience > 0 and train.held_out == 0
-    card = model.Card(facts.target, facts.classes, counts, fitted, net.tree, *sizes, watches, facts.positive)
+    sizes, watches = (whole.hidden_size, whole.members), train.patience > 0 and train.held_out == 0
+    about = facts.target, facts.classes, counts, fitted, net.tree
+    card = model.Card(*about, *sizes, watches, facts.positive, drawn.every)
     with files.together():
         model.save(whole.weights, card, "models/model.safetensors")
         model.save(whole.by_epoch, card, "models/epochs.safetensors")

@@ -138,10 +138,11 @@ def forward(inputs, places, weights, h, k, hidden, logits):
     for i in range(n):
         hidden[i, :] = b1
     _add_product(inputs[:, :], w1[:dense], hidden)
-    for i in range(n):
-        for c in range(places.shape[1]):
-            if places[i, c] >= 0:
-                _add(w1[places[i, c]], hidden[i])
+    if places.shape[1]:
+        for i in range(n):
+            for place in places[i]:
+                if place >= 0:
+                    _add(w1[place], hidden[i])
     for i in range(n):
         for j in range(h):
             if hidden[i, j] < ZERO:  # a nan is not below zero, so it goes on to the loss and is found there
@@ -233,10 +234,11 @@ def backward(inputs, places, weights, h, k, hidden, error, back, gradient):
         for i in range(n):
             _mask(hidden[i], back[i], gb1)
     _add_product(inputs.T[:, :], back, gw1[:dense])
-    for i in range(n):
-        for c in range(places.shape[1]):
-            if places[i, c] >= 0:
-                _add(back[i], gw1[places[i, c]])
+    if places.shape[1]:
+        for i in range(n):
+            for place in places[i]:
+                if place >= 0:
+                    _add(back[i], gw1[place])
 
 
 @compiled_apart

@@ -35,6 +35,7 @@ class Card(msgspec.Struct, frozen=True):
     members: int = 1  # above 1 weights are (R, members, ...), and the members' mean logit is the network's
     watched: bool = False  # whether the networks watched the validation part, and stopped by it
     positive: bool | int | float | str | None = None  # as in the facts of the table
+    every: int = 1  # models/epochs.safetensors has the first epoch and then one of so many
 
     @property
     def sizes(self) -> tuple[int, int, int]:

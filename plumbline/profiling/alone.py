@@ -17,7 +17,7 @@ from plumbline.tables.store import PLACE, VALUES, Table
 
 ROWS = 2**18  # that are looked at
 WORK = 2**26  # and values
-LEVELS = columns.MOST_CATEGORIES  # as many as a network sees
+LEVELS = 100  # of a column, the most frequent; the others are one
 GROUPS = 64  # of numbers
 A_LEVEL = 10  # rows that a level of numbers has at least, in the mean
 FEWEST = 10  # rows of a class that is judged
@@ -35,7 +35,7 @@ class Alone(NamedTuple):
 def alone(table: Table, names: list[str], y: np.ndarray) -> dict[str, Alone]:
     """Of each column; y are the class numbers (n,). Of none where fewer than two classes have 10 rows."""
     k = len(table.facts.classes)
-    if not names or not 2 <= k <= columns.MOST_CATEGORIES:
+    if not names or not 2 <= k <= LEVELS:
         return {}
     every = -(-len(table) // min(ROWS, max(WORK // max(len(names), 1), 2**12))) or 1
     y = y[::every]

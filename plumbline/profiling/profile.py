@@ -5,7 +5,7 @@ Counts, order statistics and integers alone: the same text on every machine and 
 
 from typing import NamedTuple
 
-from plumbline.tables import columns, duck, robust
+from plumbline.tables import columns, duck, encoding, robust
 from plumbline.tables.columns import kind_of
 from plumbline.tables.encoding import Encoding, Number
 from plumbline.tables.store import ROW, Table
@@ -41,7 +41,7 @@ class Seen(NamedTuple):
 
 def profile(table: Table, target: str, fitted: Encoding | None = None) -> list[Column]:
     """A record a column, in the table's order; what becomes of it only with the encoding."""
-    becomes, numbers = _becomes(fitted) if fitted else {}, robust.numbers(table)
+    becomes, numbers = _becomes(table, fitted) if fitted else {}, robust.numbers(table)
     found = []
     for name, kind in table.columns.items():
         if name == ROW:
@@ -118,14 +118,16 @@ def _short(text: str) -> str:
     return text if len(text) <= LETTERS else text[: LETTERS - 3] + "..."
 
 
-def _becomes(fitted: Encoding) -> dict[str, tuple[str, int]]:
+def _becomes(table: Table, fitted: Encoding) -> dict[str, tuple[str, int]]:
     """What becomes of each column, and how many inputs."""
     told = {left.name: (f"left out: {left.why}", 0) for left in fitted.left_out}
+    pooled = encoding.pooled(fitted, table)
     for column in fitted.columns:
         if isinstance(column, Number):
             words = {"number": "one input", "instant": "seconds since 1970"}.get(column.kind, "seconds")
         else:
-            words = f"{len(column.values)} categories" + (", others pooled" if column.pools_others else "")
+            words = f"{len(column.values)} categories"
+            words += ", {} more pooled ({} rows)".format(*pooled[column.name]) if column.pools_others else ""
         told[column.name] = (words + (", gaps marked" if column.marks_missing else ""), column.width)
     return told
 

@@ -17,6 +17,7 @@ from plumbline.tables.store import PLACE, ROW, Table
 
 TELLS = 0.95  # ROC AUC of a column alone from which on it is said
 IS, IS_BY_AREA = 0.98, 0.998  # recall, or ROC AUC, from which on it is nearly the target itself
+FREQUENT = 100  # values of a column that are not rare, at most
 POOLED = 0.75  # share of a column's rows whose category is rare, from which on it looks like an identifier
 FLAT = 0.02  # and share of its most frequent value up to which it does
 DATES = 0.8  # share of the rows with a frequent value
@@ -92,11 +93,11 @@ def identifier(table: Table, column: Column) -> str | None:
     rest = f"{drop}, or keep the rows of each in one part (split.group)"
     if column.kind == "category":
         texts = columns.all_texts(table, name)
-        rare = texts.present - sum(rows for _, rows in texts.frequent if rows >= FEWEST_ROWS)
+        rare = texts.present - sum(rows for _, rows in texts.frequent[:FREQUENT] if rows >= FEWEST_ROWS)
         most = texts.frequent[0][1]
         is_taken = texts.distinct <= texts.present / 2  # else the encoding leaves it out
         is_flat = rare >= POOLED * texts.present or most <= FLAT * texts.present
-        if is_taken and is_flat and texts.distinct > columns.MOST_CATEGORIES:
+        if is_taken and is_flat and texts.distinct > FREQUENT:
             of = f"{share(most, texts.present)} of the rows, and {share(rare, texts.present)} have a rare one"
             return f"looks like an identifier: {texts.distinct} different values, the most frequent in {of}; {rest}"
     if table.columns[name] in columns.INTEGERS and column.distinct > FEW_ROWS:
@@ -119,7 +120,7 @@ def dates_as_text(table: Table, column: Column) -> str | None:
     """Text of which most values read as dates."""
     if column.kind != "category" or not column.distinct:
         return None
-    frequent = columns.all_texts(table, column.column).frequent
+    frequent = columns.all_texts(table, column.column).frequent[:FREQUENT]
     dates = {text: rows for text, rows in frequent if reads_as_date(text)}
     if len(dates) < 2 or sum(dates.values()) < DATES * sum(rows for _, rows in frequent):
         return None

@@ -78,8 +78,7 @@ def by_class(probability: np.ndarray, target: np.ndarray, classes: list, positiv
     return ("class", *metrics.RATIOS, "support", "positive"), zip(classes, *ratios, counts.sum(axis=1), is_positive)
 
 
-def by_epoch(means: np.ndarray) -> tuple[tuple, Iterable]:
-    """Network 0's test loss and accuracy after each epoch (epochs, 2): the columns' names and the lines."""
-    return ("epoch", "test_loss", "test_accuracy"), (
-        (epoch, *line) for epoch, line in enumerate(means.tolist(), start=1)
-    )
+def by_epoch(means: np.ndarray, every: int) -> tuple[tuple, Iterable]:
+    """Network 0's test loss and accuracy (m, 2) after epochs 1, 1 + every, ...: the columns' names and the lines."""
+    lines = ((1 + i * every, *line) for i, line in enumerate(means.tolist()))
+    return ("epoch", "test_loss", "test_accuracy"), lines

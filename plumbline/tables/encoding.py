@@ -27,6 +27,9 @@ from plumbline.tables.robust import IN_CACHE, Numbers
 from plumbline.tables.store import PLACE, Table
 
 FEWEST_ROWS = 4  # a category of fewer training rows is pooled with those never seen, which so have been trained
+# Where more than so many categories, and of more than this share of the rows, would be pooled, fewer rows are enough,
+# if need be one (docs/tables.md).
+FEW, POOLED = 100, 0.05
 MEASURE = re.compile(r"\W*\d+(\W+\d*)+", re.ASCII)  # text such as 31.12.2021, 1,234.50 $ or 45 %
 ARTICLES = {"number": "a number", "instant": "an instant", "time of day": "a time of day", "duration": "a duration"}
 
@@ -151,6 +154,16 @@ def pieces(encoding: Encoding, table: Table, rows: int | None = None) -> Iterato
         yield x
 
 
+def pooled(encoding: Encoding, table: Table) -> dict[str, tuple[int, int]]:
+    """By column how many categories of its training part share an input, and how many rows these have."""
+    found = {}
+    for column in encoding.columns:
+        if isinstance(column, Category) and column.pools_others:
+            texts = columns.all_texts(table, column.name)
+            found[column.name] = texts.distinct - len(column.values), _pooled_rows(texts, column.values)
+    return found
+
+
 def unseen(encoding: Encoding, table: Table) -> list[str]:
     """What a table has that the training rows had not: one line a column, with the count."""
     lines = []
@@ -273,8 +286,16 @@ def _fit_category(table: Table, name: str) -> Category | str:
     texts = columns.all_texts(table, name)
     if why := _why_text_is_left_out(texts):
         return why
-    values = sorted(text for text, count in texts.frequent if count >= FEWEST_ROWS)
+    for fewest in range(FEWEST_ROWS, 0, -1):
+        values = sorted(text for text, count in texts.frequent if count >= fewest)
+        if texts.distinct - len(values) <= FEW or _pooled_rows(texts, values) <= POOLED * texts.present:
+            break
     return Category(name, values, len(values) < texts.distinct, texts.missing > 0)
+
+
+def _pooled_rows(texts: Texts, values: list[str]) -> int:
+    own = set(values)
+    return texts.present - sum(count for text, count in texts.frequent if text in own)
 
 
 def _why_text_is_left_out(texts: Texts) -> str | None:

@@ -157,7 +157,7 @@ def one_epoch(job: Job, drawn: Drawn, run: Run, trainer, own) -> tuple[np.ndarra
     row = None
     if has_network_0:
         figures = np.concatenate([np.full((len(running), 1), float(epoch)), trained, watched], axis=1)
-        row = take_down(run, weights, figures, drawn.members)
+        row = take_down(run, weights, figures, drawn.members, drawn.every)
     return keep_best(run, weights, watched, settings.patience), row
 
 
@@ -173,7 +173,7 @@ def rows_of(job: Job, own, seeds: np.ndarray, running: np.ndarray) -> tuple[np.n
     return np.take_along_axis(trained, orders, axis=1), (*job.data, watched)
 
 
-def take_down(run: Run, weights: Weights, figures: np.ndarray, members: int) -> dict:
+def take_down(run: Run, weights: Weights, figures: np.ndarray, members: int, every: int) -> dict:
     """Add an epoch of network 0's members to weights and history, a stopped one as it was kept; returns their mean.
 
     weights and figures (running, columns): of this epoch, in the order of the running networks.
@@ -184,7 +184,8 @@ def take_down(run: Run, weights: Weights, figures: np.ndarray, members: int) -> 
         now[name][running] = array[: len(running)]
     lines = dict(zip(running.tolist(), figures))
     own = [lines[m] if m in lines else run.history[run.kept[m] - 1][m] for m in range(members)]
-    run.by_epoch.append(now)
+    if (run.epoch - 1) % every == 0:
+        run.by_epoch.append(now)
     run.history.append(np.array(own))
     return networks.mean(run.history[-1])
 

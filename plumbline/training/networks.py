@@ -20,6 +20,7 @@ from plumbline.model.network import Network
 from plumbline.tables.store import Facts
 
 PIECE = 2**20  # rows at a time
+KEPT = 2**28  # bytes of network 0's weights after its epochs
 
 Weights = dict[str, np.ndarray]  # by name, the networks in front: (R, ...)
 
@@ -34,6 +35,11 @@ class Drawn(msgspec.Struct, frozen=True):
     weights: Weights  # initial
     shuffles: np.ndarray  # seeds of the shuffles, uint64 (R x members, epochs)
     held_out: np.ndarray  # seeds of the rows that are held out, uint64 (R x members,)
+
+    @property
+    def every(self) -> int:
+        """Of so many epochs the weights of one are kept, so that all epochs' take no more than KEPT bytes."""
+        return -(-4 * self.parameters * self.shuffles.shape[1] // KEPT)
 
     def __len__(self) -> int:
         """Networks, each with all its members."""
@@ -52,7 +58,7 @@ class Trained(msgspec.Struct, frozen=True):
     """What became of some networks."""
 
     weights: Weights  # as kept, a line a member
-    by_epoch: Weights  # network 0's members after every epoch, (epochs x members, ...); none where it was not trained
+    by_epoch: Weights  # network 0's members after epochs 1, 1 + every, ...; none where it was not trained here
     history: np.ndarray  # float64 (epochs, members, columns), the same members' figures; see COLUMNS
     portable: bool  # whether the machine that trained computes the bits of others
 

@@ -33,7 +33,7 @@ class Run(msgspec.Struct):
     kept: np.ndarray  # int64 (R,), the epoch that is kept, 0 for none
     running: np.ndarray  # int64, the networks that are in training
     epoch: int = 0  # epochs that these have behind them
-    by_epoch: list[Weights] = []  # after every epoch network 0's members, (members, ...)
+    by_epoch: list[Weights] = []  # after epochs 1, 1 + Drawn.every, ... network 0's members, (members, ...)
     history: list[np.ndarray] = []  # their figures, float64 (members, columns)
     state: list[np.ndarray] = []  # the trainer's
 

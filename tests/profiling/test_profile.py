@@ -98,7 +98,7 @@ def test_what_becomes_of_each_column():
     found = {column.column: (column.becomes, column.inputs) for column in profile(table, "y", fitted)}
     assert found == {
         "size": ("one input, gaps marked", 2),
-        "town": ("2 categories, others pooled", 3),
+        "town": ("2 categories, 2 more pooled (2 rows)", 3),
         "same": ("left out: it is 3 in every training row", 0),
         "when": ("seconds since 1970", 1),
         "y": ("2 classes", 0),

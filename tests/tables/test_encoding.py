@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from making import FACTS, put, stored
 
 from plumbline.basics.errors import UserError
+from plumbline.bits import initial, kernel, scoring, stream
 from plumbline.bits import rows as compact
 from plumbline.tables import columns, duck, encoding, robust, splits, store
 from plumbline.tables.encoding import Category, Encoding, Number, fit, unseen
@@ -151,6 +152,37 @@ def test_categories_are_scikit_learns_one_hot_with_rare_and_unseen_ones_together
         for row, text in zip(ours, new):
             if text is not None:
                 np.testing.assert_array_equal(row[: len(frequent)], theirs.transform([[text]])[0])
+
+
+def test_many_categories_have_an_input_each_and_decide():
+    """Of the cities that decide the class each has some three rows; one-hot and a regression are right in 97 %."""
+    from sklearn.linear_model import LogisticRegression
+
+    draws = np.random.default_rng(0)
+    cities, answer = draws.integers(0, 2000, 8000), draws.integers(0, 2, 2000)
+    table = pa.table({"city": [f"city{city}" for city in cities], "z": draws.normal(size=8000)})
+    training, test = slice(0, 5600), slice(5600, 8000)
+    code = fit(stored(table.slice(0, 5600)), "robust")
+    seen = np.isin(cities[test], cities[training])
+    x, y = encoding.encode(code, stored(table)), answer[cities].astype(np.int32)
+    assert code.width == 1 + len(np.unique(cities[training])) and x.shape == (8000, 2)
+    trainer = kernel.Trainer(initial.weights([stream.seeded(0)], code.width, 32, 1), 128, 0.01, 0.1, None, code.layout)
+    for epoch in range(12):
+        trainer.train(x, y, stream.permutations(np.array([epoch]), 5600), np.zeros((1, 2)))
+    right = (scoring.probabilities(x[test], trainer.weights, code.layout)[0, :, 0] >= 0.5) == y[test]
+    inputs = compact.expand(x, code.layout)
+    theirs = LogisticRegression(C=10).fit(inputs[training], y[training]).score(inputs[test], y[test])
+    assert right[seen].mean() > 0.97 and right.mean() > theirs - 0.02 > 0.92
+
+
+def test_what_is_pooled_is_counted():
+    town = [*["Oslo"] * 30, *["Rome"] * 30, "Bergen", "Bergen", "Paris", None]
+    numbers = [f"n{min(i, 450)}" for i in range(451)] + ["n450"] * 4549  # many of one row
+    for values, expected in ((town, {"x é": (2, 3)}), (numbers, {}), (["a", "b"] * 30, {})):
+        code, table = fitted(pa.array(values))
+        assert encoding.pooled(code, table) == expected
+    (column,) = fitted(pa.array([f"n{i // 2}" for i in range(2 * columns.MOST_CATEGORIES + 8)]))[0].columns
+    assert len(column.values) == columns.MOST_CATEGORIES and column.pools_others
 
 
 DAY = datetime.date(2020, 2, 29)

@@ -9,7 +9,7 @@ from plumbline.basics.errors import UserError
 from plumbline.basics.params import Train
 from plumbline.bits import initial, scoring, stream
 from plumbline.model import network
-from plumbline.training import loop, progress
+from plumbline.training import loop, networks, progress
 from plumbline.training.networks import Drawn
 
 NETWORK = network.read(ROOT / network.PATH)
@@ -138,6 +138,17 @@ def test_networks_stop_independently_with_the_bits_they_have_alone(monkeypatch, 
         assert len(alone.history) == (len(together.history) if r == 0 else 0)
     monkeypatch.setattr(loop, "SHUFFLED_ROWS", 60 * 2)
     assert_same(train(drawn, data, watch, chosen), together)
+
+
+def test_of_large_networks_the_weights_of_some_epochs_are_kept_and_all_figures(monkeypatch):
+    drawn, data, watch, chosen = watched_problem(members=2)
+    every = train(drawn, data, watch, chosen)
+    monkeypatch.setattr(networks, "KEPT", 100 * drawn.parameters // 8 + 1)
+    some = train(drawn, data, watch, chosen)
+    assert drawn.every == 8 and some.history.tobytes() == every.history.tobytes()
+    for name, array in every.by_epoch.items():
+        at = [2 * (epoch - 1) + member for epoch in (1, 9, 17, 25) for member in range(2)]
+        np.testing.assert_array_equal(some.by_epoch[name], array[at])
 
 
 def test_patience_that_never_runs_out_keeps_the_best_of_all_epochs():
