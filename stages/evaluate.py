@@ -27,7 +27,8 @@ def main() -> None:
     check(parts, saved, by_epoch)
     together = {part: belonging.of_part(table, split) for part, table in parts.items()}
     card, networks = saved.card, saved.networks
-    target, (_, _, k) = {part: table.classes() for part, table in parts.items()}, card.sizes  # of a part (n,)
+    train, test = store.open("data/train.parquet"), parts["test"]
+    target, k = {part: table.classes() for part, table in parts.items()}, card.sizes[2]  # of a part (n,)
 
     with files.together(), files.scratch("metrics") as scratch:
         # Every network gives every row its probability; of several networks their mean, the ensemble, is one more
@@ -54,13 +55,11 @@ def main() -> None:
         # Network 0, the model: class by class, threshold by threshold, epoch by epoch, and the curves of `dvc plots`
         first = {part: (probability[part][0], target[part], card.classes, card.positive_number) for part in parts}
         tables = {"classes": figures.by_class(*first["test"]), "thresholds": thresholds.table(*first["validation"])}
-        tables |= {"plots/test_epochs": figures.by_epoch(sums / len(target["test"]), card.every)}
-        tables |= curves.drawn(*first["test"])
+        tables |= {"plots/test_epochs": figures.by_epoch(sums / len(test), card.every), **curves.drawn(*first["test"])}
         for name, (columns, lines) in tables.items():
             files.write_csv(columns, lines, f"metrics/{name}.csv")
 
         # What only the test part shows of the columns, what the networks go by, and whether simpler models are as good
-        train, test = store.open("data/train.parquet"), parts["test"]
         unseen.write("metrics/test_columns.csv", test, train, card.encoding)
         importance.write("metrics/importance.csv", settings.importance, saved, parts)
         baselines.write("metrics/baselines.json", settings.baselines, saved, train, test, rows["test"])
