@@ -29,7 +29,7 @@ from plumbline.tables.store import PLACE, Table
 FEWEST_ROWS = 4  # a category of fewer training rows is pooled with those never seen, which so have been trained
 # Where more than so many categories, and of more than this share of the rows, would be pooled, fewer rows are enough,
 # if need be one (docs/tables.md).
-FEW, POOLED = 100, 0.05
+FEW, POOLED = 100, 0.01
 MEASURE = re.compile(r"\W*\d+(\W+\d*)+", re.ASCII)  # text such as 31.12.2021, 1,234.50 $ or 45 %
 ARTICLES = {"number": "a number", "instant": "an instant", "time of day": "a time of day", "duration": "a duration"}
 
