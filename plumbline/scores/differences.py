@@ -72,6 +72,8 @@ def compare(base: Rows, other: Rows, names: Sequence[str], of: str = "mean", lev
     out 0; how often that is right: see benchmarks/calibration.py.
     """
     base = base._replace(group=intervals.numbered(base.group))
+    if len(base.probability) > 1:
+        base, other = same_networks([base, other])
     sides = [(side(base, name, of), side(other, name, of)) for name in names]
     estimates = [paired(*pair, name, base) for pair, name in zip(sides, names)]
     several = Several([two.phi - one.phi for one, two in sides], base.group, level)
@@ -98,9 +100,15 @@ def compare(base: Rows, other: Rows, names: Sequence[str], of: str = "mean", lev
     return judged
 
 
+def same_networks(sides: Sequence[Rows]) -> list[Rows]:
+    """The first networks of each, as many as all have."""
+    networks = min(len(rows.probability) for rows in sides)
+    return [rows._replace(probability=rows.probability[:networks]) for rows in sides]
+
+
 def of_interest(rows: Rows, of: str) -> np.ndarray:
     """The probabilities that count: of all networks, of the first alone."""
-    return rows.probability[:1] if of == "network" else rows.probability
+    return rows.probability[:1] if of == "network" else rows.probability  # (1 or R, n, k)
 
 
 def side(rows: Rows, name: str, of: str = "mean") -> Side:
@@ -161,11 +169,12 @@ def why_not(name: str, rows: Rows, estimate: intervals.Estimate, of: str) -> str
     if estimate.n < 2 or estimate.of_rows <= 0.0:
         return f"1 {'row' if rows.group is None else 'group of rows'}"
     counts = np.sort(metrics.class_counts(rows.target, max(rows.probability.shape[2], 2)))
-    # What is no mean of single rows' values depends on the smallest class, all else on how many rows are not of the
-    # largest
-    fewest = int(counts[0] if name not in ("accuracy", "log_loss", "brier") else counts[:-1].sum())
+    if name in ("accuracy", "log_loss", "brier"):  # means of single rows' values, which need rows beside one class
+        fewest, of = int(counts[:-1].sum()), "of a class" if len(counts) == 2 else "beside the largest class"
+    else:
+        fewest, of = int(counts[0]), "of a class"
     if fewest < FEWEST_ROWS:
-        return f"{fewest} row{'s' * (fewest != 1)} of a class, and {FEWEST_ROWS} are needed"
+        return f"{fewest} row{'s' * (fewest != 1)} {of}, and {FEWEST_ROWS} are needed"
     return ""
 
 

@@ -20,9 +20,10 @@ class Ranked(NamedTuple):
 def rank(base: Rows, others: list[Rows], name: str, of: str = "mean", level: float = 0.95) -> Ranked:
     """Judge K experiments and their base on the same rows: with confidence `level` the best is among the stars.
 
-    All sides have as many networks (`differences.compare`), and are compared network by network.
+    The first networks of each count, as many as all have.
     """
-    base, alpha, count = base._replace(group=intervals.numbered(base.group)), 1.0 - level, len(others)
+    base, *others = differences.same_networks([base._replace(group=intervals.numbered(base.group)), *others])
+    alpha, count = 1.0 - level, len(others)
     to_base = [differences.compare(base, other, [name], of, 1.0 - alpha / count)[0] for other in others]
     sides = [differences.side(each, name, of) for each in (base, *others)]
     star = stars(sides, name, base, of, alpha)

@@ -13,6 +13,8 @@ from plumbline.scores import metrics, ranking
 
 KNOWN = ("accuracy", "log_loss", "brier", "roc_auc", "macro_roc_auc")  # metrics whose d_i(c) is known
 
+PIECE = 2**14  # rows that are worked through at a time, of many classes too
+
 
 def contributions(name: str, probability: np.ndarray, target: np.ndarray, positive: int = 1) -> np.ndarray:
     """d_i(c): what each row would contribute to a metric of one network were its label c: float64 (n, k).
@@ -30,11 +32,12 @@ def contributions(name: str, probability: np.ndarray, target: np.ndarray, positi
         is_one = probability.shape[1] == 1
         return -np.hstack([p**2, (1.0 - p) ** 2]) if is_one else 2.0 * p - 1.0 - (p**2).sum(axis=1, keepdims=True)
     ranked, out = [positive] if name == "roc_auc" else range(k), np.zeros((len(target), k))
+    every = np.zeros((len(target), 1))  # what a row contributes as one of the rest, summed over the classes
     for c in ranked:
         rest, own = ranking.roc_auc_by_label(metrics.score_of(probability, c), target == c) / len(ranked)
-        out += rest[:, None]
-        out[:, c] += own - rest
-    return out
+        every[:, 0] += rest
+        out[:, c] = own - rest
+    return out + every
 
 
 def variance(labelled: Callable[[slice], tuple[np.ndarray, np.ndarray]], n: int, group: np.ndarray | None) -> float:
@@ -47,7 +50,7 @@ def variance(labelled: Callable[[slice], tuple[np.ndarray, np.ndarray]], n: int,
     units = n if group is None else int(group.max()) + 1
     within, first, second = 0.0, 0.0, 0.0
     sums = None if group is None else np.zeros((2, units))
-    for here in metrics.pieces(n):
+    for here in metrics.pieces(n, PIECE):
         d, p = labelled(here)
         p = (p * units + 1.0 / p.shape[1]) / (units + 1.0)
         expected = (p * d).sum(axis=1)
