@@ -79,36 +79,33 @@ def arguments(given: list[str] | None) -> argparse.Namespace:
 
 def as_text(result: Result) -> str:
     """A result as text: the verdict, a table, what changed, and where the luck lies."""
-    lines = [*words.sentences(result), "", f"{words.about(result)}:", ""]
+    judged_by = ["", f"{words.about(result)}:", ""]
     if result.is_ranking:
-        lines += [*page.aligned(*ranking(result)), "", words.last_look(result)]
-        lines += [f"left out: {name}: {why}" for name, why in result.left_out.items()]
+        table = [*judged_by, *page.aligned(*ranking(result)), ""]
+        rest = [words.last_look(result), *(f"left out: {name}: {why}" for name, why in result.left_out.items())]
     else:
         (entry,) = result.entries
-        changed, told = words.changes(entry.changes), words.luck(words.lead(result))
-        if entry.judged[0].verdict == "identical":
-            lines, told = words.sentences(result), []
-        else:
-            lines += [*page.aligned(*differences_of(result)), ""]
-        lines += ["What changed:", *(f"  {line}" for line in changed)] if changed else [words.UNCHANGED]
-        lines += ["", "Luck:", *(f"  {line}" for line in told)] if told else []
-        lines += [f"no verdict in {d.metric}: {d.why}" for d in entry.judged if d.why]
-    return "\n".join([*lines, *(f"note: {note}" for note in result.notes)])
+        is_same = entry.judged[0].verdict == "identical"
+        table = [] if is_same else [*judged_by, *page.aligned(*differences_of(result)), ""]
+        rest = [f"changed: {line}" for line in words.changes(entry.changes)] or [words.UNCHANGED]
+        rest += [] if is_same else words.luck(words.lead(result))
+        rest += [f"no verdict in {d.metric}: {d.why}" for d in entry.judged if d.why]
+    return "\n".join([*words.sentences(result), *table, *rest, *(f"note: {note}" for note in result.notes)])
 
 
 def differences_of(result: Result) -> tuple[list[str], list[list[str]]]:
     """Two revisions, a row a metric."""
     (entry,) = result.entries
-    many = f" for all {len(entry.judged)}" * (len(entry.judged) > 1)
-    columns = ["metric", result.base.name, entry.side.name, "difference", f"95 %{many}", "verdict"]
+    many = f" (all {len(entry.judged)})" * (len(entry.judged) > 1)
+    columns = ["metric", result.base.name, entry.side.name, "difference", f"95 % interval{many}", "verdict"]
     return columns, [[d.metric, four(d.base), four(d.other), *judged(d)] for d in entry.judged]
 
 
 def ranking(result: Result) -> tuple[list[str], list[list[str]]]:
     """Experiments, a row each."""
     others = len(result.entries) - 1
-    many = f" for all {others}" * (others > 1)
-    columns = ["", "run", result.metric, f"to {result.base.name}", f"95 %{many}", "verdict", "what changed"]
+    many = f" (all {others})" * (others > 1)
+    columns = ["", "run", result.metric, f"to {result.base.name}", f"95 % interval{many}", "verdict", "what changed"]
     rows = []
     for entry in result.entries:
         said = [cell for d in entry.judged for cell in judged(d)] or ["", "", ""]

@@ -19,7 +19,7 @@ def verdict(result: Result, named: Named = str) -> str:
 
 
 def sentences(result: Result, named: Named = str) -> list[str]:
-    """A verdict piece by piece: a claim, its number, what follows."""
+    """A verdict line by line: a claim, its number, what follows."""
     return list(_of_ranking(result, named) if result.is_ranking else _of_two(result, named))
 
 
@@ -68,9 +68,8 @@ def _of_ranking(result: Result, named: Named) -> Iterable[str]:
         claim = claim or f"without evidence that it differs from {named(result.base.name)}"
         yield f"It is {claim}: {d.difference:+.4f} ({interval(d.low, d.high)})."
     if sum(entry.is_among_best for entry in result.entries) > 1:
-        yield CONFIDENT
-        if result.luck:
-            yield f"Being chosen makes such a figure look better by about {result.luck:.4f}."
+        luck = f" Being chosen makes such a figure look better by about {result.luck:.4f}." if result.luck else ""
+        yield f"{CONFIDENT}{luck}"
     else:
         yield "With 95 % confidence no other is as good."
 
@@ -106,7 +105,7 @@ def about(result: Result, named: Named = str) -> str:
 def changes(found: Changes, named: Named = str) -> list[str]:
     """What changed, a line each; none where nothing did."""
     lines = [f"parameter {named(name)}: {told_apart(old, new, named)}" for name, (old, new) in found.params.items()]
-    lines += [f"{named(path)}{' for ' + listed(map(named, by)) if by else ''}" for path, by in found.files.items()]
+    lines += [f"{named(path)}{', read by ' + listed(map(named, by)) if by else ''}" for path, by in found.files.items()]
     lines += [f"stage {named(name)}: another command, or it is in one alone" for name in found.stages]
     return lines + [f"{named(path)}: made anew of the same, and differs" for path in found.made]
 
@@ -128,9 +127,11 @@ def luck(d: Judged) -> list[str]:
     """What makes an interval wide, and what would make it narrower."""
     if d.by_rows is None:
         return []
-    lines = [f"{d.metric}: {d.by_rows:.0%} of the uncertainty is from the rows, {1 - d.by_rows:.0%} from seeds"]
+    lines = [f"luck in {d.metric}: {d.by_rows:.0%} from the rows, {1 - d.by_rows:.0%} from seeds"]
     if d.twice_rows is not None:
-        lines[0] += f"; twice the rows: {d.twice_rows:.2f} times the width, twice the networks: {d.twice_networks:.2f}"
+        lines[0] += (
+            f"; twice the rows: {d.twice_rows:.2f} times the interval, twice the networks: {d.twice_networks:.2f}"
+        )
     if d.rows_needed:
         lines.append(
             f"about {two_digits(d.rows_needed):,} rows would tell a difference of {abs(d.difference):.4f} from none"

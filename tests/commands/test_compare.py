@@ -197,8 +197,8 @@ def test_the_text_has_the_verdict_first(compare):
     ]
     assert lines[4] == f"{ROWS} test rows (there is no validation part), mean over {NETWORKS} networks:"
     assert lines[6].split("  ")[0] == "metric"
-    assert lines[12:14] == ["What changed:", "  parameter train.hidden_size: 32 -> 2"]
-    assert "Luck:" in lines
+    assert lines[12] == "changed: parameter train.hidden_size: 32 -> 2"
+    assert lines[-1].startswith("luck in accuracy: ")
 
 
 def test_figures_are_those_of_the_predictions(compare):
@@ -226,8 +226,8 @@ def test_a_branch_with_changed_code_and_parameters(compare):
         "stages/network.py": ["train"],
     }
     text = compare("main", "branch")
-    assert "  parameter train.epochs: 20 -> 40\n" in text
-    assert "  plumbline/bits/kernel.py for train and evaluate\n" in text
+    assert "changed: parameter train.epochs: 20 -> 40\n" in text
+    assert "changed: plumbline/bits/kernel.py, read by train and evaluate\n" in text
 
 
 def test_code_of_the_workspace_is_asked_of_git_too(compare):
@@ -245,7 +245,7 @@ def test_what_changed_of_itself_and_another_command_are_said(compare):
     compare.made.results(luck=3)
     compare.made.run("dvc commit -q -f")
     assert changes(compared(compare))["made"] == ["metrics/predictions.parquet"]
-    assert "  metrics/predictions.parquet: made anew of the same, and differs\n" in compare()
+    assert "changed: metrics/predictions.parquet: made anew of the same, and differs\n" in compare()
     compare.made.replace("dvc.yaml", "python -m stages.train", "python -O -m stages.train")
     compare.made.run("dvc commit -q -f")
     assert changes(compared(compare))["stages"] == ["train"]
@@ -349,7 +349,7 @@ def test_experiments_are_ranked_beside_their_base(compare):
     assert stars == {"HEAD": True, "luck": True, "worse": False}
     assert ranking["left_out"] == {"one": f"1 of {NETWORKS} networks are too few"}
     text = compare("--experiments")
-    assert "\nWith 95 % confidence the best is among the *.\n" in text
+    assert "\nWith 95 % confidence the best is among the *. " in text
     assert "The test part chose, so no figure is free of that choice: set split.validation" in text
     assert "train.hidden_size=2" in text
     assert "left out: one: " in text
@@ -500,4 +500,4 @@ def test_who_reads_a_comparison_may_stop_early(made):
 def test_another_dataset_under_the_same_rows_and_labels_is_mentioned(compare):
     compare.made.write("data/dataset.parquet", "other rows")
     compare.made.run("dvc commit -q -f")
-    assert "  data/dataset.parquet for train\n" in compare()
+    assert "changed: data/dataset.parquet, read by train\n" in compare()

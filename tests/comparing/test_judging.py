@@ -190,10 +190,11 @@ def test_luck_lies_in_rows_here_and_more_of_them_would_help():
     assert d.twice_rows < 0.8 < d.twice_networks <= 1.0
     assert d.rows_needed > 200
     lines = words.luck(d)
-    assert lines[0].startswith(f"accuracy: {d.by_rows:.0%} of the uncertainty is from the rows")
-    assert lines[1] == f"about {words.two_digits(d.rows_needed):,} rows would tell a difference of " + (
-        f"{abs(d.difference):.4f} from none"
+    assert lines[0].startswith(
+        f"luck in accuracy: {d.by_rows:.0%} from the rows, {1 - d.by_rows:.0%} from seeds; twice"
     )
+    more = words.two_digits(d.rows_needed)
+    assert lines[1] == f"about {more:,} rows would tell a difference of {abs(d.difference):.4f} from none"
 
 
 def test_too_few_networks_or_rows_of_a_class_get_no_verdict_and_the_reason():
