@@ -19,7 +19,7 @@ from typing import NamedTuple
 
 import numpy as np
 import scratch
-from scipy.special import ndtri
+from scipy.special import expit, ndtri
 
 from plumbline.scores import differences, metrics, ranges
 from plumbline.scores.differences import Rows
@@ -138,7 +138,7 @@ def trained(
     z = gain.astype(np.float32)[:, None, None] * logits.astype(np.float32) + np.float32(0.07) * shift.astype(np.float32)
     z += np.float32(world.noise * np.sqrt(0.5)) * rng.standard_normal(z.shape, np.float32)
     if world.classes == 2:
-        return 1 / (1 + np.exp(z[:, :, :1] - z[:, :, 1:]))
+        return expit(z[:, :, 1:] - z[:, :, :1])
     np.exp(z - z.max(axis=2, keepdims=True), out=z)
     return z / z.sum(axis=2, keepdims=True)
 

@@ -55,11 +55,6 @@ class Difference(NamedTuple):
     estimate: intervals.Estimate
     why: str = ""
 
-    @property
-    def seen(self) -> float:
-        """A true difference that would be found four times in five; nan where nothing can be told."""
-        return (self.high - self.low) / 2 + self.estimate.quantile(0.6) * math.sqrt(self.estimate.variance)
-
 
 # ---- two sides
 

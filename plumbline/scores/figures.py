@@ -42,7 +42,7 @@ def of_part(part: str, rows: Rows, counts: list[int], scratch: Path) -> Iterable
         return
     networks = max(len(probability) - 1, 1)
     rows = Rows(probability[:networks], target, positive, intervals.numbered(group))
-    groups = None if group is None else int(rows.group.max()) + 1
+    groups = None if group is None else n if rows.group is None else int(rows.group.max()) + 1
     answered = sum(metrics.confusion(network, target).sum(axis=0) for network in rows.probability) / networks
     phi = files.mapped(probability.shape[:2], np.float64, scratch)  # (R + 1, n), more is better
     for name in metrics.defined(target, len(counts)):

@@ -42,6 +42,14 @@ def test_a_part_has_every_figure_of_the_network_the_ensemble_and_all_networks(k,
     assert len(few) + sum(map(len, few["replicas"].values())) - 1 == 8
 
 
+def test_groups_of_a_part_are_counted(tmp_path):
+    p, y = parts(1)
+    for group, count in ((np.arange(80) // 2 - 5, 40), (np.arange(80), 80), (np.zeros(80, int), 1)):
+        found = list(figures.of_part("test", Rows(p, y, 1, group), [5, 6], tmp_path))
+        assert {each.groups for each in found} == {count}
+        assert any(each.low is not None for each in found) == (count > 1)
+
+
 def test_a_part_without_rows_has_no_figures_and_one_row_no_interval(tmp_path):
     p, y = parts(1)
     assert list(figures.of_part("validation", Rows(p[:, :0], y[:0]), [1, 1], tmp_path)) == []
