@@ -16,6 +16,7 @@ from plumbline.pages.markdown import chart, code, fitting, folded, table
 MARKS = {"worse": "▼ worse", "better": "▲ better", "no evidence": "○ no evidence", "no difference": "= no difference"}
 MARKS |= {"no verdict": "? no verdict", "identical": "= identical"}  # in the order in which one is told
 VERIFIED = "`plumbline verify` passed: this code and data give these figures."
+YOURS = "your files"  # the workspace, with what is not committed
 MOST = 15  # lines of a list that is not folded
 MOST_FIGURES = 300  # rows of a folded table
 
@@ -174,11 +175,12 @@ def _ranking(result: Result) -> list[str]:
     many = f" for all {others}" * (others > 1)
     columns = ["run", f"`{result.metric}`", f"to {heading(result.base)}", f"95 % interval{many}", "verdict"]
     rows = [[_run(entry), four(entry.figure.value), *_beside(entry), _briefly(entry)] for entry in result.entries]
+    first, *rest = words.sentences(called(result), code)
     left_out = [f"left out: {name}: {why}" for name, why in result.left_out.items()]
     return [
-        words.verdict(result, code),
+        " ".join([f"**{first}**", *rest]),
         "\n".join(table([*columns, "what changed"], rows)),
-        f"Judged by {words.about(result, code)}. {words.last_look(result, code)}",
+        f"Judged by {words.about(result, code)}. {words.last_look(called(result), code)}",
         *_notes(left_out + result.notes),
     ]
 
@@ -205,21 +207,23 @@ def _briefly(entry: Entry) -> str:
 def heading(side: Side) -> str:
     """A revision by its branch, or else its name, and its short commit."""
     said = " ".join(dict.fromkeys(code(word) for word in (name_of(side), side.commit) if word))
-    return f"{said}, uncommitted" if side.name == "workspace" and side.branch else said
+    return f"{said}, {YOURS}" if side.name == "workspace" and side.branch else said
 
 
 def name_of(side: Side) -> str:
-    return side.branch or ("uncommitted files" if side.name == "workspace" else side.name)
+    return side.branch or (YOURS if side.name == "workspace" else side.name)
 
 
 def called(result: Result) -> Result:
     """The same with branches for names: HEAD and the workspace say little to who reads it elsewhere."""
-    (entry,), names = result.entries, [name_of(side) for side in (result.base, result.entries[0].side)]
-    if names[0] == names[1]:
-        commits = result.base.commit, entry.side.commit
-        names = commits if len({*commits}) == 2 else (names[0], "uncommitted files")
-    base, other = (msgspec.structs.replace(side, name=name) for side, name in zip((result.base, entry.side), names))
-    return msgspec.structs.replace(result, base=base, entries=[msgspec.structs.replace(entry, side=other)])
+    sides = [result.base, *(entry.side for entry in result.entries)]
+    names = [name_of(side) for side in sides]
+    if not result.is_ranking and names[0] == names[1]:
+        commits = [side.commit for side in sides]
+        names = commits if len({*commits}) == 2 else [names[0], YOURS]
+    base, *others = (msgspec.structs.replace(side, name=name) for side, name in zip(sides, names))
+    entries = [msgspec.structs.replace(entry, side=side) for entry, side in zip(result.entries, others)]
+    return msgspec.structs.replace(result, base=base, entries=entries)
 
 
 def moved(d: Judged) -> list[str]:

@@ -16,7 +16,7 @@ COLOURS = {"better": GREEN, "worse": RED}
 def write(result: Result, path: str | Path) -> None:
     """Write the page."""
     if result.is_ranking:
-        title, said, what = f"Experiments over {_named(result.base)}", words.verdict(result, _short), []
+        title, said, what = f"Experiments over {_named(result.base)}", words.verdict(comment.called(result), _short), []
         sections = [_experiments(result)]
     else:
         (entry,) = result.entries
@@ -38,7 +38,7 @@ def _short(text: str) -> str:
 def _named(side: Side) -> str:
     """A revision by branch and short commit, on a page of its own without the marks of Markdown."""
     said = " ".join(dict.fromkeys(_short(word) for word in (name_of(side), side.commit) if word))
-    return f"{said}, uncommitted" if side.name == "workspace" and side.branch else said
+    return f"{said}, {comment.YOURS}" if side.name == "workspace" and side.branch else said
 
 
 def _interval(d: Judged, name: str = "") -> Interval:
@@ -110,4 +110,4 @@ def _experiments(result: Result) -> Section:
         listed.append([names, entry.figure.value, *beside, "; ".join(words.changes(entry.changes))])
     head = ["run", metric, "difference", "95 % interval", "verdict", "what changed"]
     charts_ = [Chart(says, charts.intervals(drawn, axis, says))] if drawn else []
-    return Section("Runs", words.last_look(result, _short), charts_, [Table(head, listed)])
+    return Section("Runs", words.last_look(comment.called(result), _short), charts_, [Table(head, listed)])

@@ -209,10 +209,12 @@ def _differing(base: Revision, other: Revision, *paths: str) -> list[str]:
 
 
 def changed_metrics(base: str, other: str | None) -> dict[str, dict[str, tuple]]:
-    """What `dvc metrics diff` has, {file: {metric: (base, other)}}; it judges no luck."""
+    """Numbers that `dvc metrics diff` has, {file: {metric: (base, other)}}; whether they are luck is not judged."""
     with _opened(None) as (repo, *_):
-        found = repo.metrics.diff(a_rev=base, b_rev=other or "workspace").get("diff", {})
-    return {
-        path: {name: (both.get("old"), both.get("new")) for name, both in metrics.items()}
-        for path, metrics in found.items()
+        files = repo.metrics.diff(a_rev=base, b_rev=other or "workspace").get("diff", {})
+    both = {path: {name: (of.get("old"), of.get("new")) for name, of in told.items()} for path, told in files.items()}
+    numbers = {
+        path: {name: two for name, two in told.items() if all(isinstance(each, int | float | None) for each in two)}
+        for path, told in both.items()
     }
+    return {path: told for path, told in numbers.items() if told}

@@ -26,10 +26,10 @@ def code(text: object, longest: int = LONGEST) -> str:
     return f"{fence}{space}{shown}{space}{fence}"
 
 
-def table(columns: list[str], rows: list[list[str]], numbers: int = 0) -> list[str]:
-    """Lines of a table whose cells are Markdown; the last `numbers` columns are flush right."""
-    rule = ["---"] * (len(columns) - numbers) + ["---:"] * numbers
-    return ["| " + " | ".join(cell.replace("|", "\\|") for cell in row) + " |" for row in [columns, rule, *rows]]
+def table(columns: list[str], rows: list[list[str]]) -> list[str]:
+    """Lines of a table whose cells are Markdown."""
+    cells = [columns, ["---"] * len(columns), *rows]
+    return ["| " + " | ".join(cell.replace("|", "\\|") for cell in row) + " |" for row in cells]
 
 
 def folded(summary: str, lines: list[str]) -> str:

@@ -59,7 +59,7 @@ def test_the_first_line_is_the_verdict_in_words(found, first):
 
 def test_a_table_what_changed_and_what_is_folded_follow():
     text = comment.write(result(judged(), metrics={"metrics/evaluate.json": {"f1": (0.5, 0.25)}}))
-    assert "| metric | `main` `3802c36` | `smaller` `1a2b3c4`, uncommitted |" in text
+    assert "| metric | `main` `3802c36` | `smaller` `1a2b3c4`, your files |" in text
     assert "| `accuracy` | 0.9400 | 0.8900 | -0.0500 | -0.0900 to -0.0100 | ▼ worse |" in text
     assert "- parameter `train.hidden_size`: `32` -> `2`\n- `stages/network.py`, read by `train` and `evaluate`" in text
     assert text.count("<details>") == text.count("</details>") == 3

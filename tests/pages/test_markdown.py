@@ -46,7 +46,7 @@ def test_hostile_text_is_code_in_a_line_a_list_and_a_table(text):
     assert "\n" not in code
     assert pieces(f"from {code} to {code}") == ([shown] * 2, "from  to ")
     assert pieces(f"- parameter {code}: {code}") == ([shown] * 2, "parameter : ")
-    lines = markdown.table(["name", code], [[code, "1"], [f"{code} and {code}", "2"]], numbers=1)
+    lines = markdown.table(["name", code], [[code, "1"], [f"{code} and {code}", "2"]])
     tokens = [token.type for token in parsed("\n".join(lines))]
     assert (tokens.count("tr_open"), tokens.count("th_open"), tokens.count("td_open")) == (3, 2, 4)
     assert pieces("\n".join(lines)) == ([shown] * 4, "name1 and 2")
