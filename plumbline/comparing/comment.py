@@ -53,7 +53,8 @@ def of_a_run(run: Run, found: bytes, refused: str = "", verify_said: str = "") -
         first, *rest = _of_two(msgspec.structs.replace(result, base=base, entries=[entry]))
         return fitting([first, VERIFIED, *_judges_itself(run.judges), *rest])
     except Exception:  # whatever such data make their reader do: there is no verdict then
-        return fitting([f"**No verdict. The two could not be compared.** {where}", *_said(refused)])
+        said = _said(refused) or ["What the run left is no result as the code of the default branch knows it."]
+        return fitting([f"**No verdict. The two could not be compared.** {where}", *said])
 
 
 def _said(text: str) -> list[str]:

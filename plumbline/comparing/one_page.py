@@ -17,7 +17,7 @@ def write(result: Result, path: str | Path) -> None:
     """Write the page."""
     if result.is_ranking:
         title, said, what = f"Experiments over {_named(result.base)}", words.verdict(comment.called(result), _short), []
-        sections = [_experiments(result)]
+        sections = _experiments(result)
     else:
         (entry,) = result.entries
         title = f"{comment.in_a_word(entry.judged)}: {_named(entry.side)} beside {_named(result.base)}"
@@ -66,14 +66,14 @@ def _intervals(judged: list[Judged]) -> Section:
 
 
 def _luck(judged: list[Judged]) -> Section | None:
-    rows = [
-        [d.metric, Share(d.by_rows), Share(1 - d.by_rows), d.twice_rows, d.twice_networks, d.rows_needed]
-        for d in judged
-        if d.by_rows is not None
-    ]
-    note = "Where the uncertainty comes from; how many times as wide an interval would be with more; and how many rows "
-    note += "would tell a difference as large as this one from none."
-    head = ["metric", "from rows", "from seeds", "twice the rows", "twice the networks", "rows needed"]
+    rows = []
+    for d in judged:
+        if d.by_rows is not None:
+            more = (None if width is None else Share(width) for width in (d.twice_rows, d.twice_networks))
+            rows.append([d.metric, Share(d.by_rows), Share(1 - d.by_rows), *more, d.rows_needed])
+    note = "Where the uncertainty comes from; how wide an interval would be with more, beside this one; and how many "
+    note += "rows would tell a difference as large as this one from none."
+    head = ["metric", "from rows", "from seeds", "width at twice the rows", "at twice the networks", "rows needed"]
     return Section("Luck", note, [], [Table(head, rows)]) if rows else None
 
 
@@ -97,17 +97,20 @@ def _files(result: Result) -> Section | None:
     return Section("More metrics", note, [], [Table(["file", "metric", "before", "after"], rows)]) if rows else None
 
 
-def _experiments(result: Result) -> Section:
-    metric, many = result.metric, len(result.entries) - 1
-    drawn = [_interval(d, name_of(entry.side)) for entry in result.entries for d in entry.judged]
-    axis = f"{metric} minus that of {_named(result.base)}, {'lower' if metric in LOSSES else 'higher'} is better"
-    says = f"{metric} beside {_named(result.base)}, 95 % intervals{f' for all {many} together' * (many > 1)}"
-    listed = []
+def _experiments(result: Result) -> list[Section]:
+    rows = []
     for entry in result.entries:
         (d,) = entry.judged or [None]
-        beside = ["", None, "the base"] if d is None else [d.difference, between(d.low, d.high), MARKS[d.verdict]]
+        beside = [None, None, "the base"] if d is None else [d.difference, between(d.low, d.high), MARKS[d.verdict]]
         names = " = ".join([_named(entry.side), *entry.same]) + " *" * entry.is_among_best
-        listed.append([names, entry.figure.value, *beside, "; ".join(words.changes(entry.changes))])
-    head = ["run", metric, "difference", "95 % interval", "verdict", "what changed"]
-    charts_ = [Chart(says, charts.intervals(drawn, axis, says))] if drawn else []
-    return Section("Runs", words.last_look(comment.called(result), _short), charts_, [Table(head, listed)])
+        rows.append([names, entry.figure.value, *beside, "; ".join(words.changes(entry.changes))])
+    many = len(rows) - 1
+    interval = f"95 % interval{f' for all {many} together' * (many > 1)}"
+    head = ["run", result.metric, f"to {_named(result.base)}", interval, "verdict", "what changed"]
+    sections = [Section("Runs", words.last_look(comment.called(result), _short), [], [Table(head, rows)])]
+    drawn = [_interval(d, name_of(entry.side)) for entry in result.entries for d in entry.judged]
+    says = f"{result.metric} beside {_named(result.base)}, {interval}"
+    axis = f"difference, {'lower' if result.metric in LOSSES else 'higher'} is better"
+    if drawn:
+        sections.append(Section("Intervals", "", [Chart(says, charts.intervals(drawn, axis, says))], []))
+    return sections
