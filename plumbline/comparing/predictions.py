@@ -11,6 +11,7 @@ A line for every scored row, in columns:
 """
 
 import contextlib
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
@@ -26,6 +27,7 @@ from plumbline.tables import duck, store
 PATH = "metrics/predictions.parquet"
 PARTS = ("out-of-fold", "validation", "test")  # in the order in which they are looked for
 NEEDED = (store.ROW, "target", "probability")
+WHOLE = "U?(TINY|SMALL|BIG)?INT(EGER)?"  # DuckDB's types of whole numbers
 DOCUMENTED = "docs/comparisons.md has the columns"
 
 
@@ -74,7 +76,8 @@ def _of_others(path: str | Path) -> store.Table:
     if "target" in found.columns:
         counts = dict(duck.rows(f"SELECT target, count(*) FROM {found.relation} GROUP BY target"))
         if None in counts:
-            raise UserError(f"{path}: {counts[None]} rows have no target; {DOCUMENTED}")
+            rows = f"{counts[None]} row{'s have' if counts[None] > 1 else ' has'}"
+            raise UserError(f"{path}: {rows} no target; {DOCUMENTED}")
         if not all(isinstance(label, bool | int | float | str) for label in counts):
             raise UserError(f"{path}: target must be text, numbers or truth values, and is {found.columns['target']}")
         if len(counts) < 2:
@@ -89,15 +92,21 @@ def _check_columns(found: store.Table) -> None:
         raise UserError(
             f"{found.path} has no column {', '.join(missing)}, only {', '.join(found.columns)}; {DOCUMENTED}"
         )
-    if not found.columns["probability"].endswith("]"):
+    for name in [name for name in (store.ROW, "group") if name in found.columns]:
+        ((gaps,),) = duck.rows(f"SELECT count(*) - count({duck.name(name)}) FROM {found.relation}")
+        if gaps or not re.fullmatch(WHOLE, found.columns[name]):
+            raise UserError(f"{found.path}: {name} must be a whole number in every row; {DOCUMENTED}")
+    if not re.fullmatch(rf"({WHOLE}|FLOAT|DOUBLE)\[\d*\]", found.columns["probability"]):
         raise UserError(f"{found.path}: probability must be a list of numbers in every row; {DOCUMENTED}")
     k = outputs_for(len(found.facts.classes))
-    lengths = [length for (length,) in duck.rows(f"SELECT DISTINCT len(probability) FROM {found.relation}")]
+    lengths = sorted(
+        {length or 0 for (length,) in duck.rows(f"SELECT DISTINCT len(probability) FROM {found.relation}")}
+    )
     if len(lengths) != 1 or not lengths[0] or lengths[0] % k:
-        said = " and ".join(str(length or 0) for length in sorted(lengths, key=lambda length: length or 0)[:2])
+        said = " and ".join(map(str, lengths[:2])) or "none"
         raise UserError(
             f"{found.path}: probability must have as many numbers in every row, {k} for each network "
-            f"({len(found.facts.classes)} classes), and has {said}; {DOCUMENTED}"
+            f"({len(found.facts.classes)} classes), and has {said} numbers; {DOCUMENTED}"
         )
 
 
@@ -122,6 +131,8 @@ def parts_of(found: store.Table) -> dict[str, Part]:
             parts[name] = Part(
                 row[chosen], Rows(np.ascontiguousarray(probability[:, chosen]), target[chosen], positive, own)
             )
+    if not parts:
+        raise UserError(f"{found.path} has no row of part {', '.join(PARTS[:-1])} or {PARTS[-1]}; {DOCUMENTED}")
     return parts
 
 
@@ -132,7 +143,8 @@ def _check_probabilities(probability: np.ndarray, found: store.Table) -> None:
         wrong |= np.abs(probability.sum(axis=2, dtype=np.float64) - 1) > 0.001
     if wrong.any():
         network, place = np.argwhere(wrong)[0]
+        said = [float(f"{p:.4g}") for p in probability[network, place]]
         raise UserError(
-            f"{found.path}: network {network} says {probability[network, place].tolist()} of the row in line {place}; "
+            f"{found.path}: network {network} says {said} of row {found.column(store.ROW)[place]}; "
             "probabilities lie between 0 and 1, and those of all classes add up to 1"
         )

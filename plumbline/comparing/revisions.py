@@ -59,9 +59,11 @@ def read(name: str | None, path: str = predictions.PATH) -> Revision:
     with _opened(name) as (repo, commit, root), tempfile.TemporaryDirectory(prefix="plumbline-compare-") as folder:
         brought = _brought(repo, path, folder)
         if not brought:
+            brings = f"run `dvc pull`, or check out {called} and run `dvc repro`"
+            if path != predictions.PATH:
+                brings = "commit it, or give it to DVC"
             raise UserError(
-                f"{path} of {called} is neither in git, the cache nor a remote; run `dvc pull`, or check out {called} "
-                "and run `dvc repro`; of another project name the file by --predictions"
+                f"{path} of {called} is neither in git, the cache nor a remote; {brings} ({predictions.DOCUMENTED})"
             )
         stages, changed = _pipeline(repo, path, is_workspace=name is None)
         if changed:
@@ -99,7 +101,7 @@ def _opened(name: str | None) -> Iterator[tuple]:
     """In the block, DVC's repository as a revision has it, its commit, and the root; of git alone without DVC."""
     from dvc.exceptions import DvcException  # here, not at the top: importing DVC takes most of a second
     from dvc.repo import Repo
-    from dvc.scm import RevError, SCMError, resolve_rev
+    from dvc.scm import NoSCMError, RevError, SCMError, resolve_rev
 
     try:
         with Repo(uninitialized=True) as repo:
@@ -107,6 +109,8 @@ def _opened(name: str | None) -> Iterator[tuple]:
             with repo.switch(commit) if commit else contextlib.nullcontext():
                 repo.config = config  # a revision may be older than the remote that now has its files
                 yield repo, commit, root
+    except NoSCMError:
+        raise UserError("there is no git repository here; revisions are what git keeps") from None
     except RevError:
         raise UserError(
             f"{name!r} is no branch, tag, commit or experiment here; see `git branch`, `dvc exp list`"
