@@ -35,8 +35,9 @@ def main() -> None:
     with files.together():
         for i, part in enumerate(PARTS):
             rows = order[part_of[order] == i] if dataset.is_small else part_of == i
-            at = position if part == "train" else None
-            facts = msgspec.structs.replace(dataset.facts, stream=at, split_by=by)
+            facts = msgspec.structs.replace(dataset.facts, stream=None, split_by=by)
+            if part == "train":
+                facts = msgspec.structs.replace(facts, stream=position, folds=splits.folds(split))
             store.take(dataset, rows, f"data/{part}.parquet", part, facts)
     for i, part in enumerate(PARTS):
         print(f"{part}: {(part_of == i).sum()} rows")

@@ -14,10 +14,10 @@ import sys
 from pathlib import Path
 
 from plumbline.basics import files, params
-from plumbline.model import model, network
+from plumbline.model import folds, model, network
 from plumbline.profiling import profile, warnings
 from plumbline.tables import encoding, store
-from plumbline.training import loop, networks, snapshot, workers
+from plumbline.training import cross_fitting, loop, networks, snapshot, workers
 
 TRAIN, VALIDATION = Path("data/train.parquet"), Path("data/validation.parquet")
 
@@ -48,8 +48,11 @@ def main(group: workers.Group = workers.ALONE) -> None:
     of = f" of {train.members} members" if train.members > 1 else ""
     print(f"{rows} rows, {fitted.width} features, {drawn.parameters} parameters, {train.replicas} networks{of}")
 
-    # Steps 4 and 5, loss, optimizer and training: prints network 0's loss and accuracy, epoch by epoch
+    # With split.folds, networks that judge: each trained without the rows that it is going to score
     keeper = snapshot.Keeper(settings.train, settings.seed)
+    cross_fitted = cross_fitting.cross_fit(part, settings.seed, train, net, keeper, group)
+
+    # Steps 4 and 5, loss, optimizer and training: prints network 0's loss and accuracy, epoch by epoch
     trained = loop.train(drawn, data, watch, train, net, keeper, group, fitted.layout)
 
     # All networks into the model file; the figures are network 0's as it was kept
@@ -60,6 +63,7 @@ def main(group: workers.Group = workers.ALONE) -> None:
     with files.together():
         model.save(whole.weights, card, "models/model.safetensors")
         model.save(whole.by_epoch, card, "models/epochs.safetensors")
+        folds.save(cross_fitted)
         files.write_csv(history[0], (row.values() for row in history), "metrics/history.csv")
         files.write_csv(profile.Column._fields, seen, "metrics/columns.csv")
         files.write_json(networks.figures(trained, drawn, rows, facts, train), "metrics/train.json")

@@ -45,8 +45,9 @@ class MakeData(Section):
 class Split(Section):
     """Shares of the rows, what is left is the test part; and which rows go together."""
 
-    train: Annotated[float, msgspec.Meta(gt=0, lt=1)]
+    train: Annotated[float, msgspec.Meta(gt=0, le=1)]
     validation: Annotated[float, msgspec.Meta(ge=0, lt=1)]
+    folds: Annotated[int, msgspec.Meta(ge=0)]
     stratify: bool
     group: Name | None
     time: Name | None
@@ -167,7 +168,7 @@ def _said(error: str, values) -> str:
 def _check_together(params: Params, path) -> None:
     """Rules over several parameters."""
     split, train = params.split, params.train
-    if split.train + split.validation >= 1:
+    if split.train + split.validation >= 1 and not (split.folds and split.train == 1):
         raise UserError(
             f"{path}: split.train + split.validation must be below 1, for the rest is the test part, "
             f"not {split.train} + {split.validation}; lower one of them"
@@ -179,6 +180,20 @@ def _check_together(params: Params, path) -> None:
         raise UserError(
             f"{path}: {chosen[0]} ({named[chosen[0]]}) and {chosen[1]} ({named[chosen[1]]}) cannot both be kept: "
             f"each says which rows go together; set {chosen[0]} to {rest} or {chosen[1]} to null"
+        )
+    if split.folds == 1:
+        raise UserError(
+            f"{path}: split.folds must be 0 or at least 2, not 1, for a fold is scored by what the rest taught"
+        )
+    if split.folds and split.validation:
+        raise UserError(
+            f"{path}: split.folds is {split.folds} and split.validation is {split.validation}: with folds every row "
+            "that trains is also scored, by a network that did not see it; set split.validation to 0"
+        )
+    if train.patience and split.folds and not train.held_out:
+        raise UserError(
+            f"{path}: train.patience is {train.patience} and the scored fold must not be watched; "
+            "set train.held_out above 0, or train.patience to 0"
         )
     if train.patience and not (split.validation or train.held_out):
         raise UserError(

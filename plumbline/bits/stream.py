@@ -35,10 +35,15 @@ def seeded(seed: int) -> np.random.Generator:
     return np.random.Generator(bits)
 
 
-def seed_of_replica(seed: int, replica: int, member: int = 0) -> int:
-    """The seed of a replica, or of one of its members, but the very first: hashed, so that neighbours share none."""
-    text = f"{seed}/{replica}/{member}" if member else f"{seed}/{replica}"
+def seed_of(*path: int | str) -> int:
+    """The seed of what has a stream of its own, by its path from the seed on: hashed, so that neighbours share none."""
+    text = "/".join(map(str, path))
     return int(hashlib.sha256(text.encode()).hexdigest(), 16) & 0xFFFFFFFF
+
+
+def seed_of_replica(seed: int, replica: int, member: int = 0) -> int:
+    """The seed of a replica, or of one of its members, but the very first."""
+    return seed_of(seed, replica, member) if member else seed_of(seed, replica)
 
 
 def words(generator: np.random.Generator, count: int) -> np.ndarray:

@@ -95,6 +95,11 @@ def load(path: str | Path, network: str | Path | None = None) -> Model:
         raise UserError(f"{path} is not there; `dvc repro` trains it, `dvc checkout` brings it back") from None
     except (sealed.Refused, msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
         raise UserError(f"{path} is not a model that train wrote ({error}); run `dvc repro`") from None
+    return checked(weights, card, path, network)
+
+
+def checked(weights: dict[str, np.ndarray], card: Card, path: str | Path, network: str | Path | None = None) -> Model:
+    """Weights and card of a file as a model; a UserError where they are not of the network, or of one another."""
     found = _network_of(card, path, network)
     _check_shapes(weights, card, found, path)
     return Model(weights, card, found)

@@ -27,6 +27,7 @@ class Rows(NamedTuple):
     target: np.ndarray  # (n,) class numbers
     positive: int = 1  # the class that ROC AUC, precision and recall are of, of two
     group: np.ndarray | None = None  # (n,) whole numbers, the same for rows of a group; None: each row is its own
+    fold: np.ndarray | None = None  # (R, n) of out-of-fold rows: which of a replica's networks said it
 
 
 class Side(NamedTuple):
@@ -114,14 +115,15 @@ def side(rows: Rows, name: str, of: str = "mean") -> Side:
     """
     probability, about = of_interest(rows, of), (rows.target, rows.positive)
     everyone = metrics.ensemble(probability)
+    fold = None if of == "ensemble" or name.removeprefix("macro_") not in metrics.RANKINGS else rows.fold
     judged = everyone[None] if of == "ensemble" else probability
-    if name in labels.KNOWN:
+    if name in labels.KNOWN and fold is None:
         phi, by_label = np.empty(judged.shape[:2]), 0.0
         for network, own in zip(judged, phi):
             each = labels.contributions(name, network, *about)
             own[:], by_label = each[np.arange(len(own)), rows.target], by_label + each / len(judged)
     else:
-        phi, by_label = metrics.contributions(name, judged, *about), None
+        phi, by_label = metrics.contributions(name, judged, *about, fold=fold), None
     if of == "ensemble" and len(probability) > 1:
         phi = phi + _by_network(name, probability, about)
     return Side(phi, by_label, metrics.by_class(everyone))

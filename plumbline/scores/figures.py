@@ -36,17 +36,18 @@ def of_part(part: str, rows: Rows, counts: list[int], scratch: Path) -> Iterable
     rows: with R networks, and of several networks one more, the ensemble (R + 1, n, k or 1). counts: training rows of
     each class. scratch: a folder for large arrays.
     """
-    probability, target, positive, group = rows
+    probability, target, positive, group, fold = rows
     n = len(target)
     if n == 0:
         return
     networks = max(len(probability) - 1, 1)
-    rows = Rows(probability[:networks], target, positive, intervals.numbered(group))
+    rows = Rows(probability[:networks], target, positive, intervals.numbered(group), fold)
     groups = None if group is None else n if rows.group is None else int(rows.group.max()) + 1
     answered = sum(metrics.confusion(network, target).sum(axis=0) for network in rows.probability) / networks
     phi = files.mapped(probability.shape[:2], np.float64, scratch)  # (R + 1, n), more is better
-    for name in metrics.defined(target, len(counts)):
-        metrics.contributions(name, probability, target, positive, out=phi)
+    for name in metrics.defined(target, len(counts), fold):
+        metrics.contributions(name, probability[:networks], target, positive, phi[:networks], fold)
+        metrics.contributions(name, probability[-1:], target, positive, phi[-1:], None if networks > 1 else fold)
         yield Figure(part, "network", name, metrics.reported(name, phi[0]), None, None, n, groups)
         yield Figure(part, "ensemble", name, metrics.reported(name, phi[-1]), None, None, n, groups)
         mean, *interval = ranges.reported(name, phi[:networks], rows, answered).values()
@@ -55,16 +56,37 @@ def of_part(part: str, rows: Rows, counts: list[int], scratch: Path) -> Iterable
         yield Figure(part, "shares", name, value, None, None, n, groups)
 
 
-def few(figures: Iterable[Figure]) -> dict:
-    """The few that matter in `dvc exp show`: of the test part, network 0's, and the mean of all with its interval."""
-    test = {(figure.of, figure.metric): figure for figure in figures if figure.part == "test"}
-    chosen: dict = {name: test["network", name].value for name in FEW}
-    chosen["replicas"] = {}
-    for name in FEW:
-        mean = test["networks", name]
-        interval = {} if mean.low is None else {"low": mean.low, "high": mean.high}
-        chosen["replicas"][name] = {"mean": mean.value, **interval}
-    return chosen
+def few(figures: list[Figure]) -> dict:
+    """The few that matter in `dvc exp show`: of the test part, network 0's, and the mean of all with its interval.
+
+    Of out-of-fold rows that mean alone, which is about the configuration and not about one network.
+    """
+    chosen: dict = {}
+    for figure in figures:
+        if figure.metric not in FEW or figure.part not in ("test", "out-of-fold"):
+            continue
+        if figure.of == "networks":
+            under = chosen.setdefault("replicas" if figure.part == "test" else "out_of_fold", {})
+            interval = {} if figure.low is None else {"low": figure.low, "high": figure.high}
+            under[figure.metric] = {"mean": figure.value, **interval}
+        elif figure.of == "network" and figure.part == "test":
+            chosen[figure.metric] = figure.value
+    return {name: chosen[name] for name in (*FEW, "replicas", "out_of_fold") if name in chosen}
+
+
+def told(figures: list[Figure], says: str) -> list[str]:
+    """The few in words, a line a part. says: what is to be said of the test rows."""
+    lines, by = [], {(figure.part, figure.of, figure.metric): figure for figure in figures}
+    if ("test", "network", "accuracy") in by:
+        accuracy, loss = (by["test", "network", name] for name in FEW)
+        lines.append(f"{loss.rows} test rows{says}: accuracy {accuracy.value:.3f}, log loss {loss.value:.4f}")
+    if ("out-of-fold", "networks", "accuracy") in by:
+        accuracy, loss = (by["out-of-fold", "networks", name] for name in FEW)
+        lines.append(
+            f"{loss.rows} out-of-fold rows: accuracy {accuracy.value:.3f} ({accuracy.low:.3f} to {accuracy.high:.3f}), "
+            f"log loss {loss.value:.4f} ({loss.low:.4f} to {loss.high:.4f})"
+        )
+    return lines
 
 
 def by_class(probability: np.ndarray, target: np.ndarray, classes: list, positive: int) -> tuple[tuple, Iterable]:

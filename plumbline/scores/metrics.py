@@ -79,14 +79,25 @@ def squared_errors(probability: np.ndarray, target: np.ndarray) -> np.ndarray:
 # ---- contributions
 
 
-def defined(target: np.ndarray, classes: int) -> list[str]:
-    """The metrics that there are for so many classes; those that rank are not defined when a class has no row."""
+def defined(target: np.ndarray, classes: int, fold: np.ndarray | None = None) -> list[str]:
+    """The metrics that there are for so many classes; those that rank are not defined when a class has no row.
+
+    fold: (R, n), where a network ranks the rows of each fold apart, all of which must have every class.
+    """
     names, all_there = (OF_TWO if classes == 2 else OF_MORE), class_counts(target, classes).all()
+    for own in () if fold is None else fold:
+        folds = int(own.max()) + 1
+        all_there = all_there and class_counts(own * np.int64(classes) + target, folds * classes).all()
     return [name for name in names if all_there or name.removeprefix("macro_") not in RANKINGS]
 
 
 def contributions(
-    name: str, probability: np.ndarray, target: np.ndarray, positive: int = 1, out: np.ndarray | None = None
+    name: str,
+    probability: np.ndarray,
+    target: np.ndarray,
+    positive: int = 1,
+    out: np.ndarray | None = None,
+    fold: np.ndarray | None = None,
 ) -> np.ndarray:
     """phi of one metric: float64 (R, n), in `out` if it is given; the mean over the rows is the metric.
 
@@ -94,12 +105,20 @@ def contributions(
     Brier score: the squared error of the second class of two, summed over classes of more (scikit-learn's).
     ROC AUC, average precision, precision, recall, F1: of the class `positive`, or with "macro_" the mean over all
     classes, each against the rest. Ratios are 0 where no row is to divide by (scikit-learn's zero_division=0).
+    fold: of out-of-fold rows (R, n), from 0. Rows are ranked among those that the same network scored, and weighted so
+    that the metric is its mean over folds.
     """
     out = np.empty(probability.shape[:2]) if out is None else out
     k, of = max(probability.shape[2], 2), name.removeprefix("macro_")
     share = np.eye(k)[positive] if of == name else np.full(k, 1 / k)  # of each class in the mean
-    for network, phi in zip(probability, out):
-        if of in RANKINGS:
+    for r, (network, phi) in enumerate(zip(probability, out)):
+        if of in RANKINGS and fold is not None:
+            for f in range(int(fold[r].max()) + 1):
+                own = np.flatnonzero(fold[r] == f)
+                part = np.empty(len(own))
+                _rankings(RANKINGS[of], network[own], target[own], share, part)
+                phi[own] = part * (len(target) / (len(own) * (fold[r].max() + 1)))
+        elif of in RANKINGS:
             _rankings(RANKINGS[of], network, target, share, phi)
         elif of in RATIOS:
             _ratios(of, network, target, share, phi)

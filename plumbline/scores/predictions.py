@@ -1,8 +1,9 @@
 """The table of predictions: a line for every scored row, with the probabilities that every network gives it.
 
-Columns: `_row`, the row's number in the dataset; `part`, validation or test; `target`, its label; `probability`, a list
-of R x k numbers, network by network, where k = 1, the second of the sorted classes, when there are two; and `group`
-where rows belong together, the same number for all of a group.
+Columns: `_row`, the row's number in the dataset; `part`, validation, test or out-of-fold; `target`, its label;
+`probability`, a list of R x k numbers, network by network, where k = 1, the second of the sorted classes, when there
+are two. Where rows belong together `group`, the same number for all of a group; where some are out-of-fold `fold`, a
+list of R numbers: the row's fold in each replica, which tells the network that said it.
 """
 
 from pathlib import Path
@@ -22,24 +23,32 @@ def write(path: str | Path, parts: dict[str, store.Table], rows: dict[str, Rows]
     number.
     """
     facts = next(iter(parts.values())).facts
+    has_groups, has_folds = (
+        any(getattr(part, name) is not None for part in rows.values()) for name in ("group", "fold")
+    )
     arrays, queries = {}, []
     for part, table in parts.items():
-        said, group = rows[part].probability[:networks], rows[part].group
+        said = rows[part].probability[:networks]
         _check_finite(said, table)
         flat = [network[:, c] for network in said for c in range(said.shape[2])]  # R x k of (n,)
-        arrays[f"_{part}"] = {f"p{i}": values for i, values in enumerate(flat)}
-        none = ", NULL::BIGINT AS g" if group is None else ""
-        arrays[f"_{part}"] |= {} if none else {"g": group}
-        queries.append(f"SELECT {duck.text(part)} AS part, *{none} FROM _{part}")
+        own = {f"p{i}": values for i, values in enumerate(flat)}
+        selected = [duck.text(part) + " AS part", f"[{', '.join(own)}]::FLOAT[] AS probability"]
+        if has_groups:
+            own |= {} if rows[part].group is None else {"g": rows[part].group}
+            selected.append(f'{"g" if "g" in own else "NULL"}::BIGINT AS "group"')
+        if has_folds:
+            folds = {} if rows[part].fold is None else {f"f{r}": fold for r, fold in enumerate(rows[part].fold)}
+            own |= folds
+            selected.append(f"{'[' + ', '.join(folds) + ']' if folds else 'NULL'}::INTEGER[] AS fold")
+        arrays[f"_{part}"] = own
+        queries.append(f'SELECT {", ".join(selected)} FROM "_{part}"')
     # All files are one source: COPY takes the rows of a UNION of files in no order of ours
     source = duck.parquet(table.path for table in parts.values())
-    said = f"({' UNION ALL '.join(queries)})"
-    listed = ", ".join(f"said.p{i}" for i in range(len(flat)))
-    has_groups = any(part.group is not None for part in rows.values())
-    grouped = f', coalesce(said.g, rows.{store.ROW}) AS "group"' if has_groups else ""
+    grouped = f', coalesce(said."group", rows.{store.ROW}) AS "group"' if has_groups else ""
+    cut = ", said.fold" if has_folds else ""
     sql = (
-        f"SELECT rows.{store.ROW}, said.part, rows.{duck.name(facts.target)} AS target, "
-        f"[{listed}]::FLOAT[] AS probability{grouped} FROM {source} AS rows POSITIONAL JOIN {said} AS said"
+        f"SELECT rows.{store.ROW}, said.part, rows.{duck.name(facts.target)} AS target, said.probability{grouped}{cut} "
+        f"FROM {source} AS rows POSITIONAL JOIN ({' UNION ALL '.join(queries)}) AS said"
     )
     with duck.registered(**arrays), table.reading():
         store.copy(sql, path, "predictions", facts, values=len(flat))

@@ -26,6 +26,15 @@ PLACE = "file_row_number"  # the row's number in its file, from 0; DuckDB's name
 COMPLAINT = "{} is not a table that a stage wrote ({}); run `dvc repro`"
 
 
+class Folds(msgspec.Struct, frozen=True):
+    """How a training part is cut into folds."""
+
+    count: int
+    stratify: bool
+    group: str | None
+    time: str | None
+
+
 class Facts(msgspec.Struct, frozen=True):
     """What travels with a table. `class_counts` are of the whole dataset, also in its parts."""
 
@@ -35,6 +44,7 @@ class Facts(msgspec.Struct, frozen=True):
     stream: str | None  # plumbline.bits.stream.to_text; none for a user's table, whose stream starts in split
     split_by: list[str] = []  # columns that split went by, which are no features
     positive: bool | int | float | str | None = None  # of two classes the one that precision and recall are of
+    folds: Folds | None = None  # of a training part that is cross-fitted
 
 
 NO_FACTS = Facts("", [], [], None)  # of a table without a target
@@ -189,9 +199,10 @@ def take(table: Table, rows: np.ndarray, path: str | Path, kind: str, facts: Fac
     else:
         chosen, source = {"row": rows, "place": np.arange(len(rows), dtype=rows.dtype)}, "JOIN"
         behind = f"ON t.{PLACE} = _chosen.row ORDER BY _chosen.place"
-    named = ", ".join(f"t.{duck.name(name)}" for name in table.columns)
+    named = ", ".join(f"t.{duck.name(name)}" for name in table.columns if name != ROW)
+    number = ROW if ROW in table.columns else PLACE  # a part's rows keep the dataset's numbers
     with duck.registered(_chosen=chosen), table.reading():
-        sql = f"SELECT t.{PLACE}::BIGINT AS {ROW}, {named} FROM {table.numbered} AS t {source} _chosen {behind}"
+        sql = f"SELECT t.{number}::BIGINT AS {ROW}, {named} FROM {table.numbered} AS t {source} _chosen {behind}"
         copy(sql, path, kind, facts, values_of(f"FROM {table.relation}"))
 
 

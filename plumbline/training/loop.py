@@ -56,8 +56,14 @@ class Job(NamedTuple):
     layout: np.ndarray | None  # of their rows
     settings: Train
     network: Network
+    rows: np.ndarray | None  # numbers of the rows to train on (m,), where not all: then none of them is network 0
+    classes: np.ndarray  # of these rows
     class_weights: np.ndarray | None  # float32 (classes,)
     group: Group | None  # workers that train the one network together
+
+    def among(self, places: np.ndarray) -> np.ndarray:
+        """Numbers of the rows to train on as numbers in data."""
+        return places if self.rows is None else self.rows[places]
 
 
 def train(
@@ -69,11 +75,12 @@ def train(
     keeper: Keeper,
     group: Group = ALONE,
     layout: np.ndarray | None = None,
+    rows: np.ndarray | None = None,
 ) -> Trained:
     """Train all networks that have drawn, whole ones on each of the group's workers; the leader gets all of them.
 
     data and watch: the training and the validation part, encoded. layout: of their rows
-    (plumbline.bits.rows), without one all columns are numbers.
+    (plumbline.bits.rows), without one all columns are numbers. rows: of data, those to train on, where not all.
     """
     if settings.patience and not settings.held_out and not len(watch[1]):
         raise UserError("the validation part has no rows, and train.patience watches them; run `dvc repro`")
@@ -82,15 +89,16 @@ def train(
     if together:
         group.process_group()
     mine = drawn if together else group.share(drawn, arithmetic=str(portable))
-    class_weights = None
+    classes, class_weights = data[1] if rows is None else data[1][rows], None
     if settings.class_weight == "balanced":
-        class_weights = networks.balanced(data[1], max(drawn.sizes[2], 2), settings.held_out)
-    job = Job(data, watch, layout, settings, network, class_weights, group if together else None)
+        class_weights = networks.balanced(classes, max(drawn.sizes[2], 2), settings.held_out)
+    whole = group if together else None
+    job = Job(data, watch, layout, settings, network, rows, classes, class_weights, whole)
     if together or settings.device == "cuda":  # whose state is not at hand
         keeper = None
-    runs = keeper.find(mine) if keeper else []
     at_a_time = max(SHUFFLED_ROWS // (len(data[1]) * drawn.members), 1)
     parts = [mine.take(slice(first, first + at_a_time)) for first in range(0, len(mine), at_a_time)]
+    runs = keeper.find(mine, len(parts)) if keeper else []
     with progress.shown(settings.epochs, mine.shuffles.size) as advance:
         advance(sum(len(run.running) * run.epoch for run in runs), None)
         for number, part in enumerate(parts):
@@ -101,6 +109,8 @@ def train(
     found = [Trained(run.weights, networks.joined(run.by_epoch), np.array(run.history), portable) for run in runs]
     trained = Trained.joined(found)
     check_weights(trained.weights, mine)
+    if keeper:
+        keeper.ended(runs)
     return group.gather(None if together and not group.leads else trained)
 
 
@@ -110,7 +120,9 @@ def train_side_by_side(job: Job, drawn: Drawn, runs: list[Run], keeper: Keeper |
     trainer = trainer_for(job, drawn.sizes, {name: array[run.running] for name, array in run.weights.items()})
     for new, kept in zip(trainer.state, run.state):  # of a run that begins there is none
         new[...] = kept
-    own = networks.hold_out(drawn.held_out, job.data[1], settings.held_out) if settings.held_out else None
+    own = None
+    if settings.held_out:
+        own = [job.among(places) for places in networks.hold_out(drawn.held_out, job.classes, settings.held_out)]
     while run.epoch < settings.epochs and len(run.running):
         run.epoch += 1
         trained = len(run.running)
@@ -131,7 +143,7 @@ def one_epoch(job: Job, drawn: Drawn, run: Run, trainer, own) -> tuple[np.ndarra
     """
     settings, running, epoch = job.settings, run.running, run.epoch
     seeds, numbers = drawn.shuffles[running, epoch - 1], drawn.first + running // drawn.members
-    has_network_0 = drawn.first == 0 and running[0] < drawn.members
+    has_network_0 = job.rows is None and drawn.first == 0 and running[0] < drawn.members
     orders, (x, y, rows) = rows_of(job, own, seeds, running)
     trainer.learning_rate = settings.learning_rate * share_of_rate(settings, epoch)
     if settings.engine == "torch":
@@ -167,7 +179,8 @@ def rows_of(job: Job, own, seeds: np.ndarray, running: np.ndarray) -> tuple[np.n
     own: what networks.hold_out gave those side by side, or None: all train on all rows, and watch the validation part.
     """
     if own is None:
-        return stream.permutations(seeds, len(job.data[1])), (*job.watch, np.arange(len(job.watch[1]))[None])
+        orders = job.among(stream.permutations(seeds, len(job.classes)))
+        return orders, (*job.watch, np.arange(len(job.watch[1]))[None])
     trained, watched = own[0][running], own[1][running]
     orders = stream.permutations(seeds, trained.shape[1])
     return np.take_along_axis(trained, orders, axis=1), (*job.data, watched)

@@ -89,9 +89,9 @@ def draw(settings: Params, facts: Facts, features: int, network: Network) -> Dra
 
 
 def draw_from(
-    generators: list[np.random.Generator], sizes: tuple[int, int, int], train: Train, network: Network
+    generators: list[np.random.Generator], sizes: tuple[int, int, int], train: Train, network: Network, first: int = 0
 ) -> Drawn:
-    """What members of networks draw, each from its generator, network by network."""
+    """What members of networks draw, each from its generator, network by network. first: the first one's number."""
     if network.is_shipped:
         weights, (d, h, k) = initial.weights(generators, *sizes), sizes
         parameters = train.members * h * (d + 1 + k) + k  # the members' second layers have their biases in common
@@ -100,7 +100,7 @@ def draw_from(
         weights = joined([_drawn_by_torch(network, sizes, generator) for generator in generators])
     shuffles = np.stack([stream.shuffle_seeds(generator, train.epochs) for generator in generators])
     held_out = np.concatenate([stream.shuffle_seeds(generator, 1) for generator in generators])
-    return Drawn(sizes, parameters, train.members, 0, weights, shuffles, held_out)
+    return Drawn(sizes, parameters, train.members, first, weights, shuffles, held_out)
 
 
 def _drawn_by_torch(network: Network, sizes: tuple[int, int, int], generator: np.random.Generator) -> Weights:
@@ -209,6 +209,8 @@ def merged(weights: Weights, members: int) -> Weights:
     The mean logit of two-layer networks is a two-layer network itself: the first layers lie one over the other, the
     second layers side by side, divided by the number of members.
     """
+    if not weights:
+        return {}
     apart = by_network(weights, members)
     r, _, h, d = apart["net.0.weight"].shape
     return {

@@ -7,6 +7,7 @@ that is of another training, or was cut or altered, is not used. The numbers in 
 last network, for a worker keeps a file of its own; another number of workers starts afresh.
 """
 
+import copy
 import hashlib
 import math
 import sys
@@ -51,10 +52,31 @@ class Keeper:
         """given: the parameters; the files were read by now."""
         self._key = hashlib.sha256(msgspec.json.encode((inputs.fingerprint(), *given))).digest()
         self._last, self._pause = time.monotonic(), EVERY
+        self._name, self._ended = None, []
 
-    def find(self, drawn: Drawn) -> list[Run]:
-        """Where the training of these networks stood when it was killed; nothing for one that begins."""
-        self.path = FOLDER / PATTERN.replace("*", f"{drawn.first}-{drawn.first + len(drawn) - 1}")
+    def named(self, name: str) -> "Keeper":
+        """Another of the same training, for networks that are trained one after the other into a file of that name.
+
+        What those before have become is kept with the last.
+        """
+        other = copy.copy(self)
+        other._name, other._ended = name, []
+        return other
+
+    def find(self, drawn: Drawn, count: int = 1) -> list[Run]:
+        """Where these networks, of `count` runs, stood when they were killed; nothing for those that begin."""
+        numbers = f"{drawn.first}-{drawn.first + len(drawn) - 1}"
+        self.path = FOLDER / PATTERN.replace("*", self._name or numbers)
+        runs = self._read()[len(self._ended) :][:count]
+        if runs and not self._ended:
+            print(f"going on after epoch {runs[-1].epoch}, from {self.path}", file=sys.stderr)
+        return runs
+
+    def ended(self, runs: list[Run]) -> None:
+        """A training has come to its end, and another may follow."""
+        self._ended += runs
+
+    def _read(self) -> list[Run]:
         try:
             content = self.path.read_bytes()
         except OSError:
@@ -62,9 +84,7 @@ class Keeper:
         key, seal, body = content[:DIGEST], content[DIGEST : 2 * DIGEST], content[2 * DIGEST :]
         if key != self._key or seal != hashlib.sha256(body).digest():
             return []
-        runs = msgspec.msgpack.decode(body, type=list[Run], dec_hook=_put_together)
-        print(f"going on after epoch {runs[-1].epoch}, from {self.path}", file=sys.stderr)
-        return runs
+        return msgspec.msgpack.decode(body, type=list[Run], dec_hook=_put_together)
 
     def due(self) -> bool:
         """Whether enough time has gone by."""
@@ -74,7 +94,7 @@ class Keeper:
         """Write where the training stands, whole or not at all; a UserError when what it was given has changed."""
         inputs.check()
         start = time.monotonic()
-        body = msgspec.msgpack.encode(runs, enc_hook=_taken_apart)
+        body = msgspec.msgpack.encode(self._ended + runs, enc_hook=_taken_apart)
         try:
             with files.replacing(self.path) as partial, partial.open("wb") as file:
                 file.writelines((self._key, hashlib.sha256(body).digest(), body))

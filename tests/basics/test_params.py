@@ -42,7 +42,7 @@ def test_the_projects_own_file_is_good():
         ("train", 3, ["train must hold", "3"]),
         ("seed", -1, ["seed", ">= 0", "-1"]),
         ("seed", 2**32, ["seed", "4294967295", "4294967296"]),
-        ("split.train", 1.5, ["split.train", "< 1", "1.5"]),
+        ("split.train", 1.5, ["split.train", "<= 1", "1.5"]),
         ("split.validation", 0.2, ["split.train + split.validation", "below 1", "0.8 + 0.2"]),
         ("make_data.features", 4, ["make_data.features", ">= 5", "4"]),
         ("make_data.classes", 101, ["make_data.classes", "<= 100", "101"]),

@@ -18,7 +18,10 @@ from plumbline.tables.store import Facts
 
 
 def shares(train, validation, **changes):
-    return Split(**{"train": train, "validation": validation, "stratify": False, "group": None, "time": None} | changes)
+    return Split(
+        **{"train": train, "validation": validation, "folds": 0, "stratify": False, "group": None, "time": None}
+        | changes
+    )
 
 
 def parts_of(part_of, split):

@@ -1,0 +1,90 @@
+"""What every network says of the rows that are scored: the probabilities that all figures are made of."""
+
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from plumbline.basics import files
+from plumbline.basics.errors import UserError
+from plumbline.basics.params import Split
+from plumbline.model.folds import Folds
+from plumbline.model.model import Model
+from plumbline.profiling import belonging
+from plumbline.scores import metrics
+from plumbline.scores.differences import Rows
+from plumbline.tables import encoding, store
+from plumbline.tables.store import Table
+
+
+class Answered(NamedTuple):
+    """The rows of a part and what is said of them; of several networks `rows` has the ensemble as one more."""
+
+    table: Table
+    rows: Rows
+    together: belonging.Together
+
+
+def of_part(saved: Model, table: Table, split: Split, batch_size: int, scratch: Path) -> Answered:
+    """Every network of the model scores every row of a part."""
+    probability, start = _room(saved.networks, table, saved, scratch), 0
+    for x in encoding.pieces(saved.card.encoding, table, _rows_at_a_time(saved)):
+        scored = saved.probabilities(x, batch_size)  # (R, m, k)
+        probability[: saved.networks, start : start + len(x)] = scored
+        start += len(x)
+    return _answered(saved, table, probability, split)
+
+
+def out_of_fold(judges: Folds, saved: Model, table: Table, split: Split, batch_size: int, scratch: Path) -> Answered:
+    """Every row of the training part is scored by those networks, one a replica, that did not train on it.
+
+    Rows that nobody may score, the earliest of folds by time, are left out.
+    """
+    scored = (judges.fold_of >= 0).all(axis=0)
+    if len(scored) != len(table):
+        raise UserError("models/folds.safetensors and data/train.parquet are of two trainings; run `dvc repro`")
+    if not scored.all():
+        rows = np.flatnonzero(scored) if table.is_small else scored
+        store.take(table, rows, scratch / "scored.parquet", "scored", table.facts)
+        table = Table(scratch / "scored.parquet", table.facts)
+    fold_of = judges.fold_of[:, scored]
+    probability = _room(judges.replicas, table, saved, scratch)
+    for r, replica in enumerate(judges.models):
+        for f, judge in enumerate(replica):
+            start = 0
+            for x in encoding.pieces(judge.card.encoding, table, _rows_at_a_time(judge)):
+                own = np.flatnonzero(fold_of[r, start : start + len(x)] == f)
+                if len(own):
+                    probability[r, start + own] = judge.probabilities(x[own], batch_size)[0]
+                start += len(x)
+    return _answered(saved, table, probability, split, fold_of)
+
+
+def by_epoch(saved: Model, table: Table, batch_size: int) -> np.ndarray:
+    """Log loss and accuracy of each of the model's networks on a part: float64 (R, 2); none on one without rows."""
+    if not len(table):
+        return np.empty((0, 2))
+    sums, start, target = np.zeros((saved.networks, 2)), 0, table.classes()
+    for x in encoding.pieces(saved.card.encoding, table, _rows_at_a_time(saved)):
+        sums += metrics.loss_and_right(saved.probabilities(x, batch_size), target[start : start + len(x)])
+        start += len(x)
+    return sums / len(table)
+
+
+def _room(networks: int, table: Table, saved: Model, scratch: Path) -> np.ndarray:
+    """(R, n, k), and one network more of several."""
+    return files.mapped((networks + (networks > 1), len(table), saved.card.sizes[2]), np.float32, scratch)
+
+
+def _rows_at_a_time(saved: Model) -> int:
+    """So many that neither they nor what is said of them takes much memory."""
+    return store.rows_of(max(len(saved.card.encoding.layout), saved.networks * saved.card.sizes[2]))
+
+
+def _answered(saved, table, probability, split: Split, fold_of: np.ndarray | None = None) -> Answered:
+    if len(probability) > 1:
+        for here in metrics.pieces(len(table)):
+            probability[-1, here] = metrics.ensemble(probability[:-1, here])
+    together = belonging.of_part(table, split)
+    rows = Rows(probability, table.classes(), saved.card.positive_number, together.number, fold_of)
+    return Answered(table, rows, together)

@@ -1,0 +1,72 @@
+"""The file of the fold networks, models/folds.safetensors: which row is in which fold, and who scores it.
+
+Of every replica each fold has a network of its own, with an encoding of its own, for neither may know the fold's rows.
+The file is sealed as the model file is. Without folds it is empty.
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import msgspec
+import numpy as np
+
+from plumbline.basics import inputs
+from plumbline.basics.errors import UserError
+from plumbline.model import model, sealed
+from plumbline.model.model import Card, Model
+
+PATH = "models/folds.safetensors"
+FOLDS = "fold_of"  # the array's name in the file
+
+
+class Folds(NamedTuple):
+    """Networks by cross-fitting, of R replicas and K folds."""
+
+    fold_of: np.ndarray  # int32 (R, N), each training row's fold; -1 is scored by none
+    models: Sequence[Sequence[Model]]  # [replica][fold], each of one network
+
+    @property
+    def replicas(self) -> int:
+        """How many networks score a row."""
+        return len(self.models)
+
+
+NONE = Folds(np.empty((0, 0), np.int32), [])
+
+
+def save(folds: Folds, path: str | Path = PATH) -> None:
+    """Write the fold networks, whole or not at all."""
+    arrays = {FOLDS: folds.fold_of}
+    for r, replica in enumerate(folds.models):
+        for f, fold in enumerate(replica):
+            arrays |= {f"{r}/{f}/{name}": array for name, array in fold.weights.items()}
+    cards = [[fold.card for fold in replica] for replica in folds.models]
+    sealed.write(path, arrays, msgspec.json.encode(cards))
+
+
+def load(path: str | Path = PATH, network: str | Path | None = None) -> Folds:
+    """Read the fold networks; a UserError says what is wrong with a file that train did not write."""
+    inputs.watch(path)
+    try:
+        arrays, text = sealed.read(path)
+        cards = msgspec.json.decode(text, type=list[list[Card]])
+        fold_of = arrays.pop(FOLDS)
+    except FileNotFoundError:
+        raise UserError(f"{path} is not there; `dvc repro` trains it, `dvc checkout` brings it back") from None
+    except (sealed.Refused, msgspec.MsgspecError, UnicodeDecodeError, RecursionError, KeyError) as error:
+        raise UserError(f"{path} is not a file that train wrote ({error}); run `dvc repro`") from None
+    if fold_of.ndim != 2 or len(fold_of) != len(cards) or fold_of.dtype != np.int32:
+        raise UserError(
+            f"{path}: {FOLDS} is {fold_of.dtype} {fold_of.shape} for {len(cards)} replicas; run `dvc repro`"
+        )
+    own: dict[str, dict[str, np.ndarray]] = {}
+    for name, array in arrays.items():
+        r, f, weight = [*name.split("/", 2), "", ""][:3]
+        own.setdefault(f"{r}/{f}", {})[weight] = array
+    models = []
+    for r, replica in enumerate(cards):
+        if fold_of[r].min(initial=0) < -1 or fold_of[r].max(initial=-1) >= len(replica):
+            raise UserError(f"{path}: {FOLDS} names a fold that is not there; run `dvc repro`")
+        models.append([model.checked(own.get(f"{r}/{f}", {}), card, path, network) for f, card in enumerate(replica)])
+    return Folds(fold_of, models)
