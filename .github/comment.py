@@ -22,7 +22,8 @@ from plumbline.comparing import comment
 ARTIFACT, FILES = "comparison", ("comparison.json", "refused.txt", "verify.txt")
 LARGEST = 4 * 2**20  # bytes of the artifact, and of a file in it
 MARKER, AUTHOR = "<!-- plumbline: comparison -->", "github-actions[bot]"
-JUDGES = ("plumbline/", ".github/")  # code that makes the figures of a comment, and the verdict
+# What makes the figures and the verdict, beside the stages, which are what is reviewed.
+JUDGES = ("plumbline/", ".github/", ".dvc/", "Makefile", "pyproject.toml", "requirements.txt")
 
 
 def main() -> None:

@@ -51,7 +51,8 @@ def of_a_run(run: Run, found: bytes, refused: str = "", verify_said: str = "") -
         other = msgspec.structs.replace(entry.side, name="", branch=branch, commit=commit[:7])
         entry = msgspec.structs.replace(entry, side=other)
         first, *rest = _of_two(msgspec.structs.replace(result, base=base, entries=[entry]))
-        return fitting([first, VERIFIED, *_judges_itself(run.judges), *rest])
+        proven = [VERIFIED, *_judges_itself(run.judges)]
+        return fitting([first, *proven, *rest] if rest else [" ".join([first, *proven])])
     except Exception:  # whatever such data make their reader do: there is no verdict then
         said = _said(refused) or ["What the run left is no result as the code of the default branch knows it."]
         return fitting([f"**No verdict. The two could not be compared.** {where}", *said])

@@ -70,6 +70,14 @@ def test_a_table_what_changed_and_what_is_folded_follow():
 def test_only_text_changed_is_one_line():
     text = comment.write(result(judged(verdict="identical", half=None), changes=NOTHING))
     assert text.count("\n") == 1 and "Nothing that a stage reads differs." in text
+    text = run(result(judged(verdict="identical", half=None), changes=NOTHING))
+    assert text.count("\n") == 1 and comment.VERIFIED in text
+
+
+def test_a_forks_main_and_ours_are_told_apart_by_their_commits():
+    text = run(result(judged()), other=("main", "1" * 40))
+    assert text.startswith("**▼ Worse.** `1111111` is worse than `3802c36` in accuracy")
+    assert "| metric | `main` `3802c36` | `main` `1111111` |" in text
 
 
 # ---- a pull request's run
