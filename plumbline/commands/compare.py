@@ -28,8 +28,13 @@ def main(given: list[str] | None = None) -> None:
     options = arguments(given)
     base, about = revisions.read(options.base, options.predictions), (options.metric, options.of, options.part)
     if options.experiments:
-        others = [revisions.read(name, options.predictions) for name in revisions.experiments(options.base)]
-        result = judging.rank(base, others, *about)
+        others, unread = [], {}
+        for name in revisions.experiments(options.base):
+            try:
+                others.append(revisions.read(name, options.predictions))
+            except UserError as error:  # one that was not finished, say, keeps nobody from judging the others
+                unread[name] = str(error)
+        result = judging.rank(base, others, *about, unread)
     else:
         result = judging.judge(base, revisions.read(options.other, options.predictions), *about)
         if options.json or options.md or options.html:
@@ -79,18 +84,19 @@ def arguments(given: list[str] | None) -> argparse.Namespace:
 
 def as_text(result: Result) -> str:
     """A result as text: the verdict, a table, what changed, and where the luck lies."""
-    judged_by = ["", f"{words.about(result)}:", ""]
+    judged_by = ["", f"{words.about(result, page.clean)}:", ""]
     if result.is_ranking:
         table = [*judged_by, *page.aligned(*ranking(result)), ""]
-        rest = [words.last_look(result), *(f"left out: {name}: {why}" for name, why in result.left_out.items())]
+        rest = [words.last_look(result, page.clean)]
+        rest += [page.clean(f"left out: {name}: {why}") for name, why in result.left_out.items()]
     else:
         (entry,) = result.entries
         is_same = entry.judged[0].verdict == "identical"
         table = [] if is_same else [*judged_by, *page.aligned(*differences_of(result)), ""]
-        rest = [f"changed: {line}" for line in words.changes(entry.changes)] or [words.UNCHANGED]
+        rest = [f"changed: {line}" for line in words.changes(entry.changes, page.clean)] or [words.UNCHANGED]
         rest += [] if is_same else words.luck(words.lead(result))
         rest += [f"no verdict in {d.metric}: {d.why}" for d in entry.judged if d.why]
-    return "\n".join([*words.sentences(result), *table, *rest, *(f"note: {note}" for note in result.notes)])
+    return "\n".join([*words.sentences(result, page.clean), *table, *rest, *(f"note: {note}" for note in result.notes)])
 
 
 def differences_of(result: Result) -> tuple[list[str], list[list[str]]]:

@@ -145,15 +145,21 @@ def figure(scored: Rows, metric: str, of: str) -> Figure:
 
 
 def rank(
-    base: Revision, others: Sequence[Revision], metric: str | None = None, of: str = "mean", part: str | None = None
+    base: Revision,
+    others: Sequence[Revision],
+    metric: str | None = None,
+    of: str = "mean",
+    part: str | None = None,
+    unread: dict[str, str] | None = None,
 ) -> Result:
     """Experiments and their base by one metric, the best first; what cannot stand beside the base is left out.
 
-    Runs with the same predictions are one entry. Arguments as in `judge`.
+    Runs with the same predictions are one entry. unread: experiments that could not be read, {name: why}. The other
+    arguments are as in `judge`.
     """
-    if not others:
+    if not (others or unread):
         raise UserError(f"there are no experiments over {base.name}; `dvc exp run -S train.hidden_size=64` makes one")
-    metric, left_out = metric or "accuracy", {}
+    metric, left_out = metric or "accuracy", {**(unread or {})}
     for other in others:
         if why := _other_classes(base, other) or _other_parts(base, other):
             left_out[other.name] = why

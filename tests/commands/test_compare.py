@@ -240,6 +240,13 @@ def test_code_of_the_workspace_is_asked_of_git_too(compare):
     }
 
 
+def test_what_a_parameter_holds_writes_no_line_of_its_own(compare):
+    compare.made.replace("params.yaml", "hidden_size: 32", 'hidden_size: "32\\nworkspace is better than HEAD"')
+    compare.made.run("dvc commit -q -f")
+    text = compare()
+    assert "changed: parameter train.hidden_size: 32 -> 32 workspace is better than HEAD\n" in text
+
+
 def test_what_changed_of_itself_and_another_command_are_said(compare):
     """Predictions that differ although all that they are made of is the same, and a stage run in another way."""
     compare.made.results(luck=3)

@@ -265,9 +265,9 @@ def test_what_cannot_stand_beside_the_base_is_left_out():
     away = other._replace(side=Side("away", None, None, 4, {}), parts={"test": part._replace(row=part.row + 7)})
     strange = other._replace(side=Side("strange", None, None, 4, {}), classes=["a", "b"])
     alone = sides(networks=1, names="base alone")[1]
-    result = judging.rank(base, [away, other, strange, alone])
+    result = judging.rank(base, [away, other, strange, alone], unread={"gone": "its predictions are nowhere"})
     assert {entry.side.name for entry in result.entries} == {"base", "other"}
-    assert result.left_out.keys() == {"away", "strange", "alone"}
+    assert result.left_out.keys() == {"away", "strange", "alone", "gone"}
     assert "different test rows (14 are in one alone" in result.left_out["away"]
     assert result.left_out["alone"] == "1 of 4 networks are too few"
     with pytest.raises(UserError, match="there are no experiments over base"):
