@@ -146,12 +146,9 @@ def test_the_positive_class_changes_its_figures_alone(workspace, two):
     workspace.set(**changes | {"make_data__positive": None})
     workspace.repro()
     before, first = scores(workspace), pd.read_parquet("metrics/predictions.parquet")
-    shown = workspace.run("commands.report").stdout
-    assert "Positive class 1 (" in shown
     workspace.set(**changes)
     workspace.repro()
     after, second = scores(workspace), pd.read_parquet("metrics/predictions.parquet")
-    assert "Positive class 0 (" in workspace.run("commands.report").stdout
     pd.testing.assert_frame_equal(first, second)
     differ = {metric for (of, metric), row in after.items() if row != before[of, metric]}
     assert differ == {"precision", "recall", "f1", "average_precision"}

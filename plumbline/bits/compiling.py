@@ -12,10 +12,12 @@ import contextlib
 import functools
 import hashlib
 import os
+import pickle
 import sys
 import types
 from pathlib import Path
 
+from plumbline.basics import files
 from plumbline.basics.errors import UserError
 from plumbline.bits import arithmetic
 
@@ -30,88 +32,79 @@ import numba  # noqa: E402
 import numba.extending  # noqa: E402
 import numba.np.arraymath  # noqa: E402
 from numba import prange as prange  # noqa: E402
-from numba.core import event  # noqa: E402
-from numba.core.caching import FunctionCache, UserWideCacheLocator  # noqa: E402
+from numba.core.compiler import CompileResult  # noqa: E402
 from numba.core.cpu import CPUTargetOptions  # noqa: E402
+from numba.core.runtime import rtsys  # noqa: E402
+from numba.core.serialize import dumps  # noqa: E402
 
 if _scipy is None:
     del sys.modules["scipy"]
 else:
     sys.modules["scipy"] = _scipy
 
-
-class SharedFolder(UserWideCacheLocator):
-    """A cache folder shared by every copy of the same sources on the same kind of CPU."""
-
-    def __init__(self, py_func, py_file):
-        super().__init__(py_func, py_file)
-        code = hashlib.sha256()
-        # A compiled function holds the code of those it calls, and all of them are in this folder.
-        for source in sorted(Path(__file__).parent.glob("*.py")):
-            code.update(source.read_bytes())
-        # The CPU is in the folder's name too, so that machines that share a home never race for one index file.
-        features = numba.config.CPU_FEATURES
-        if features is None:
-            features = llvmlite.binding.get_host_cpu_features().flatten()
-        code.update(f"{numba.config.CPU_NAME or llvmlite.binding.get_host_cpu_name()} {features}".encode())
-        home = Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser()
-        self._stamp = code.hexdigest()
-        self._cache_path = str(home / "plumbline" / self._stamp[:16])
-
-    @classmethod
-    def from_function(cls, py_func, py_file):
-        """Numba asks this once a function; whether the folder can be written shows when something is."""
-        return cls(py_func, py_file)
-
-    def get_source_stamp(self):
-        """What Numba compares to tell a fresh cache from a stale one."""
-        return self._stamp
+SEAL = hashlib.sha256().digest_size
 
 
-class OptionalCache(FunctionCache):
-    """Numba's cache of a function, which may fail: then the function is compiled."""
+class Cache:
+    """The compiled forms of a function in files, each with its SHA-256; the interface of Numba's own caches.
 
-    said = False
+    It does without Numba's registries of types, which take 0.2 s to fill and which only compiling needs.
+    """
 
-    def load_overload(self, sig, target_context):
-        """The compiled function, or None."""
-        try:
-            return super().load_overload(sig, target_context)
-        except Exception:  # an entry cut by a loss of power or a full disk unpickles to anything
-            with contextlib.suppress(OSError):
-                Path(self._cache_file._index_path).unlink()
-            return None
+    announced, complained = False, False
 
-    def save_overload(self, sig, data):
-        """Keep a compiled function; a disk that does not take it is told in one line."""
-        try:
-            super().save_overload(sig, data)
-        except OSError as error:
-            if not self.said:
-                what = f"{self.cache_path} does not take what was compiled ({error.strerror})"
-                print(f"{what}; every run compiles until it does", file=sys.stderr)
-                OptionalCache.said = True
+    def __init__(self, function):
+        self._name = f"{function.__module__.rpartition('.')[2]}.{function.__qualname__}"
 
-
-class _Announcement(event.Listener):
-    """Says that compiling takes a moment, once per machine and version of the code: when its cache is still empty."""
-
-    said = False
-
-    def on_start(self, event):
-        if not self.said and not any(Path(exp._cache.cache_path).glob("*.nbi")):
+    def load_overload(self, signature, target):
+        """The compiled function, or None: then Numba compiles it."""
+        with contextlib.suppress(Exception):  # whatever is wrong with it
+            content = self._path(signature).read_bytes()
+            if content[:SEAL] == hashlib.sha256(content[SEAL:]).digest():
+                rtsys.initialize(target)  # all that compiled code needs of Numba
+                return CompileResult._rebuild(target, *pickle.loads(content[SEAL:]))
+        if not Cache.announced and not any(_folder().glob("*")):
             print("compiling the arithmetic for this CPU (once per machine, some seconds)", file=sys.stderr, flush=True)
-        _Announcement.said = True
+        Cache.announced = True
+        return None
 
-    def on_end(self, event):
-        pass
+    def save_overload(self, signature, result):
+        """Keep a compiled function, whole or not at all; a disk that does not take it is told in one line."""
+        body, path = dumps(result._reduce()), self._path(signature)
+        try:
+            with files.replacing(path) as partial:
+                partial.write_bytes(hashlib.sha256(body).digest() + body)
+        except OSError as error:
+            if not Cache.complained:
+                what = f"{path.parent} does not take what was compiled ({error.strerror})"
+                print(f"{what}; every run compiles until it does", file=sys.stderr)
+                Cache.complained = True
+
+    def _path(self, signature) -> Path:
+        return _folder() / f"{self._name}-{hashlib.sha256(repr(signature).encode()).hexdigest()[:16]}"
 
 
-event.register("numba:compile", _Announcement())
+@functools.cache
+def _folder() -> Path:
+    """The folder of these sources on this kind of CPU, for machines may share a home.
+
+    A compiled function holds the code of those it calls, and all of them are in the folder of this file.
+    """
+    of = [source.read_bytes() for source in sorted(Path(__file__).parent.glob("*.py"))]
+    cpu = numba.config.CPU_NAME or llvmlite.binding.get_host_cpu_name()
+    features = numba.config.CPU_FEATURES
+    if features is None:
+        features = llvmlite.binding.get_host_cpu_features().flatten()
+    of.append(f"{sys.implementation.cache_tag} {numba.__version__} {cpu} {features}".encode())
+    home = os.environ.get("XDG_CACHE_HOME")
+    with contextlib.suppress(RuntimeError):  # a container's user may have no home
+        home = home or Path("~/.cache").expanduser()
+    return Path(home or os.devnull, "plumbline", hashlib.sha256(b"".join(of)).hexdigest()[:16])
+
+
 # How long a thread of GNU's OpenMP, which Numba takes, spins at a barrier before it sleeps. At its own 300,000 two
 # threads beside another busy process were ten to a hundred times slower than one; at this they lose 5 % when alone.
 os.environ.setdefault("GOMP_SPINCOUNT", "1000")
-numba.config.CACHE_LOCATOR_CLASSES = f"{__name__}.SharedFolder"
 
 
 # Numba has this flag for its own use, and no name for it in njit.
@@ -128,7 +121,7 @@ def compiled(function, *, parallel: bool = False, noalias: bool = False):
         function.__qualname__ += "_parallel"
     options = {"nogil": True, "error_model": "numpy", "fastmath": False, "parallel": parallel, "noalias": noalias}
     dispatcher = numba.njit(**options)(function)
-    dispatcher._cache = OptionalCache(function)  # what njit(cache=True) does with Numba's own
+    dispatcher._cache = Cache(function)
     return dispatcher
 
 

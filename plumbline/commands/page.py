@@ -5,7 +5,7 @@ Reads params.yaml, the facts of metrics/predictions.parquet, and the small files
 
 from pathlib import Path
 
-from plumbline.commands import last_run, sections
+from plumbline.commands import sections
 from plumbline.commands.last_run import Job, name_of
 from plumbline.pages import page
 from plumbline.pages.page import Share, Tile, between, clean, shown
@@ -17,16 +17,15 @@ SECTIONS = (
     sections.importance,
     sections.epochs,
     sections.probabilities,
-    sections.confusion,
+    sections.classes,
     sections.thresholds,
     sections.columns,
 )
 TILES = ("accuracy", "log_loss", "roc_auc", "macro_roc_auc", "average_precision", "macro_f1")  # the first four
 
 
-def write(path: str | Path) -> None:
+def write(job: Job, path: str | Path) -> None:
     """Write the page of the last run; UserError where a file is not as the stages write it."""
-    job = last_run.read()
     found = [section for make in SECTIONS if (section := make(job))]
     of = job.settings.make_data
     title = f"{clean(of.target, 80)}, predicted from {clean(of.source, 120)}"

@@ -1,6 +1,6 @@
 """What `make` prints at the end: the notebook's epoch table, the final figures, and where to look next.
 
-Of a table of your own also what each class gets, and the threshold of the best F1 where a validation part tells one.
+Of a table of your own also what the page says of warnings, classes, thresholds, columns and other models.
 
 Reads params.yaml and what the stages wrote under metrics/; writes nothing but the page that --html asks for.
 
@@ -12,18 +12,15 @@ import argparse
 
 from plumbline.bits.initial import outputs_for
 from plumbline.commands import last_run, page, sections
-from plumbline.commands.last_run import Job, best_threshold, rows_of
+from plumbline.commands.last_run import Job
 from plumbline.comparing import predictions
-from plumbline.pages.page import Section, Table, aligned
-from plumbline.profiling import profile
-from plumbline.scores import metrics
+from plumbline.pages.page import Section, aligned
 from plumbline.tables import store
 
 FIRST = 10  # test rows that the notebook shows
 NOTEBOOKS = "stages/synthetic.py"  # the table of which the report is the notebook's alone
-MOST_ROWS = 20  # of a table
-MOST_COLUMNS = 5  # that the networks go by
-MOST_WARNINGS = 10
+MOST_ROWS = 10  # of a section's table
+MOST = {sections.importance: 5, sections.thresholds: 0}  # where it is another number
 
 
 def main(words: list[str] | None = None) -> None:
@@ -32,27 +29,22 @@ def main(words: list[str] | None = None) -> None:
     )
     parser.add_argument("--html", metavar="FILE.html", help="write one page with tables and charts instead")
     options = parser.parse_args(words)
+    job = last_run.read()
     if options.html:
-        page.write(options.html)
+        page.write(job, options.html)
         print(f"{options.html}: open it in a browser; it needs no other file and no network")
         return
-    job = last_run.read()
-    is_notebooks = job.settings.make_data.source == NOTEBOOKS
     lines = figures(job)
-    thresholds = rows_of("metrics/thresholds.csv", "threshold", *metrics.RATIOS, "rows")
-    if job.positive is None:
-        lines += [line for table in sections.by_class() for line in ["", *table_lines(table)]]
-    elif thresholds or not is_notebooks:
-        lines += of_positive(job, thresholds)
-    if warned := warnings(job.settings.make_data.target):
-        lines += ["", *warned]
-    lines += as_text(sections.importance(job), MOST_COLUMNS) + as_text(sections.baselines(job))
+    own, next_steps = [], "dvc metrics show | dvc plots show | dvc exp run -S train.hidden_size=64 | README.md"
+    if job.settings.make_data.source != NOTEBOOKS:
+        own = [sections.warnings, sections.classes, sections.thresholds]
+        next_steps = "git commit | plumbline report --html report.html | plumbline predict --help | docs/tables.md"
+    for make in (*own, sections.importance, sections.baselines):
+        if section := make(job):
+            lines += ["", *as_text(section, MOST.get(make, MOST_ROWS))]
     lines += ["", *first_rows(predictions.table())]
     print("\n".join(["", *lines, ""]))
-    if is_notebooks:
-        print("Next: dvc metrics show | dvc plots show | dvc exp run -S train.hidden_size=64 | README.md")
-    else:
-        print("Next: git commit | plumbline report --html report.html | plumbline predict --help | docs/tables.md")
+    print(f"Next: {next_steps}")
 
 
 def figures(job: Job) -> list[str]:
@@ -60,9 +52,11 @@ def figures(job: Job) -> list[str]:
     train, rows, always = job.train, job.rows["test"], job.figure("accuracy", "shares")
     accuracy, mean = job.figure("accuracy"), job.figures["test", "accuracy", "networks"]
     test_batches = -(-rows // job.settings.evaluate.batch_size)
-    watched = "held-out" if job.settings.train.held_out else "validation"
+    watched, held_out = "validation", ""
+    if job.settings.train.held_out:
+        watched, held_out = "held-out", f" ({job.rows['train'] - train['rows']} more held out)"
     lines = [
-        f"{train['rows']} training rows in {train['batches']} batches, {rows} test rows in {test_batches}",
+        f"{train['rows']} training rows{held_out} in {train['batches']} batches, {rows} test rows in {test_batches}",
         *([f"Positive class rate: {train['positive_rate']}"] if "positive_rate" in train else []),
         f"Trainable parameters: {train['parameters']}",
         "",
@@ -74,8 +68,9 @@ def figures(job: Job) -> list[str]:
     if always >= accuracy:
         lines.append("Always answering the most frequent class is as accurate as the network.")
     if "epoch" in train:
-        each = "each member at its" if job.settings.train.members > 1 else "that of the"
-        lines.append(f"Kept: epoch {train['epoch']} of {len(job.train_epochs)}, {each} lowest {watched} loss")
+        ran, each = len(job.train_epochs), "each member at its" if job.settings.train.members > 1 else "that of the"
+        more = "; more epochs may do better (train.epochs)" if train["epoch"] == job.settings.train.epochs else ""
+        lines.append(f"Kept: epoch {train['epoch']} of {ran}, {each} lowest {watched} loss{more}")
     if mean["low"] is not None:
         lines.append(
             f"Mean test accuracy of {job.networks} networks {mean['value']:.3f}, "
@@ -84,47 +79,13 @@ def figures(job: Job) -> list[str]:
     return lines
 
 
-def of_positive(job: Job, thresholds: list[dict]) -> list[str]:
-    """What network 0 makes of the positive class of two, and what the rows of thresholds.csv bring at their best F1."""
-    classes = rows_of("metrics/classes.csv", text=("support", "positive"))
-    (support,) = [row["support"] for row in classes if row["positive"] == "1"]
-    own = {name: job.figure(name) for name in metrics.RATIOS}
-    lines = [f"Positive class {job.positive} ({support} test rows): {ratios(own)}"]
-    if thresholds:
-        best = best_threshold(thresholds)
-        rows = int(best["rows"])
-        lines.append(f"Threshold of the best F1 on {rows} validation rows: {best['threshold']:g} ({ratios(best)})")
-    return lines
-
-
-def ratios(of: dict) -> str:
-    """Precision, recall and F1 in words."""
-    return f"precision {of['precision']:.3f}, recall {of['recall']:.3f}, F1 {of['f1']:.3f}"
-
-
-def warnings(target: str) -> list[str]:
-    """What train and evaluate warned of, a line each."""
-    said = [
-        profile.line(row["column"], row["warning"], row["column"] == target)
-        for name in ("columns", "test_columns")
-        for row in rows_of(f"metrics/{name}.csv", text=("column", "warning"))
-        if row["warning"]
-    ]
-    more = [f"warning: and {len(said) - MOST_WARNINGS} more, in metrics/columns.csv and metrics/test_columns.csv"]
-    return said[:MOST_WARNINGS] + (more if len(said) > MOST_WARNINGS else [])
-
-
-def as_text(section: Section | None, most: int = MOST_ROWS) -> list[str]:
-    """A section of the page as lines, without its charts."""
-    if section is None:
-        return []
-    return ["", section.title, *(line for table in section.tables for line in table_lines(table, most)), section.note]
-
-
-def table_lines(table: Table, most: int = MOST_ROWS) -> list[str]:
-    """A table in aligned columns; of a long one the first rows."""
-    more = len(table.rows) - most
-    return aligned(table.columns, table.rows[:most]) + [f"and {more} more"] * (more > 0)
+def as_text(section: Section, most: int) -> list[str]:
+    """A section of the page as lines, without its charts; of a long table the first rows."""
+    lines = [section.title]
+    for table in section.tables if most else []:
+        lines += [table.title] * bool(table.title) + aligned(table.columns, table.rows[:most])
+        lines += [f"and {len(table.rows) - most} more"] * (len(table.rows) > most)
+    return lines + [section.note] * bool(section.note)
 
 
 def epoch_table(history: list[dict], test_epochs: list[dict], watched: str) -> list[str]:

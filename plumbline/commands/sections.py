@@ -76,35 +76,31 @@ def scores(job: Job) -> Section | None:
     return Section("Figures", note, [], tables) if tables else None
 
 
-def confusion(job: Job) -> Section | None:
-    """A matrix of rows by class and answer, or the most frequent confusions of many classes; and figures by class."""
-    cells = rows_of("metrics/plots/confusion.csv", "rows", text=("actual", "predicted"))
-    rows = {(cell["actual"], cell["predicted"]): int(cell["rows"]) for cell in cells}
-    labels = list(dict.fromkeys(cell["actual"] for cell in cells))
-    tables = []
-    if len(labels) > MOST_CLASSES:
-        wrong = sorted((pair for pair in rows if pair[0] != pair[1] and rows[pair]), key=lambda pair: -rows[pair])
-        listed = [[*pair, rows[pair]] for pair in wrong[:20]]
-        tables = [Table(["class", "taken for", "rows"], listed, "The most frequent confusions")] * bool(listed)
-    elif labels:
-        listed = []
-        for label in labels:
-            own = [rows.get((label, other), 0) for other in labels]
-            listed.append([label, *(Shaded(count, Share(count / max(sum(own), 1))) for count in own)])
-        head = ["class", *(f"taken for {clean(label, 16)}" for label in labels)]
-        tables = [Table(head, listed, "Rows by class and answer, and their share of the class", "matrix")]
-    tables += by_class()
-    return Section("Classes", f"Network 0, {job.rows['test']:,} test rows.", [], tables) if tables else None
-
-
-def by_class() -> list[Table]:
-    """What each class gets, where the file has rows."""
+def classes(job: Job) -> Section | None:
+    """What each class gets; rows by class and answer, or the most frequent confusions of many classes."""
     listed = [
         [row["class"], row["precision"], row["recall"], row["f1"], int(row["support"])]
         for row in rows_of("metrics/classes.csv", "precision", "recall", "f1", "support", text=("class",))
     ]
     head = ["class", "precision", "recall", "F1", "test rows"]
-    return [Table(head, listed[:MOST_ROWS], "Figures by class", "narrow")] if listed else []
+    tables = [Table(head, listed[:MOST_ROWS], "Figures by class", "narrow")] if listed else []
+    cells = rows_of("metrics/plots/confusion.csv", "rows", text=("actual", "predicted"))
+    labels = list(dict.fromkeys(cell["actual"] for cell in cells))
+    if len(labels) > MOST_CLASSES:
+        wrong = [cell for cell in cells if cell["actual"] != cell["predicted"] and cell["rows"]]
+        wrong.sort(key=lambda cell: -cell["rows"])
+        listed = [[cell["actual"], cell["predicted"], int(cell["rows"])] for cell in wrong[:MOST_SHOWN]]
+        tables += [Table(["class", "taken for", "rows"], listed, "The most frequent confusions")] * bool(listed)
+    elif labels:
+        rows = {(cell["actual"], cell["predicted"]): int(cell["rows"]) for cell in cells}
+        listed = []
+        for label in labels:
+            own = [rows.get((label, other), 0) for other in labels]
+            listed.append([label, *(Shaded(count, Share(count / max(sum(own), 1))) for count in own)])
+        head = ["class", *(f"taken for {clean(label, 16)}" for label in labels)]
+        tables.append(Table(head, listed, "Rows by class and answer, and their share of the class", "matrix"))
+    note = f"Network 0, {job.rows['test']:,} test rows; {job.about}."
+    return Section("Classes", note, [], tables) if tables else None
 
 
 def columns(job: Job) -> Section | None:
@@ -186,13 +182,10 @@ def _with_area(title: str, job: Job, metric: str) -> str:
 
 def _positives(job: Job) -> float:
     """The share of positives in the test part; of all decisions together one in so many classes."""
-    cells = rows_of("metrics/plots/confusion.csv", "rows", text=("actual", "predicted"))
-    if job.positive is None or not cells:
+    rows = rows_of("metrics/classes.csv", "support", text=("positive",))
+    if job.positive is None or not rows:
         return 1 / len(job.classes)
-    rows = dict.fromkeys((cell["actual"] for cell in cells), 0.0)
-    for cell in cells:
-        rows[cell["actual"]] += cell["rows"]
-    return list(rows.values())[list(job.classes).index(job.positive)] / sum(rows.values())
+    return sum(row["support"] for row in rows if row["positive"] == "1") / sum(row["support"] for row in rows)
 
 
 def thresholds(job: Job) -> Section | None:

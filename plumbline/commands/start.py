@@ -101,7 +101,8 @@ def checked(text: str) -> params.Params:
 
 def place_of(table: str) -> str:
     """A table's path as params.yaml has it: from this folder, or whole where it lies outside the repository."""
-    path, top = Path(table).resolve(), Path(git("rev-parse", "--show-toplevel").strip()).resolve()
+    top = git("rev-parse", "--show-toplevel", remedy="`git init && dvc init` make this folder one").strip()
+    path, top = Path(table).resolve(), Path(top).resolve()
     if not path.is_relative_to(top):
         return str(path)
     return Path(os.path.relpath(path, Path.cwd().resolve())).as_posix()
@@ -140,8 +141,9 @@ def fitted(dataset: store.Table, settings: params.Params, generator: np.random.G
 def show(dataset: store.Table, encoded: encoding.Encoding) -> None:
     """A line a column, the most telling first, and what is odd about them."""
     seen = warnings.judge(dataset, profile.profile(dataset, dataset.facts.target, encoded), encoded)
-    odd = warnings.lines(seen)
-    print("\n".join([profile.screen(seen), "", *odd, *([""] if odd else [])]))
+    file = "metrics/columns.csv, which `dvc repro` writes"
+    odd = [line.replace("make_data.drop", "--drop") for line in warnings.lines(seen, file)]
+    print("\n".join([profile.screen(seen, file=file), "", *odd, *([""] if odd else [])]))
 
 
 # ---- what is written

@@ -9,6 +9,7 @@ a line for every file, and where one differs which stage went off first and by h
 import argparse
 import hashlib
 import os
+import shutil
 import tempfile
 from collections.abc import Iterable
 from pathlib import Path
@@ -48,17 +49,20 @@ def main(words: list[str] | None = None) -> None:
 
     with tempfile.TemporaryDirectory(prefix="plumbline-verify-") as scratch:
         os.environ["DVC_SITE_CACHE_DIR"] = f"{scratch}/site"  # or DVC leaves a folder for every scratch copy
-        git("clone", "--quiet", top, f"{scratch}/copy")
-        copy, aside = Path(scratch, "copy", folder), Path(scratch, "aside")
-        committed = put_aside(copy, aside)
-        fetch_sources(copy, f"{scratch}/cache")
-        dvc("repro", "--force", "--no-run-cache", at=copy, remedy="HEAD's pipeline does not run in a scratch copy")
-        made = lock.read((copy / "dvc.lock").read_bytes(), "the dvc.lock that the scratch copy wrote")
+        for name in ("committed", "copy"):
+            git("clone", "--quiet", top, f"{scratch}/{name}")
+        committed, copy = Path(scratch, "committed", folder), Path(scratch, "copy", folder)
+        old = locked(committed)
+        cache = dvc("cache", "dir").strip()
+        prepare(copy, old, cache)
+        run = "repro", "--force", "--no-run-cache", "--no-commit"  # every stage, and nothing into the user's cache
+        dvc(*run, at=copy, remedy="HEAD's pipeline does not run in a scratch copy")
+        new = lock.read((copy / "dvc.lock").read_bytes(), "the dvc.lock that the scratch copy wrote")
         why_exempt = bits_of_the_machine(copy)
-        rows = compare(committed, made, aside, copy, bool(why_exempt))
+        rows = compare(old, new, committed, copy, bool(why_exempt))
         print()
         print("\n".join(aligned(["stage", "file", "same or not"], rows)), flush=True)
-        notes = list(explanations(rows, copy, aside, committed))
+        notes = list(explanations(rows, copy, committed, old, Path(cache)))
     print("".join(f"\n{note}" for note in notes))
     if why_exempt:
         print(f"{why_exempt}: the bits of train and evaluate are this machine's and are not held to dvc.lock")
@@ -74,30 +78,21 @@ def main(words: list[str] | None = None) -> None:
 # ---- the scratch copy
 
 
-def put_aside(copy: Path, aside: Path) -> dict[str, lock.Stage]:
-    """The committed dvc.lock, which the copy must write anew, as well as the outputs that git keeps."""
-    locked = copy / "dvc.lock"
-    if not locked.is_file():
+def locked(committed: Path) -> dict[str, lock.Stage]:
+    """The stages of the committed dvc.lock."""
+    if not (committed / "dvc.lock").is_file():
         raise UserError("dvc.lock is not in HEAD here; run `dvc repro` and commit it")
-    committed = lock.read(locked.read_bytes(), "dvc.lock of HEAD")
-    locked.unlink()
-    for path in lock.outs(committed):
-        if (copy / path).is_file():
-            (aside / path).parent.mkdir(parents=True, exist_ok=True)
-            (copy / path).rename(aside / path)
-    return committed
+    return lock.read((committed / "dvc.lock").read_bytes(), "dvc.lock of HEAD")
 
 
-def fetch_sources(copy: Path, cache: str) -> None:
-    """Bring in the files that DVC tracks and no stage makes, from the user's cache.
-
-    The copy's own cache is empty, so that every stage runs. The user's cache has a remote's layout and serves as one.
-    """
-    dvc("cache", "dir", "--local", cache, at=copy)
+def prepare(copy: Path, old: dict[str, lock.Stage], cache: str) -> None:
+    """Take away dvc.lock and the outputs that git keeps; bring in what DVC tracks and no stage makes."""
+    for path in ("dvc.lock", *lock.outs(old)):
+        shutil.rmtree(copy / path) if (copy / path).is_dir() else (copy / path).unlink(missing_ok=True)
     tracked = [str(path.relative_to(copy)) for path in copy.rglob("*.dvc") if path.is_file()]
     if tracked:
-        dvc("remote", "add", "--local", "verify", dvc("cache", "dir").strip(), at=copy)
-        dvc("pull", "--remote", "verify", *tracked, at=copy, remedy="`dvc pull` brings it into the cache")
+        dvc("cache", "dir", "--local", cache, at=copy)
+        dvc("checkout", *tracked, at=copy, remedy="`dvc pull` brings it into the cache")
 
 
 def bits_of_the_machine(copy: Path) -> str | None:
@@ -114,22 +109,23 @@ def bits_of_the_machine(copy: Path) -> str | None:
 
 
 def compare(
-    committed: dict[str, lock.Stage], made: dict[str, lock.Stage], aside: Path, copy: Path, exempt: bool
+    old: dict[str, lock.Stage], new: dict[str, lock.Stage], committed: Path, copy: Path, exempt: bool
 ) -> list[Row]:
     """Every file, and what is wrong with the lock, in the order in which stages ran."""
     rows = []
-    for stage in made | committed:
-        if stage not in committed or stage not in made:
-            rows.append(Row(stage, "dvc.lock", f"stage is not in {'it' if stage in made else 'dvc.yaml'}"))
+    for stage in new | old:
+        if stage not in old or stage not in new:
+            rows.append(Row(stage, "dvc.lock", f"stage is not in {'it' if stage in new else 'dvc.yaml'}"))
             continue
-        old, new = committed[stage], made[stage]
-        read = new.deps | {path: md5 for path, md5 in lock.outs(committed).items() if path in new.deps}
-        stale = [field for field in ("cmd", "params") if getattr(old, field) != getattr(new, field)]
-        stale += [path for path in old.deps | read if old.deps.get(path) != read.get(path)]
+        was, now = old[stage], new[stage]
+        read = now.deps | {path: md5 for path, md5 in lock.outs(old).items() if path in now.deps}
+        stale = [field for field in ("cmd", "params") if getattr(was, field) != getattr(now, field)]
+        stale += [path for path in was.deps | read if was.deps.get(path) != read.get(path)]
         found = [Row(stage, what, "dvc.lock is stale: HEAD has another") for what in sorted(stale)]
-        for path in sorted(old.outs | new.outs):
-            verdict = verdict_on(old.outs.get(path), new.outs.get(path), aside / path)
-            if verdict == "DIFFERS" and path in TOLERANCE and is_near(aside / path, copy / path, TOLERANCE[path]):
+        for path in sorted(was.outs | now.outs):
+            verdict = verdict_on(was.outs.get(path), now.outs.get(path), committed / path)
+            near = path in TOLERANCE and is_near(committed / path, copy / path, TOLERANCE[path])
+            if verdict == "DIFFERS" and near:
                 verdict = "within the tolerance"
             elif verdict == "DIFFERS" and exempt and stage in EXEMPT:
                 verdict = "exempt, differs"
@@ -145,22 +141,23 @@ def verdict_on(old: str | None, new: str | None, in_git: Path) -> str:
     return "same" if old == new else "DIFFERS"
 
 
-def explanations(rows: list[Row], copy: Path, aside: Path, committed: dict[str, lock.Stage]) -> Iterable[str]:
+def explanations(
+    rows: list[Row], copy: Path, committed: Path, old: dict[str, lock.Stage], cache: Path
+) -> Iterable[str]:
     """Lines on the first stage that went off, on every file that differs, and on a machine that cannot do it."""
     differing = [row for row in rows if "differs" in row.verdict.lower()]
     if differing:
         yield f"{differing[0].stage} is the first stage that went off"
-    cache = Path(dvc("cache", "dir").strip(), "files", "md5")
     for stage, path, _ in differing:
-        digest = committed[stage].outs.get(path, "")
-        old = aside / path if (aside / path).is_file() else cache / digest[:2] / digest[2:]
-        if not old.is_file():
+        digest = old[stage].outs.get(path, "")
+        before = committed / path if (committed / path).is_file() else cache / "files/md5" / digest[:2] / digest[2:]
+        if not before.is_file():
             yield f"{path}: the committed version is not at hand (`dvc pull` brings it)"
         elif not (copy / path).is_file():
             yield f"{path}: HEAD's pipeline does not make it"
         else:
-            yield f"{path}: {difference(old, copy / path)}"
-    for name, folder in (("committed", aside), ("new", copy)):
+            yield f"{path}: {difference(before, copy / path)}"
+    for name, folder in (("committed", committed), ("new", copy)):
         file = folder / "metrics/train.json"
         if file.is_file() and b'"portable": false' in file.read_bytes():
             yield f"the {name} result was made on a machine that fails the known answer; its bits are that machine's"

@@ -8,17 +8,17 @@ from pathlib import Path
 from plumbline.basics.errors import UserError
 
 
-def git(*arguments: str, at: Path | None = None) -> str:
+def git(*arguments: str, **options) -> str:
     """What git prints."""
-    return _output(["git", *arguments], at, "")
+    return _output("git", *arguments, **options)
 
 
-def dvc(*arguments: str, at: Path | None = None, remedy: str = "") -> str:
+def dvc(*arguments: str, **options) -> str:
     """What dvc prints."""
-    return _output(["dvc", *arguments], at, remedy)
+    return _output("dvc", *arguments, **options)
 
 
-def _output(command: list[str], at: Path | None, remedy: str) -> str:
+def _output(*command: str, at: Path | None = None, remedy: str = "") -> str:
     """What a program prints. A stage's `python` and the `dvc` are those that run this, whatever is in PATH."""
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}"
     try:

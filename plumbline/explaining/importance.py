@@ -30,7 +30,6 @@ MOST_NETWORKS = 8
 MOST_ROWS = 2**13
 FEWEST_ROWS = 2**9  # columns are left out before there are fewer rows
 MOST_WORK = 2**37  # products in the networks' layers: half a minute on two cores
-PIECE = 2**8  # rows that are expanded together
 GRID = 2.0**26  # losses are whole multiples of its inverse: their sums are exact, and so the same in any order
 
 
@@ -105,7 +104,7 @@ def measured(saved: Model, x: np.ndarray, target: np.ndarray, columns: int) -> l
     """
     whole = losses(saved, x, target)  # (R, n)
     orders, mixed, drops = shuffles(len(x)), x.copy(), []
-    for column, stored in chosen(saved, x, columns):
+    for column, stored in chosen(saved, columns):
         pairs = np.zeros(whole.shape)
         for order in orders:
             mixed[:, stored] = x[order, stored]
@@ -133,38 +132,18 @@ def shuffles(n: int) -> np.ndarray:
     return stream.permutations(np.array(hashed), n)
 
 
-def chosen(saved: Model, x: np.ndarray, columns: int) -> list[tuple[Number | Category, slice]]:
-    """So many columns and where they are in x: those of the largest first-layer weights, where not all are asked.
+def chosen(saved: Model, columns: int) -> list[tuple[Number | Category, slice]]:
+    """So many columns and where they are in the rows: those of the largest first-layer weight, where not all are asked.
 
-    A weight counts times its input's standard deviation. Of a network of a user's own the first columns are taken.
+    Of a network of a user's own the first columns are taken.
     """
-    found, start, first, strengths = [], 0, 0, []
+    found, start = [], 0
     for column in saved.card.encoding.columns:
         found.append((column, slice(start, start + len(column.stored))))
         start += len(column.stored)
     if columns < len(found) and saved.card.network == SHIPPED:
-        strength = squares(saved.weights["net.0.weight"]) * variances(x, saved.card.encoding.layout)
-        for column, _ in found:
-            strengths.append(sum(strength[first : first + column.width].tolist()))
-            first += column.width
-        found = [found[i] for i in sorted(range(len(found)), key=lambda i: -strengths[i])]
+        weights = np.abs(saved.weights["net.0.weight"]).max(axis=(0, 1))  # (d,)
+        widths = [column.width for column, _ in found]
+        largest = np.maximum.reduceat(weights, np.cumsum([0, *widths[:-1]]))  # (columns,)
+        found = [found[i] for i in np.argsort(-largest, kind="stable")]
     return found[:columns]
-
-
-def squares(weights: np.ndarray) -> np.ndarray:
-    """Sums over all units of the squares of weights (R, h, d): float64 (d,)."""
-    total = np.zeros(weights.shape[2])  # added up one after the other: np.sum's order depends on the CPU
-    for unit in weights.reshape(-1, weights.shape[2]):
-        total += unit.astype(np.float64) ** 2
-    return total
-
-
-def variances(x: np.ndarray, layout: np.ndarray) -> np.ndarray:
-    """Of every input of the rows x (n, c), added up in their order: float64 (d,)."""
-    width = int(layout[:, 2].sum())
-    sums, squares = np.zeros(width), np.zeros(width)
-    for start in range(0, len(x), PIECE):
-        for row in encoded.expand(x[start : start + PIECE], layout):
-            sums += row
-            squares += row.astype(np.float64) ** 2
-    return np.maximum(squares / len(x) - (sums / len(x)) ** 2, 0.0)

@@ -100,6 +100,9 @@ def calibration(
     ideal, low, high = [0, 1], [share.low for share in shares], [share.high for share in shares]
 
     def draw(figure) -> None:
+        from matplotlib.ticker import EngFormatter
+
+        short = EngFormatter(sep="", places=0)  # 950, 10k, 95k
         axis, below = figure.subplots(2, 1, sharex=True, height_ratios=[3, 1])
         axis.plot(ideal, ideal, ":", color=QUIET)
         axis.fill_between(given, low, high, color=BLUE, alpha=0.15, linewidth=0)
@@ -109,7 +112,7 @@ def calibration(
         middles = [min(int(p * 10), 9) / 10 + 0.05 for p in given]
         below.bar(middles, counts, width=0.085, color=BLUE, alpha=0.55, linewidth=0)
         for middle, count in zip(middles, counts):
-            below.annotate(_short(count), (middle, count), (0, 2), textcoords="offset points", ha="center", fontsize=8)
+            below.annotate(short(count), (middle, count), (0, 2), textcoords="offset points", ha="center", fontsize=8)
         below.set(xlabel=x, ylabel=of, ylim=(0, 1.25 * max(counts)))
         below.grid(axis="x", visible=False)
         _legend(figure, axis, ["perfect", "share, about 95 %"])
@@ -149,15 +152,6 @@ def _name(name: str) -> str:
     """A name beside a row. Spaces in front, which a page leaves out, make room for letters that matplotlib lacks."""
     name = clean(name, NAME)
     return "  " * (width(name) - len(name)) + name
-
-
-def _short(count: int) -> str:
-    """At most four letters: 950, 9.5k, 95k, 950k, 9.5M."""
-    for unit in ("", "k", "M", "G"):
-        if count < 999.5:
-            return f"{count:.2g}{unit}" if unit and count < 9.95 else f"{count:.0f}{unit}"
-        count /= 1000
-    return f"{count:.0f}T"
 
 
 # ---- from matplotlib into the page

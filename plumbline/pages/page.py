@@ -29,6 +29,10 @@ class Shaded(NamedTuple):
     rows: int
     share: Share
 
+    def __str__(self) -> str:
+        """In a text, where no shade tells it."""
+        return f"{self.rows:,} ({shown(self.share)})"
+
 
 class Table(NamedTuple):
     """Names of columns, and rows of as many values: text, numbers, `Shaded`, or None for what is not there.
@@ -93,7 +97,7 @@ def shown(value):
     if isinstance(value, Share):
         return f"{value:.1%}".replace("%", "\N{NO-BREAK SPACE}%")
     if isinstance(value, float):
-        return f"{value:.4f}".replace("-", "\N{MINUS SIGN}")
+        return f"{round(value, 4) + 0.0:.4f}".replace("-", "\N{MINUS SIGN}")  # no minus before 0
     return f"{value:,}" if isinstance(value, int) else clean(str(value))
 
 

@@ -191,7 +191,7 @@ class Several:
         self.count, self.alpha, self.largest = len(phis), 1.0 - level, None
         if self.count < 2:
             return
-        from scipy.special import ndtr, ndtri
+        from plumbline.scores.special import ndtr, ndtri
 
         s = covariance(phis, group)
         deviation = np.sqrt(np.maximum(s.diagonal(), 0.0))
@@ -206,7 +206,7 @@ class Several:
         """A single metric's p for the largest of all."""
         if self.largest is None or math.isnan(p):
             return p
-        from scipy.special import ndtri
+        from plumbline.scores.special import ndtri
 
         exceeded = float((self.largest >= -float(ndtri(p / 2))).mean())
         return min(max(exceeded, p), self.count * p, 1.0) if exceeded else min(self.count * p, 1.0)

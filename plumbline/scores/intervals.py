@@ -36,7 +36,7 @@ class Estimate(NamedTuple):
 
     def student(self, level: float = 0.95) -> tuple[float, float, float]:
         """Student's t: the interval at `level`, low and high, and the two-sided p of the mean being 0."""
-        from scipy.special import stdtr  # 0.1 s that only an interval costs
+        from plumbline.scores.special import stdtr  # here, for only an interval costs its start
 
         if self.n < 2 or self.of_rows <= 0.0:  # a single row says nothing of how rows differ
             return math.nan, math.nan, math.nan
@@ -47,7 +47,7 @@ class Estimate(NamedTuple):
 
     def quantile(self, level: float = 0.95) -> float:
         """By how many standard errors an interval at `level` reaches to either side."""
-        from scipy.special import stdtrit
+        from plumbline.scores.special import stdtrit
 
         freedom = self.freedom if self.variance else self.of_rows
         return float(stdtrit(freedom, 0.5 + level / 2))

@@ -1,21 +1,18 @@
 """The plain autograd loop: how any network that stages/network.py may define is trained, on the CPU or a GPU.
 
 `run_epoch` is the notebook's loop: for every batch logits, loss, zero_grad, backward and step. What the notebook has
-not is that R networks are trained at once. Their weights are stacked, (R, ...), and torch.func calls the module with
-all of them. A sum of R losses has for each network's weights the gradient of its own loss, and Adam goes weight by
-weight. So each is trained as if it were alone, but for the last bits of sums and for what dropout draws.
+not is that R networks are trained side by side. A sum of R losses has for each network's weights the gradient of its
+own loss, and Adam goes weight by weight. So each is trained as if it were alone, but for what dropout draws.
 
 The compiled kernel is the same mathematics for the shipped network; a test holds the two to each other.
 """
 
 import os
-import warnings
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 import numpy as np
 import torch
 from torch import nn
-from torch.func import functional_call, vmap
 from torch.nn.parallel import DistributedDataParallel
 
 from plumbline.basics.errors import UserError
@@ -60,63 +57,23 @@ def several_loss(logits: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
     return losses.view(y.shape[:2])
 
 
-class Stacked(nn.Module):
-    """R networks of one class as one module: inputs (R, b, d), logits (R, b, k).
+class Networks(nn.Module):
+    """R networks of one class as one module: each one's own rows x (R, b, d), logits (R, b, k)."""
 
-    Where vmap cannot take what the class does, as an `if` on numbers, the networks are called one after the other.
-    """
-
-    def __init__(self, network: Network, sizes: tuple[int, int, int], tensors: dict[str, torch.Tensor]):
+    def __init__(self, each: Iterable[nn.Module]):
         super().__init__()
-        one = module_of.blank(network, sizes).to(next(iter(tensors.values())).device)
-        self._one = [one]  # in a list, for its own weights are no part of this module
-        trained = {name: each.requires_grad for name, each in one.named_parameters()}
-        self._names = list(trained)
-        self.stacked = nn.ParameterList(nn.Parameter(tensors[name], trained[name]) for name in self._names)
-        self._kept = {name: tensors[name] for name in module_of.state(one) if name not in trained}  # buffers
-        self._at_once = len(self.stacked[0]) > 1 and self._fits_vmap(sizes[0])
-
-    def tensors(self) -> dict[str, torch.Tensor]:
-        """Parameters and buffers by name, (R, ...) each."""
-        return dict(zip(self._names, self.stacked)) | self._kept
+        self.each = nn.ModuleList(each)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """Logits (R, b, k) of each network's own rows x (R, b, d)."""
-        tensors = self.tensors()
-        if self._at_once:
-            logits, kept = vmap(self._call, randomness="different")(tensors, x)
-        else:
-            each = ({name: tensor[r] for name, tensor in tensors.items()} for r in range(len(x)))
-            called = [self._call(own, rows) for own, rows in zip(each, x)]
-            logits = torch.stack([logits for logits, _ in called])
-            kept = {name: torch.stack([own[name] for _, own in called]) for name in called[0][1]}
-        for name, tensor in kept.items():
-            self._kept[name].copy_(tensor.detach())
+        """Logits (R, b, k)."""
+        logits = torch.stack([network(rows) for network, rows in zip(self.each, x)])
+        for buffer in self.buffers():  # one that `forward` assigns would hold the step's graph
+            buffer.detach_()
         return logits
 
-    def _call(self, tensors: dict[str, torch.Tensor], x: torch.Tensor) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
-        """Logits of one network, and the buffers that the call gave another tensor; most write into the one there."""
-        self._one[0].train(self.training)
-        before = dict(tensors)
-        logits = functional_call(self._one[0], tensors, (x,))
-        return logits, {name: tensors[name] for name in self._kept if tensors[name] is not before[name]}
-
-    def _fits_vmap(self, features: int) -> bool:
-        before, self._at_once = {name: tensor.clone() for name, tensor in self._kept.items()}, True
-        try:
-            first = self.stacked[0]
-            devices = [first.device] if first.is_cuda else []
-            with torch.random.fork_rng(devices), warnings.catch_warnings():
-                warnings.simplefilter("error")  # which it gives where it is slower than one after the other
-                for _ in range(2):  # what the first call leaves behind may trip the second
-                    self(torch.zeros(len(first), 2, features, device=first.device)).sum().backward()
-        except Exception:
-            return False
-        finally:
-            self.zero_grad()
-            for name, tensor in before.items():
-                self._kept[name].copy_(tensor)
-        return True
+    def tensors(self) -> Iterator[torch.Tensor]:
+        """Parameters and buffers, network by network."""
+        return (tensor for network in self.each for tensor in module_of.state(network).values())
 
 
 class Trainer:
@@ -155,20 +112,20 @@ class Trainer:
         self.inputs = [torch.from_numpy(each).to(device) for each in encoded.by_input(layout)]
         self.is_compact = bool((layout[:, 0] != encoded.NUMBER).any())
         self.held: list[tuple] = []  # what was trained on and what is watched, x as given, and x and y on the device
-        self._set_up({name: torch.tensor(array, device=device) for name, array in weights.items()})
+        self._set_up(module_of.filled(module_of.blank(network, sizes), weights, r) for r in range(networks))
 
-    def _set_up(self, tensors: dict[str, torch.Tensor], moments: list[dict[str, torch.Tensor]] | None = None) -> None:
-        with in_one_line(self.network):
-            self.networks = Stacked(self.network, self.sizes, tensors)
+    def _set_up(self, each: Iterable[nn.Module], moments: dict[torch.Tensor, dict] | None = None) -> None:
+        """Go on with these networks; moments: by parameter, of networks that have been trained."""
+        self.networks = Networks(each).to(self.device)
         self.model = DistributedDataParallel(self.networks) if self.workers > 1 else self.networks
-        trained = [parameter for parameter in self.networks.stacked if parameter.requires_grad]
+        trained = [parameter for parameter in self.networks.parameters() if parameter.requires_grad]
         # Without decay AdamW is Adam. Fused is one pass over each weight where the default makes ten.
         options = {"lr": self.learning_rate, "weight_decay": self.weight_decay, "fused": True}
         self.optimizer = torch.optim.AdamW(trained, **options)
-        for i, parameter in enumerate(trained):
+        for parameter in trained:
             start = {"step": torch.zeros((), device=self.device)}
             start |= {name: torch.zeros_like(parameter) for name in ("exp_avg", "exp_avg_sq")}
-            self.optimizer.state[parameter] = moments[i] if moments else start
+            self.optimizer.state[parameter] = moments[parameter] if moments else start
 
     def train(self, x: np.ndarray, y: np.ndarray, orders: np.ndarray, sums: np.ndarray) -> None:
         """Go through some batches of every network: its order of rows (R, n), whole batches but for an epoch's last.
@@ -223,7 +180,7 @@ class Trainer:
         """
         x, y, rows = self._there(x, y, rows)
         self.networks.eval()
-        with torch.inference_mode(), in_one_line(self.network):
+        with torch.no_grad(), in_one_line(self.network):  # a buffer assigned in inference_mode could train no more
             for some in rows.expand(len(sums), -1).split(SCORED, dim=1):
                 some = some.long()
                 logits = self.networks(self._expanded(x[some]))
@@ -235,24 +192,20 @@ class Trainer:
 
     def select(self, networks: np.ndarray) -> None:
         """Go on with some of the networks only: their indices, or a mask."""
-        tensors = self.networks.tensors()
-        chosen = torch.arange(len(next(iter(tensors.values()))), device=self.device)[torch.from_numpy(networks)]
-        moments = [
-            {name: tensor[chosen] if tensor.dim() else tensor for name, tensor in each.items()}
-            for each in self.optimizer.state.values()
-        ]
-        self._set_up({name: tensor.detach()[chosen] for name, tensor in tensors.items()}, moments)
+        each = self.networks.each
+        self._set_up([each[r] for r in np.arange(len(each))[networks]], self.optimizer.state)
 
     @property
     def weights(self) -> Weights:
         """The weights of all networks as arrays (R, ...), by their names in the state_dict."""
-        return {name: tensor.detach().cpu().numpy().copy() for name, tensor in self.networks.tensors().items()}
+        states = [module_of.state(network) for network in self.networks.each]
+        return {name: torch.stack([state[name].detach() for state in states]).cpu().numpy() for name in states[0]}
 
     @property
     def state(self) -> list[np.ndarray]:
         """Weights, buffers and moments, on a CPU as views: what training goes on from."""
         moments = [tensor for each in self.optimizer.state.values() for tensor in each.values()]
-        return [tensor.detach().cpu().numpy() for tensor in (*self.networks.tensors().values(), *moments)]
+        return [tensor.detach().cpu().numpy() for tensor in (*self.networks.tensors(), *moments)]
 
 
 def check_device(device: str) -> None:

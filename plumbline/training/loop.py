@@ -99,7 +99,8 @@ def train(
     at_a_time = max(SHUFFLED_ROWS // (len(data[1]) * drawn.members), 1)
     parts = [mine.take(slice(first, first + at_a_time)) for first in range(0, len(mine), at_a_time)]
     runs = keeper.find(mine, len(parts)) if keeper else []
-    with progress.shown(settings.epochs, mine.shuffles.size) as advance:
+    watched = "held-out" if settings.held_out else "validation"
+    with progress.shown(settings.epochs, mine.shuffles.size, watched) as advance:
         advance(sum(len(run.running) * run.epoch for run in runs), None)
         for number, part in enumerate(parts):
             if number == len(runs):

@@ -5,13 +5,16 @@ import sys
 from collections.abc import Callable, Iterator
 
 
-def said(row: dict, epochs: int) -> str | None:
-    """The line to print for an epoch: the first and every fifth as in the notebook, about twenty of a long run."""
+def said(row: dict, epochs: int, watched: str) -> str | None:
+    """The line to print for an epoch: the first and every fifth as in the notebook, about twenty of a long run.
+
+    watched: what the rows are that stand in the row as validation, "validation" or "held-out".
+    """
     every = max(5, epochs // 20)
     if row["epoch"] != 1 and row["epoch"] % every:
         return None
     parts = [
-        f"{name.replace('_', ' ')} {value:.{3 if 'acc' in name else 4}f}"
+        f"{name.replace('validation', watched).replace('_', ' ')} {value:.{3 if 'acc' in name else 4}f}"
         for name, value in row.items()
         if name != "epoch"
     ]
@@ -19,7 +22,7 @@ def said(row: dict, epochs: int) -> str | None:
 
 
 @contextlib.contextmanager
-def shown(epochs: int, total: int) -> Iterator[Callable[[int, dict | None], None]]:
+def shown(epochs: int, total: int, watched: str) -> Iterator[Callable[[int, dict | None], None]]:
     """Network 0's epoch lines and, on a terminal, a progress bar over the epochs of all networks above them.
 
     What it gives is called with the number of networks that have an epoch more behind them, and network 0's row.
@@ -31,7 +34,7 @@ def shown(epochs: int, total: int) -> Iterator[Callable[[int, dict | None], None
         bar = tqdm(total=total, unit=" network epochs", leave=False)
 
     def advance(networks: int, row: dict | None) -> None:
-        line = row and said(row, epochs)
+        line = row and said(row, epochs, watched)
         if bar is not None:
             bar.update(networks)
         if line:

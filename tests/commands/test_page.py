@@ -49,7 +49,7 @@ test,networks,average_precision,0.97,0.96,0.98,200
 test,network,f1,0.81,,,200
 test,network,macro_f1,0.82,,,200
 """,
-    "classes": "class,precision,recall,f1,support,positive\n0,0.9,0.8,0.85,126,1\n1,0.7,0.6,0.65,74,0\n",
+    "classes": "class,precision,recall,f1,support,positive\n0,0.9,0.8,0.85,126,0\n1,0.7,0.6,0.65,74,1\n",
     "thresholds": """threshold,precision,recall,f1,flagged,rows
 0.5,0.7,0.9,0.7875,0.4,90
 0.55,0.8,0.85,0.8242,0.3,90
@@ -249,8 +249,8 @@ def hostile_page(job, name: str) -> str:
         ],
         "classes": [
             ("class,precision,recall,f1,support,positive"),
-            (name, 0.9, 0.8, 0.85, 126, 1),
-            ("o", 0.7, 0.6, 0.65, 74, 0),
+            (name, 0.9, 0.8, 0.85, 126, 0),
+            ("o", 0.7, 0.6, 0.65, 74, 1),
         ],
         "plots/confusion": [
             ("actual,predicted,rows"),

@@ -61,13 +61,6 @@ def test_several_classes_are_named(workspace):
         assert 1 / 3 <= float(probability) <= 1
         assert label in ("0", "1", "2")
 
-    rows = {row["class"]: row for row in files.read_csv("metrics/classes.csv", ())}
-    (start,) = [number for number, line in enumerate(lines) if line.split() == HEADER]
-    for line in lines[start + 1 : start + 4]:
-        label, *figures, support = line.split()
-        assert figures == [f"{float(rows[label][name]):.4f}" for name in ("precision", "recall", "f1")]
-        assert support == rows[label]["support"]
-
 
 def test_the_positive_class_and_its_best_threshold_are_told_of_a_table_of_ones_own(workspace):
     rng = np.random.default_rng(0)
@@ -76,19 +69,25 @@ def test_the_positive_class_and_its_best_threshold_are_told_of_a_table_of_ones_o
     pd.DataFrame({"a": x[:, 0], "b": x[:, 1], "y": rare}).to_csv("own.csv", index=False)
     workspace.set(make_data__source="own.csv", train__replicas=2)
     workspace.repro()
-    text = workspace.run("commands.report").stdout
-    (row,) = [row for row in files.read_csv("metrics/classes.csv", ()) if row["positive"] == "1"]
-    assert (row["class"], row["support"]) == ("yes", str((pd.read_parquet("data/test.parquet")["y"] == "yes").sum()))
-    shown = "precision {:.3f}, recall {:.3f}, F1 {:.3f}".format(*(float(row[n]) for n in ("precision", "recall", "f1")))
-    assert f"Positive class yes ({row['support']} test rows): {shown}" in text
-    assert "Threshold of the best F1" not in text
+    lines = workspace.run("commands.report").stdout.splitlines()
+    rows = {row["class"]: row for row in files.read_csv("metrics/classes.csv", ())}
+    assert (rows["yes"]["support"], rows["yes"]["positive"]) == (
+        str((pd.read_parquet("data/test.parquet")["y"] == "yes").sum()),
+        "1",
+    )
+    (start,) = [number for number, line in enumerate(lines) if line.split() == HEADER]
+    for line in lines[start + 1 : start + 3]:
+        label, *figures, support = line.split()
+        assert figures == [f"{float(rows[label][name]):.4f}" for name in ("precision", "recall", "f1")]
+        assert support == rows[label]["support"]
+    assert "; positive class: yes." in "\n".join(lines)
+    assert "--threshold" not in "\n".join(lines)
     workspace.set(split__train=0.6, split__validation=0.2)
     workspace.repro()
     best = last_run.best_threshold(files.read_csv("metrics/thresholds.csv", ("threshold", "f1")))
-    assert (
-        f"Threshold of the best F1 on 120 validation rows: {best['threshold']:g} ("
-        in workspace.run("commands.report").stdout
-    )
+    text = workspace.run("commands.report").stdout
+    assert "120 validation rows; positive class: yes." in text
+    assert f"F1 is best at {best['threshold']:g}: `plumbline predict" in text
 
 
 def test_rows_that_are_held_out_are_not_called_validation(workspace):
@@ -96,12 +95,14 @@ def test_rows_that_are_held_out_are_not_called_validation(workspace):
     workspace.repro()
     text = workspace.run("commands.report").stdout
     assert "train accuracy  held-out loss  held-out accuracy  test loss" in text
+    assert "640 training rows (160 more held out) in" in text
     assert "that of the lowest held-out loss" in text
     assert "validation" not in text
 
 
 def test_warnings_of_the_stages_are_told_again(report):
-    assert "warning" not in "\n".join(report())
+    report.project.set(make_data__source="own.csv")
+    assert "warning" not in "\n".join(report()).lower()
     for name, column in (("columns", "x1"), ("test_columns", "y")):
         rows = files.read_csv(f"metrics/{name}.csv", ())
         for row in rows:
@@ -109,8 +110,9 @@ def test_warnings_of_the_stages_are_told_again(report):
         report.project.path(f"metrics/{name}.csv").unlink()
         pd.DataFrame(rows).to_csv(f"metrics/{name}.csv", index=False)
     lines = report()
-    assert "warning: column 'x1' is odd in columns" in lines
-    assert "warning: the target 'y' is odd in test_columns" in lines
+    assert lines[lines.index("Warnings") + 1].split() == ["column", "warning"]
+    for words in ("x1      is odd in columns", "y       is odd in test_columns"):
+        assert words in lines
 
 
 @pytest.mark.parametrize(

@@ -237,7 +237,8 @@ def test_a_table_that_dvc_tracks_comes_from_the_cache(small):
     small.path("rows.csv").unlink()
     assert not wrong(small.verify())
     shutil.rmtree(small.path(".dvc/cache"))
-    assert_one_line(small.verify(fails=True), "`dvc pull", "failed", "brings it into the cache")
+    assert_one_line(small.verify(fails=True), "`dvc checkout", "failed", "`dvc pull` brings it into the cache")
+    assert not small.path(".dvc/cache").exists()
 
 
 def test_figures_of_scikit_learn_are_held_to_a_tolerance(small):

@@ -168,8 +168,6 @@ def test_where_not_all_columns_are_asked_those_of_the_largest_weights_are():
     assert [drop.column for drop in importance.measured(saved, x, target, 2)] == ["a", "b"]
     saved.weights["net.0.weight"][:, :, 3] *= 100
     assert [drop.column for drop in importance.measured(saved, x, target, 2)] == ["d", "a"]
-    x[:, 3] /= 1000  # a large weight of an input that hardly moves
-    assert [drop.column for drop in importance.measured(saved, x, target, 2)] == ["a", "b"]
 
 
 # ---- in the pipeline

@@ -1,8 +1,12 @@
 """Intervals against scipy, statsmodels, the analysis of variance, brute force and simulation."""
 
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 import scipy.stats
+from conftest import ROOT
 
 from plumbline.scores import intervals, metrics
 
@@ -158,3 +162,10 @@ def test_the_rows_that_a_width_needs_are_the_fewest():
 def test_a_shares_interval_is_wilsons(right, n):
     low, high = scipy.stats.binomtest(right, n).proportion_ci(method="wilson")
     assert intervals.wilson(right / n, n) == pytest.approx((low, high), abs=1e-12)
+
+
+def test_scipys_functions_come_without_what_wraps_them():
+    """And scipy.special itself is whole for whoever imports it later."""
+    code = "import sys; from plumbline.scores.special import stdtr; assert 'scipy.special' not in sys.modules;"
+    code += "import scipy.special as s; assert s.stdtr(3.3, 1.2) == stdtr(3.3, 1.2); s.softmax([1.0])"
+    subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True)

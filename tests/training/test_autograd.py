@@ -33,7 +33,8 @@ EDITS = {  # what a student may write
     "the pitfall": ("return self.net(x)", "return torch.sigmoid(self.net(x))"),
     "a buffer that is assigned": (
         "return self.net(x)",
-        "self.mean = torch.lerp(self.mean, x.mean(0), 0.1 * self.training)\n        return self.net(x - self.mean)",
+        "self.mean = torch.lerp(self.mean, x.mean(0), 0.1 * self.training)\n"
+        "        return self.net((x - self.mean) * self.mean.exp())",
     ),
 }
 
@@ -103,11 +104,11 @@ def test_every_network_is_trained_as_a_plain_loop_trains_it(tmp_path, name, k, n
     (x, y), orders = rows(n, 6, k), [orders_for(n, 3, epoch) for epoch in range(5)]
     weights = networks.joined([networks._drawn_by_torch(net, sizes, stream.seeded(r)) for r in range(3)])
     trainer = autograd.Trainer(net, sizes, weights, 32, 0.01, decay, device)
-    assert trainer.networks._at_once == (name != "a branch on numbers")
     found = []
     for order in orders:
         sums = np.zeros((3, 2))
         trainer.train(x, y, order, sums)
+        trainer.loss_sums(x, y, np.arange(n)[None], np.zeros((3, 2)))  # as the loop does, and it leaves no trace
         found.append(sums / n)
     for r in range(3):
         module, figures = plain(net, sizes, weights, r, x, y, orders, 32, decay)

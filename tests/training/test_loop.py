@@ -241,8 +241,10 @@ def test_cosine_is_torchs_schedule_stepped_every_epoch():
 
 
 def test_the_epochs_that_are_said_are_the_notebooks_and_about_twenty_of_a_long_run():
-    row = {"epoch": 5, "train_loss": 0.20432, "train_accuracy": 0.91875}
-    assert progress.said(row, 20) == "epoch  5: train loss 0.2043, train accuracy 0.919"
+    row = {"epoch": 5, "train_loss": 0.20432, "train_accuracy": 0.91875, "validation_loss": 0.31}
+    assert (
+        progress.said(row, 20, "held-out") == "epoch  5: train loss 0.2043, train accuracy 0.919, held-out loss 0.3100"
+    )
     for epochs in (20, 400, 1000):
-        said = [e for e in range(1, epochs + 1) if progress.said(row | {"epoch": e}, epochs)]
+        said = [e for e in range(1, epochs + 1) if progress.said(row | {"epoch": e}, epochs, "validation")]
         assert said[0] == 1 and said[-1] == epochs and len(said) <= 21
