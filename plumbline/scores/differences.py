@@ -16,6 +16,7 @@ from plumbline.scores import intervals, labels, metrics
 
 FEWEST_NETWORKS = 3  # that tell how seeds differ
 FEWEST_ROWS = 5  # of a class
+TINY = 1e-9  # a probability of a label that came; smaller ones count as this
 NORMALS = 8000  # draws: the chance beyond a quantile at 5 % is right to 0.25 %
 OF = ("mean", "network", "ensemble")
 
@@ -140,21 +141,23 @@ def _by_network(name: str, probability: np.ndarray, about: tuple) -> np.ndarray:
 def paired(base: Side, other: Side, name: str, rows: Rows) -> intervals.Estimate:
     """The mean of D with its variances, that over rows at least what the labels' own chance makes it.
 
-    The two sides say how probable each label was, and the smaller of their variances counts: a side that is unsure of
-    everything must not hide a difference.
+    The side with the lower log loss says how probable each label was: one that is unsure of everything must not hide
+    a difference, and one that is too sure must not make one.
     """
-    is_ranked = name.removeprefix("macro_") in metrics.RANKINGS
-    estimate = intervals.estimate(other.phi - base.phi, rows.target, rows.group, is_ranked)
+    is_ranked, difference = name.removeprefix("macro_") in metrics.RANKINGS, other.phi - base.phi
+    estimate = intervals.estimate(difference, rows.target, rows.group, is_ranked)
     if base.by_label is None or other.by_label is None:
         return estimate
-
-    def labelled(chance: np.ndarray):
-        return lambda here: (other.by_label[here] - base.by_label[here], chance[here])
-
     n = len(rows.target)
-    least = min(labels.variance(labelled(each.chance), n, rows.group) for each in (base, other))
-    if name == "accuracy":  # a row on which they part may yet come (Agresti and Min, Statistics in Medicine 24 (2005))
-        least += 1.0 / estimate.n**2
+    loss = [-np.log(np.maximum(side.chance[np.arange(n), rows.target], TINY)).sum() for side in (base, other)]
+    chance = other.chance if loss[1] < loss[0] else base.chance
+
+    def labelled(here: slice) -> tuple[np.ndarray, np.ndarray]:
+        return other.by_label[here] - base.by_label[here], chance[here]
+
+    estimate = labels.floored(estimate, labelled, difference, rows.target, rows.group)
+    # A row on which the two part may yet come (Agresti and Min, Statistics in Medicine 24 (2005) 729)
+    least = 1.0 / estimate.n**2 if name == "accuracy" else 0.0
     return estimate._replace(v_row=max(estimate.v_row, least))
 
 

@@ -9,7 +9,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from plumbline.scores import metrics, ranking
+from plumbline.scores import intervals, metrics, ranking
 
 KNOWN = ("accuracy", "log_loss", "brier", "roc_auc", "macro_roc_auc")  # metrics whose d_i(c) is known
 
@@ -40,27 +40,34 @@ def contributions(name: str, probability: np.ndarray, target: np.ndarray, positi
     return out + every
 
 
-def variance(labelled: Callable[[slice], tuple[np.ndarray, np.ndarray]], n: int, group: np.ndarray | None) -> float:
-    """Variance of the mean of d over n rows, when labels are drawn with probabilities p and rows from a population.
+Labelled = Callable[[slice], tuple[np.ndarray, np.ndarray]]  # of some rows d (m, k), and the labels' chances (m, k)
 
-    labelled(rows): d (m, k) and p (m, k) of these rows. V = [mean_i Var_c d_i(c) + Var_i E_c d_i(c)] / n (the law of
-    total variance). p is mixed with one row that could be of any class, for n rows cannot show what is rarer. With
-    groups, rows of one group are counted together.
+
+def floored(
+    estimate: intervals.Estimate, labelled: Labelled, phi: np.ndarray, target: np.ndarray, group: np.ndarray | None
+) -> intervals.Estimate:
+    """An estimate of phi (R, n) whose variance over rows is at least what the labels' own chance makes it.
+
+    Labels of one group are taken to depend on each other as much as what its rows contribute does.
     """
-    units = n if group is None else int(group.max()) + 1
+    least = variance(labelled, len(target), estimate.n)
+    if group is not None:
+        alone = intervals.estimate(phi, target).v_row
+        least *= max(estimate.v_row / alone, 1.0) if alone > 0.0 else len(target) / estimate.n
+    return estimate._replace(v_row=max(estimate.v_row, least))
+
+
+def variance(labelled: Labelled, n: int, units: int) -> float:
+    """Variance of the mean of d over n rows, when labels are drawn with the chances p and rows from a population.
+
+    V = [mean_i Var_c d_i(c) + Var_i E_c d_i(c)] / n (the law of total variance). p is mixed with one row more that
+    could be of any class, for so few rows (or groups: units) cannot show what is rarer.
+    """
     within, first, second = 0.0, 0.0, 0.0
-    sums = None if group is None else np.zeros((2, units))
     for here in metrics.pieces(n, PIECE):
         d, p = labelled(here)
         p = (p * units + 1.0 / p.shape[1]) / (units + 1.0)
         expected = (p * d).sum(axis=1)
         within += float((p * (d - expected[:, None]) ** 2).sum())
-        if group is None:
-            first, second = first + float(expected.sum()), second + float((expected**2).sum())
-        else:
-            sums[0] += np.bincount(group[here], expected, units)
-            sums[1] += np.bincount(group[here], minlength=units)
-    if group is not None:
-        first = sums[0].sum()
-        second, first = float(((sums[0] - sums[1] * first / n) ** 2).sum()), 0.0
+        first, second = first + float(expected.sum()), second + float((expected**2).sum())
     return (within + max(second - first**2 / n, 0.0)) / n**2

@@ -39,7 +39,7 @@ def reported(name: str, phi: np.ndarray, rows: Rows, answered: np.ndarray, level
     if estimate.n < 2 or estimate.of_rows <= 0.0 or (ranked and counts.min() < 2):
         return {"mean": mean}
     if name in metrics.LOSSES:
-        estimate = estimate._replace(v_row=max(estimate.v_row, _by_labels(name, rows)))
+        estimate = labels.floored(estimate, _labelled(name, rows), phi, rows.target, rows.group)
         low, high = of_loss(mean, estimate.quantile(level) * math.sqrt(estimate.variance))
     else:
         low, high = of_share(mean, estimate, trials(name, counts, answered, rows.positive, estimate.n), level)
@@ -48,15 +48,15 @@ def reported(name: str, phi: np.ndarray, rows: Rows, answered: np.ndarray, level
     return {"mean": mean, "low": min(max(low, 0.0), mean), "high": max(min(high, most), mean)}
 
 
-def _by_labels(name: str, rows: Rows) -> float:
-    """The variance over rows that the labels' own chance makes, as the networks have it."""
+def _labelled(name: str, rows: Rows) -> labels.Labelled:
+    """What some rows would contribute were their labels others, and how probable the networks say that is."""
 
     def labelled(here: slice) -> tuple[np.ndarray, np.ndarray]:
         probability, about = rows.probability[:, here], (rows.target[here], rows.positive)
         d = sum(labels.contributions(name, network, *about) for network in probability) / len(probability)
         return d, metrics.by_class(metrics.ensemble(probability))
 
-    return labels.variance(labelled, len(rows.target), rows.group)
+    return labelled
 
 
 def of_loss(mean: float, half: float) -> tuple[float, float]:

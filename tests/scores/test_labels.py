@@ -43,18 +43,27 @@ def test_the_variance_is_that_of_labels_drawn_as_the_networks_say(name):
         y = (rng.uniform(size=n) < p[:, 0]).astype(int)
         d = labels.contributions(name, p, y)
         seen.append(intervals.estimate(metrics.contributions(name, p[None], y), y, None, name == "roc_auc").v_row)
-        told.append(labels.variance(lambda here, d=d: (d[here], both[here]), n, None))
+        told.append(labels.variance(lambda here, d=d: (d[here], both[here]), n, n))
     assert np.mean(told) == pytest.approx(np.mean(seen), rel=0.04)
 
 
-def test_it_counts_what_has_not_been_seen_and_groups_together():
+def test_it_counts_what_has_not_been_seen():
     d, p = np.array([[-5.0, 0.1]] * 50), np.array([[0.0, 1.0]] * 50)
-    alone = labels.variance(lambda here: (d[here], p[here]), 50, None)
+    alone = labels.variance(lambda here: (d[here], p[here]), 50, 50)
     expected = 0.5 / 51  # half a row in 51 has the other label
     assert alone == pytest.approx(expected * (1 - expected) * 5.1**2 / 50)
-    each = np.random.default_rng(1).normal(size=(20, 2))
-    group, p = np.repeat(np.arange(20), 3), np.array([[0.5, 0.5]] * 60)
-    thrice = np.repeat(each, 3, axis=0)
-    found = labels.variance(lambda here: (thrice[here], p[here]), 60, group)
-    within = (np.diff(each, axis=1) ** 2 / 4).mean() / 60
-    assert found == pytest.approx(within + each.mean(axis=1).var() / 20)
+
+
+def test_copies_of_a_row_share_their_label():
+    p, y = problem(60, 1, 6)
+    found = []
+    for times in (1, 3):
+        rows, target = np.repeat(p, times, axis=0), np.repeat(y, times)
+        group = None if times == 1 else np.repeat(np.arange(60), times)
+        d, both = labels.contributions("log_loss", rows, target), metrics.by_class(rows)
+        phi = metrics.contributions("log_loss", rows[None], target)
+        nothing = intervals.estimate(phi, target, group)
+        floor = labels.floored(nothing, lambda here, d=d, both=both: (5 * d[here], both[here]), phi, target, group)
+        assert floor.v_row > nothing.v_row
+        found.append(floor.v_row)
+    assert found[1] == pytest.approx(found[0], rel=0.02)
