@@ -14,6 +14,9 @@ Writes benchmarks/results/calibration.txt.
     python benchmarks/calibration.py [--comparisons 300]
 """
 
+import concurrent.futures
+import functools
+import itertools
 from collections.abc import Iterator
 from typing import NamedTuple
 
@@ -82,12 +85,8 @@ def report(cells: list[Cell], comparisons: int) -> Iterator[str]:
     yield scratch.heading()
     yield f"{comparisons} comparisons of each kind a line, all metrics at once; in percent, with standard errors"
     yield COLUMNS
-    truths = {}
-    for number, cell in enumerate(cells):
-        if cell.world not in truths:
-            rng = np.random.default_rng(0)
-            truths[cell.world] = {kind: truth(cell.world, kind, rng) for kind in ("better", "bolder")}
-        yield line(cell, comparisons, truths[cell.world], np.random.default_rng(number + 1))
+    with concurrent.futures.ProcessPoolExecutor() as pool:  # a cell's numbers are its own, whoever draws them
+        yield from pool.map(line, cells, itertools.repeat(comparisons), range(len(cells)))
 
 
 # ---- a world
@@ -143,10 +142,11 @@ def trained(
     return z / z.sum(axis=2, keepdims=True)
 
 
-def truth(world: World, kind: str, rng: np.random.Generator) -> dict[str, tuple[float, float]]:
+@functools.cache
+def truth(world: World, kind: str) -> dict[str, tuple[float, float]]:
     """Every metric of both configurations, in the sign of files, over very many rows and networks."""
     alone = world._replace(groups="")  # a row is as likely whatever group it is in
-    base, other = sides(alone, kind, POOL, SEEDS, rng, is_even=True)
+    base, other = sides(alone, kind, POOL, SEEDS, np.random.default_rng(0), is_even=True)
     some = REPORTED if kind == "better" else JUDGED
     names = [name for name in metrics.defined(base.target, world.classes) if name in some]
     return {name: tuple(value(name, side) for side in (base, other)) for name in names}
@@ -159,35 +159,36 @@ def value(name: str, rows: Rows) -> float:
 # ---- a cell
 
 
-def line(cell: Cell, comparisons: int, truths: dict, rng: np.random.Generator) -> str:
+def line(cell: Cell, comparisons: int, seed: int) -> str:
     """Judge so many comparisons of each kind, and tell how often that was right."""
-    rates, covered, figures = {kind: [] for kind in KINDS}, {}, {}
-    power = []
+    rng, (false, covered, figures) = np.random.default_rng(seed), ({kind: [] for kind in KINDS}, {}, {})
+    found = []  # the better side, by its log loss
     for kind in KINDS:
+        truths = truth(cell.world, kind if kind in ("better", "bolder") else "better")
         for _ in range(comparisons):
             base, other = sides(cell.world, kind, cell.rows, cell.networks, rng)
             there = metrics.defined(base.target, cell.world.classes)
-            judged = differences.compare(base, other, [name for name in JUDGED if name in there])
-            wrong = False
-            for d in judged:
-                real = 0.0 if kind in ("none", "equal") else np.subtract(*truths[kind][d.metric][::-1])
-                sign = {"better": 1, "worse": -1}.get(d.verdict, 0) * (-1 if d.metric in metrics.LOSSES else 1)
-                wrong |= sign != 0 and sign != np.sign(real)
-                low, high, _ = d.estimate.student()
-                if d.metric in metrics.LOSSES:
-                    low, high = -high, -low
+            said = []
+            for d in differences.compare(base, other, [name for name in JUDGED if name in there]):
+                real = truths[d.metric][1] - truths[d.metric][0] if kind in ("better", "bolder") else 0.0
+                is_worse = (real > 0) == (d.metric in metrics.LOSSES)
+                said.append(d.verdict in ("better", "worse") and (real == 0 or (d.verdict == "worse") != is_worse))
+                reach = d.estimate.student()[1] - d.estimate.mean
                 if not d.why:
-                    covered.setdefault((d.metric, kind), []).append(low <= real <= high)
-            rates[kind].append(wrong)
-            power += [d.verdict == "better" for d in judged if d.metric == "log_loss" and kind == "better"]
+                    covered.setdefault(f"{d.metric} {kind}", []).append(abs(real - d.difference) <= reach)
+                if (kind, d.metric) == ("better", "log_loss"):
+                    found.append(d.verdict == "better")
+            false[kind].append(any(said))
             if kind == "better":
-                for name, held in held_by(base, truths[kind], there).items():
+                for name, held in held_by(base, truths, there).items():
                     figures.setdefault(name, []).append(held)
-    wrong = rates["better"], rates["bolder"]
-    told = [percent(rates["none"]), percent(rates["equal"]), max(map(percent, wrong))]
-    told += [lowest({f"{name} {kind}": held for (name, kind), held in covered.items()}), lowest(figures)]
-    name = f"{cell.world.name:<20}{cell.rows:>5}{cell.networks:>3}"
-    return f"{name} {told[0]:>11} {told[1]:>11} {told[2]:>11}  {told[3]:<23} {told[4]:<22} {percent(power):>11}"
+    wrong = max(false["better"], false["bolder"], key=np.mean)
+    low, of_figure = (lowest(held, comparisons / 4) for held in (covered, figures))
+    is_missed = [exceeds(false["none"], 0.05), exceeds(false["equal"], 0.05), exceeds(wrong, 0.01)]
+    is_missed += [exceeds(np.logical_not(held), 0.09) for held in (low[1], of_figure[1])]
+    rates = " ".join(f"{percent(held):>11}" for held in (false["none"], false["equal"], wrong))
+    told = f"{low[0]:<23} {of_figure[0]:<22} {percent(found):>11}{' <- misses' * any(is_missed)}"
+    return f"{cell.world.name:<20}{cell.rows:>5}{cell.networks:>3} {rates}  {told}"
 
 
 def held_by(rows: Rows, truths: dict, there: list[str]) -> dict[str, bool]:
@@ -203,18 +204,29 @@ def held_by(rows: Rows, truths: dict, there: list[str]) -> dict[str, bool]:
     return held
 
 
+def error(held: list[bool]) -> float:
+    """The standard error of a share; of none and of all that of half a case."""
+    share = np.clip(np.mean(held), 0.5 / len(held), 1 - 0.5 / len(held))
+    return np.sqrt(share * (1 - share) / len(held))
+
+
+def exceeds(held: list[bool], most: float) -> bool:
+    """Whether a share is larger than it may be, by more than two standard errors."""
+    return len(held) > 0 and np.mean(held) - 2 * error(held) > most
+
+
 def percent(held: list[bool]) -> str:
     """A share in percent with its standard error."""
-    share = np.mean(held)
-    return f"{share:5.1%} ± {np.sqrt(max(share * (1 - share), 1 / len(held) / 4) / len(held)):4.1%}".replace("%", "")
+    return f"{np.mean(held):5.1%} ± {error(held):4.1%}".replace("%", "")
 
 
-def lowest(held: dict[str, list[bool]]) -> str:
-    """The smallest of some shares, and what it is of."""
-    if not held:
-        return "no verdict"
-    name = min(held, key=lambda name: np.mean(held[name]))
-    return f"{np.mean(held[name]):5.1%} {name}".replace("%", "")
+def lowest(held: dict[str, list[bool]], fewest: float) -> tuple[str, list[bool]]:
+    """The smallest of some shares and what it is of, of those that so many comparisons have; and what it is made of."""
+    of = {name: cases for name, cases in held.items() if len(cases) >= fewest}
+    if not of:
+        return "no verdict", []
+    name = min(of, key=lambda name: np.mean(of[name]))
+    return f"{np.mean(of[name]):5.1%} {name}".replace("%", ""), of[name]
 
 
 if __name__ == "__main__":
