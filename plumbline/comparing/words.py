@@ -84,8 +84,8 @@ def last_look(result: Result, named: Named = str) -> str:
     name, look = named(result.entries[0].side.name), result.last_look
     if look is None:
         return (
-            f"The {result.part} part chose, so no figure is free of that choice: set split.validation, and the test "
-            "part stays for a last look."
+            f"The {result.part} part chose, so no figure is free of that choice; with a validation part "
+            "(split.validation) the test part stays for a last look."
         )
     around = "" if look.low is None else f", 95 % interval {look.low:.4f} to {look.high:.4f}"
     return f"{name} in the test part: {result.metric} {look.value:.4f}{around} ({look.rows:,} rows)."

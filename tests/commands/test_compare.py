@@ -357,7 +357,7 @@ def test_experiments_are_ranked_beside_their_base(compare):
     assert ranking["left_out"] == {"one": f"1 of {NETWORKS} networks are too few"}
     text = compare("--experiments")
     assert "\nWith 95 % confidence the best is among the *. " in text
-    assert "The test part chose, so no figure is free of that choice: set split.validation" in text
+    assert "The test part chose, so no figure is free of that choice; with a validation part" in text
     assert "train.hidden_size=2" in text
     assert "left out: one: " in text
     by_loss = compared(compare, "--experiments", "--metric", "average_precision")
