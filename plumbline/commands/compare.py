@@ -95,8 +95,10 @@ def as_text(result: Result) -> str:
         table = [] if is_same else [*judged_by, *page.aligned(*differences_of(result)), ""]
         rest = [f"changed: {line}" for line in words.changes(entry.changes, page.clean)] or [words.UNCHANGED]
         rest += [] if is_same else words.luck(words.lead(result))
-        rest += [f"no verdict in {d.metric}: {d.why}" for d in entry.judged if d.why]
-    return "\n".join([*words.sentences(result, page.clean), *table, *rest, *(f"note: {note}" for note in result.notes)])
+        rest += [f"no verdict in {d.metric}: {page.clean(d.why)}" for d in entry.judged if d.why]
+    return "\n".join(
+        [*words.sentences(result, page.clean), *table, *rest, *(f"note: {page.clean(note)}" for note in result.notes)]
+    )
 
 
 def differences_of(result: Result) -> tuple[list[str], list[list[str]]]:

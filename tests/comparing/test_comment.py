@@ -1,11 +1,13 @@
 """The comment on a pull request: its first line, and that nothing from a revision is anything but code in it."""
 
 import json
+import unicodedata
 
 import msgspec
 import pytest
 from markdown_it import MarkdownIt
 
+from plumbline.commands import compare
 from plumbline.comparing import comment
 from plumbline.comparing.result import Changes, Entry, Figure, Judged, Result, Side
 from plumbline.pages.markdown import COMMENT
@@ -200,6 +202,13 @@ def test_foreign_text_is_code_wherever_it_stands(make):
     assert not [sign for sign in ("EVIL", "@", "#", "`", "<", "http") if sign in prose]
     columns = [line.replace("\\|", "").count("|") for line in text.splitlines() if line.startswith("| ")]
     assert len({*columns}) <= 3
+
+
+@pytest.mark.parametrize("make", [hostile_result, hostile_ranking])
+def test_in_text_it_stays_on_its_line_and_controls_no_terminal(make):
+    text = compare.as_text(make())
+    assert {unicodedata.category(sign) for sign in text.replace("\n", "")} & {"Cc", "Cf"} == set()
+    assert not [line for line in text.splitlines() if line.startswith(("###", "| a", "|---", "@acme"))]
 
 
 def test_a_comment_of_any_length_fits():
