@@ -4,12 +4,13 @@ Both sides are scored on the same n rows by R networks each, network r beside ne
 """
 
 import math
+import re
 from collections.abc import Sequence
 
 import numpy as np
 
 from plumbline.basics.errors import UserError
-from plumbline.comparing import predictions, revisions
+from plumbline.comparing import lock, predictions, revisions, words
 from plumbline.comparing.result import Entry, Figure, Judged, Result
 from plumbline.comparing.revisions import Revision
 from plumbline.scores import differences, experiments, intervals, metrics, ranges
@@ -30,11 +31,11 @@ def judge(
     """
     if why := _other_classes(base, other):
         raise UserError(f"{why}; figures over different classes cannot be compared")
-    part, why = part_of([base, other], part)
+    part, why = part_of([base, other], part, of)
     if unlike := why_not_paired(base, other, part):
         raise UserError(f"no verdict: {unlike}")
     notes, (left, right) = _alike([base, other], part, of)
-    there = metrics.defined(left.target, len(base.classes))
+    there = _defined(left, base, of)
     if metric and metric not in there:
         raise UserError(_undefined(metric, base, part, there))
     names = [metric] * (metric is not None) + [name for name in JUDGED if name in there and name != metric]
@@ -43,39 +44,49 @@ def judge(
     return Result(base.side, [entry], False, names[0], of, part, why, *_counts(left), None, None, {}, notes)
 
 
-def part_of(sides: Sequence[Revision], asked: str | None = None) -> tuple[str, str]:
+def part_of(sides: Sequence[Revision], asked: str | None = None, of: str = "mean") -> tuple[str, str]:
     """The part that judges, and why it is that one.
 
-    Out-of-fold rows where there are any; the validation part if no network stopped by it, so that the test part stays
-    for a last look; else the test part. A choice that was made by looking at a part flatters its winner there.
+    Out-of-fold rows where there are any, but not of the model file's network, which trained on them; the validation
+    part if no network stopped by it, so that the test part stays for a last look; else the test part. A choice that was
+    made by looking at a part flatters its winner there.
     """
     common = [name for name in predictions.PARTS if all(name in side.parts for side in sides)]
+    without = [side.name for side in sides if (asked or "out-of-fold") not in side.parts]
+    if asked and without:
+        raise UserError(f"{without[0]} has no {asked} part, only {', '.join(sides[0].parts)}; choose another --part")
+    trained_on = "out-of-fold" in common and of == "network"
+    if trained_on and (asked == "out-of-fold" or len(common) == 1):
+        raise UserError(
+            "the model file's network trained on the out-of-fold rows; choose --of mean or ensemble, or --part test of "
+            "a split that has a test part"
+        )
     if asked:
-        without = [side.name for side in sides if asked not in side.parts]
-        if without:
-            raise UserError(
-                f"{without[0]} has no {asked} part, only {', '.join(sides[0].parts)}; choose another --part"
-            )
         return asked, "as asked for"
-    if "out-of-fold" in common:
-        return "out-of-fold", "each row is scored by networks that did not train on it"
+    if "out-of-fold" in common and not trained_on:
+        return "out-of-fold", "scored by networks that did not train on them"
     watching = [side.name for side in sides if side.watched is not False]
     if "validation" in common and not watching:
         return "validation", "the test part stays for a last look, --part test"
     if "test" in common:
+        if trained_on:
+            return "test", "the model file's network trained on the out-of-fold rows"
+        if 0 < len(without) < len(sides):
+            return "test", f"{without[0]} has no out-of-fold rows"
         if "validation" not in common:
             return "test", "there is no validation part"
         knows = all(side.watched is not None for side in sides)
         return "test", f"networks of {watching[0]} {'stopped' if knows else 'may have stopped'} by the validation part"
     if common:
-        return common[0], "there is no other part"
+        return common[-1], "there is no other part"
     raise UserError(
-        f"no verdict: {sides[0].name} and {sides[1].name} have no part in common; bring both to the same split"
+        f"no verdict: {sides[0].name} and {sides[1].name} have no part in common{_split(*sides[:2])}; "
+        "bring both to the same split"
     )
 
 
 def why_not_paired(base: Revision, other: Revision, part: str) -> str | None:
-    """Why the two were not scored on the same rows, if they were not."""
+    """Why the two were not scored on the same rows, or were trained on other folds of them, if it is so."""
     for side in (base, other):
         if part not in side.parts:
             return f"{side.name} has no {part} part; bring both to the same split"
@@ -83,8 +94,8 @@ def why_not_paired(base: Revision, other: Revision, part: str) -> str | None:
     in_one = np.setxor1d(left.row, right.row)
     if len(in_one):
         return (
-            f"{base.name} and {other.name} were scored on different {part} rows ({len(in_one)} are in one alone, "
-            f"row {in_one[0]} for one); bring both to the same data, seed and split"
+            f"{base.name} and {other.name} were scored on different {part} rows{_split(base, other)} "
+            f"({len(in_one)} are in one alone, row {in_one[0]} for one); bring both to the same data, seed and split"
         )
     wrong = np.flatnonzero(left.scored.target != right.scored.target)
     if len(wrong):
@@ -92,7 +103,20 @@ def why_not_paired(base: Revision, other: Revision, part: str) -> str | None:
             f"{len(wrong)} of {len(left.row)} {part} rows have another label in {other.name} than in {base.name} "
             f"(row {left.row[wrong[0]]} for one); bring both to the same data"
         )
+    folds = [side.parts[part].scored.fold for side in (base, other)]
+    least = min(base.side.networks, other.side.networks)
+    if not np.array_equal(*(None if fold is None else fold[:least] for fold in folds)):
+        last = " or judge by --part test" * all("test" in side.parts for side in (base, other))
+        return f"{base.name} and {other.name} have other folds{_split(base, other)}; bring both to the same split{last}"
     return None
+
+
+def _split(base: Revision, other: Revision) -> str:
+    """The parameters that say which rows are where, if some differ."""
+    found = lock.unequal(*(lock.params(side.stages) for side in (base, other)))
+    found = {name: both for name, both in found.items() if re.match(r"(split|make_data)\.|seed$", name)}
+    said = ", ".join(f"{name}: {words.told_apart(*both)}" for name, both in found.items())
+    return f", for {said}" if said else ""
 
 
 def _other_classes(base: Revision, other: Revision) -> str | None:
@@ -112,7 +136,12 @@ def _alike(sides: Sequence[Revision], part: str, of: str) -> tuple[list[str], li
         return [], scored
     least = min(counts)
     note = f"{min(counts)} to {max(counts)} networks: the first {least} of each are compared"
-    return [note], [each._replace(probability=each.probability[:least]) for each in scored]
+    return [note], differences.same_networks(scored)
+
+
+def _defined(rows: Rows, base: Revision, of: str) -> list[str]:
+    """The metrics that there are: an ensemble ranks all rows together, each of its networks those of a fold."""
+    return metrics.defined(rows.target, len(base.classes), None if of == "ensemble" else rows.fold)
 
 
 def _judged(d: Difference) -> Judged:
@@ -163,8 +192,8 @@ def rank(
     for other in others:
         if why := _other_classes(base, other) or _other_parts(base, other):
             left_out[other.name] = why
-    part, why_part = part_of([base, *(other for other in others if other.name not in left_out)], part)
-    there = metrics.defined(base.parts[part].scored.target, len(base.classes))
+    part, why_part = part_of([base, *(other for other in others if other.name not in left_out)], part, of)
+    there = _defined(base.parts[part].scored, base, of)
     if metric not in there:
         raise UserError(_undefined(metric, base, part, there))
     runs = {base.mark: [base]}
@@ -195,7 +224,7 @@ def rank(
     ]
     order = sorted(range(len(entries)), key=lambda i: entries[i].figure.value * (1 if metric in metrics.LOSSES else -1))
     winner = firsts[order[0]].parts.get("test" if part != "test" else None)
-    is_there = winner and metric in metrics.defined(winner.scored.target, len(base.classes))
+    is_there = winner and metric in _defined(winner.scored, base, of)
     look = figure(winner.scored, metric, of) if is_there else None
     entries, counts = [entries[i] for i in order], _counts(scored[0])
     return Result(base.side, entries, True, metric, of, part, why_part, *counts, ranked.luck, look, left_out, notes)

@@ -8,6 +8,8 @@ A line for every scored row, in columns:
                  classes in sorted order; where there are two k is 1, the second
     part         if it is there: out-of-fold, validation or test; without it all rows are the test part's
     group        if it is there: a whole number that rows have in common which depend on each other
+    fold         if it is there: of an out-of-fold row a list of R whole numbers, the folds that it was in: what a model
+                 scored is ranked apart
 """
 
 import contextlib
@@ -98,6 +100,8 @@ def _check_columns(found: store.Table) -> None:
             raise UserError(f"{found.path}: {name} must be a whole number in every row; {DOCUMENTED}")
     if not re.fullmatch(rf"({WHOLE}|FLOAT|DOUBLE)\[\d*\]", found.columns["probability"]):
         raise UserError(f"{found.path}: probability must be a list of numbers in every row; {DOCUMENTED}")
+    if "fold" in found.columns and not re.fullmatch(rf"{WHOLE}\[\d*\]", found.columns["fold"]):
+        raise UserError(f"{found.path}: fold must be a list of whole numbers; {DOCUMENTED}")
     k = outputs_for(len(found.facts.classes))
     lengths = sorted(
         {length or 0 for (length,) in duck.rows(f"SELECT DISTINCT len(probability) FROM {found.relation}")}
@@ -119,6 +123,7 @@ def parts_of(found: store.Table) -> dict[str, Part]:
     row, target = found.column(store.ROW), found.classes()
     part = found.column("part") if "part" in has else np.full(len(found), "test")
     group = found.column("group") if "group" in has else None
+    fold = _folds(found, part, len(probability)) if "fold" in has else None
     positive, parts = int(found.facts.positive != found.facts.classes[0]), {}
     for name in PARTS:
         chosen = np.flatnonzero(part == name)
@@ -128,12 +133,31 @@ def parts_of(found: store.Table) -> dict[str, Part]:
             raise UserError(f"{found.path}: row {row[chosen][twice[0]]} of the {name} part is there twice")
         if len(chosen):
             own = None if group is None else np.unique(group[chosen], return_inverse=True)[1]
-            parts[name] = Part(
-                row[chosen], Rows(np.ascontiguousarray(probability[:, chosen]), target[chosen], positive, own)
-            )
+            cut = fold[:, chosen] if fold is not None and name == "out-of-fold" else None
+            scored = Rows(np.ascontiguousarray(probability[:, chosen]), target[chosen], positive, own, cut)
+            parts[name] = Part(row[chosen], scored)
     if not parts:
         raise UserError(f"{found.path} has no row of part {', '.join(PARTS[:-1])} or {PARTS[-1]}; {DOCUMENTED}")
     return parts
+
+
+def _folds(found: store.Table, part: np.ndarray, networks: int) -> np.ndarray | None:
+    """The fold of every row in each network's cross-fitting, from 0: int64 (R, n), 0 of rows that have none."""
+    scored = np.flatnonzero(part == "out-of-fold")
+    if not len(scored):
+        return None
+    of = f"FROM {found.relation} WHERE part = 'out-of-fold'"
+    lengths = {length for (length,) in duck.rows(f"SELECT DISTINCT coalesce(len(fold), 0) {of}")}
+    (flat,) = duck.arrays(f"SELECT unnest(fold)::BIGINT {of}")
+    if lengths != {networks} or np.ma.is_masked(flat):
+        raise UserError(
+            f"{found.path}: fold must have a whole number for each of {networks} networks in every out-of-fold row; "
+            f"{DOCUMENTED}"
+        )
+    fold = np.zeros((networks, len(part)), np.int64)
+    for own, of_rows in zip(fold, flat.reshape(-1, networks).T):
+        own[scored] = np.unique(of_rows, return_inverse=True)[1]
+    return fold
 
 
 def _check_probabilities(probability: np.ndarray, found: store.Table) -> None:

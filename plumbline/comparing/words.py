@@ -83,9 +83,11 @@ def last_look(result: Result, named: Named = str) -> str:
     """A ranking's winner where it was not chosen; or that there is no such part."""
     name, look = named(result.entries[0].side.name), result.last_look
     if look is None:
+        with_ = "a validation part (split.validation) or folds (split.folds)"
+        with_ = with_ if result.part == "test" else "a smaller split.train"
         return (
-            f"The {result.part} part chose, so no figure is free of that choice; with a validation part "
-            "(split.validation) the test part stays for a last look."
+            f"The {result.part} part chose, so no figure is free of that choice; with {with_} the test part stays for a "
+            "last look."
         )
     around = "" if look.low is None else f", 95 % interval {look.low:.4f} to {look.high:.4f}"
     return f"{name} in the test part: {result.metric} {look.value:.4f}{around} ({look.rows:,} rows)."
@@ -94,10 +96,11 @@ def last_look(result: Result, named: Named = str) -> str:
 def about(result: Result, named: Named = str) -> str:
     """The rows and networks that judged, and why it is those rows."""
     groups = "" if result.groups is None else f" in {result.groups:,} groups"
+    whose, count = ("the configuration's ", "replicas") if result.part == "out-of-fold" else ("", "networks")
     networks = {
-        "mean": f"mean over {result.networks} networks" if result.networks > 1 else "one network",
+        "mean": f"{whose}mean over {result.networks} {count}" if result.networks > 1 else "one network",
         "network": "the model file's network",
-        "ensemble": f"the ensemble of {result.networks} networks",
+        "ensemble": f"{whose or 'the '}ensemble of {result.networks} {count}",
     }
     return f"{result.rows:,} {result.part} rows{groups} ({named(result.why)}), {networks[result.of]}"
 

@@ -100,7 +100,8 @@ def compare(base: Rows, other: Rows, names: Sequence[str], of: str = "mean", lev
 def same_networks(sides: Sequence[Rows]) -> list[Rows]:
     """The first networks of each, as many as all have."""
     networks = min(len(rows.probability) for rows in sides)
-    return [rows._replace(probability=rows.probability[:networks]) for rows in sides]
+    cut = [None if rows.fold is None else rows.fold[:networks] for rows in sides]
+    return [rows._replace(probability=rows.probability[:networks], fold=fold) for rows, fold in zip(sides, cut)]
 
 
 def of_interest(rows: Rows, of: str) -> np.ndarray:
@@ -170,11 +171,14 @@ def why_not(name: str, rows: Rows, estimate: intervals.Estimate, of: str) -> str
         return f"1 {'row' if rows.group is None else 'group of rows'}"
     counts = np.sort(metrics.class_counts(rows.target, max(rows.probability.shape[2], 2)))
     if name in ("accuracy", "log_loss", "brier"):  # means of single rows' values, which need rows beside one class
-        fewest, of = int(counts[:-1].sum()), "of a class" if len(counts) == 2 else "beside the largest class"
+        fewest, which = int(counts[:-1].sum()), "of a class" if len(counts) == 2 else "beside the largest class"
     else:
-        fewest, of = int(counts[0]), "of a class"
+        fewest, which = int(counts[0]), "of a class"
     if fewest < FEWEST_ROWS:
-        return f"{fewest} row{'s' * (fewest != 1)} {of}, and {FEWEST_ROWS} are needed"
+        return f"{fewest} row{'s' * (fewest != 1)} {which}, and {FEWEST_ROWS} are needed"
+    is_by_fold = of != "ensemble" and name.removeprefix("macro_") in metrics.RANKINGS and rows.fold is not None
+    if is_by_fold and metrics.fewest_of_a_class(rows.target, len(counts), rows.fold) < 2:
+        return "folds with 1 row of a class, and 2 are needed"
     return ""
 
 

@@ -16,6 +16,7 @@ from plumbline.scores import ranking
 from plumbline.scores.ranking import pieces
 
 RANKINGS = {"roc_auc": ranking.roc_auc, "average_precision": ranking.average_precision}
+OF_FOLD = RANKINGS | {"roc_auc": ranking.roc_auc_of_fold}
 RATIOS = ("precision", "recall", "f1")
 OF_MORE = ("accuracy", "log_loss", "brier", *(f"macro_{name}" for name in (*RANKINGS, *RATIOS)))
 OF_TWO = ("accuracy", "log_loss", "brier", *RANKINGS, *RATIOS, *(f"macro_{name}" for name in RATIOS))
@@ -84,11 +85,17 @@ def defined(target: np.ndarray, classes: int, fold: np.ndarray | None = None) ->
 
     fold: (R, n), where a network ranks the rows of each fold apart, all of which must have every class.
     """
-    names, all_there = (OF_TWO if classes == 2 else OF_MORE), class_counts(target, classes).all()
+    names, all_there = (OF_TWO if classes == 2 else OF_MORE), fewest_of_a_class(target, classes, fold) > 0
+    return [name for name in names if all_there or name.removeprefix("macro_") not in RANKINGS]
+
+
+def fewest_of_a_class(target: np.ndarray, classes: int, fold: np.ndarray | None = None) -> int:
+    """The rows of the smallest class, or of the smallest in any fold of any network."""
+    fewest = class_counts(target, classes).min()
     for own in () if fold is None else fold:
         folds = int(own.max()) + 1
-        all_there = all_there and class_counts(own * np.int64(classes) + target, folds * classes).all()
-    return [name for name in names if all_there or name.removeprefix("macro_") not in RANKINGS]
+        fewest = min(fewest, class_counts(own * np.int64(classes) + target, folds * classes).min())
+    return int(fewest)
 
 
 def contributions(
@@ -116,7 +123,7 @@ def contributions(
             for f in range(int(fold[r].max()) + 1):
                 own = np.flatnonzero(fold[r] == f)
                 part = np.empty(len(own))
-                _rankings(RANKINGS[of], network[own], target[own], share, part)
+                _rankings(OF_FOLD[of], network[own], target[own], share, part)
                 phi[own] = part * (len(target) / (len(own) * (fold[r].max() + 1)))
         elif of in RANKINGS:
             _rankings(RANKINGS[of], network, target, share, phi)

@@ -36,7 +36,11 @@ def reported(name: str, phi: np.ndarray, rows: Rows, answered: np.ndarray, level
     estimate = intervals.estimate(phi, rows.target, rows.group, ranked)
     mean = 0.0 - estimate.mean if name in metrics.LOSSES else estimate.mean
     counts = metrics.class_counts(rows.target, len(answered))
-    if estimate.n < 2 or estimate.of_rows <= 0.0 or (ranked and counts.min() < 2):
+    if (
+        estimate.n < 2
+        or estimate.of_rows <= 0.0
+        or (ranked and metrics.fewest_of_a_class(rows.target, len(counts), rows.fold) < 2)
+    ):
         return {"mean": mean}
     if name in metrics.LOSSES:
         estimate = labels.floored(estimate, _labelled(name, rows), phi, rows.target, rows.group)

@@ -11,7 +11,7 @@ from plumbline.comparing.lock import Stage
 from plumbline.comparing.predictions import Part
 from plumbline.comparing.result import Changes, Side
 from plumbline.comparing.revisions import Revision
-from plumbline.scores import intervals
+from plumbline.scores import intervals, metrics
 from plumbline.scores.differences import Difference, Rows
 
 
@@ -21,11 +21,14 @@ def unchanged(monkeypatch):
     monkeypatch.setattr(judging.revisions, "changes", lambda *_: Changes({}, {}, [], []))
 
 
-def revision(name, probability, target, rows=None, part="test", classes=(0, 1), patience=0, held_out=0.0, group=None):
+def revision(
+    name, probability, target, rows=None, part="test", classes=(0, 1), patience=0, held_out=0.0, group=None, fold=None,
+    split=None,
+):  # fmt: skip
     """A revision with one part; probability: (R, n) of the second class."""
     row, probability = np.arange(len(target)) if rows is None else np.array(rows), np.array(probability, np.float32)
-    scored = Rows(probability[..., None], np.array(target), 1, group)
-    params = {"params.yaml": {"train": {"patience": patience, "held_out": held_out}}}
+    scored = Rows(probability[..., None], np.array(target), 1, group, fold)
+    params = {"params.yaml": {"train": {"patience": patience, "held_out": held_out}, "split": split or {}}}
     mark = hashlib.sha256(probability).hexdigest()
     stages = {"train": Stage("", params, {}, {})}
     side = Side(name, None, None, len(probability), {})
@@ -100,6 +103,98 @@ def test_other_rows_labels_and_classes_are_refused():
     flipped = other._replace(parts={"test": part._replace(scored=part.scored._replace(target=target))})
     with pytest.raises(UserError, match=r"1 of 300 test rows have another label in other than in base \(row 3"):
         judging.judge(base, flipped)
+
+
+# ---- out-of-fold rows
+
+
+def cross_fitted(better=(0.5,), count=5, networks=4, n=300, **about):
+    """Sides of networks that each have their own folds of the rows."""
+    fold = np.stack([np.random.default_rng(r).permutation(n) % count for r in range(networks)])
+    split = {"folds": count, "train": 1.0}
+    return sides(better, n, networks, part="out-of-fold", fold=fold, split=split, **about)
+
+
+def test_out_of_fold_rows_judge_and_each_fold_is_ranked_apart():
+    from sklearn.metrics import roc_auc_score
+
+    base, other = cross_fitted()
+    result = judging.judge(base, other)
+    assert (result.part, result.rows, result.networks, result.notes) == ("out-of-fold", 300, 4, [])
+    said = (
+        "300 out-of-fold rows (scored by networks that did not train on them), the configuration's mean over 4 replicas"
+    )
+    assert words.about(result).startswith(said)
+    scored, auc = other.parts["out-of-fold"].scored, next(d for d in result.entries[0].judged if d.metric == "roc_auc")
+    each = [
+        roc_auc_score(scored.target[own == f], p[own == f])
+        for p, own in zip(scored.probability[..., 0], scored.fold)
+        for f in range(5)
+    ]
+    assert auc.other == pytest.approx(np.mean(each))
+    assert judging.judge(base, other, "roc_auc").entries[0].figure.value == pytest.approx(np.mean(each))
+    together = judging.judge(base, other, "roc_auc", "ensemble").entries[0].figure.value
+    assert together == pytest.approx(roc_auc_score(scored.target, metrics.ensemble(scored.probability)[:, 0]))
+
+    ranked = judging.rank(base, [other])  # no test part: nothing to look at last
+    assert (ranked.part, ranked.last_look) == ("out-of-fold", None)
+    assert "with a smaller split.train the test part stays" in words.last_look(ranked)
+    looked = judging.rank(base, [other._replace(parts={**other.parts, "test": sides([0.5])[1].parts["test"]})])
+    assert looked.left_out == {"other": "its parts are out-of-fold, test, and those of base out-of-fold"}
+
+
+def test_networks_of_other_folds_are_not_paired_and_the_change_of_the_split_is_told():
+    base, _ = cross_fitted()
+    for other, told in [
+        (cross_fitted(count=10)[1], ", for split.folds: 5 -> 10"),
+        (cross_fitted()[1]._replace(parts=sides(part="out-of-fold")[1].parts), ""),
+    ]:
+        with pytest.raises(
+            UserError, match=f"^no verdict: base and other have other folds{told}; bring both to the same"
+        ):
+            judging.judge(base, other)
+        assert judging.rank(base, [other]).left_out.keys() == {"other"}
+    fewer = cross_fitted(networks=3)[1]  # whose folds are those of the first three
+    assert judging.judge(base, fewer).notes == ["3 to 4 networks: the first 3 of each are compared"]
+    plain = sides(split={"folds": 0, "train": 0.8})[1]
+    with pytest.raises(
+        UserError, match=r"base and other have no part in common, for split.folds: 5 -> 0, split.train: 1.0"
+    ):
+        judging.judge(base, plain)
+    base = base._replace(parts={**base.parts, "test": plain.parts["test"]})
+    assert judging.judge(base, plain).why == "other has no out-of-fold rows"
+
+
+def test_the_model_files_network_is_not_judged_by_rows_that_it_trained_on():
+    base, other = cross_fitted()
+    for asked in (None, "out-of-fold"):
+        with pytest.raises(
+            UserError, match=r"^the model file's network trained on the out-of-fold rows; choose --of mean"
+        ):
+            judging.judge(base, other, of="network", part=asked)
+    tested = [
+        side._replace(parts={**side.parts, "test": plain.parts["test"]})
+        for side, plain in zip((base, other), sides([0.5]))
+    ]
+    result = judging.judge(*tested, of="network")
+    assert (result.part, result.why) == ("test", "the model file's network trained on the out-of-fold rows")
+    assert judging.judge(*tested).part == "out-of-fold"
+    assert judging.judge(*tested, part="test").part == "test"
+    assert judging.rank(tested[0], tested[1:]).last_look.rows == 300
+
+
+def test_a_class_that_a_fold_lacks_or_has_once_leaves_no_verdict_by_rank():
+    target = np.r_[np.ones(11, int), np.zeros(289, int)]
+    fold = np.tile(np.arange(300) % 5, (4, 1))
+    few = sides([1.0], target=target, part="out-of-fold", fold=fold)
+    found = {d.metric: d for d in judging.judge(*few).entries[0].judged}
+    assert found["roc_auc"].verdict != "no verdict"  # two in every fold
+    fold[2, 0] = 1
+    fold[2, 5] = 2
+    once = {d.metric: d for d in judging.judge(*few).entries[0].judged}["roc_auc"]
+    assert (once.verdict, once.why) == ("no verdict", "folds with 1 row of a class, and 2 are needed")
+    fold[2, 10] = 3
+    assert "roc_auc" not in {d.metric for d in judging.judge(*few).entries[0].judged}
 
 
 # ---- two revisions

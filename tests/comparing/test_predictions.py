@@ -66,6 +66,17 @@ def test_columns_are_read_in_the_order_of_rows(tmp_path):
     assert parts["test"].scored.group.tolist() == [0]
 
 
+def test_folds_are_read_of_out_of_fold_rows_and_numbered_from_0(tmp_path):
+    _, parts = read(tmp_path, part=["out-of-fold", "test", "out-of-fold"], fold=[[7, 0], None, [5, 0]])
+    assert parts["out-of-fold"].row.tolist() == [2, 3]
+    assert parts["out-of-fold"].scored.fold.tolist() == [[0, 1], [0, 0]]
+    assert parts["test"].scored.fold is None
+    _, parts = read(tmp_path, part=["out-of-fold", "test", "out-of-fold"])
+    assert parts["out-of-fold"].scored.fold is None
+    _, parts = read(tmp_path, fold=[[1], None, [1, 2]])  # of test rows they say nothing
+    assert parts["test"].scored.fold is None
+
+
 WRONG = {
     "PATH has no column target, only _row, probability; docs/comparisons.md": {"target": None},
     "PATH has no column _row, probability, only target;": {"_row": None, "probability": None},
@@ -82,6 +93,15 @@ WRONG = {
     "PATH: _row must be a whole number in every row": {"_row": ["x", "y", "z"]},
     "PATH: _row must be a whole number in every row;": {"_row": [1, None, 2]},
     "PATH: group must be a whole number in every row": {"group": [1.5, 2.0, 3.0]},
+    "PATH: fold must be a list of whole numbers;": {"fold": [[1.5], [2.5], [1.0]]},
+    "PATH: fold must have a whole number for each of 2 networks": {
+        "part": ["out-of-fold"] * 3,
+        "fold": [[1, 2], [1], []],
+    },
+    "for each of 2 networks in every out-of-fold row;": {
+        "part": ["out-of-fold"] * 3,
+        "fold": [[1, 2], [1, None], [1, 1]],
+    },
     "PATH has no row of part out-of-fold, validation or test": {"part": ["train", "train", "train"]},
 }
 

@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn import metrics as sklearn
 
-from plumbline.scores import metrics, ranking
+from plumbline.scores import intervals, metrics, ranking
 
 
 def problem(n, k, seed, ties=False):
@@ -156,3 +156,58 @@ def test_the_baseline_gives_the_shares_of_the_training_classes(counts):
     baseline = metrics.always(counts, y)
     assert baseline["accuracy"] == (y == np.argmax(counts)).mean()
     assert baseline["log_loss"] == pytest.approx(-np.log(shares[y]).mean())
+
+
+# ---- out-of-fold rows
+
+
+def folded(k, networks=3, folds=4, n=200):
+    """Rows that R networks score, each by models of its own folds: probabilities (R, n, k), target, folds (R, n)."""
+    rng = np.random.default_rng(k)
+    p, y = problem(n, k, 0)
+    fold = np.stack([rng.permutation(np.arange(n) % folds) for _ in range(networks)])
+    return np.stack([problem(n, k, seed)[0] if seed else p for seed in range(networks)]), y, fold
+
+
+@pytest.mark.parametrize("k, of", [(1, ""), (3, "macro_")])
+def test_rows_are_ranked_within_their_fold_as_scikit_learn_ranks_each(k, of):
+    p, y, fold = folded(k)
+    for name, theirs in {
+        "roc_auc": sklearn.roc_auc_score,
+        "average_precision": sklearn.average_precision_score,
+    }.items():
+        phi = metrics.contributions(of + name, p, y, 1, fold=fold)
+        for r, (network, own) in enumerate(zip(p, fold)):
+            each = [
+                np.mean(
+                    [theirs(y[own == f] == c, network[own == f, c if k > 1 else 0]) for c in (range(k) if of else [1])]
+                )
+                for f in range(4)
+            ]
+            assert phi[r].mean() == pytest.approx(np.mean(each))
+    assert set(metrics.RANKINGS) == {"roc_auc", "average_precision"}  # all that there are
+
+
+def test_the_placements_of_a_fold_have_de_longs_variance():
+    p, y, fold = folded(1, networks=1)
+    phi, variance = metrics.contributions("roc_auc", p, y, 1, fold=fold)[0], 0.0
+    for f in range(4):
+        score, positive = p[0, fold[0] == f, 0], y[fold[0] == f] == 1
+        wins = (score[positive][:, None] > score[~positive]).astype(float)  # no ties here
+        variance += wins.mean(axis=1).var(ddof=1) / positive.sum() + wins.mean(axis=0).var(ddof=1) / (~positive).sum()
+        own, weight = phi[fold[0] == f], len(y) / (4 * positive.size)
+        area = own.mean() / weight
+        assert area == pytest.approx(wins.mean())
+        squares = (((own - own.mean()) / weight) ** 2).sum() / positive.size**2
+        assert squares == pytest.approx(
+            wins.mean(axis=1).var(ddof=1) / positive.sum() + wins.mean(axis=0).var(ddof=1) / (~positive).sum()
+        )
+    estimate = intervals.estimate(phi[None], y, None, is_ranked=True)
+    assert estimate.v_row == pytest.approx(variance / 16, rel=0.1)
+
+
+def test_a_fold_without_a_class_has_no_area():
+    _, y, fold = folded(1)
+    assert "roc_auc" in metrics.defined(y, 2, fold)
+    fold[1][y == 1] = np.maximum(fold[1][y == 1], 1)
+    assert metrics.defined(y, 2, fold) == [name for name in metrics.OF_TWO if name not in metrics.RANKINGS]
