@@ -83,11 +83,12 @@ def last_look(result: Result, named: Named = str) -> str:
     """A ranking's winner where it was not chosen; or that there is no such part."""
     name, look = named(result.entries[0].side.name), result.last_look
     if look is None:
-        with_ = "a validation part (split.validation) or folds (split.folds)"
-        with_ = with_ if result.part == "test" else "a smaller split.train"
+        such = (
+            "a validation part (split.validation) or split.folds" if result.part == "test" else "a smaller split.train"
+        )
         return (
-            f"The {result.part} part chose, so no figure is free of that choice; with {with_} the test part stays for a "
-            "last look."
+            f"The {result.part} part chose, so no figure is free of that choice; with {such} the test part stays for "
+            "a last look."
         )
     around = "" if look.low is None else f", 95 % interval {look.low:.4f} to {look.high:.4f}"
     return f"{name} in the test part: {result.metric} {look.value:.4f}{around} ({look.rows:,} rows)."
