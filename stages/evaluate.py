@@ -7,6 +7,8 @@ classes.csv those of each class, thresholds.csv those of each threshold, and met
     python -m stages.evaluate
 """
 
+import itertools
+
 from plumbline.basics import files, params
 from plumbline.basics.errors import UserError, run
 from plumbline.explaining import answers, baselines, importance
@@ -35,7 +37,8 @@ def main() -> None:
         predictions.write("metrics/predictions.parquet", parts, rows, saved.networks)
 
         # Step 6 of the notebook: metrics of network 0, of the ensemble, and of all networks with an interval
-        scores = [figure for part in parts for figure in figures.of_part(part, rows[part], card.train_counts, scratch)]
+        of = [figures.of_part(part, each.rows, each.counts, scratch) for part, each in scored.items()]
+        scores = list(itertools.chain(*of))
         few = figures.few(scores)
         files.write_json(files.six_digits(few), "metrics/evaluate.json")
         files.write_csv(figures.Figure._fields, scores, "metrics/scores.csv")
@@ -57,8 +60,8 @@ def main() -> None:
 
         # What only the test part shows of the columns, what the networks go by, and whether simpler models are as good
         unseen.write("metrics/test_columns.csv", test, train, card.encoding)
-        importance.write("metrics/importance.csv", settings.importance, saved, parts)
-        baselines.write("metrics/baselines.json", settings.baselines, saved, train, test, rows["test"])
+        importance.write("metrics/importance.csv", settings.importance, saved, judges, scored)
+        baselines.write("metrics/baselines.json", settings.baselines, saved, judges, train, scored)
     for line in figures.told(scores, scored["test"].together.says):
         print(line)
 

@@ -69,7 +69,7 @@ def replacing(path: str | Path) -> Iterator[Path]:
     partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
     try:
         yield partial
-        if _waiting is None:
+        if _waiting is None or TEMPORARY.fullmatch(path.parent.name):  # a scratch folder's is needed in the block
             partial.replace(path)
         else:
             _waiting.append((partial, path))

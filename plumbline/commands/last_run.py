@@ -13,7 +13,7 @@ NAMES = {"log_loss": "log loss", "brier": "Brier score", "roc_auc": "ROC AUC", "
 
 
 class Job(NamedTuple):
-    """What every section must know. rows: by part; classes: rows of the whole table."""
+    """What every section must know. rows: by part, out-of-fold ones train too; classes: rows of the whole table."""
 
     settings: params.Params
     train: dict  # metrics/train.json
@@ -32,9 +32,20 @@ class Job(NamedTuple):
             return "each class against the rest, all these decisions together"
         return f"positive class: {clean(self.positive, 40)}"
 
-    def figure(self, metric: str, of: str = "network", part: str = "test") -> float | None:
-        """A figure of metrics/scores.csv."""
-        return self.figures.get((part, metric, of), {}).get("value")
+    @property
+    def judged(self) -> str:
+        """The rows that classes and curves are about: out-of-fold where there are folds, else test."""
+        return "out-of-fold" if "out-of-fold" in self.rows else "test"
+
+    @property
+    def judges(self) -> str:
+        """Who scored them, and how many they are."""
+        whose = "Network 0" if self.judged == "test" else "Network 0's fold networks"
+        return f"{whose}, {self.rows[self.judged]:,} {self.judged} rows"
+
+    def figure(self, metric: str, of: str = "network", part: str | None = None) -> float | None:
+        """A figure of metrics/scores.csv, of the rows that judge if none are named."""
+        return self.figures.get((part or self.judged, metric, of), {}).get("value")
 
 
 def read() -> Job:
@@ -48,13 +59,19 @@ def read() -> Job:
     return Job(
         params.read(),
         train,
-        {"train": sum(counts) - sum(rows.values()), **rows},
+        {"train": sum(counts) - sum(rows[part] for part in rows if part != "out-of-fold"), **rows},
         dict(zip(map(str, classes), counts)),
         values // outputs_for(len(classes)),
         str(classes[1] if facts.positive is None else facts.positive) if len(classes) == 2 else None,
         {(row["part"], row["metric"], row["of"]): row for row in figures},
         *(read_csv(path) for path in revisions.CURVES.values()),
     )
+
+
+def rule(job: Job) -> str:
+    """Which figure is whose, where rows are cross-fitted."""
+    own = ", and it has none" * ("test" not in job.rows)
+    return f"Out-of-fold figures are of this configuration; the model file's own are of the test part{own}."
 
 
 def rows_of(path: str, *numbers: str, text: tuple[str, ...] = ()) -> list[dict]:

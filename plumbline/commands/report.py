@@ -12,10 +12,10 @@ import argparse
 
 from plumbline.bits.initial import outputs_for
 from plumbline.commands import last_run, page, sections
-from plumbline.commands.last_run import Job
+from plumbline.commands.last_run import Job, rule
 from plumbline.comparing import predictions
 from plumbline.pages.page import Section, aligned
-from plumbline.tables import store
+from plumbline.tables import duck, store
 
 FIRST = 10  # test rows that the notebook shows
 NOTEBOOKS = "stages/synthetic.py"  # the table of which the report is the notebook's alone
@@ -42,41 +42,45 @@ def main(words: list[str] | None = None) -> None:
     for make in (*own, sections.importance, sections.baselines):
         if section := make(job):
             lines += ["", *as_text(section, MOST.get(make, MOST_ROWS))]
-    lines += ["", *first_rows(predictions.table())]
+    lines += ["", *first_rows(predictions.table(), "test" if "test" in job.rows else job.judged)]
     print("\n".join(["", *lines, ""]))
     print(f"Next: {next_steps}")
 
 
 def figures(job: Job) -> list[str]:
     """The figures that the notebook prints, in its order."""
-    train, rows, always = job.train, job.rows["test"], job.figure("accuracy", "shares")
-    accuracy, mean = job.figure("accuracy"), job.figures["test", "accuracy", "networks"]
-    test_batches = -(-rows // job.settings.evaluate.batch_size)
+    train, rows, always = job.train, job.rows.get("test", 0), job.figure("accuracy", "shares", "test")
+    accuracy, test_batches = job.figure("accuracy", part="test"), -(-rows // job.settings.evaluate.batch_size)
+    tested, final = ", no test part", ""
+    if rows:
+        tested = f", {rows} test rows in {test_batches}"
+        final = f", final test accuracy {accuracy:.3f} (always answering the training shares: {always:.3f})"
     watched, held_out = "validation", ""
     if job.settings.train.held_out:
         watched, held_out = "held-out", f" ({job.rows['train'] - train['rows']} more held out)"
     lines = [
-        f"{train['rows']} training rows{held_out} in {train['batches']} batches, {rows} test rows in {test_batches}",
+        f"{train['rows']} training rows{held_out} in {train['batches']} batches{tested}",
         *([f"Positive class rate: {train['positive_rate']}"] if "positive_rate" in train else []),
         f"Trainable parameters: {train['parameters']}",
         "",
         *epoch_table(job.train_epochs, job.test_epochs, watched),
         "",
-        f"Final train accuracy {train['accuracy']:.3f}, final test accuracy {accuracy:.3f} "
-        f"(always answering the training shares: {always:.3f})",
+        f"Final train accuracy {train['accuracy']:.3f}{final}",
     ]
-    if always >= accuracy:
+    if rows and always >= accuracy:
         lines.append("Always answering the most frequent class is as accurate as the network.")
     if "epoch" in train:
         ran, each = len(job.train_epochs), "each member at its" if job.settings.train.members > 1 else "that of the"
         more = "; more epochs may do better (train.epochs)" if train["epoch"] == job.settings.train.epochs else ""
         lines.append(f"Kept: epoch {train['epoch']} of {ran}, {each} lowest {watched} loss{more}")
-    if mean["low"] is not None:
-        lines.append(
-            f"Mean test accuracy of {job.networks} networks {mean['value']:.3f}, "
-            f"about 95 % between {mean['low']:.3f} and {mean['high']:.3f} ({rows} rows)"
-        )
-    return lines
+    for part, what in (("test", "Mean test accuracy of"), ("out-of-fold", "Out-of-fold accuracy, mean of")):
+        mean = job.figures.get((part, "accuracy", "networks"), {})
+        if mean.get("low") is not None:
+            lines.append(
+                f"{what} {job.networks} networks {mean['value']:.3f}, "
+                f"about 95 % between {mean['low']:.3f} and {mean['high']:.3f} ({job.rows[part]} rows)"
+            )
+    return lines + [rule(job)] * (job.judged == "out-of-fold")
 
 
 def as_text(section: Section, most: int) -> list[str]:
@@ -97,10 +101,10 @@ def epoch_table(history: list[dict], test_epochs: list[dict], watched: str) -> l
     columns = [("epoch", 0), ("train_loss", 4), ("train_accuracy", 3)]
     if "validation_loss" in history[0]:
         columns += [("validation_loss", 4), ("validation_accuracy", 3)]
-    columns += [("test_loss", 4), ("test_accuracy", 3)]
+    columns += [("test_loss", 4), ("test_accuracy", 3)] * bool(test_epochs)
     heads = [name.replace("validation", watched).replace("_", " ") for name, _ in columns]
     lines = ["  ".join(heads)]
-    for left, right in zip(history, test_epochs):
+    for left, right in zip(history, test_epochs or [{}] * len(history)):
         epoch = int(left["epoch"])
         if epoch == 1 or epoch % every == 0 or epoch == len(history):
             row = left | right
@@ -109,12 +113,12 @@ def epoch_table(history: list[dict], test_epochs: list[dict], watched: str) -> l
     return lines
 
 
-def first_rows(table: store.Table) -> list[str]:
-    """The notebook's last lines: network 0's probabilities for the first test rows, as split drew them, and labels."""
+def first_rows(table: store.Table, part: str) -> list[str]:
+    """The notebook's last lines: network 0's probabilities for a part's first rows, as split drew them, and labels."""
     classes = table.facts.classes
     rows = table.rows(
         f"SELECT target, probability[1:{outputs_for(len(classes))}] FROM {table.numbered} "
-        f"WHERE part = 'test' ORDER BY {store.PLACE} LIMIT {FIRST}"
+        f"WHERE part = {duck.text(part)} ORDER BY {store.PLACE} LIMIT {FIRST}"
     )
     labels = [str(label) for label, _ in rows]
     if len(classes) == 2:

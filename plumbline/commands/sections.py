@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from plumbline.basics.files import read_json
-from plumbline.commands.last_run import NAMES, Job, best_threshold, name_of, rows_of
+from plumbline.commands.last_run import NAMES, Job, best_threshold, name_of, rows_of, rule
 from plumbline.pages import charts
 from plumbline.pages.charts import BLUE, GREEN, ORANGE, QUIET, RED, Interval, Line
 from plumbline.pages.page import Chart, Section, Shaded, Share, Table, between, clean, shown
@@ -46,8 +46,8 @@ def baselines(job: Job) -> Section | None:
     ]
     head = ["model", "accuracy", "log loss", "log loss: networks minus it", "about 95 %", "the network is"]
     note = (
-        f"On {told['rows']:,} test rows, trained on {told['trained_rows']:,} rows. The difference is the networks' log "
-        "loss minus the other model's: below 0 the network is better."
+        f"On {told['rows']:,} {told.get('part', 'test')} rows, trained on {told['trained_rows']:,}. The difference is "
+        "the networks' log loss minus the other model's: below 0 the network is better."
     )
     return Section("Beside other models", note, [], [Table(head, listed)])
 
@@ -55,7 +55,7 @@ def baselines(job: Job) -> Section | None:
 def scores(job: Job) -> Section | None:
     """Every metric of network 0, the ensemble, all networks and no network at all, a table for each part."""
     tables = []
-    for part in ("test", "validation"):
+    for part in ("out-of-fold", "test", "validation"):
         listed = []
         for metric in dict.fromkeys(metric for of_part, metric, _ in job.figures if of_part == part):
             lower = " (lower is better)" if metric in metrics.LOSSES else ""
@@ -67,12 +67,17 @@ def scores(job: Job) -> Section | None:
             of_all = [ensemble, networks] if job.networks > 1 else []
             listed.append([name_of(metric) + lower, network, *of_all, interval, shares])
         head = ["ensemble", f"mean of {job.networks} networks", "about 95 %"]
-        head = ["metric", "network 0", *(head if job.networks > 1 else ["about 95 %, over rows alone"])]
+        head = [
+            "metric",
+            "network 0" + "'s folds" * (part == "out-of-fold"),
+            *(head if job.networks > 1 else ["about 95 %, over rows alone"]),
+        ]
         if listed:
-            title = f"{part.capitalize()} part, {job.rows[part]:,} rows"
+            title = f"{part.capitalize()}{' part' * (part != 'out-of-fold')}, {job.rows[part]:,} rows"
             tables.append(Table([*head, "always the training shares"], listed, title))
     about = f" Precision, recall and F1 without another word: {job.about}." if job.positive is not None else ""
-    note = "The ensemble answers with the mean probability of all networks." * (job.networks > 1) + about
+    note = f"{rule(job)} " * (job.judged == "out-of-fold")
+    note += "The ensemble answers with the mean probability of all networks." * (job.networks > 1) + about
     return Section("Figures", note, [], tables) if tables else None
 
 
@@ -82,7 +87,7 @@ def classes(job: Job) -> Section | None:
         [row["class"], row["precision"], row["recall"], row["f1"], int(row["support"])]
         for row in rows_of("metrics/classes.csv", "precision", "recall", "f1", "support", text=("class",))
     ]
-    head = ["class", "precision", "recall", "F1", "test rows"]
+    head = ["class", "precision", "recall", "F1", f"{job.judged} rows"]
     tables = [Table(head, listed[:MOST_ROWS], "Figures by class", "narrow")] if listed else []
     cells = rows_of("metrics/plots/confusion.csv", "rows", text=("actual", "predicted"))
     labels = list(dict.fromkeys(cell["actual"] for cell in cells))
@@ -99,7 +104,7 @@ def classes(job: Job) -> Section | None:
             listed.append([label, *(Shaded(count, Share(count / max(sum(own), 1))) for count in own)])
         head = ["class", *(f"taken for {clean(label, 16)}" for label in labels)]
         tables.append(Table(head, listed, "Rows by class and answer, and their share of the class", "matrix"))
-    note = f"Network 0, {job.rows['test']:,} test rows; {job.about}."
+    note = f"{job.judges}; {job.about}."
     return Section("Classes", note, [], tables) if tables else None
 
 
@@ -171,7 +176,7 @@ def probabilities(job: Job) -> Section | None:
         what = ("decisions", "share right") if job.positive is None else ("rows", f"share of {clean(job.positive, 20)}")
         title = "Calibration, about 95 % for each bin"
         drawn.append(Chart(title, charts.calibration(given, bands, counts, "mean probability given", *what, title)))
-    note = f"Network 0, {job.rows['test']:,} test rows; {job.about}."
+    note = f"{job.judges}; {job.about}."
     return Section("Probabilities", note, drawn, []) if drawn else None
 
 
@@ -181,7 +186,7 @@ def _with_area(title: str, job: Job, metric: str) -> str:
 
 
 def _positives(job: Job) -> float:
-    """The share of positives in the test part; of all decisions together one in so many classes."""
+    """The share of positives among the rows that judge; of all decisions together one in so many classes."""
     rows = rows_of("metrics/classes.csv", "support", text=("positive",))
     if job.positive is None or not rows:
         return 1 / len(job.classes)
@@ -200,8 +205,9 @@ def thresholds(job: Job) -> Section | None:
     title = "Figures by threshold"
     drawn = charts.curves(lines, "threshold", "share", title, xlim=(0, 1), ylim=(-0.02, 1.02))
     best = best_threshold(rows)["threshold"]
+    judges = job.judges if job.judged == "out-of-fold" else f"Network 0, {int(rows[0]['rows']):,} validation rows"
     note = (
-        f"Network 0, {int(rows[0]['rows']):,} validation rows; {job.about}. Flagged is every row whose probability "
+        f"{judges}; {job.about}. Flagged is every row whose probability "
         f"reaches the threshold. F1 is best at {best:g}: `plumbline predict NEW.csv --threshold {best:g}`."
     )
     head = ["threshold", "precision", "recall", "F1", "flagged"]

@@ -1,5 +1,6 @@
 """What every network says of the rows that are scored: the probabilities that all figures are made of."""
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
@@ -23,6 +24,25 @@ class Answered(NamedTuple):
     table: Table
     rows: Rows
     together: belonging.Together
+    counts: list  # rows of each class that the networks were trained on (k,); of out-of-fold rows (R, folds, k)
+
+
+class Judge(NamedTuple):
+    """Networks that score the same rows of a part: those of the model all, those of a fold the fold's."""
+
+    model: Model
+    networks: slice  # of the R that score each row
+    rows: np.ndarray | slice  # a mask of the part's rows (n,), or all
+
+
+def judges_of(saved: Model, judges: Folds, fold_of: np.ndarray | None) -> Iterator[Judge]:
+    """Who scores a part. fold_of: the fold of its rows in each replica (R, n), if they are out-of-fold."""
+    if fold_of is None:
+        yield Judge(saved, slice(saved.networks), slice(None))
+        return
+    for r, replica in enumerate(judges.models):
+        for f, model in enumerate(replica):
+            yield Judge(model, slice(r, r + 1), fold_of[r] == f)
 
 
 def of_part(saved: Model, table: Table, split: Split, batch_size: int, scratch: Path) -> Answered:
@@ -32,7 +52,7 @@ def of_part(saved: Model, table: Table, split: Split, batch_size: int, scratch: 
         scored = saved.probabilities(x, batch_size)  # (R, m, k)
         probability[: saved.networks, start : start + len(x)] = scored
         start += len(x)
-    return _answered(saved, table, probability, split)
+    return _answered(saved, table, probability, split, saved.card.train_counts)
 
 
 def out_of_fold(judges: Folds, saved: Model, table: Table, split: Split, batch_size: int, scratch: Path) -> Answered:
@@ -44,20 +64,15 @@ def out_of_fold(judges: Folds, saved: Model, table: Table, split: Split, batch_s
     if len(scored) != len(table):
         raise UserError("models/folds.safetensors and data/train.parquet are of two trainings; run `dvc repro`")
     if not scored.all():
-        rows = np.flatnonzero(scored) if table.is_small else scored
-        store.take(table, rows, scratch / "scored.parquet", "scored", table.facts)
-        table = Table(scratch / "scored.parquet", table.facts)
+        table = store.part_of(table, scored, scratch / "scored.parquet")
     fold_of = judges.fold_of[:, scored]
     probability = _room(judges.replicas, table, saved, scratch)
-    for r, replica in enumerate(judges.models):
-        for f, judge in enumerate(replica):
-            start = 0
-            for x in encoding.pieces(judge.card.encoding, table, _rows_at_a_time(judge)):
-                own = np.flatnonzero(fold_of[r, start : start + len(x)] == f)
-                if len(own):
-                    probability[r, start + own] = judge.probabilities(x[own], batch_size)[0]
-                start += len(x)
-    return _answered(saved, table, probability, split, fold_of)
+    for model, networks, rows in judges_of(saved, judges, fold_of):
+        own, start = np.flatnonzero(rows), 0
+        for x in encoding.pieces(model.card.encoding, store.part_of(table, rows, scratch / "fold.parquet")):
+            probability[networks, own[start : start + len(x)]] = model.probabilities(x, batch_size)
+            start += len(x)
+    return _answered(saved, table, probability, split, judges.train_counts, fold_of)
 
 
 def by_epoch(saved: Model, table: Table, batch_size: int) -> np.ndarray:
@@ -81,10 +96,10 @@ def _rows_at_a_time(saved: Model) -> int:
     return store.rows_of(max(len(saved.card.encoding.layout), saved.networks * saved.card.sizes[2]))
 
 
-def _answered(saved, table, probability, split: Split, fold_of: np.ndarray | None = None) -> Answered:
+def _answered(saved, table, probability, split, counts: list, fold_of: np.ndarray | None = None) -> Answered:
     if len(probability) > 1:
         for here in metrics.pieces(len(table)):
             probability[-1, here] = metrics.ensemble(probability[:-1, here])
     together = belonging.of_part(table, split)
     rows = Rows(probability, table.classes(), saved.card.positive_number, together.number, fold_of)
-    return Answered(table, rows, together)
+    return Answered(table, rows, together, counts)

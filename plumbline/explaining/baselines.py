@@ -1,24 +1,28 @@
 """Is the network worth it? What simple models of scikit-learn reach on the same rows, and the verdict between.
 
 Logistic regression and gradient-boosted trees learn from the training rows as the network saw them, encoded, and are
-scored on the test rows. They are as scikit-learn has them, not tuned. The third baseline is no model: it always answers
-the shares of the training classes.
+scored on the test rows; with split.folds on each fold's rows, after those that network 0 of the fold learnt from. They
+are as scikit-learn has them, not tuned. The third baseline is no model: it always answers the shares of the training
+classes.
 
 Their last bits are those of the machine's linear algebra, so what is written here no other file depends on.
 """
 
 import warnings
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 
 from plumbline.basics import files
 from plumbline.bits import rows
-from plumbline.model.model import Model
+from plumbline.explaining.answers import Answered, judges_of
+from plumbline.model.folds import Folds
+from plumbline.model.model import Card, Model
 from plumbline.scores import differences
-from plumbline.scores.differences import Rows
 from plumbline.tables import encoding, store
 from plumbline.tables.encoding import Encoding
+from plumbline.tables.folds import trained_on
 from plumbline.tables.store import Table
 
 METRICS = ("log_loss", "accuracy")
@@ -27,30 +31,58 @@ MOST_WORK = 2**22  # training rows times inputs times outputs: boosted trees tak
 FEWEST_OF_CLASS = 10  # rows that early stopping needs, which holds out a tenth of them
 
 
-def write(path: str | Path, asked: bool, saved: Model, train: Table, test: Table, rows: Rows) -> None:
-    """Write what the baselines reach on the test part, and how the networks differ from each; {} if not asked.
+def write(
+    path: str | Path, asked: bool, saved: Model, judges: Folds, train: Table, scored: dict[str, Answered]
+) -> None:
+    """Write what the baselines reach, and how the networks differ from each; {} if not asked."""
+    files.write_json(files.six_digits(compared(saved, judges, train, scored)) if asked else {}, path)
 
-    rows: what the networks say of the test part, (R or more, n, k), the first R being theirs.
-    """
-    files.write_json(files.six_digits(compared(saved, train, test, rows)) if asked else {}, path)
 
-
-def compared(saved: Model, train: Table, test: Table, rows: Rows) -> dict:
-    """Every baseline's figures on the test part, and how the networks differ from it."""
-    card, target = saved.card, rows.target
-    x, y = training_rows(card.encoding, train, card.sizes[2])
-    answers = {"shares": np.tile(shares(card.train_counts), (len(target), 1))}
-    if len(np.unique(y)) > 1:
-        for name, model in models(y).items():
-            answers[name] = answers_of(model, x, y, card.encoding, test, len(card.classes))
-    networks, found = rows._replace(probability=rows.probability[: saved.networks]), {}
+def compared(saved: Model, judges: Folds, train: Table, scored: dict[str, Answered]) -> dict:
+    """Every baseline's figures on the rows that judge, and how the networks differ from it."""
+    part = "out-of-fold" if judges.replicas else "test"
+    table, rows, *_ = scored[part]
+    answers: dict[str, np.ndarray] = {}
+    trained = []
+    for own, found, count in lessons(saved, judges, train, table, rows.fold):
+        trained.append(count)
+        for name, answer in found.items():
+            answers.setdefault(name, np.full((len(table), answer.shape[1]), np.nan, np.float32))[own] = answer
+    answers = {name: answer for name, answer in answers.items() if not np.isnan(answer).any()}
+    networks, compared = rows._replace(probability=rows.probability[: saved.networks]), {}
     for name, answer in answers.items():
         level = 1 - 0.05 / len(answers)
         base = rows._replace(probability=answer[None])
         judged = {d.metric: d for d in differences.compare(base, networks, METRICS, level=level)}
-        found[name] = {m: judged[m].base for m in METRICS} | told(judged["log_loss"])
-        found[name]["in_accuracy"] = told(judged["accuracy"])
-    return found | {"rows": len(target), "trained_rows": len(y)}
+        compared[name] = {m: judged[m].base for m in METRICS} | told(judged["log_loss"])
+        compared[name]["in_accuracy"] = told(judged["accuracy"])
+    return compared | {"part": part, "rows": len(table), "trained_rows": min(trained)}
+
+
+def lessons(saved: Model, judges: Folds, train: Table, table: Table, fold_of: np.ndarray | None) -> Iterator[tuple]:
+    """What the baselines say of some of the scored rows: these rows, what each says of them, and the rows they learnt.
+
+    Of out-of-fold rows those of each fold in turn, by models that learn what network 0's judge of the fold has learnt.
+    """
+    with files.scratch("metrics") as scratch:
+        first = None if fold_of is None else fold_of[:1]
+        for f, (model, _, own) in enumerate(judges_of(saved, judges.first(1), first)):
+            taught = train
+            if first is not None:
+                by_time = train.facts.folds.time is not None
+                taught = store.part_of(train, trained_on(judges.fold_of[0], f, by_time), scratch / "taught.parquet")
+            asked = table if first is None else store.part_of(table, own, scratch / "fold.parquet")
+            yield own, *said(model.card, taught, asked)
+
+
+def said(card: Card, train: Table, asked: Table) -> tuple[dict[str, np.ndarray], int]:
+    """What each baseline says of some rows after others, as probabilities are stored, and how many rows it learnt."""
+    x, y = training_rows(card.encoding, train, card.sizes[2])
+    found = {"shares": np.tile(shares(card.train_counts), (len(asked), 1))}
+    if len(np.unique(y)) > 1:
+        for name, model in models(y).items():
+            found[name] = answers_of(model, x, y, card.encoding, asked, len(card.classes))
+    return found, len(y)
 
 
 def told(judged: differences.Difference) -> dict:
@@ -68,8 +100,10 @@ def shares(counts: list[int]) -> np.ndarray:
 def training_rows(encoded: Encoding, table: Table, outputs: int) -> tuple[np.ndarray, np.ndarray]:
     """Rows to train on, evenly spaced in the part if they are too many: inputs (m, d) and class numbers (m,)."""
     count = min(len(table), MOST_ROWS, max(MOST_WORK // (encoded.width * outputs), 1000))
-    x, y = encoding.some_rows(encoded, table, count)
-    return rows.expand(x, encoded.layout), y
+    with files.scratch("metrics") as scratch:
+        if count < len(table):
+            table, _ = store.evenly(table, count, scratch / "some.parquet")
+        return rows.expand(encoding.encode(encoded, table), encoded.layout), table.classes()
 
 
 def models(y: np.ndarray) -> dict:

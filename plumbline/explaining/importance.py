@@ -4,11 +4,12 @@ A column's values are shuffled, so that they tell nothing of the row any more. B
 the log loss grows, the networks went by the column (Breiman, Machine Learning 45 (2001) 5). A column that says the same
 as another has a small drop: the networks still have the other.
 
-The rows are of a part that no network was trained or stopped by. The work is counted before it is done, and cut by
+No row is scored by a network that was trained or stopped by it. The work is counted before it is done, and cut by
 fewer rows and then fewer columns, never by the clock: what comes out is the same everywhere.
 """
 
 import hashlib
+import itertools
 from pathlib import Path
 from typing import NamedTuple
 
@@ -17,12 +18,14 @@ import numpy as np
 from plumbline.basics import files
 from plumbline.bits import rows as encoded
 from plumbline.bits import stream
+from plumbline.explaining import answers
+from plumbline.explaining.answers import Answered
+from plumbline.model.folds import Folds
 from plumbline.model.model import Model
 from plumbline.model.network import SHIPPED
 from plumbline.scores import intervals, metrics
-from plumbline.tables import encoding
-from plumbline.tables.encoding import Category, Number
-from plumbline.tables.store import Table
+from plumbline.tables import encoding, store
+from plumbline.tables.encoding import Category, Encoding, Number
 
 COLUMNS = ("column", "drop", "low", "high", "inputs", "part", "rows", "networks")  # of the file
 SHUFFLES = 5  # of a column, as scikit-learn's n_repeats
@@ -51,14 +54,13 @@ class Drop(NamedTuple):
     inputs: int
 
 
-def write(path: str | Path, asked: bool, saved: Model, parts: dict[str, Table]) -> None:
+def write(path: str | Path, asked: bool, saved: Model, judges: Folds, scored: dict[str, Answered]) -> None:
     """Write the columns with their drops, the largest first, and print what was done; only the header if not asked."""
     lines = []
     if asked:
-        name = deciding_part(saved, parts)
-        work = affordable(saved, len(parts[name]))
-        x, target = encoding.some_rows(saved.card.encoding, parts[name], work.rows)
-        drops = measured(saved.first(work.networks), x, target, work.columns)
+        name = deciding_part(saved, scored)
+        work = affordable(saved, len(scored[name].table))
+        drops = measured_on(saved, judges, scored[name], work, Path(path).parent)
         lines = [(*drop, name, work.rows, work.networks) for drop in sorted(drops, key=lambda drop: -drop.drop)]
         print(described(work, name, saved))
     files.write_csv(COLUMNS, lines, path)
@@ -76,9 +78,11 @@ def described(work: Work, part: str, saved: Model) -> str:
 # ---- what it is measured on
 
 
-def deciding_part(saved: Model, parts: dict[str, Table]) -> str:
-    """The validation part where no network watched it, else the test part."""
-    return "validation" if len(parts["validation"]) and not saved.card.watched else "test"
+def deciding_part(saved: Model, scored: dict[str, Answered]) -> str:
+    """The out-of-fold rows where there are any, else the validation part where no network watched it, else the test."""
+    if "out-of-fold" in scored:
+        return "out-of-fold"
+    return "validation" if len(scored["validation"].table) and not saved.card.watched else "test"
 
 
 def affordable(saved: Model, rows: int) -> Work:
@@ -94,30 +98,56 @@ def affordable(saved: Model, rows: int) -> Work:
 # ---- the measurement
 
 
+def measured_on(saved: Model, judges: Folds, scored: Answered, work: Work, folder: Path) -> list[Drop]:
+    """The drops on a part. Out-of-fold rows are shuffled within their fold, and scored by those who score them."""
+    saved, (table, rows, *_) = saved.first(work.networks), scored
+    with files.scratch(folder) as scratch:
+        some, place = store.evenly(table, work.rows, scratch / "some.parquet")
+        columns, target = chosen(saved, work.columns), rows.target[place]
+        pairs = np.zeros((len(columns), work.networks, work.rows))
+        fold_of = None if rows.fold is None else rows.fold[: work.networks, place]
+        for model, networks, own in answers.judges_of(saved, judges, fold_of):
+            x = encoding.encode(model.card.encoding, some)[own]
+            pairs[:, networks, own] = changes(model, x, target[own], columns)
+    return [drop_of(column, each) for column, each in zip(columns, pairs)]
+
+
 def measured(saved: Model, x: np.ndarray, target: np.ndarray, columns: int) -> list[Drop]:
-    """The drops of so many columns of the encoded rows x (n, c), by all of the networks.
+    """The drops of so many columns of the encoded rows x (n, c), by all of the networks."""
+    asked = chosen(saved, columns)
+    return [drop_of(column, pairs) for column, pairs in zip(asked, changes(saved, x, target, asked))]
+
+
+def drop_of(column: Number | Category, pairs: np.ndarray) -> Drop:
+    """What `changes` (R, n) say of a column.
 
     A shuffle gives row i the value of row s(i). What it costs depends on both rows, so it is counted half to each: else
     the interval would be too narrow, for a row that loses much by another's value often costs others much by its own.
     phi is then the mean plus the influence function of a mean over pairs of rows (Hoeffding's decomposition); its mean
     over rows is the drop.
     """
-    whole = losses(saved, x, target)  # (R, n)
-    orders, mixed, drops = shuffles(len(x)), x.copy(), []
-    for column, stored in chosen(saved, columns):
-        pairs = np.zeros(whole.shape)
+    mean = pairs.sum(axis=1, keepdims=True) / (2 * SHUFFLES * pairs.shape[1])  # (R, 1)
+    estimate = intervals.estimate(pairs / SHUFFLES - mean)
+    estimate = estimate._replace(mean=sum(mean[:, 0].tolist()) / len(mean))  # of exact sums
+    low, high, _ = estimate.student()
+    return Drop(column.name, estimate.mean, low, high, column.width)
+
+
+def changes(saved: Model, x: np.ndarray, target: np.ndarray, columns: list) -> np.ndarray:
+    """What shuffling each of the columns costs, at both rows of each pair and over all shuffles: float64 (C, R, n)."""
+    whole, orders, mixed = losses(saved, x, target), shuffles(len(x)), x.copy()  # whole: (R, n)
+    found, where = np.zeros((len(columns), *whole.shape)), places(saved.card.encoding)
+    for pairs, column in zip(found, columns):
+        if column.name not in where:  # an encoding of its own leaves it out, and the network does without
+            continue
+        stored = where[column.name]
         for order in orders:
             mixed[:, stored] = x[order, stored]
             more = losses(saved, mixed, target) - whole
             pairs += more
             pairs[:, order] += more
         mixed[:, stored] = x[:, stored]
-        mean = pairs.sum(axis=1, keepdims=True) / (2 * SHUFFLES * len(x))  # (R, 1)
-        estimate = intervals.estimate(pairs / SHUFFLES - mean)
-        estimate = estimate._replace(mean=sum(mean[:, 0].tolist()) / len(mean))  # of exact sums
-        low, high, _ = estimate.student()
-        drops.append(Drop(column.name, estimate.mean, low, high, column.width))
-    return drops
+    return found
 
 
 def losses(saved: Model, x: np.ndarray, target: np.ndarray) -> np.ndarray:
@@ -132,18 +162,20 @@ def shuffles(n: int) -> np.ndarray:
     return stream.permutations(np.array(hashed), n)
 
 
-def chosen(saved: Model, columns: int) -> list[tuple[Number | Category, slice]]:
-    """So many columns and where they are in the rows: those of the largest first-layer weight, where not all are asked.
+def places(encoded: Encoding) -> dict[str, slice]:
+    """Where each column is in an encoded row."""
+    ends = np.cumsum([0, *(len(column.stored) for column in encoded.columns)]).tolist()
+    return {column.name: slice(*of) for column, of in zip(encoded.columns, itertools.pairwise(ends))}
+
+
+def chosen(saved: Model, count: int) -> list[Number | Category]:
+    """So many columns: those of the largest first-layer weight, where not all are asked.
 
     Of a network of a user's own the first columns are taken.
     """
-    found, start = [], 0
-    for column in saved.card.encoding.columns:
-        found.append((column, slice(start, start + len(column.stored))))
-        start += len(column.stored)
-    if columns < len(found) and saved.card.network == SHIPPED:
+    found = saved.card.encoding.columns
+    if count < len(found) and saved.card.network == SHIPPED:
         weights = np.abs(saved.weights["net.0.weight"]).max(axis=(0, 1))  # (d,)
-        widths = [column.width for column, _ in found]
-        largest = np.maximum.reduceat(weights, np.cumsum([0, *widths[:-1]]))  # (columns,)
+        largest = np.maximum.reduceat(weights, np.cumsum([0, *(column.width for column in found[:-1])]))  # (columns,)
         found = [found[i] for i in np.argsort(-largest, kind="stable")]
-    return found[:columns]
+    return found[:count]

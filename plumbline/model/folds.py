@@ -31,6 +31,15 @@ class Folds(NamedTuple):
         """How many networks score a row."""
         return len(self.models)
 
+    def first(self, replicas: int) -> "Folds":
+        """Those of the first replicas alone."""
+        return Folds(self.fold_of[:replicas], self.models[:replicas])
+
+    @property
+    def train_counts(self) -> list[list[list[int]]]:
+        """Of every replica and fold, the rows of each class that its network was trained on."""
+        return [[fold.card.train_counts for fold in replica] for replica in self.models]
+
 
 NONE = Folds(np.empty((0, 0), np.int32), [])
 

@@ -30,11 +30,11 @@ class Figure(NamedTuple):
     groups: int | None  # of rows that belong together
 
 
-def of_part(part: str, rows: Rows, counts: list[int], scratch: Path) -> Iterable[Figure]:
+def of_part(part: str, rows: Rows, counts: list, scratch: Path) -> Iterable[Figure]:
     """All figures of a part, none of one without rows.
 
     rows: with R networks, and of several networks one more, the ensemble (R + 1, n, k or 1). counts: training rows of
-    each class. scratch: a folder for large arrays.
+    each class, as `metrics.always` has them. scratch: a folder for large arrays.
     """
     probability, target, positive, group, fold = rows
     n = len(target)
@@ -45,14 +45,14 @@ def of_part(part: str, rows: Rows, counts: list[int], scratch: Path) -> Iterable
     groups = None if group is None else n if rows.group is None else int(rows.group.max()) + 1
     answered = sum(metrics.confusion(network, target).sum(axis=0) for network in rows.probability) / networks
     phi = files.mapped(probability.shape[:2], np.float64, scratch)  # (R + 1, n), more is better
-    for name in metrics.defined(target, len(counts), fold):
+    for name in metrics.defined(target, np.shape(counts)[-1], fold):
         metrics.contributions(name, probability[:networks], target, positive, phi[:networks], fold)
         metrics.contributions(name, probability[-1:], target, positive, phi[-1:], None if networks > 1 else fold)
         yield Figure(part, "network", name, metrics.reported(name, phi[0]), None, None, n, groups)
         yield Figure(part, "ensemble", name, metrics.reported(name, phi[-1]), None, None, n, groups)
         mean, *interval = ranges.reported(name, phi[:networks], rows, answered).values()
         yield Figure(part, "networks", name, mean, *(interval or (None, None)), n, groups)
-    for name, value in metrics.always(counts, target).items():
+    for name, value in metrics.always(counts, target, fold).items():
         yield Figure(part, "shares", name, value, None, None, n, groups)
 
 

@@ -212,8 +212,15 @@ def reported(name: str, phi: np.ndarray) -> float:
     return 0.0 - mean if name in LOSSES else mean
 
 
-def always(counts: list[int], target: np.ndarray) -> dict[str, float]:
-    """Accuracy and log loss of one and the same answer on every row: the shares of the classes, counted elsewhere."""
+def always(counts: list, target: np.ndarray, fold: np.ndarray | None = None) -> dict[str, float]:
+    """Accuracy and log loss of one and the same answer on every row: the shares of the classes, counted elsewhere.
+
+    counts: (k,); where each fold (R, n) has an answer of its own (R, folds, k), and then the mean over all rows.
+    """
+    if fold is not None:
+        each = [(own == f, its) for own, by_fold in zip(fold, counts) for f, its in enumerate(by_fold)]
+        said = [(rows.sum() / fold.size, always(its, target[rows])) for rows, its in each if rows.any()]
+        return {name: float(sum(share * figures[name] for share, figures in said)) for name in ("accuracy", "log_loss")}
     k, shares = len(counts), np.array(counts) / sum(counts)
     answer = np.tile(shares[1:] if k == 2 else shares, (k, 1))
     rows, losses = class_counts(target, k), log_losses(answer, np.arange(k))

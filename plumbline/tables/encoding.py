@@ -132,17 +132,6 @@ def encode(encoding: Encoding, table: Table) -> np.ndarray:
     return x
 
 
-def some_rows(encoding: Encoding, table: Table, count: int) -> tuple[np.ndarray, np.ndarray]:
-    """So many of a table's rows, evenly spaced in it: encoded, float32 (count, c), and class numbers (count,)."""
-    place, start = np.arange(count) * len(table) // count, 0
-    x = np.empty((count, len(encoding.layout)), np.float32)
-    for piece in pieces(encoding, table):
-        here = (place >= start) & (place < start + len(piece))
-        x[here] = piece[place[here] - start]
-        start += len(piece)
-    return x, table.classes()[place]
-
-
 def pieces(encoding: Encoding, table: Table, rows: int | None = None) -> Iterator[np.ndarray]:
     """As `encode`, so many rows at a time, in order: float32 (m, c)."""
     start, select = 0, {column.name: _sql(column, table) for column in encoding.columns}

@@ -206,6 +206,19 @@ def take(table: Table, rows: np.ndarray, path: str | Path, kind: str, facts: Fac
         copy(sql, path, kind, facts, values_of(f"FROM {table.relation}"))
 
 
+def part_of(table: Table, mask: np.ndarray, path: str | Path, kind: str = "chosen") -> Table:
+    """Some rows of a table (a mask of all, (n,)) as a table of their own, in their order."""
+    take(table, np.flatnonzero(mask) if table.is_small else mask, path, kind, table.facts)
+    return Table(path, table.facts)
+
+
+def evenly(table: Table, count: int, path: str | Path) -> tuple[Table, np.ndarray]:
+    """So many rows, evenly spaced in a table, as a table of their own, and their places in it (count,)."""
+    place, mask = np.arange(count) * len(table) // max(count, 1), np.zeros(len(table), bool)
+    mask[place] = True
+    return part_of(table, mask, path), place
+
+
 def values_of(sql: str) -> int:
     """Numbers of which as many take the room of a row that a query finds.
 

@@ -61,6 +61,4 @@ def trained(
 def fitted_on(part: Table, taught: np.ndarray, setting: str) -> Encoding:
     """The encoding that some rows of a part (a mask) say, and no other row."""
     with files.scratch(FOLDER) as folder:
-        path = folder / "taught.parquet"
-        store.take(part, np.flatnonzero(taught) if part.is_small else taught, path, "taught", part.facts)
-        return encoding.fit(Table(path, part.facts), setting)
+        return encoding.fit(store.part_of(part, taught, folder / "taught.parquet"), setting)
