@@ -62,7 +62,7 @@ def main() -> None:
         unseen.write("metrics/test_columns.csv", test, train, card.encoding)
         importance.write("metrics/importance.csv", settings.importance, saved, judges, scored)
         baselines.write("metrics/baselines.json", settings.baselines, saved, judges, train, scored)
-    for line in figures.told(scores, scored["test"].together.says):
+    for line in figures.told(scores, {part: each.together.says for part, each in scored.items()}):
         print(line)
 
 

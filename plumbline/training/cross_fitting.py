@@ -28,9 +28,12 @@ def cross_fit(part: Table, seed: int, train: Train, network: Network, keeper: Ke
     """The fold networks of all replicas, each worker training some of them; none where the split has no folds."""
     if part.facts.folds is None:
         return NONE
-    replicas = range(train.replicas)
+    replicas, by_time = range(train.replicas), part.facts.folds.time
     fold_of = np.stack([folds.of_replica(part, seed, r) for r in replicas])
     tasks = [(r, f) for r in replicas for f in range(fold_of.max() + 1)]
+    cut = f"{fold_of.max() + 1} {f'later blocks of {by_time}' if by_time else 'folds'}"
+    before = f"; the earliest {(fold_of[0] == folds.NOT_SCORED).sum()} rows are not scored" if by_time else ""
+    print(f"cross-fitting: {train.replicas} replicas x {cut}, {len(tasks)} networks{before}")
     keeper = keeper.named(f"folds-{group.rank}-of-{group.size}")
     mine = {}
     for r, f in tasks[group.rank :: group.size]:
