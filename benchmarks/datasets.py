@@ -192,10 +192,14 @@ def read(source: Source, folder: Path, fewest: int) -> pd.DataFrame:
     return frame[frame[source.target].isin(counts.index[counts >= fewest])].reset_index(drop=True)
 
 
-def titanic() -> Dataset:
+def passengers() -> pd.DataFrame:
     """OpenML's Titanic passengers, whole among the files of scikit-learn's own tests: mixed columns, many gaps."""
     path = Path(datasets.__file__).parent / "tests/data/openml/id_40945/data-v1-dl-16826755.arff.gz"
     header, rows = gzip.decompress(path.read_bytes()).decode().split("@data", 1)
     names = [line.split()[1].strip("'") for line in header.splitlines() if line.lower().startswith("@attribute")]
-    frame = pd.read_csv(io.StringIO(rows.strip()), names=names, na_values="?", escapechar="\\")
-    return Dataset("titanic", frame.drop(columns=["boat", "body"]), "survived")  # both known only afterwards
+    return pd.read_csv(io.StringIO(rows.strip()), names=names, na_values="?", escapechar="\\")
+
+
+def titanic() -> Dataset:
+    """The passengers without what was known only afterwards."""
+    return Dataset("titanic", passengers().drop(columns=["boat", "body"]), "survived")
