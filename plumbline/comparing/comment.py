@@ -94,7 +94,7 @@ def _of_two(result: Result) -> list[str]:
             [f"no verdict in {d.metric}: {d.why}" for d in entry.judged if d.why and d.why != led.why] + result.notes
         ),
         "\n".join(["What changed:", "", *_shortened(what or ["nothing that a stage reads"])]),
-        *_luck(entry.judged),
+        *_luck(entry.judged, words.scope(result)),
         *_figures(result.metrics),
         *_epochs(result.base, entry.side),
     ]
@@ -131,7 +131,7 @@ def _shortened(lines: list[str]) -> list[str]:
 # ---- folded
 
 
-def _luck(judged: list[Judged]) -> list[str]:
+def _luck(judged: list[Judged], scope: str) -> list[str]:
     """Where the uncertainty comes from, and what would make it smaller."""
     columns = ["metric", "from rows", "from seeds", "width at twice the rows", "at twice the networks", "rows needed"]
     rows = []
@@ -140,7 +140,7 @@ def _luck(judged: list[Judged]) -> list[str]:
             more = ["" if times is None else f"{times:.2f} times" for times in (d.twice_rows, d.twice_networks)]
             needed = "" if d.rows_needed is None else f"about {words.two_digits(d.rows_needed):,}"
             rows.append([f"`{d.metric}`", f"{d.by_rows:.0%}", f"{1 - d.by_rows:.0%}", *more, needed])
-    lines = [*table(columns, rows), "", "Rows needed: to tell a difference as large as this one from none."]
+    lines = [*table(columns, rows), "", f"Rows needed: to tell a difference as large as this one from none. {scope}"]
     return [folded("Luck of rows and of seeds", lines)] if rows else []
 
 

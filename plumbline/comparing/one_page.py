@@ -25,7 +25,11 @@ def write(result: Result, path: str | Path) -> None:
         what = words.changes(entry.changes, clean) or [words.UNCHANGED]
         sections = [_differences(result, entry), _intervals(entry.judged), _luck(entry.judged)]
         sections += [_epochs(result.base, entry.side), _files(result)]
-    facts = [("Verdict", said), ("Judged by", words.about(result, clean)), *zip(["Changed"] + [""] * len(what), what)]
+    facts = [
+        ("Verdict", said),
+        ("Judged by", f"{words.about(result, clean)}. {words.scope(result)}"),
+        *zip(["Changed"] + [""] * len(what), what),
+    ]
     facts += [("Left out", f"{clean(name)}: {clean(why)}") for name, why in result.left_out.items()]
     facts += [("Note", note) for note in result.notes]
     page.write(path, title, facts, [], [section for section in sections if section])

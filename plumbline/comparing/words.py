@@ -6,6 +6,7 @@
 from collections.abc import Callable, Iterable
 
 from plumbline.comparing.result import Changes, Entry, Judged, Result
+from plumbline.scores import differences
 
 Named = Callable[[str], str]
 CLAIMS = ("better", "worse")  # verdicts that say there is a difference
@@ -97,13 +98,19 @@ def last_look(result: Result, named: Named = str) -> str:
 def about(result: Result, named: Named = str) -> str:
     """The rows and networks that judged, and why it is those rows."""
     groups = "" if result.groups is None else f" in {result.groups:,} groups"
-    whose, count = ("the configuration's ", "replicas") if result.part == "out-of-fold" else ("", "networks")
+    out = result.part == "out-of-fold"
+    whose, count = ("the configuration's ", "replicas") if out else ("", "networks of this training part")
     networks = {
         "mean": f"{whose}mean over {result.networks} {count}" if result.networks > 1 else "one network",
         "network": "the model file's network",
         "ensemble": f"{whose or 'the '}ensemble of {result.networks} {count}",
     }
     return f"{result.rows:,} {result.part} rows{groups} ({named(result.why)}), {networks[result.of]}"
+
+
+def scope(result: Result) -> str:
+    """What the intervals are about."""
+    return f"Intervals are about {differences.about(result.of, result.part)}."
 
 
 def changes(found: Changes, named: Named = str) -> list[str]:

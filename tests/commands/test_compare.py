@@ -195,7 +195,10 @@ def test_the_text_has_the_verdict_first(compare):
         f"(95 % interval {d['low']:+.4f} to {d['high']:+.4f}).",
         f"A true difference of {d['seen']:.4f} would be found four times in five.",
     ]
-    assert lines[4] == f"{ROWS} test rows (there is no validation part), mean over {NETWORKS} networks:"
+    assert (
+        lines[4]
+        == f"{ROWS} test rows (there is no validation part), mean over {NETWORKS} networks of this training part:"
+    )
     assert lines[6].split("  ")[0] == "metric"
     assert lines[12] == "changed: parameter train.hidden_size: 32 -> 2"
     assert lines[-1].startswith("luck in accuracy: ")
