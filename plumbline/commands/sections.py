@@ -46,8 +46,8 @@ def baselines(job: Job) -> Section | None:
     ]
     head = ["model", "accuracy", "log loss", "log loss: networks minus it", "about 95 %", "the network is"]
     note = (
-        f"On {told['rows']:,} {told.get('part', 'test')} rows, trained on {told['trained_rows']:,}. The difference is "
-        "the networks' log loss minus the other model's: below 0 the network is better."
+        f"On {told['rows']:,} {told.get('part', 'test')} rows, trained on {told['trained_rows']:,} rows. The "
+        "difference is the networks' log loss minus the other model's: below 0 the network is better."
     )
     return Section("Beside other models", note, [], [Table(head, listed)])
 
