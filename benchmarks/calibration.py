@@ -9,23 +9,39 @@ they go through the functions that compare and evaluate call. Four changes are t
     better   another that errs less                     a verdict may be missing, or the wrong way
     bolder   the same, too sure of itself               worse in log loss, which rare rows alone show
 
+The last lines are of networks that were trained: how seeds are spread that sometimes end in a poor minimum, and how
+often Student's t of so many of them holds their mean.
+
 Writes benchmarks/results/calibration.txt.
 
     python benchmarks/calibration.py [--comparisons 300]
 """
 
 import concurrent.futures
+import contextlib
 import functools
+import io
 import itertools
 from collections.abc import Iterator
 from typing import NamedTuple
 
+import msgspec
 import numpy as np
 import scratch
-from scipy.special import expit, ndtri
+from scipy.special import expit, ndtri, stdtrit
 
+from plumbline.basics import params
+from plumbline.bits import scoring, stream
+from plumbline.model import network
 from plumbline.scores import differences, metrics, ranges
 from plumbline.scores.differences import Rows
+from plumbline.tables.store import Facts
+from plumbline.training import loop
+from plumbline.training import networks as starts
+from stages import synthetic
+
+BASE = params.read(path=scratch.ROOT / "params.yaml")
+SHIPPED = network.read(scratch.ROOT / "stages/network.py")
 
 POOL, SEEDS = 50_000, 12  # rows and networks that the truth is taken from
 KINDS = ("none", "equal", "better", "bolder")
@@ -77,7 +93,8 @@ def main() -> None:
     parser.add_argument("--comparisons", type=int, default=300)
     options = parser.parse_args()
     cells = [Cell(PLAIN, 40, 3), Cell(COPIES, 60, 3), Cell(FIVE, 40, 2)] if options.smoke else CELLS
-    scratch.tell(report(cells, 4 if options.smoke else options.comparisons), "calibration.txt", options.smoke)
+    lines = report(cells, 4 if options.smoke else options.comparisons)
+    scratch.tell(itertools.chain(lines, trained_lines(1 if options.smoke else 12)), "calibration.txt", options.smoke)
 
 
 def report(cells: list[Cell], comparisons: int) -> Iterator[str]:
@@ -227,6 +244,48 @@ def lowest(held: dict[str, list[bool]], fewest: float) -> tuple[str, list[bool]]
         return "no verdict", []
     name = min(of, key=lambda name: np.mean(of[name]))
     return f"{np.mean(of[name]):5.1%} {name}".replace("%", ""), of[name]
+
+
+# ---- networks that are trained
+
+
+def trained_lines(times: int) -> Iterator[str]:
+    """The notebook's networks of 32 hidden units beside others: log losses on 20,000 rows, seeds alone."""
+    made = msgspec.structs.replace(BASE.make_data, samples=20_800)
+    columns = synthetic.draw(made.samples, made, stream.seeded(42))
+    y = columns.pop(made.target).astype(np.int32)
+    x = np.column_stack(list(columns.values()))
+    yield ""
+    yield f"{32 * times} trained networks of each; coverage of the mean difference in log loss, seeds alone, percent"
+    yield "hidden units  skewness    R = 3      8     16     32"
+    of_notebook = losses(x, y, 32, 0, times)
+    for hidden in (16, 8):
+        seeds = losses(x, y, hidden, times, times) - of_notebook
+        held = [f"{covered(seeds, networks):6.1%}".replace("%", "") for networks in (3, 8, 16, 32)]
+        skewness = ((seeds - seeds.mean()) ** 3).mean() / seeds.std() ** 3
+        yield f"{hidden:>12}{skewness:>10.1f}   {' '.join(held)}"
+
+
+def losses(x: np.ndarray, y: np.ndarray, hidden: int, seed: int, times: int) -> np.ndarray:
+    """Log losses of networks with so many hidden units, trained on the first 800 rows: (32 times,)."""
+    found = []
+    for number in range(seed, seed + times):
+        train = msgspec.structs.replace(BASE.train, replicas=32, engine="compiled", hidden_size=hidden)
+        settings = msgspec.structs.replace(BASE, seed=number, train=train)
+        first = stream.to_text(stream.seeded(stream.seed_of_replica(number, 0)))
+        drawn = starts.draw(settings, Facts("y", [0, 1], [1, 1], first), x.shape[1], SHIPPED)
+        with contextlib.redirect_stdout(io.StringIO()):
+            weights = loop.train(drawn, (x[:800], y[:800]), (x[:0], y[:0]), train, SHIPPED, None).weights
+        probability = scoring.probabilities(x[800:], weights)
+        found += [float(metrics.log_losses(network, y[800:]).mean()) for network in probability]
+    return np.array(found)
+
+
+def covered(seeds: np.ndarray, count: int) -> float:
+    """How often Student's interval of so many of the seeds holds the mean of all."""
+    drawn = np.random.default_rng(0).choice(seeds, (4000, count))
+    half = stdtrit(count - 1, 0.975) * drawn.std(axis=1, ddof=1) / np.sqrt(count)
+    return float((np.abs(drawn.mean(axis=1) - seeds.mean()) <= half).mean())
 
 
 if __name__ == "__main__":
