@@ -66,6 +66,7 @@ class Train(Section):
     epochs: Count
     patience: Annotated[int, msgspec.Meta(ge=0)]
     held_out: Annotated[float, msgspec.Meta(ge=0, le=0.5)]
+    fold_rows: Annotated[float, msgspec.Meta(gt=0, le=1)]
     members: Count
     replicas: Count
     engine: Literal["auto", "compiled", "torch"]
@@ -189,6 +190,11 @@ def _check_together(params: Params, path) -> None:
         raise UserError(
             f"{path}: split.folds is {split.folds} and split.validation is {split.validation}: with folds every row "
             "that trains is also scored, by a network that did not see it; set split.validation to 0"
+        )
+    if train.fold_rows < 1 and not split.folds:
+        raise UserError(
+            f"{path}: train.fold_rows is {train.fold_rows} and there are no folds; set split.folds, or train.fold_rows "
+            "to 1.0"
         )
     if train.patience and split.folds and not train.held_out:
         raise UserError(

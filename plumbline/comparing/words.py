@@ -55,6 +55,22 @@ def _of_two(result: Result, named: Named) -> Iterable[str]:
     yield f"{d.metric} {d.base:.4f} -> {d.other:.4f}, {d.difference:+.4f} ({interval(d.low, d.high)})."
     if d.seen is not None and d.verdict != "no verdict":
         yield f"A true difference of {d.seen:.4f} would be found four times in five."
+    yield from _of_more_rows(entry)
+
+
+def _of_more_rows(entry: Entry) -> Iterable[str]:
+    """What more rows to train on brought, where two revisions differ in that alone."""
+    found, d = entry.changes, next((d for d in entry.judged if d.metric == "log_loss"), None)
+    both = found.params.get("train.fold_rows", (None, None))
+    if None in both or len(found.params) > 1 or found.files or found.stages or d is None or d.verdict == "no verdict":
+        return
+    (few, before), (many, after) = sorted([(both[0], d.base), (both[1], d.other)])
+    low, high = (d.low, d.high) if both[0] == few else (-d.high, -d.low)
+    helped = "more rows are likely to help" if high < 0 else "more rows did harm" if low > 0 else "more may not help"
+    yield (
+        f"{many / few:.3g} times the rows to train on: log_loss {before:.4f} -> {after:.4f}, {after - before:+.4f} "
+        f"({interval(low, high)}); {helped}."
+    )
 
 
 def _of_ranking(result: Result, named: Named) -> Iterable[str]:

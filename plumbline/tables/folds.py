@@ -4,6 +4,7 @@ A replica's networks are trained one without each fold, and every row is scored 
 """
 
 import heapq
+import math
 
 import numpy as np
 
@@ -50,6 +51,33 @@ def of_replica(part: Table, seed: int, replica: int) -> np.ndarray:
 def trained_on(fold_of: np.ndarray, fold: int, by_time: bool) -> np.ndarray:
     """The rows that the network of a fold is trained on, a mask (n,): all others, or earlier blocks of time."""
     return fold_of < fold if by_time else fold_of != fold
+
+
+def some_of(taught: np.ndarray, part: Table, share: float, seed: int, replica: int) -> np.ndarray:
+    """A share of the rows that a network would be trained on, to tell what the others bring: a mask (n,).
+
+    A larger share has all rows of a smaller one. As folds are: whole groups, or the share of every class. UserError
+    where a class has no row left.
+    """
+    if share == 1.0:
+        return taught
+    facts, n = part.facts, len(part)
+    place, classes = np.empty(n, np.int64), part.classes()
+    place[stream.permutation(stream.seeded(stream.seed_of(seed, replica, "folds", "rows")), n)] = np.arange(n)
+    if facts.folds.group:
+        place = place[splits.group_firsts(part, facts.folds.group)]
+    chosen = np.zeros(n, bool)
+    for c in range(len(facts.classes)) if facts.folds.stratify else [None]:
+        own = np.flatnonzero(taught if c is None else taught & (classes == c))
+        last = math.ceil(share * len(own)) - 1
+        chosen[own[place[own] <= np.partition(place[own], last)[last]]] = True
+    absent = np.bincount(classes[chosen], minlength=len(facts.classes)) == 0
+    if absent.any():
+        raise UserError(
+            f"train.fold_rows {share} leaves no row of class {facts.classes[int(absent.argmax())]!r} of "
+            f"{facts.target!r} to train on; raise it, or set split.stratify to true"
+        )
+    return chosen
 
 
 def _by_group(shuffled: np.ndarray, count: int, name: str) -> np.ndarray:

@@ -48,6 +48,7 @@ def trained(
     """The network of one fold of a replica. fold_of: each row's fold (n,)."""
     facts = part.facts
     taught = folds.trained_on(fold_of, fold, facts.folds.time is not None)
+    taught = folds.some_of(taught, part, train.fold_rows, seed, replica)
     fitted = fitted_on(part, taught, train.encoding)
     x, y, rows = encoding.encode(fitted, part), part.classes(), np.flatnonzero(taught)
     own = [(seed, replica, "folds", fold, *([member] * (member > 0))) for member in range(train.members)]

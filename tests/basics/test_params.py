@@ -59,6 +59,7 @@ def test_the_projects_own_file_is_good():
         ("train.patience", -1, ["train.patience", ">= 0", "-1"]),
         ("train.patience", 5, ["train.patience is 5", "nothing to watch", "split.validation"]),
         ("train.held_out", 0.6, ["train.held_out", "<= 0.5", "0.6"]),
+        ("train.fold_rows", 0.5, ["train.fold_rows is 0.5", "no folds", "set split.folds"]),
         ("train.weight_decay", -0.1, ["train.weight_decay", ">= 0", "-0.1"]),
         ("train.class_weight", "even", ["train.class_weight", "none or balanced", "'even'"]),
         ("train.weight_decay", 100, ["train.learning_rate times train.weight_decay", "below 1", "0.01 times 100"]),

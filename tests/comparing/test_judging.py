@@ -197,6 +197,25 @@ def test_a_class_that_a_fold_lacks_or_has_once_leaves_no_verdict_by_rank():
     assert "roc_auc" not in {d.metric for d in judging.judge(*few).entries[0].judged}
 
 
+def test_what_more_rows_to_train_on_brought_is_a_sentence(monkeypatch):
+    half, whole = cross_fitted([1.0])
+
+    def said(base, other, **params):
+        found = Changes({"train.fold_rows": (0.5, 1.0) if base is half else (1.0, 0.5)} | params, {}, [], [])
+        monkeypatch.setattr(judging.revisions, "changes", lambda *_: found)
+        return judging.judge(base, other).entries[0].judged[1], words.sentences(judging.judge(base, other))[-1]
+
+    d, grown = said(half, whole)
+    expected = (
+        f"log_loss {d.base:.4f} -> {d.other:.4f}, {d.difference:+.4f} (95 % interval {d.low:+.4f} to {d.high:+.4f})"
+    )
+    assert d.high < 0
+    assert grown == f"2 times the rows to train on: {expected}; more rows are likely to help."
+    assert said(whole, half)[1] == grown
+    assert said(half, half._replace(mark="b"))[1].endswith("exactly what base does.")
+    assert "rows to train on" not in said(half, whole, **{"train.epochs": (1, 2)})[1]
+
+
 # ---- two revisions
 
 

@@ -10,6 +10,7 @@ from making import stored
 from test_loop import settings
 
 from plumbline.basics import inputs
+from plumbline.basics.errors import UserError
 from plumbline.bits import initial, stream
 from plumbline.model import folds as file
 from plumbline.model import network
@@ -103,6 +104,47 @@ def test_a_fold_network_is_one_trained_on_a_table_of_the_other_folds_alone():
     assert whole.models[1][2].card.encoding == fitted
     for name, array in expected.weights.items():
         np.testing.assert_array_equal(whole.models[1][2].weights[name], array)
+
+
+@pytest.mark.parametrize("by", [{}, {"stratify": False, "group": "kind"}, {"stratify": False, "time": "t"}])
+def test_a_share_of_the_rows_is_part_of_a_larger_one_and_scores_the_same_rows(by):
+    table = part(columns(), **by)
+    fold_of, classes = folds.of_replica(table, SEED, 1), table.classes()
+    taught, before = folds.trained_on(fold_of, 1, "time" in by), np.zeros(N, bool)
+    for share in (0.25, 0.5, 1.0):
+        some = folds.some_of(taught, table, share, SEED, 1)
+        assert not (some & ~taught).any()
+        assert not (before & ~some).any()
+        wanted, largest = (
+            np.ceil(share * np.bincount(classes[taught])),
+            np.unique(columns()["kind"], return_counts=True),
+        )
+        if not by:
+            np.testing.assert_array_equal(np.bincount(classes[some]), wanted)
+        elif "time" in by:
+            assert some.sum() == np.ceil(share * taught.sum())
+        else:
+            kinds = columns()["kind"]
+            assert set(kinds[some]).isdisjoint(kinds[taught & ~some])
+            assert 0 <= some.sum() - share * taught.sum() < largest[1].max()
+        before = some
+    np.testing.assert_array_equal(before, taught)
+
+
+def test_fewer_rows_teach_another_network_what_no_scored_row_moves():
+    table = part(columns())
+    few, all_ = cross_fit(table, chosen(fold_rows=0.5)), cross_fit(table, chosen())
+    np.testing.assert_array_equal(few.fold_of, all_.fold_of)
+    assert few.models[0][0].card.train_counts == [-(-count // 2) for count in all_.models[0][0].card.train_counts]
+    other = {name: values.copy() for name, values in columns().items()}
+    other["x"][few.fold_of[0] == 1] *= 1000.0
+    again = cross_fit(part(other), chosen(fold_rows=0.5))
+    assert few.models[0][1].card == again.models[0][1].card
+    for name, array in few.models[0][1].weights.items():
+        np.testing.assert_array_equal(array, again.models[0][1].weights[name])
+    rare = columns() | {"y": (np.arange(N) < 4).astype(int)}
+    with pytest.raises(UserError, match=r"^train.fold_rows 0.02 leaves no row of class 1 of 'y' to train on; raise it"):
+        folds.some_of(np.ones(N, bool), part(rare, stratify=False), 0.02, SEED, 0)
 
 
 def test_without_folds_there_is_none_and_no_parameter_of_the_training_moves_them():

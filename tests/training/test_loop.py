@@ -28,6 +28,7 @@ def settings(**changes):
         "epochs": 3,
         "patience": 0,
         "held_out": 0.0,
+        "fold_rows": 1.0,
         "members": 1,
         "replicas": 4,
         "engine": "compiled",
