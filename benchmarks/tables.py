@@ -39,7 +39,7 @@ from scipy import stats
 from plumbline.basics import inputs
 from plumbline.commands.settings import settings_for
 
-SPLIT = {"split.train": 0.8, "split.validation": 0.0, "split.stratify": True}
+SPLIT = {"split.train": 0.8, "split.validation": 0.0, "split.folds": 0, "split.stratify": True, "train.replicas": 4}
 UNSEEN = {"evaluate.importance": False, "evaluate.baselines": False}  # they change no figure that is looked at
 SMOKE = {"train.epochs": 2, "train.patience": 1, "train.members": 2}
 OURS = ("network 0", "ensemble")

@@ -4,12 +4,14 @@ SMALL = 10_000  # rows up to which small batches and many epochs pay, as measure
 LARGE = 50_000  # rows from which on time is what counts
 WORK = 8e8  # rows x columns x epochs that take two cores some minutes
 FEWEST = 100  # rows from which on a tenth of them can choose anything
+ENOUGH = 500  # rows from which on a fifth of them are worth a last look
 
 
-def settings_for(rows: int, classes: int, columns: int) -> dict[str, object]:
+def settings_for(rows: int, classes: int, columns: int, can_fold: bool = True) -> dict[str, object]:
     """Parameters by name for a table of so many rows with a target, classes, and columns beside the target.
 
-    A tenth of the rows is the validation part, which no network sees or watches. Each member of a network holds out
+    Up to SMALL rows every row that trains also judges (cross-fitting), if folds can be cut; a fifth is left for a last
+    look. Of more a tenth is the validation part, which no network sees or watches. Each member of a network holds out
     rows of its own to watch itself by. Large tables get large batches at a higher learning rate that falls to 0, fewer
     epochs and fewer members: there, all networks find much the same.
     """
@@ -20,16 +22,18 @@ def settings_for(rows: int, classes: int, columns: int) -> dict[str, object]:
     else:
         epochs = int(min(max(WORK / (rows * max(columns + classes, 50)), 5), 15))
         steps = {"learning_rate": 0.004, "schedule": "cosine", "batch_size": 512, "epochs": epochs, "patience": epochs}
+    split = {"train": 0.7, "validation": 0.1 if rows >= FEWEST else 0.0, "folds": 0}
+    if rows <= SMALL and can_fold:
+        split = {"train": 0.8 if rows >= ENOUGH else 1.0, "validation": 0.0, "folds": 5}
     return {
-        "split.train": 0.7,
-        "split.validation": 0.1 if rows >= FEWEST else 0.0,
+        **{f"split.{name}": value for name, value in split.items()},
         "split.stratify": True,
         "train.encoding": "robust",
         "train.hidden_size": 256,
         "train.weight_decay": 0.1,
         "train.held_out": 0.125,
         "train.members": 4 if rows <= LARGE else 2,
-        "train.replicas": 4,
+        "train.replicas": 3 if split["folds"] else 4,  # the fewest that can tell how seeds differ
         "evaluate.importance": True,
         "evaluate.baselines": True,
     } | {f"train.{name}": value for name, value in steps.items()}

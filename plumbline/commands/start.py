@@ -28,7 +28,7 @@ from plumbline.commands.settings import settings_for
 from plumbline.comparing.programs import dvc, git
 from plumbline.profiling import profile, warnings
 from plumbline.sources import labels, source
-from plumbline.tables import columns, encoding, splits, store
+from plumbline.tables import columns, encoding, folds, splits, store
 from plumbline.tables.splits import PARTS
 
 OUTPUTS = "data"  # where scratch files lie, as those of the stages
@@ -51,13 +51,17 @@ def main(words: list[str] | None = None) -> None:
     generator = stream.seeded(now.seed)
     with looked_at(checked(files.edited_yaml(text, asked)).make_data, generator) as dataset:
         facts, rows = dataset.facts, len(dataset)
-        suited = settings_for(rows, len(facts.classes), len(dataset.features))
-        if options.group or options.time:
-            suited["split.stratify"] = False
+        order, size = stream.permutation(generator, rows), (rows, len(facts.classes), len(dataset.features))
         if options.positive:
             asked["make_data.positive"] = positive(facts.classes, options.positive)
-        wanted = files.edited_yaml(text, asked | suited)
-        show(dataset, fitted(dataset, checked(wanted), generator))
+        own = {"split.stratify": False} if options.group or options.time else {}
+        wanted = files.edited_yaml(text, asked | settings_for(*size) | own)
+        part, why = trained(dataset, order, checked(wanted))
+        if why:
+            wanted = files.edited_yaml(text, asked | settings_for(*size, can_fold=False) | own)
+            part, _ = trained(dataset, order, checked(wanted))
+        show(dataset, encoding.fit(part, checked(wanted).train.encoding))
+    print(folded(checked(wanted).split.folds, why) + "\n")
     is_told, note = tracked(place)
 
     if options.dry_run:
@@ -129,13 +133,30 @@ def positive(classes: list, word: str) -> bool | int | float | str:
     return labels.positive(classes, words.get(word, as_in_yaml))
 
 
-def fitted(dataset: store.Table, settings: params.Params, generator: np.random.Generator) -> encoding.Encoding:
-    """The encoding as train would fit it; UserError for what split would refuse, or where no column is left."""
-    _, part_of = splits.cut(dataset, stream.permutation(generator, len(dataset)), settings.split)
-    by = [name for name in (settings.split.group, settings.split.time) if name]
-    facts, part = msgspec.structs.replace(dataset.facts, split_by=by), dataset.path.with_name("train.parquet")
-    store.take(dataset, part_of == PARTS.index("train"), part, "train", facts)
-    return encoding.fit(store.open(part), settings.train.encoding)
+def trained(dataset: store.Table, order: np.ndarray, settings: params.Params) -> tuple[store.Table, str]:
+    """The training part of a permutation, and why it cannot be cut into folds, if these are asked for and it cannot.
+
+    UserError for what split would refuse.
+    """
+    split, path = settings.split, dataset.path.with_name("train.parquet")
+    _, part_of = splits.cut(dataset, order, split)
+    by = [name for name in (split.group, split.time) if name]
+    facts = msgspec.structs.replace(dataset.facts, split_by=by, folds=splits.folds(split))
+    store.take(dataset, part_of == PARTS.index("train"), path, "train", facts)
+    part, why = store.open(path), ""
+    try:
+        if split.folds:
+            folds.of_replica(part, settings.seed, 0)
+    except UserError as error:
+        why = str(error)
+    return part, why
+
+
+def folded(count: int, why: str) -> str:
+    """Whether every row judges, and why."""
+    if count:
+        return f"split.folds {count}: with so few rows each one judges, by networks that did not train on it"
+    return f"split.folds 0: {why or 'with so many rows a part of them is enough to judge'}"
 
 
 def show(dataset: store.Table, encoded: encoding.Encoding) -> None:
