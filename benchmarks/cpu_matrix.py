@@ -46,10 +46,12 @@ JOBS = {
         "make_data": {"source": "mixed.csv", "target": "churned"},
         "split": {"train": 0.7, "validation": 0.15, "stratify": True},
         "train": {
-            "encoding": "robust",
+            "encoding": "mixed",
             "hidden_size": 64,
             "learning_rate": 0.003,
             "weight_decay": 0.1,
+            "input_rate": 3.0,
+            "members": 2,
             "schedule": "cosine",
             "epochs": 15,
             "patience": 4,

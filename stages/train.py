@@ -44,7 +44,7 @@ def main(group: workers.Group = workers.ALONE) -> None:
     rows = networks.rows_trained(data[1], len(counts), train.held_out)
 
     # Step 3, the 2-layer network: each draws its initial weights, network 0 where the notebook does
-    drawn = networks.draw(settings, facts, fitted.width, net)
+    drawn = networks.draw(settings, facts, fitted.width, net, fitted.layout, fitted.views)
     of = f" of {train.members} members" if train.members > 1 else ""
     print(f"{rows} rows, {fitted.width} features, {drawn.parameters} parameters, {train.replicas} networks{of}")
 
@@ -53,7 +53,7 @@ def main(group: workers.Group = workers.ALONE) -> None:
     cross_fitted = cross_fitting.cross_fit(part, settings.seed, train, net, keeper, group)
 
     # Steps 4 and 5, loss, optimizer and training: prints network 0's loss and accuracy, epoch by epoch
-    trained = loop.train(drawn, data, watch, train, net, keeper, group, fitted.layout)
+    trained = loop.train(drawn, data, watch, train, net, keeper, group)
 
     # All networks into the model file; the figures are network 0's as it was kept
     whole, history = networks.whole(trained, drawn, net), networks.history(trained)

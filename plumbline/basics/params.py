@@ -56,11 +56,12 @@ class Split(Section):
 class Train(Section):
     """The network and how it is trained."""
 
-    encoding: Literal["raw", "robust"]
+    encoding: Literal["raw", "robust", "mixed"]
     hidden_size: Count
     learning_rate: Annotated[float, msgspec.Meta(gt=0, le=1e30)]
     schedule: Literal["constant", "cosine"]
     weight_decay: AtLeast0
+    input_rate: AtLeast0
     class_weight: Literal["none", "balanced"]
     batch_size: Count
     epochs: Count
@@ -210,6 +211,11 @@ def _check_together(params: Params, path) -> None:
         raise UserError(
             f"{path}: train.learning_rate times train.weight_decay must be below 1, for each step shrinks the weights "
             f"by it, not {train.learning_rate} times {train.weight_decay}; lower one of them"
+        )
+    if train.encoding == "mixed" and train.members < 2:
+        raise UserError(
+            f"{path}: train.encoding is mixed, which takes two members at least, for each sees numbers in one way, and "
+            f"train.members is {train.members}; raise it, or set train.encoding to robust"
         )
     if train.device == "cuda" and train.engine == "compiled":
         raise UserError(

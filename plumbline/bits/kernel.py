@@ -9,7 +9,7 @@ import numpy as np
 
 from plumbline.bits import rows as encoded
 from plumbline.bits.compiling import compiled, exp, prange
-from plumbline.bits.layers import CORRECT, LOSS, ZERO, backward, expand, forward, loss, pack, tile_for, unpack
+from plumbline.bits.layers import CORRECT, LOSS, ONE, ZERO, backward, expand, forward, loss, pack, tile_for, unpack
 
 SHARD_ROWS = 256  # rows from which on cutting a batch pays for handing it to a second thread
 MAX_SHARDS = 64
@@ -46,24 +46,56 @@ def _shard(x, y, rows, batch_rows, class_weights, plan, weights, h, k, gradient,
 
 
 @compiled
-def _adam(weights, gradients, first, second, powers, learning_rate, weight_decay):
-    """One step of torch.optim.AdamW on the sum of the shards' gradients; the powers of beta are running products.
-
-    A weight decay of 0 multiplies by exactly 1: that is torch.optim.Adam, to the bit.
-    """
-    powers[0] *= BETA1
-    powers[1] *= BETA2
-    step = np.float32(learning_rate / (1.0 - powers[0]))
-    scale = np.float32(np.sqrt(1.0 - powers[1]))
-    keep = np.float32(1.0 - learning_rate * weight_decay)
-    for s in range(1, gradients.shape[0]):
-        for i in range(weights.size):
-            gradients[0, i] += gradients[s, i]
+def _adam(weights, gradient, first, second, step, scale, keep):
+    """torch.optim.AdamW's step, whose learning rate and decay are in `step` and `keep` already."""
     for i in range(weights.size):
-        g = gradients[0, i]
+        g = gradient[i]
         first[i] += (g - first[i]) * np.float32(1.0 - BETA1)
         second[i] = second[i] * np.float32(BETA2) + g * g * np.float32(1.0 - BETA2)
         weights[i] = weights[i] * keep - step * (first[i] / (np.sqrt(second[i]) / scale + np.float32(EPSILON)))
+
+
+@compiled
+def _learn(weights, gradients, first, second, powers, base, scales, h, rates):
+    """One step on the sum of the shards' gradients; the powers of beta are running products.
+
+    rates: learning rate, weight decay, and how many times faster inputs' scales learn. A weight decay of 0 multiplies
+    by exactly 1: that is torch.optim.Adam, to the bit. With scales `base` learns, and the weights are made of both.
+    """
+    powers[0] *= BETA1
+    powers[1] *= BETA2
+    step = np.float32(rates[0] / (1.0 - powers[0]))
+    scale = np.float32(np.sqrt(1.0 - powers[1]))
+    keep = np.float32(1.0 - rates[0] * rates[1])
+    for s in range(1, gradients.shape[0]):
+        for i in range(weights.size):
+            gradients[0, i] += gradients[s, i]
+    if not scales.size:
+        _adam(weights, gradients[0], first, second, step, scale, keep)
+        return
+    d = scales.shape[1]
+    by_weights, by_scales = gradients[0, : d * h].reshape(d, h), np.zeros(d, np.float32)
+    inner, outer = base[: d * h].reshape(d, h), weights[: d * h].reshape(d, h)
+    for f in range(0, d - 3, 4):  # four sums side by side: each waits for its own last term
+        s0 = s1 = s2 = s3 = ZERO
+        for j in range(h):
+            s0 += by_weights[f, j] * inner[f, j]
+            s1 += by_weights[f + 1, j] * inner[f + 1, j]
+            s2 += by_weights[f + 2, j] * inner[f + 2, j]
+            s3 += by_weights[f + 3, j] * inner[f + 3, j]
+        by_scales[f], by_scales[f + 1], by_scales[f + 2], by_scales[f + 3] = s0, s1, s2, s3
+    for f in range(d - d % 4, d):
+        for j in range(h):
+            by_scales[f] += by_weights[f, j] * inner[f, j]
+    for f in range(d):
+        for j in range(h):
+            by_weights[f, j] *= scales[0, f]
+    _adam(base, gradients[0], first, second, step, scale, keep)
+    _adam(scales[0], by_scales, scales[1], scales[2], step * np.float32(rates[2]), scale, ONE)
+    weights[d * h :] = base[d * h :]
+    for f in range(d):
+        for j in range(h):
+            outer[f, j] = inner[f, j] * scales[0, f]
 
 
 @compiled
@@ -72,7 +104,9 @@ def shards_of(rows):
     return min(max(rows // SHARD_ROWS, 1), MAX_SHARDS)
 
 
-def _epoch(x, y, order, batch_size, class_weights, plan, h, k, weights, first, second, powers, rate, decay, sums):
+def _epoch(
+    x, y, order, batch_size, class_weights, plan, h, k, weights, first, second, powers, base, scales, rates, sums
+):
     """Train one network for one epoch; adds total loss and right answers over the epoch to `sums` (2,)."""
     most = shards_of(min(batch_size, order.size))
     gradients = np.empty((most, weights.size), np.float32)
@@ -84,7 +118,7 @@ def _epoch(x, y, order, batch_size, class_weights, plan, h, k, weights, first, s
             parts[s] = 0.0
             rows = batch[batch.size * s // shards : batch.size * (s + 1) // shards]
             _shard(x, y, rows, batch.size, class_weights, plan, weights, h, k, gradients[s], parts[s])
-        _adam(weights, gradients[:shards], first, second, powers, rate, decay)
+        _learn(weights, gradients[:shards], first, second, powers, base, scales, h, rates)
         for s in range(shards):
             sums[LOSS] += parts[s, LOSS]
             sums[CORRECT] += parts[s, CORRECT]
@@ -95,11 +129,11 @@ _epoch_by_shard = compiled(_epoch, parallel=True)
 
 
 def _epoch_by_network(
-    x, y, orders, batch_size, class_weights, plan, h, k, weights, first, second, powers, rate, decay, sums
+    x, y, orders, batch_size, class_weights, plan, h, k, weights, first, second, powers, base, scales, rates, sums
 ):
     for r in prange(len(weights)):
-        state = weights[r], first[r], second[r], powers[r]
-        _epoch_serial(x, y, orders[r], batch_size, class_weights, plan, h, k, *state, rate, decay, sums[r])
+        state = weights[r], first[r], second[r], powers[r], base[r], scales[r]
+        _epoch_serial(x, y, orders[r], batch_size, class_weights, plan, h, k, *state, rates, sums[r])
 
 
 _epoch_by_network = compiled(_epoch_by_network, parallel=True)
@@ -110,12 +144,21 @@ class Trainer:
 
     weights: by name, (R, ...) each. class_weights: float32 (classes,), what a row's loss counts; without, 1 each.
     layout: of the rows (plumbline.bits.rows); without, all columns are numbers. columns: the stored ones that the
-    networks see, numbers or a mask; weights are those of these columns' inputs alone.
+    networks see, numbers or a mask; weights are those of these columns' inputs alone. input_rate: how many times
+    faster than weights each input's own scale is learned, by which its weights are multiplied; 0: there are none.
     `learning_rate` may change between calls; `state` is all that goes on.
     """
 
     def __init__(
-        self, weights, batch_size, learning_rate, weight_decay=0.0, class_weights=None, layout=None, columns=None
+        self,
+        weights,
+        batch_size,
+        learning_rate,
+        weight_decay=0.0,
+        class_weights=None,
+        layout=None,
+        columns=None,
+        input_rate=0.0,
     ):
         _, h, d = weights["net.0.weight"].shape
         self.sizes = d, h, weights["net.2.weight"].shape[1]
@@ -124,7 +167,11 @@ class Trainer:
         self.plan = encoded.plan(encoded.numbers(d) if layout is None else layout, columns)
         self.packed = pack(weights)
         moments = np.zeros_like(self.packed), np.zeros_like(self.packed)
-        self.state = self.packed, *moments, np.ones((len(self.packed), 2))  # and the powers of beta1 and beta2
+        base = self.packed[:, : self.packed.shape[1] if input_rate else 0].copy()
+        scales = np.zeros((len(self.packed), 3, d if input_rate else 0), np.float32)  # and their moments
+        scales[:, 0] = ONE
+        self.input_rate = input_rate
+        self.state = self.packed, *moments, np.ones((len(self.packed), 2)), base, scales  # ones: the powers of beta
 
     def train(self, x: np.ndarray, y: np.ndarray, orders: np.ndarray, sums: np.ndarray) -> None:
         """Go through some batches of every network: its order of rows (R, n), whole batches but for an epoch's last.
@@ -139,8 +186,13 @@ class Trainer:
         else:
             epoch = _epoch_by_shard if shards_of(batch_size) > 1 else _epoch_serial
             orders, state, sums = orders[0], [array[0] for array in self.state], sums[0]
-        rates = self.learning_rate, self.weight_decay
-        epoch(x, y, orders, batch_size, self.class_weights, self.plan, h, k, *state, *rates, sums)
+        rates = float(self.learning_rate), float(self.weight_decay), float(self.input_rate)
+        epoch(x, y, orders, batch_size, self.class_weights, self.plan, h, k, *state, rates, sums)
+
+    def loss_sums(self, x: np.ndarray, y: np.ndarray, rows: np.ndarray, sums: np.ndarray) -> None:
+        """Add the losses and right answers of the networks to `sums`, as plumbline.bits.scoring.loss_sums."""
+        _, h, k = self.sizes
+        loss_sums(x, y, rows, self.plan, self.packed, h, k, sums)
 
     def select(self, networks: np.ndarray) -> None:
         """Go on with some of the networks only: their indices, or a mask."""

@@ -103,7 +103,13 @@ def training_rows(encoded: Encoding, table: Table, outputs: int) -> tuple[np.nda
     with files.scratch("metrics") as scratch:
         if count < len(table):
             table, _ = store.evenly(table, count, scratch / "some.parquet")
-        return rows.expand(encoding.encode(encoded, table), encoded.layout), table.classes()
+        return inputs(encoded, encoding.encode(encoded, table)), table.classes()
+
+
+def inputs(encoded: Encoding, x: np.ndarray) -> np.ndarray:
+    """What the models see of encoded rows: numbers as they are, and not their bins beside; float32 (n, d)."""
+    seen = encoded.views[0]
+    return rows.expand(x[:, seen], rows.layout_of(encoded.layout[seen][:, [0, 2]]))
 
 
 def models(y: np.ndarray) -> dict:
@@ -130,7 +136,7 @@ def answers_of(model, x: np.ndarray, y: np.ndarray, encoded: Encoding, test: Tab
         model.fit(x, y)
     answer, start = np.zeros((len(test), classes), np.float32), 0
     for piece in encoding.pieces(encoded, test, store.rows_of(encoded.width)):
-        given = model.predict_proba(rows.expand(piece, encoded.layout))
+        given = model.predict_proba(inputs(encoded, piece))
         answer[start : start + len(piece), model.classes_] = given
         start += len(piece)
     return answer[:, 1:] if classes == 2 else answer

@@ -125,6 +125,7 @@ def _becomes(table: Table, fitted: Encoding) -> dict[str, tuple[str, int]]:
     for column in fitted.columns:
         if isinstance(column, Number):
             words = {"number": "one input", "instant": "seconds since 1970"}.get(column.kind, "seconds")
+            words += f", {len(column.edges) - 1} bins" if column.edges else ""
         else:
             words = f"{len(column.values)} categories"
             words += ", {} more pooled ({} rows)".format(*pooled[column.name]) if column.pools_others else ""

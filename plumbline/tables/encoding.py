@@ -3,8 +3,9 @@
 `raw` leaves numbers as they are, as the notebook does, and encodes what is no number. `robust` is for real tables:
 every column is centred on its median, divided by its interquartile range and clipped smoothly, so that neither an odd
 scale nor a heavy tail reaches the network, and then standardized; what is missing becomes the mean and is marked in an
-input of its own.
-Under both, text becomes one input a category. Columns that can teach nothing are left out, with the reason.
+input of its own. `mixed` has beside that each number's place among bins of the training rows, as piecewise-linear
+inputs (Gorishniy et al. 2022, arXiv 2203.05556): some members of a network see the numbers, the others the bins.
+Under all, text becomes one input a category. Columns that can teach nothing are left out, with the reason.
 
 An encoded row has one number for a category, whichever it is, and not one for each input (plumbline.bits.rows).
 
@@ -34,8 +35,8 @@ MEASURE = re.compile(r"\W*\d+(\W+\d*)+", re.ASCII)  # text such as 31.12.2021, 1
 ARTICLES = {"number": "a number", "instant": "an instant", "time of day": "a time of day", "duration": "a duration"}
 
 
-class Number(msgspec.Struct, frozen=True, tag="number"):
-    """A column of numbers, or of times as seconds: one input, and one that marks missing rows where some were."""
+class Number(msgspec.Struct, frozen=True, tag="number", omit_defaults=True):
+    """A column of numbers, or of times as seconds: one input, one that marks missing rows where some were, and bins."""
 
     name: str
     kind: str  # number, instant, time of day or duration: what a new table's column must be
@@ -46,11 +47,13 @@ class Number(msgspec.Struct, frozen=True, tag="number"):
     mean: float  # of the clipped values
     deviation: float
     marks_missing: bool
+    edges: list[float] = []  # the ends of its bins, an input each
 
     @property
     def stored(self) -> list[tuple[int, int]]:
         """Columns of an encoded row: kind and number of inputs of each."""
-        return [(encoded.NUMBER, 1)] * (1 + self.marks_missing)
+        bins = [(encoded.POSITION, len(self.edges) - 1)] if self.edges else []
+        return [(encoded.NUMBER, 1)] * (1 + self.marks_missing) + bins
 
     @property
     def width(self) -> int:
@@ -96,13 +99,25 @@ class Encoding(msgspec.Struct, frozen=True):
         return encoded.layout_of([stored for column in self.columns for stored in column.stored])
 
     @property
+    def views(self) -> list[np.ndarray]:
+        """What members see, in turn: numbers of stored columns. Without bins all see all; else not both of a column."""
+        numbers, bins, start = [], [], 0
+        for column in self.columns:
+            places = list(range(start, start + len(column.stored)))
+            start += len(places)
+            cut = isinstance(column, Number) and bool(column.edges)
+            numbers += places[: len(places) - cut]
+            bins += places[cut:]
+        return [np.array(numbers), np.array(bins)] if numbers != bins else [np.array(numbers)]
+
+    @property
     def width(self) -> int:
         """Inputs of the network."""
         return sum(column.width for column in self.columns)
 
 
 def fit(table: Table, setting: str) -> Encoding:
-    """The encoding of a training part, `raw` or `robust`; UserError when no column is left."""
+    """The encoding of a training part, `raw`, `robust` or `mixed`; UserError when no column is left."""
     fitted, left_out = [], []
     numbers = robust.numbers(table)
     for name in table.features:
@@ -233,6 +248,8 @@ def _encode_piece(encoding: Encoding, piece: dict[str, np.ndarray], x: np.ndarra
                 own[:, 0] = np.where(missing, 0.0, z)
                 if column.marks_missing:
                     own[:, 1] = missing
+                if column.edges:
+                    own[:, -1] = robust.position(np.where(missing, column.centre, values), column.edges)
 
 
 # ---- fitting
@@ -245,7 +262,7 @@ def _fit_number(table: Table, name: str, seen: Numbers, setting: str) -> Number 
         return why
     if setting == "raw" and kind == "number":
         return Number(name, kind, float(seen.low), float(seen.high), 0.0, 0.0, 0.0, 1.0, False)
-    return Number(name, kind, *seen.robust, seen.present < len(table))
+    return Number(name, kind, *seen.robust, seen.present < len(table), seen.edges if setting == "mixed" else [])
 
 
 def _why_left_out(table: Table, name: str, seen: Numbers) -> str | None:

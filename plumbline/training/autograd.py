@@ -76,12 +76,31 @@ class Networks(nn.Module):
         return (tensor for network in self.each for tensor in module_of.state(network).values())
 
 
+class Scaled(nn.Module):
+    """The shipped network behind a scale for each of its inputs: 1 to begin with, 0 for one that it does not see."""
+
+    def __init__(self, network: nn.Module, scales: np.ndarray, learns: bool):
+        super().__init__()
+        self.network, self.scales = network, nn.Parameter(torch.tensor(scales), requires_grad=learns)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Logits (b, k)."""
+        return self.network(x * self.scales)
+
+    def folded(self) -> dict[str, torch.Tensor]:
+        """The state of the network alone that answers the same."""
+        state = module_of.state(self.network)
+        return state | {"net.0.weight": state["net.0.weight"] * self.scales}
+
+
 class Trainer:
     """R networks and their Adam moments; the interface of plumbline.bits.kernel.Trainer.
 
     weights: by name, (R, ...) each, buffers among them. group: the workers that train one network together, or None.
     class_weights: float32 (classes,), what a row's loss counts; without, 1 each. layout: of the rows, without one all
-    columns are numbers; modules see each batch expanded. `learning_rate` may change between epochs.
+    columns are numbers; modules see each batch expanded. scales: float32 (R, d), what a network's inputs are multiplied
+    by, learned input_rate times faster than weights; of the shipped network alone, whose weights take them in.
+    `learning_rate` may change between epochs.
     """
 
     def __init__(
@@ -96,6 +115,8 @@ class Trainer:
         group=None,
         class_weights: np.ndarray | None = None,
         layout: np.ndarray | None = None,
+        scales: np.ndarray | None = None,
+        input_rate: float = 0.0,
     ):
         networks, (d, h, _) = len(next(iter(weights.values()))), sizes
         if networks * batch_size * d * h <= SMALL:
@@ -112,7 +133,11 @@ class Trainer:
         self.inputs = [torch.from_numpy(each).to(device) for each in encoded.by_input(layout)]
         self.is_compact = bool((layout[:, 0] != encoded.NUMBER).any())
         self.held: list[tuple] = []  # what was trained on and what is watched, x as given, and x and y on the device
-        self._set_up(module_of.filled(module_of.blank(network, sizes), weights, r) for r in range(networks))
+        self.input_rate = input_rate
+        each = [module_of.filled(module_of.blank(network, sizes), weights, r) for r in range(networks)]
+        if scales is not None:
+            each = [Scaled(one, own, input_rate > 0) for one, own in zip(each, scales)]
+        self._set_up(each)
 
     def _set_up(self, each: Iterable[nn.Module], moments: dict[torch.Tensor, dict] | None = None) -> None:
         """Go on with these networks; moments: by parameter, of networks that have been trained."""
@@ -121,7 +146,11 @@ class Trainer:
         trained = [parameter for parameter in self.networks.parameters() if parameter.requires_grad]
         # Without decay AdamW is Adam. Fused is one pass over each weight where the default makes ten.
         options = {"lr": self.learning_rate, "weight_decay": self.weight_decay, "fused": True}
-        self.optimizer = torch.optim.AdamW(trained, **options)
+        scales = dict.fromkeys(each.scales for each in self.networks.each if isinstance(each, Scaled))
+        groups = [{"params": [each for each in trained if each not in scales]}]
+        if self.input_rate:
+            groups.append({"params": list(scales), "weight_decay": 0.0})
+        self.optimizer = torch.optim.AdamW(groups, **options)
         for parameter in trained:
             start = {"step": torch.zeros((), device=self.device)}
             start |= {name: torch.zeros_like(parameter) for name in ("exp_avg", "exp_avg_sq")}
@@ -132,8 +161,8 @@ class Trainer:
 
         Losses and right answers, each row as it was when its batch came, are added to `sums`, float64 (R, 2).
         """
-        for group in self.optimizer.param_groups:
-            group["lr"] = self.learning_rate
+        for group, times in zip(self.optimizer.param_groups, (1.0, self.input_rate)):
+            group["lr"] = self.learning_rate * times
         with in_one_line(self.network, only_its_lines=True):  # another may be a worker's that lost the others
             total = run_epoch(self.model, self._batches(x, y, orders), self.loss_fn, self.optimizer)
         if self.workers > 1:
@@ -198,7 +227,8 @@ class Trainer:
     @property
     def weights(self) -> Weights:
         """The weights of all networks as arrays (R, ...), by their names in the state_dict."""
-        states = [module_of.state(network) for network in self.networks.each]
+        each = self.networks.each
+        states = [one.folded() if isinstance(one, Scaled) else module_of.state(one) for one in each]
         return {name: torch.stack([state[name].detach() for state in states]).cpu().numpy() for name in states[0]}
 
     @property

@@ -54,8 +54,8 @@ def trained(
     own = [(seed, replica, "folds", fold, *([member] * (member > 0))) for member in range(train.members)]
     generators = [stream.seeded(stream.seed_of(*path)) for path in own]
     sizes = fitted.width, train.hidden_size, initial.outputs_for(len(facts.classes))
-    drawn = networks.draw_from(generators, sizes, train, network, replica)
-    became = loop.train(drawn, (x, y), (x[:0], y[:0]), train, network, keeper, layout=fitted.layout, rows=rows)
+    drawn = networks.draw_from(generators, sizes, train, network, replica, fitted.layout, fitted.views)
+    became = loop.train(drawn, (x, y), (x[:0], y[:0]), train, network, keeper, rows=rows)
     whole = networks.whole(became, drawn, network)
     counts = networks.class_counts(y[rows], len(facts.classes)).tolist()
     card = Card(facts.target, facts.classes, counts, fitted, network.tree, whole.hidden_size, whole.members)

@@ -14,7 +14,7 @@ import numpy as np
 
 from plumbline.basics.errors import UserError
 from plumbline.basics.params import Train
-from plumbline.bits import scoring, stream
+from plumbline.bits import stream
 from plumbline.bits.arithmetic import sincos
 from plumbline.model.network import Network
 from plumbline.tables.shuffled import windows
@@ -37,7 +37,9 @@ def with_engine(settings: Train, network: Network) -> Train:
             f"train.engine is compiled, and {other}, the only one that is compiled; set it to auto, or restore the file"
         )
     if not network.is_shipped:
-        print(f"{other}: PyTorch trains and scores it as it is written")
+        without = ", without train.input_rate" if settings.input_rate else ""
+        print(f"{other}: PyTorch trains and scores it as it is written{without}")
+        settings = msgspec.structs.replace(settings, input_rate=0.0)
     engine = settings.engine
     if engine == "auto":
         engine = "compiled" if network.is_shipped and settings.device == "cpu" else "torch"
@@ -53,7 +55,6 @@ class Job(NamedTuple):
 
     data: Part
     watch: Part
-    layout: np.ndarray | None  # of their rows
     settings: Train
     network: Network
     rows: np.ndarray | None  # numbers of the rows to train on (m,), where not all: then none of them is network 0
@@ -74,13 +75,11 @@ def train(
     network: Network,
     keeper: Keeper,
     group: Group = ALONE,
-    layout: np.ndarray | None = None,
     rows: np.ndarray | None = None,
 ) -> Trained:
     """Train all networks that have drawn, whole ones on each of the group's workers; the leader gets all of them.
 
-    data and watch: the training and the validation part, encoded. layout: of their rows
-    (plumbline.bits.rows), without one all columns are numbers. rows: of data, those to train on, where not all.
+    data and watch: the training and the validation part, encoded. rows: of data, those to train on, where not all.
     """
     if settings.patience and not settings.held_out and not len(watch[1]):
         raise UserError("the validation part has no rows, and train.patience watches them; run `dvc repro`")
@@ -93,7 +92,7 @@ def train(
     if settings.class_weight == "balanced":
         class_weights = networks.balanced(classes, max(drawn.sizes[2], 2), settings.held_out)
     whole = group if together else None
-    job = Job(data, watch, layout, settings, network, rows, classes, class_weights, whole)
+    job = Job(data, watch, settings, network, rows, classes, class_weights, whole)
     if together or settings.device == "cuda":  # whose state is not at hand
         keeper = None
     at_a_time = max(SHUFFLED_ROWS // (len(data[1]) * drawn.members), 1)
@@ -118,7 +117,7 @@ def train(
 def train_side_by_side(job: Job, drawn: Drawn, runs: list[Run], keeper: Keeper | None, advance: Callable) -> None:
     """Train some networks together, the last of the runs, until the last of them stops."""
     settings, run = job.settings, runs[-1]
-    trainer = trainer_for(job, drawn.sizes, {name: array[run.running] for name, array in run.weights.items()})
+    trainer = trainer_for(job, drawn, run)
     for new, kept in zip(trainer.state, run.state):  # of a run that begins there is none
         new[...] = kept
     own = None
@@ -160,10 +159,7 @@ def one_epoch(job: Job, drawn: Drawn, run: Run, trainer, own) -> tuple[np.ndarra
     if rows.size and (has_network_0 or settings.patience):
         watched = np.zeros((len(running), 2))
         for window in windows(x, y, rows, 1):
-            if settings.engine == "torch":
-                trainer.loss_sums(*window, watched)
-            else:
-                scoring.loss_sums(*window, weights, watched, job.layout)
+            trainer.loss_sums(*window, watched)
         watched /= rows.shape[1]
         check_finite(watched, epoch, numbers, settings.learning_rate)
 
@@ -235,17 +231,26 @@ def answers_as_others(networks: int) -> bool:
     return known_answer.is_known(networks)
 
 
-def trainer_for(job: Job, sizes: tuple[int, int, int], weights: Weights):
-    """A trainer of networks with these weights, of the engine that train.engine names; both have the same methods."""
-    settings = job.settings
-    given = weights, settings.batch_size, settings.learning_rate, settings.weight_decay
+def trainer_for(job: Job, drawn: Drawn, run: Run):
+    """A trainer of the running networks, of the engine that train.engine names; all have the same methods."""
+    settings, layout = job.settings, drawn.layout
+    weights, view_of = {name: array[run.running] for name, array in run.weights.items()}, drawn.view_of(run.running)
+    given = settings.batch_size, settings.learning_rate, settings.weight_decay
     if settings.engine == "torch":
         from plumbline.training import autograd
 
-        return autograd.Trainer(job.network, sizes, *given, settings.device, job.group, job.class_weights, job.layout)
+        scales = networks.seen(drawn)[view_of] if drawn.views or settings.input_rate else None
+        more = settings.device, job.group, job.class_weights, layout, scales, settings.input_rate
+        return autograd.Trainer(job.network, drawn.sizes, weights, *given, *more)
+    names = ("batch_size", "learning_rate", "weight_decay", "class_weights", "input_rate")
+    options = dict(zip(names, (*given, job.class_weights, settings.input_rate)))
+    if drawn.views:
+        from plumbline.training import views
+
+        return views.Trainer(weights, view_of, layout, drawn.views, **options)
     from plumbline.bits import kernel
 
-    return kernel.Trainer(*given, job.class_weights, job.layout)
+    return kernel.Trainer(weights, layout=layout, **options)
 
 
 # ---- what is refused

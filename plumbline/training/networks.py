@@ -15,6 +15,7 @@ from plumbline.basics import files
 from plumbline.basics.errors import UserError
 from plumbline.basics.params import Params, Train
 from plumbline.bits import initial, stream
+from plumbline.bits import rows as encoded
 from plumbline.model import network as module
 from plumbline.model.network import Network
 from plumbline.tables.store import Facts
@@ -35,6 +36,12 @@ class Drawn(msgspec.Struct, frozen=True):
     weights: Weights  # initial
     shuffles: np.ndarray  # seeds of the shuffles, uint64 (R x members, epochs)
     held_out: np.ndarray  # seeds of the rows that are held out, uint64 (R x members,)
+    layout: np.ndarray | None = None  # of the rows; without one all columns are numbers
+    views: list[np.ndarray] = []  # the stored columns that members see, in turn; without them all see all
+
+    def view_of(self, lines: np.ndarray) -> np.ndarray:
+        """The number of the view that each of these lines has."""
+        return lines % self.members % max(len(self.views), 1)
 
     @property
     def every(self) -> int:
@@ -79,28 +86,69 @@ def joined(parts: list[Weights]) -> Weights:
 # ---- before the training
 
 
-def draw(settings: Params, facts: Facts, features: int, network: Network) -> Drawn:
+def draw(
+    settings: Params,
+    facts: Facts,
+    features: int,
+    network: Network,
+    layout: np.ndarray | None = None,
+    views: list[np.ndarray] | None = None,
+) -> Drawn:
     """What every member of every network draws from its stream."""
     train = settings.train
     numbers = np.ndindex(train.replicas, train.members)
     generators = [stream.seeded(stream.seed_of_replica(settings.seed, *each)) for each in numbers]
     generators[0] = stream.from_text(facts.stream)
-    return draw_from(generators, (features, train.hidden_size, initial.outputs_for(len(facts.classes))), train, network)
+    sizes = features, train.hidden_size, initial.outputs_for(len(facts.classes))
+    return draw_from(generators, sizes, train, network, 0, layout, views)
 
 
 def draw_from(
-    generators: list[np.random.Generator], sizes: tuple[int, int, int], train: Train, network: Network, first: int = 0
+    generators: list[np.random.Generator],
+    sizes: tuple[int, int, int],
+    train: Train,
+    network: Network,
+    first: int = 0,
+    layout: np.ndarray | None = None,
+    views: list[np.ndarray] | None = None,
 ) -> Drawn:
-    """What members of networks draw, each from its generator, network by network. first: the first one's number."""
+    """What members of networks draw, each from its generator, network by network.
+
+    first: the first one's number. layout: of the rows. views: as the encoding has them; a module of the user's own sees
+    all inputs.
+    """
+    views = views if views and len(views) > 1 and network.is_shipped else []
     if network.is_shipped:
-        weights, (d, h, k) = initial.weights(generators, *sizes), sizes
-        parameters = train.members * h * (d + 1 + k) + k  # the members' second layers have their biases in common
+        (d, h, k), of_views = sizes, [encoded.inputs_of(layout, columns) for columns in views] or [np.arange(sizes[0])]
+        inputs = [of_views[member % len(of_views)] for member in range(train.members)]
+        each = [initial.weights([own], len(inputs[i % len(inputs)]), h, k) for i, own in enumerate(generators)]
+        weights = joined([_spread(own, inputs[i % len(inputs)], d) for i, own in enumerate(each)])
+        # The members' second layers have their biases in common.
+        parameters = sum(h * (len(own) + 1 + k) for own in inputs) + k
     else:
         parameters = train.members * module.try_out(network, sizes)
         weights = joined([_drawn_by_torch(network, sizes, generator) for generator in generators])
     shuffles = np.stack([stream.shuffle_seeds(generator, train.epochs) for generator in generators])
     held_out = np.concatenate([stream.shuffle_seeds(generator, 1) for generator in generators])
-    return Drawn(sizes, parameters, train.members, first, weights, shuffles, held_out)
+    return Drawn(sizes, parameters, train.members, first, weights, shuffles, held_out, layout, views)
+
+
+def _spread(weights: Weights, inputs: np.ndarray, d: int) -> Weights:
+    """Weights of networks that see some of the d inputs, as those of networks that see all: zeros for the others."""
+    if len(inputs) == d:
+        return weights
+    narrow = weights["net.0.weight"]
+    wide = np.zeros((*narrow.shape[:2], d), np.float32)
+    wide[:, :, inputs] = narrow
+    return weights | {"net.0.weight": wide}
+
+
+def seen(drawn: Drawn) -> np.ndarray:
+    """1 for the inputs that members of each view see, 0 for the others: float32 (views, d)."""
+    (d, _, _), views = drawn.sizes, drawn.views
+    if not views:
+        return np.ones((1, d), np.float32)
+    return np.stack([np.isin(np.arange(d), encoded.inputs_of(drawn.layout, each)) for each in views]).astype(np.float32)
 
 
 def _drawn_by_torch(network: Network, sizes: tuple[int, int, int], generator: np.random.Generator) -> Weights:

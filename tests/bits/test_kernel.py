@@ -305,6 +305,27 @@ def test_a_nan_reaches_the_loss():
 
 
 @pytest.mark.parametrize("k", [1, 4])
+def test_an_inputs_scale_is_what_torch_learns_before_the_first_layer(k):
+    x, y, weights = problem(96, 7, 16, k)
+    ours, (net,) = kernel.Trainer(weights, 32, 0.01, 0.5, input_rate=3.0), Autograd(weights, 32, 0.01).modules
+    scales = torch.ones(7, requires_grad=True)
+    learned = [{"params": net.parameters()}, {"params": [scales], "lr": 0.03, "weight_decay": 0.0}]
+    optimizer = torch.optim.AdamW(learned, lr=0.01, weight_decay=0.5)
+    for number in range(6):
+        orders = orders_for(96, 1, number)
+        epoch(ours, x, y, orders)
+        for rows in torch.from_numpy(orders[0]).split(32):
+            loss, _ = loss_and_right(net(torch.from_numpy(x)[rows] * scales), torch.from_numpy(y)[rows])
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+    assert (scales - 1).abs().max() > 0.1
+    first = (net[0].weight * scales).detach().numpy()
+    np.testing.assert_allclose(ours.weights["net.0.weight"][0], first, rtol=0, atol=3e-4)
+    np.testing.assert_allclose(ours.weights["net.2.weight"][0], net[2].weight.detach().numpy(), rtol=0, atol=3e-4)
+
+
+@pytest.mark.parametrize("k", [1, 4])
 def test_weight_decay_is_torchs_adamw_and_the_rate_may_change(k):
     x, y, weights = problem(100, 6, 16, k, networks=2)
     ours = kernel.Trainer(weights, 32, 0.01, weight_decay=0.5)

@@ -23,8 +23,8 @@ def test_another_last_bit_is_another_answer(monkeypatch, owner, name):
 def test_it_asks_about_both_losses_wide_loops_and_weight_decay(monkeypatch):
     asked, made = [], kernel.Trainer.__init__
 
-    def noted(self, *arguments):
-        made(self, *arguments)
+    def noted(self, *arguments, **named):
+        made(self, *arguments, **named)
         asked.append((*self.sizes[1:], self.weight_decay))
 
     monkeypatch.setattr(kernel.Trainer, "__init__", noted)

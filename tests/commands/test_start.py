@@ -87,7 +87,7 @@ def test_what_becomes_of_a_column_is_what_train_makes_of_it(repository, added):
     said = repository.run("commands.start", "customers.csv", "churned", "--group", "customer").stdout
     shown = {line.split()[0]: line for line in said.splitlines() if line}
     assert "left out: the split goes by it" in shown["customer"]
-    repository.set(train__epochs=1, train__members=1, train__replicas=1)
+    repository.set(train__epochs=1, train__members=2, train__replicas=1)
     repository.repro()
     for line in repository.read("metrics/columns.csv").splitlines()[1:]:
         column, becomes = line.split(",")[0], next(csv.reader([line]))[5]

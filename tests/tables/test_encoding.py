@@ -28,9 +28,7 @@ def fitted(column, setting="robust", name="x é", facts=FACTS):
 def encode(code, rows):
     """The inputs of a table's rows."""
     x = encoding.encode(code, rows if isinstance(rows, store.Table) else stored(rows))
-    assert x.shape[1] == sum(
-        2 if getattr(column, "kind", "") and column.marks_missing else 1 for column in code.columns
-    )
+    assert x.shape[1] == len(code.layout)
     return compact.expand(x, code.layout)
 
 
@@ -66,9 +64,40 @@ def test_whatever_numbers_come_finite_ones_leave(values):
     assert (np.abs(x[:, 0]) <= 8).all()  # sqrt(60): no one of n values is further off than sqrt(n) deviations
     missing = np.array([value is None or math.isnan(value) for value in values])
     assert x.shape[1] == 1 + missing.any()
+    bins = encoded(column, "mixed")[:, x.shape[1] :]
+    assert ((bins >= 0) & (bins <= 1)).all() and (bins[:, :-1] >= bins[:, 1:]).all()
     if missing.any():
         assert (x[:, 1] == missing).all()
         assert (x[missing, 0] == 0).all()
+
+
+@settings(deadline=None)
+@given(st.lists(st.floats(-1e6, 1e6) | st.integers(0, 5), min_size=3, max_size=80))
+def test_bins_are_quantiles_and_their_inputs_piecewise_linear(values):
+    values = np.round(np.array(values, float), 6)
+    ends = np.unique(values)
+    if len(ends) < 3:
+        return
+    if len(ends) > robust.BINS + 1:
+        ends = np.unique(np.quantile(values, np.linspace(0, 1, robust.BINS + 1)))
+    code, _ = fitted(pa.array(values), "mixed")
+    np.testing.assert_allclose(code.columns[0].edges, ends, rtol=1e-9, atol=1e-9)
+    ends = np.array(code.columns[0].edges)
+    new = np.r_[values, ends, ends[0] - 1, ends[-1] + 1, np.linspace(ends[0], ends[-1], 20)]
+    x = encode(code, pa.table({"x é": new}))
+    # Gorishniy et al. 2022, equation 1: 0 below the bin, 1 above it, and else how far into it
+    expected = np.clip((new[:, None] - ends[:-1]) / np.diff(ends), 0, 1)
+    assert [columns.tolist() for columns in code.views] == [[0], [1]]
+    np.testing.assert_allclose(x[:, 1:], expected, atol=2e-6)
+
+
+def test_a_missing_number_lies_where_the_median_does_and_is_marked_for_every_member():
+    code, _ = fitted(pa.array([1.0, 2.0, 4.0, None]), "mixed")
+    assert [columns.tolist() for columns in code.views] == [[0, 1], [1, 2]]
+    x = encode(code, pa.table({"x é": [2.0, None]}))
+    np.testing.assert_array_equal(x[:, 1], [0, 1])
+    np.testing.assert_array_equal(x[0, 2:], x[1, 2:])
+    assert "edges" not in msgspec.json.decode(msgspec.json.encode(fitted(pa.array([1.0, 2.0]))[0].columns[0]))
 
 
 @settings(deadline=None)
@@ -98,7 +127,7 @@ def test_the_order_of_rows_and_a_heavy_tail_change_little():
     assert 0.85 < beside.std() / plain.std() < 1.0  # three rows at the clip's bound widen the deviation a little
 
 
-@pytest.mark.parametrize("setting", ["raw", "robust"])
+@pytest.mark.parametrize("setting", ["raw", "robust", "mixed"])
 def test_a_zero_has_no_sign_for_sorting_would_leave_it_to_the_cpu(setting):
     values = np.random.default_rng(1).choice([-0.0, 0.0, 1.0], 400)
     code, table = fitted(pa.array(values), setting)
@@ -279,7 +308,7 @@ def test_when_no_column_is_left_it_says_why_of_each():
 
 def test_what_is_fitted_survives_the_model_file():
     table = pa.table({"x": [1 / 3, 1e300, None], 'é ,"': ["a", "b", "a"], "when": pa.array([DAY, None, DAY])})
-    code = fit(stored(table), "robust")
+    code = fit(stored(table), "mixed")
     again = msgspec.json.decode(msgspec.json.encode(code), type=Encoding)
     assert again == code
     np.testing.assert_array_equal(encode(again, table), encode(code, table))

@@ -136,8 +136,10 @@ def test_both_engines_train_the_same(n, batch, k, decay, class_weights, device):
     x[:, 4], x[:, 5] = 2 * np.abs(x[:, 4]), np.floor(2 * x[:, 5])  # positions and codes, also outside their inputs
     layout = encoded.layout_of([(encoded.NUMBER, 1)] * 4 + [(encoded.POSITION, 3), (encoded.CODE, 4)])
     weights = initial.weights([stream.seeded(r) for r in range(3)], 11, 16, k)
-    ours = autograd.Trainer(SHIPPED, (11, 16, k), weights, batch, 0.01, decay, device, None, class_weights, layout)
-    theirs = kernel.Trainer(weights, batch, 0.01, decay, class_weights, layout)
+    given, rate = (weights, batch, 0.01, decay), 3.0 if decay else 0.0
+    scales = np.ones((3, 11), np.float32) if decay else None
+    ours = autograd.Trainer(SHIPPED, (11, 16, k), *given, device, None, class_weights, layout, scales, rate)
+    theirs = kernel.Trainer(*given, class_weights, layout, input_rate=rate)
     for epoch, rate in enumerate([0.01, 0.01, 0.05, 0.0, 0.002]):
         ours.learning_rate = theirs.learning_rate = rate
         sums = np.zeros((2, 3, 2))
@@ -152,7 +154,11 @@ def test_both_engines_train_the_same(n, batch, k, decay, class_weights, device):
     np.testing.assert_allclose(*sums[:, :, 0], rtol=1e-4)
 
 
-@pytest.mark.parametrize("changes", [{"patience": 3}, {"schedule": "cosine", "weight_decay": 0.1}, {"members": 2}])
+SETTINGS = [{"patience": 3}, {"schedule": "cosine", "weight_decay": 0.1}]
+SETTINGS += [{"members": 2, "views": True}, {"members": 3, "views": True, "input_rate": 3.0, "patience": 2}]
+
+
+@pytest.mark.parametrize("changes", SETTINGS)
 def test_both_engines_have_the_same_settings(changes):
     drawn, data, watch, chosen = watched_problem(replicas=2, epochs=8, **changes)
     ours = train(drawn, data, watch, msgspec.structs.replace(chosen, engine="torch"))

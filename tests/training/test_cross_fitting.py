@@ -97,10 +97,8 @@ def test_a_fold_network_is_one_trained_on_a_table_of_the_other_folds_alone():
         stream.seeded(stream.seed_of(f"{SEED}/1/folds/2/1")),
     ]
     sizes = fitted.width, train.hidden_size, initial.outputs_for(2)
-    drawn = networks.draw_from(generators, sizes, train, NETWORK)
-    expected = networks.whole(
-        loop.train(drawn, (x, y), (x[:0], y[:0]), train, NETWORK, None, layout=fitted.layout), drawn, NETWORK
-    )
+    drawn = networks.draw_from(generators, sizes, train, NETWORK, 0, fitted.layout)
+    expected = networks.whole(loop.train(drawn, (x, y), (x[:0], y[:0]), train, NETWORK, None), drawn, NETWORK)
     assert whole.models[1][2].card.encoding == fitted
     for name, array in expected.weights.items():
         np.testing.assert_array_equal(whole.models[1][2].weights[name], array)

@@ -7,7 +7,7 @@ from conftest import ROOT
 
 from plumbline.basics.errors import UserError
 from plumbline.basics.params import Train
-from plumbline.bits import initial, scoring, stream
+from plumbline.bits import initial, rows, scoring, stream
 from plumbline.model import network
 from plumbline.training import loop, networks, progress
 from plumbline.training.networks import Drawn
@@ -23,6 +23,7 @@ def settings(**changes):
         "learning_rate": 0.01,
         "schedule": "constant",
         "weight_decay": 0.0,
+        "input_rate": 0.0,
         "class_weight": "none",
         "batch_size": 32,
         "epochs": 3,
@@ -48,9 +49,21 @@ def problem(n=90, d=4, h=8, replicas=4, epochs=3, members=1):
     return (x, y), Drawn((d, h, 1), h * (d + 2) + 1, members, 0, weights, shuffles, held_out)
 
 
-def watched_problem(replicas=4, epochs=25, members=1, **changes):
+VIEWS = [np.array([0, 1, 2]), np.array([1, 2, 3])]
+
+
+def in_views(drawn):
+    """The same networks, but that each member sees three of the four columns."""
+    drawn = msgspec.structs.replace(drawn, layout=rows.numbers(4), views=VIEWS)
+    for weights, view in zip(drawn.weights["net.0.weight"], drawn.view_of(np.arange(len(drawn.shuffles)))):
+        weights[:, 3 - 3 * view] = 0.0
+    return drawn
+
+
+def watched_problem(replicas=4, epochs=25, members=1, views=False, **changes):
     """A small noisy task in which networks overfit, each at its own time: what `train` takes."""
     (x, y), drawn = problem(replicas=replicas, epochs=epochs, members=members)
+    drawn = in_views(drawn) if views else drawn
     y = np.where(np.random.default_rng(0).random(90) < 0.3, 1 - y, y).astype(np.int32)
     chosen = settings(replicas=replicas, epochs=epochs, members=members, learning_rate=0.05, **changes)
     return drawn, (x[:60], y[:60]), (x[60:], y[60:]), chosen
@@ -84,6 +97,25 @@ def test_groups_of_networks_change_nothing(monkeypatch):
     together = train(drawn, data, NONE, settings())
     monkeypatch.setattr(loop, "SHUFFLED_ROWS", 1)
     assert_same(train(drawn, data, NONE, settings()), together)
+
+
+def test_members_are_trained_as_if_the_columns_that_they_do_not_see_were_not_there():
+    drawn, (x, y), (other, theirs), chosen = watched_problem(members=3, views=True, patience=4, input_rate=3.0)
+    whole = train(drawn, (x, y), (other, theirs), chosen)
+    for line in range(12):
+        view = line % 3 % 2
+        weights = {name: array[line : line + 1] for name, array in drawn.weights.items()}
+        weights["net.0.weight"] = weights["net.0.weight"][:, :, VIEWS[view]]
+        alone = msgspec.structs.replace(drawn, members=1, views=[], layout=None, sizes=(3, 8, 1), weights=weights)
+        alone = msgspec.structs.replace(alone, shuffles=drawn.shuffles[line : line + 1])
+        seen = ((np.ascontiguousarray(each[:, VIEWS[view]]), y) for each, y in ((x, y), (other, theirs)))
+        kept = train(alone, *seen, chosen).weights
+        for name, array in kept.items():
+            found = whole.weights[name][line : line + 1]
+            if name == "net.0.weight":
+                assert (found[:, :, 3 - 3 * view] == 0.0).all()
+                found = found[:, :, VIEWS[view]]
+            assert found.tobytes() == array.tobytes()
 
 
 def test_a_watched_part_is_scored_and_changes_no_weight():

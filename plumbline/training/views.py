@@ -1,0 +1,83 @@
+"""Members that see different inputs, trained each by those that it sees (train.encoding: mixed).
+
+A member of one view sees a number, a member of the other its place among bins. To all else they are networks of all
+inputs, whose weights of the inputs that they do not see are 0, so that members can be merged into one network.
+"""
+
+import numpy as np
+
+from plumbline.bits import kernel, rows
+
+Weights = dict[str, np.ndarray]  # by name, the networks in front: (R, ...)
+FIRST = "net.0.weight"  # (R, h, d)
+
+
+class Trainer:
+    """One plumbline.bits.kernel.Trainer for each view that networks have, with its interface.
+
+    weights: of all inputs, (R, ...) each. view_of: the view of each network, int (R,). views: the stored columns of the
+    layout that each view has. options: what the trainers are given beside.
+    """
+
+    def __init__(self, weights: Weights, view_of: np.ndarray, layout: np.ndarray, views: list[np.ndarray], **options):
+        self.view_of, self.inputs = view_of, [rows.inputs_of(layout, columns) for columns in views]
+        self.features = weights[FIRST].shape[2]
+        self.trainers = {}
+        for view in np.unique(view_of).tolist():
+            own = {name: array[view_of == view] for name, array in weights.items()}
+            own[FIRST] = own[FIRST][:, :, self.inputs[view]]
+            self.trainers[view] = kernel.Trainer(own, layout=layout, columns=views[view], **options)
+
+    def train(self, x: np.ndarray, y: np.ndarray, orders: np.ndarray, sums: np.ndarray) -> None:
+        """As the kernel's, of all networks."""
+        for trainer, lines in self._each():
+            own = sums[lines]
+            trainer.train(x, y, orders[lines], own)
+            sums[lines] = own
+
+    def loss_sums(self, x: np.ndarray, y: np.ndarray, rows: np.ndarray, sums: np.ndarray) -> None:
+        """As the kernel's, of all networks."""
+        for trainer, lines in self._each():
+            own = sums[lines]
+            trainer.loss_sums(x, y, rows[lines] if len(rows) > 1 else rows, own)
+            sums[lines] = own
+
+    def select(self, networks: np.ndarray) -> None:
+        """Go on with some of the networks only, a mask."""
+        kept = [(view, networks[self.view_of == view]) for view in self.trainers]
+        self.trainers = {view: self.trainers[view] for view, own in kept if own.any()}
+        for view, own in kept:
+            if view in self.trainers:
+                self.trainers[view].select(own)
+        self.view_of = self.view_of[networks]
+
+    @property
+    def learning_rate(self) -> float:
+        """Of the next call of `train`."""
+        return next(iter(self.trainers.values())).learning_rate
+
+    @learning_rate.setter
+    def learning_rate(self, rate: float) -> None:
+        for trainer in self.trainers.values():
+            trainer.learning_rate = rate
+
+    @property
+    def state(self) -> list[np.ndarray]:
+        """All that goes on, of each view."""
+        return [array for trainer in self.trainers.values() for array in trainer.state]
+
+    @property
+    def weights(self) -> Weights:
+        """The weights of all networks and all inputs, by their names in the state_dict."""
+        found = {}
+        for view, trainer in self.trainers.items():
+            for name, array in trainer.weights.items():
+                shape = (*array.shape[1:-1], self.features) if name == FIRST else array.shape[1:]
+                whole = found.setdefault(name, np.zeros((len(self.view_of), *shape), np.float32))
+                lines = np.flatnonzero(self.view_of == view)
+                whole[np.ix_(lines, range(shape[0]), self.inputs[view]) if name == FIRST else lines] = array
+        return found
+
+    def _each(self) -> list[tuple[kernel.Trainer, np.ndarray]]:
+        """Each trainer with the lines of its networks."""
+        return [(trainer, np.flatnonzero(self.view_of == view)) for view, trainer in self.trainers.items()]
