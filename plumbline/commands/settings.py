@@ -1,8 +1,8 @@
 """The settings for a real table, by its size: what `plumbline start` writes, and `benchmarks/tables.py` tries."""
 
-SMALL = 10_000  # rows up to which small batches and many epochs pay, as measured on 39 tables (docs/tables.md)
+SMALL = 10_000  # rows up to which many epochs pay, as measured on 27 tables (docs/tables.md)
 LARGE = 50_000  # rows from which on time is what counts
-WORK = 8e8  # rows x columns x epochs that take two cores some minutes
+WORK = 1e8  # rows x columns x epochs of a network that take a core some ten seconds
 FEWEST = 100  # rows from which on a tenth of them can choose anything
 ENOUGH = 500  # rows from which on a fifth of them are worth a last look
 
@@ -12,28 +12,38 @@ def settings_for(rows: int, classes: int, columns: int, can_fold: bool = True) -
 
     Up to SMALL rows every row that trains also judges (cross-fitting), if folds can be cut; a fifth is left for a last
     look. Of more a tenth is the validation part, which no network sees or watches. Each member of a network holds out
-    rows of its own to watch itself by. Large tables get large batches at a higher learning rate that falls to 0, fewer
-    epochs and fewer members: there, all networks find much the same.
+    rows of its own to watch itself by. Large tables get large batches at a learning rate that falls to 0, fewer epochs
+    and units, and very large ones fewer members: there, all networks find much the same.
     """
     if rows <= SMALL:
-        steps = {"learning_rate": 0.001, "schedule": "constant", "batch_size": 32, "epochs": 200, "patience": 20}
+        steps = {"learning_rate": 0.004, "schedule": "constant", "batch_size": 128, "epochs": 200, "patience": 20}
     elif rows <= LARGE:
-        steps = {"learning_rate": 0.002, "schedule": "constant", "batch_size": 128, "epochs": 100, "patience": 10}
+        steps = {"learning_rate": 0.004, "schedule": "constant", "batch_size": 128, "epochs": 60, "patience": 10}
     else:
         epochs = int(min(max(WORK / (rows * max(columns + classes, 50)), 5), 15))
-        steps = {"learning_rate": 0.004, "schedule": "cosine", "batch_size": 512, "epochs": epochs, "patience": epochs}
+        steps = {"learning_rate": 0.004, "schedule": "cosine", "batch_size": 512, "epochs": epochs, "patience": 3}
     split = {"train": 0.7, "validation": 0.1 if rows >= FEWEST else 0.0, "folds": 0}
     if rows <= SMALL and can_fold:
         split = {"train": 0.8 if rows >= ENOUGH else 1.0, "validation": 0.0, "folds": 5}
     return {
         **{f"split.{name}": value for name, value in split.items()},
         "split.stratify": True,
-        "train.encoding": "robust",
-        "train.hidden_size": 256,
+        "train.encoding": "mixed",
+        "train.hidden_size": 256 if rows <= LARGE else 128,
         "train.weight_decay": 0.1,
+        "train.input_rate": 3.0,
         "train.held_out": 0.125,
-        "train.members": 4 if rows <= LARGE else 2,
+        "train.members": 4 if rows <= 10 * LARGE else 2,
         "train.replicas": 3 if split["folds"] else 4,  # the fewest that can tell how seeds differ
         "evaluate.importance": True,
         "evaluate.baselines": True,
     } | {f"train.{name}": value for name, value in steps.items()}
+
+
+def suited_to(rows: int) -> str:
+    """What decides the settings for so many rows, in one line."""
+    if rows <= SMALL:
+        return f"up to {SMALL:,} rows: as many epochs as the rows that are held out ask for"
+    if rows <= LARGE:
+        return f"up to {LARGE:,} rows: fewer epochs, for there are more steps in each"
+    return f"more than {LARGE:,} rows: large batches and few epochs, for time is what counts"

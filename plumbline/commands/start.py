@@ -24,7 +24,7 @@ import numpy as np
 from plumbline.basics import files, params
 from plumbline.basics.errors import UserError, reason
 from plumbline.bits import stream
-from plumbline.commands.settings import settings_for
+from plumbline.commands.settings import settings_for, suited_to
 from plumbline.comparing.programs import dvc, git
 from plumbline.profiling import profile, warnings
 from plumbline.sources import labels, source
@@ -76,6 +76,7 @@ def main(words: list[str] | None = None) -> None:
         with files.replacing(params.PATH) as partial:
             partial.write_text(wanted, encoding="utf-8", newline="\n")
         print(f"{note}{params.PATH} has settings for {rows} rows now; `git diff {params.PATH}` shows them")
+        print(f"They suit a table of {suited_to(rows)}")
         print("Next: dvc repro | plumbline report")
 
 
