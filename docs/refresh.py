@@ -109,6 +109,10 @@ def calibration() -> str:
     return block(result("calibration.txt"))
 
 
+def cross_fitting() -> str:
+    return block(result("cross_fitting.txt"))
+
+
 def fuzz_model() -> str:
     return block(result("fuzz_model.txt"))
 
