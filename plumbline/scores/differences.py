@@ -19,6 +19,7 @@ FEWEST_ROWS = 5  # of a class
 TINY = 1e-9  # a probability of a label that came; smaller ones count as this
 NORMALS = 8000  # draws: the chance beyond a quantile at 5 % is right to 0.25 %
 OF = ("mean", "network", "ensemble")
+OF_ANSWERS = ("accuracy", *metrics.RATIOS, *(f"macro_{name}" for name in metrics.RATIOS))  # not of probabilities
 
 
 class Rows(NamedTuple):
@@ -147,19 +148,39 @@ def paired(base: Side, other: Side, name: str, rows: Rows) -> intervals.Estimate
     """
     is_ranked, difference = name.removeprefix("macro_") in metrics.RANKINGS, other.phi - base.phi
     estimate = intervals.estimate(difference, rows.target, rows.group, is_ranked)
-    if base.by_label is None or other.by_label is None:
-        return estimate
-    n = len(rows.target)
+    if base.by_label is not None and other.by_label is not None:
+        estimate = _labelled(estimate, base, other, rows)
+    if estimate.n > 1 and (name in OF_ANSWERS or not difference.any()):
+        estimate = estimate._replace(v_row=max(estimate.v_row, of_a_row(name, rows, estimate.n)))
+    return estimate
+
+
+def _labelled(estimate: intervals.Estimate, base: Side, other: Side, rows: Rows) -> intervals.Estimate:
+    n, difference = len(rows.target), other.phi - base.phi
     loss = [-np.log(np.maximum(side.chance[np.arange(n), rows.target], TINY)).sum() for side in (base, other)]
     chance = other.chance if loss[1] < loss[0] else base.chance
 
     def labelled(here: slice) -> tuple[np.ndarray, np.ndarray]:
         return other.by_label[here] - base.by_label[here], chance[here]
 
-    estimate = labels.floored(estimate, labelled, difference, rows.target, rows.group)
-    # A row on which the two part may yet come (Agresti and Min, Statistics in Medicine 24 (2005) 729)
-    least = 1.0 / estimate.n**2 if name == "accuracy" else 0.0
-    return estimate._replace(v_row=max(estimate.v_row, least))
+    return labels.floored(estimate, labelled, difference, rows.target, rows.group)
+
+
+def of_a_row(name: str, rows: Rows, units: int) -> float:
+    """The variance of a row on which two sides part, for it may yet come, however alike they were so far.
+
+    Agresti and Min, Statistics in Medicine 24 (2005) 729: a mean over n rows has 1 / n^2 at least. What is made of
+    means over the rows of a class has so much of each class. units: rows, or groups, of which each class has its share.
+    """
+    if name in ("accuracy", *metrics.LOSSES):
+        return 1.0 / units**2
+    k, n = max(rows.probability.shape[2], 2), len(rows.target)
+    if name == "roc_auc":  # each class is ranked against the other
+        share = np.ones(k)
+    else:
+        share = np.full(k, 1 / k) if name.startswith("macro_") else np.eye(k)[rows.positive]
+    of_class = np.maximum(metrics.class_counts(rows.target, k) * (units / n), 1.0)
+    return float((share**2 / of_class**2).sum())
 
 
 def why_not(name: str, rows: Rows, estimate: intervals.Estimate, of: str) -> str:

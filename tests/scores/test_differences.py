@@ -58,9 +58,21 @@ def test_identical_differs_from_no_difference_on_these_rows():
     assert {d.verdict for d in differences.compare(base, base, ALL)} == {"identical"}
     surer = base._replace(probability=(base.probability > 0.5) * np.float32(0.2) + np.float32(0.4))
     found = {d.metric: d for d in differences.compare(base, surer, ALL)}
-    assert found["accuracy"].verdict == "no difference"
-    assert found["accuracy"].low < 0 < found["accuracy"].high  # rows on which they part may yet come
     assert found["log_loss"].verdict == "worse"
+    softer = base._replace(probability=base.probability * np.float32(0.5) + np.float32(0.25))
+    for found in differences.compare(base, softer, [name for name in metrics.OF_TWO if name not in metrics.LOSSES]):
+        assert (found.difference, found.verdict) == (0.0, "no difference")
+        assert found.low < 0 < found.high  # rows on which they part may yet come
+
+
+def test_recall_is_the_accuracy_of_a_class_and_has_its_least_variance():
+    base, _ = two(share=0.2)
+    of_class = [
+        differences.of_a_row("accuracy", Rows(base.probability[:, here], base.target[here]), int(here.sum()))
+        for here in (base.target == 0, base.target == 1)
+    ]
+    assert differences.of_a_row("recall", base, 300) == pytest.approx(of_class[1])
+    assert differences.of_a_row("macro_recall", base, 300) == pytest.approx(sum(of_class) / 4)
 
 
 def test_why_there_is_no_verdict():
