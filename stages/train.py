@@ -39,7 +39,8 @@ def main(group: workers.Group = workers.ALONE) -> None:
     seen = warnings.judge(part, profile.profile(part, facts.target, fitted), fitted)
     for warning in warnings.lines(seen):
         print(warning, file=sys.stderr)
-    data, watch = ((encoding.encode(fitted, rows), rows.classes()) for rows in (part, watched))
+    data = encoding.encode(fitted, part, trained=True), part.classes()
+    watch = encoding.encode(fitted, watched), watched.classes()
     counts = networks.class_counts(data[1], len(facts.classes)).tolist()
     rows = networks.rows_trained(data[1], len(counts), train.held_out)
 

@@ -9,7 +9,6 @@ fewer rows and then fewer columns, never by the clock: what comes out is the sam
 """
 
 import hashlib
-import itertools
 from pathlib import Path
 from typing import NamedTuple
 
@@ -25,7 +24,7 @@ from plumbline.model.model import Model
 from plumbline.model.network import SHIPPED
 from plumbline.scores import intervals, metrics
 from plumbline.tables import encoding, store
-from plumbline.tables.encoding import Category, Encoding, Number
+from plumbline.tables.encoding import Category, Number
 
 COLUMNS = ("column", "drop", "low", "high", "inputs", "part", "rows", "networks")  # of the file
 SHUFFLES = 5  # of a column, as scikit-learn's n_repeats
@@ -136,13 +135,14 @@ def drop_of(column: Number | Category, pairs: np.ndarray) -> Drop:
 def changes(saved: Model, x: np.ndarray, target: np.ndarray, columns: list) -> np.ndarray:
     """What shuffling each of the columns costs, at both rows of each pair and over all shuffles: float64 (C, R, n)."""
     whole, orders, mixed = losses(saved, x, target), shuffles(len(x)), x.copy()  # whole: (R, n)
-    found, where = np.zeros((len(columns), *whole.shape)), places(saved.card.encoding)
+    of = saved.card.encoding
+    found, where = np.zeros((len(columns), *whole.shape)), dict(zip([each.name for each in of.columns], of.places))
     for pairs, column in zip(found, columns):
         if column.name not in where:  # an encoding of its own leaves it out, and the network does without
             continue
         stored = where[column.name]
         for order in orders:
-            mixed[:, stored] = x[order, stored]
+            mixed[:, stored] = x[order][:, stored]
             more = losses(saved, mixed, target) - whole
             pairs += more
             pairs[:, order] += more
@@ -162,20 +162,15 @@ def shuffles(n: int) -> np.ndarray:
     return stream.permutations(np.array(hashed), n)
 
 
-def places(encoded: Encoding) -> dict[str, slice]:
-    """Where each column is in an encoded row."""
-    ends = np.cumsum([0, *(len(column.stored) for column in encoded.columns)]).tolist()
-    return {column.name: slice(*of) for column, of in zip(encoded.columns, itertools.pairwise(ends))}
-
-
 def chosen(saved: Model, count: int) -> list[Number | Category]:
     """So many columns: those of the largest first-layer weight, where not all are asked.
 
     Of a network of a user's own the first columns are taken.
     """
-    found = saved.card.encoding.columns
+    of = saved.card.encoding
+    found = of.columns
     if count < len(found) and saved.card.network == SHIPPED:
         weights = np.abs(saved.weights["net.0.weight"]).max(axis=(0, 1))  # (d,)
-        largest = np.maximum.reduceat(weights, np.cumsum([0, *(column.width for column in found[:-1])]))  # (columns,)
+        largest = np.array([weights[encoded.inputs_of(of.layout, own)].max() for own in of.places])  # (columns,)
         found = [found[i] for i in np.argsort(-largest, kind="stable")]
     return found[:count]

@@ -17,7 +17,8 @@ from plumbline.tables.store import PLACE, VALUES, Table
 
 ROWS = 2**18  # that are looked at
 WORK = 2**26  # and values
-LEVELS = 100  # of a column, the most frequent; the others are one
+LEVELS = 100  # of a column of numbers, and classes
+TEXTS = columns.MOST_CATEGORIES  # levels of a column of text, the most frequent; the others are one
 GROUPS = 64  # of numbers
 A_LEVEL = 10  # rows that a level of numbers has at least, in the mean
 FEWEST = 10  # rows of a class that is judged
@@ -77,8 +78,8 @@ def _levels(values: np.ndarray, y: np.ndarray | None) -> tuple[np.ndarray, float
     """The level of each row (m,), and the ROC AUC of the numbers themselves where there are two classes, else 0.5."""
     if values.dtype.kind != "f":
         _, level, counts = np.unique(values, return_inverse=True, return_counts=True)
-        frequent = np.argsort(-counts, kind="stable")[:LEVELS]
-        place = np.full(len(counts), LEVELS)
+        frequent = np.argsort(-counts, kind="stable")[:TEXTS]
+        place = np.full(len(counts), len(frequent))
         place[frequent] = np.arange(len(frequent))
         return place[level], 0.5
     there = ~np.isnan(values)

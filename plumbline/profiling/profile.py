@@ -129,6 +129,7 @@ def _becomes(table: Table, fitted: Encoding) -> dict[str, tuple[str, int]]:
         else:
             words = f"{len(column.values)} categories"
             words += ", {} more pooled ({} rows)".format(*pooled[column.name]) if column.pools_others else ""
+            words += ", target statistics" if column.counts else ""
         told[column.name] = (words + (", gaps marked" if column.marks_missing else ""), column.width)
     return told
 

@@ -49,7 +49,7 @@ def judge(table: Table, found: list[Column], fitted: Encoding | None = None) -> 
         else:
             warning = column.column in tells and leak(tells[column.column])
             warning = warning or dates_as_text(table, column)
-            warning = warning or (column.column in names and identifier(table, column))
+            warning = warning or (column.column in names and identifier(table, column, tells.get(column.column)))
         warned.append(column._replace(warning=warning or ""))
     copied = copies.within(table)
     if copied.are_many:
@@ -87,8 +87,8 @@ def leak(of: Alone) -> str | None:
     return None
 
 
-def identifier(table: Table, column: Column) -> str | None:
-    """Values that name the rows, or what the rows are about."""
+def identifier(table: Table, column: Column, tells: Alone | None = None) -> str | None:
+    """Values that name the rows, or what the rows are about; tells: what they say of the target."""
     name, drop = column.column, "drop it (make_data.drop)"
     rest = f"{drop}, or keep the rows of each in one part (split.group)"
     if column.kind == "category":
@@ -99,6 +99,11 @@ def identifier(table: Table, column: Column) -> str | None:
         is_flat = rare >= POOLED * texts.present or most <= FLAT * texts.present
         if is_taken and is_flat and texts.distinct > FREQUENT:
             of = f"{share(most, texts.present)} of the rows, and {share(rare, texts.present)} have a rare one"
+            if tells and tells.significant:
+                return (
+                    f"has {texts.distinct} different values and tells of the target (ROC AUC {tells.area:.2f} alone); "
+                    f"if new rows will have others, keep the rows of each in one part (split.group)"
+                )
             return f"looks like an identifier: {texts.distinct} different values, the most frequent in {of}; {rest}"
     if table.columns[name] in columns.INTEGERS and column.distinct > FEW_ROWS:
         if column.distinct == len(table) and _rises(table, name):

@@ -5,7 +5,8 @@ every column is centred on its median, divided by its interquartile range and cl
 scale nor a heavy tail reaches the network, and then standardized; what is missing becomes the mean and is marked in an
 input of its own. `mixed` has beside that each number's place among bins of the training rows, as piecewise-linear
 inputs (Gorishniy et al. 2022, arXiv 2203.05556): some members of a network see the numbers, the others the bins.
-Under all, text becomes one input a category. Columns that can teach nothing are left out, with the reason.
+Under all, text becomes one input a category; under `mixed` the others see target statistics where categories are many
+(plumbline.tables.targets). Columns that can teach nothing are left out, with the reason.
 
 An encoded row has one number for a category, whichever it is, and not one for each input (plumbline.bits.rows).
 
@@ -13,7 +14,6 @@ What is fitted are order statistics, counts and fixed-point sums, and encoding i
 same bits on every machine.
 """
 
-import re
 from collections.abc import Iterator
 
 import msgspec
@@ -22,7 +22,7 @@ import numpy as np
 from plumbline.basics import files
 from plumbline.basics.errors import UserError
 from plumbline.bits import rows as encoded
-from plumbline.tables import columns, duck, robust
+from plumbline.tables import columns, duck, left_out, robust, targets
 from plumbline.tables.columns import Texts, kind_of
 from plumbline.tables.robust import IN_CACHE, Numbers
 from plumbline.tables.store import PLACE, Table
@@ -31,7 +31,6 @@ FEWEST_ROWS = 4  # a category of fewer training rows is pooled with those never 
 # Where more than so many categories, and of more than this share of the rows, would be pooled, fewer rows are enough,
 # if need be one (docs/tables.md).
 FEW, POOLED = 100, 0.01
-MEASURE = re.compile(r"\W*\d+(\W+\d*)+", re.ASCII)  # text such as 31.12.2021, 1,234.50 $ or 45 %
 ARTICLES = {"number": "a number", "instant": "an instant", "time of day": "a time of day", "duration": "a duration"}
 
 
@@ -61,23 +60,40 @@ class Number(msgspec.Struct, frozen=True, tag="number", omit_defaults=True):
         return sum(width for _, width in self.stored)
 
 
-class Category(msgspec.Struct, frozen=True, tag="category"):
-    """A column of text: one input a category, 1 where the row has it."""
+class Category(msgspec.Struct, frozen=True, tag="category", omit_defaults=True):
+    """A column of text: one input a category, 1 where the row has it, and target statistics."""
 
     name: str
     values: list[str]
     pools_others: bool  # whether rare ones were pooled; if none was, an unseen one has no input at all
     marks_missing: bool
+    counts: list[list[int]] = []  # of each such input the training rows by class, where there are statistics
+
+    @property
+    def codes(self) -> int:
+        """Inputs of the categories: the values, those pooled, missing."""
+        return len(self.values) + self.pools_others + self.marks_missing
+
+    @property
+    def frequent(self) -> int:
+        """The first values, which have an input beside their statistics."""
+        return sum(sum(rows) >= targets.FREQUENT for rows in self.counts[: len(self.values)])
+
+    @property
+    def statistics(self) -> int:
+        """Numbers that stand for a category."""
+        return targets.width(len(self.counts[0])) if self.counts else 0
 
     @property
     def stored(self) -> list[tuple[int, int]]:
         """Columns of an encoded row: kind and number of inputs of each."""
-        return [(encoded.CODE, self.width)]
+        beside = [(encoded.CODE, self.frequent)] if self.frequent else []
+        return [(encoded.NUMBER, 1)] * self.statistics + beside + [(encoded.CODE, self.codes)]
 
     @property
     def width(self) -> int:
         """Inputs of the network."""
-        return len(self.values) + self.pools_others + self.marks_missing
+        return sum(width for _, width in self.stored)
 
 
 class LeftOut(msgspec.Struct, frozen=True):
@@ -96,19 +112,33 @@ class Encoding(msgspec.Struct, frozen=True):
     @property
     def layout(self) -> np.ndarray:
         """How an encoded row becomes the inputs: int64 (c, 3), see plumbline.bits.rows."""
-        return encoded.layout_of([stored for column in self.columns for stored in column.stored])
+        stored = [each for column in self.columns for each in column.stored]
+        return encoded.layout_of(sorted(stored, key=_is_code))
+
+    @property
+    def places(self) -> list[list[int]]:
+        """Of each column its numbers among the stored ones, where codes come last."""
+        stored = [(each, i) for i, column in enumerate(self.columns) for each in column.stored]
+        found = [[] for _ in self.columns]
+        for place, (_, i) in enumerate(sorted(stored, key=lambda each: _is_code(each[0]))):
+            found[i].append(place)
+        return found
 
     @property
     def views(self) -> list[np.ndarray]:
-        """What members see, in turn: numbers of stored columns. Without bins all see all; else not both of a column."""
-        numbers, bins, start = [], [], 0
-        for column in self.columns:
-            places = list(range(start, start + len(column.stored)))
-            start += len(places)
-            cut = isinstance(column, Number) and bool(column.edges)
-            numbers += places[: len(places) - cut]
-            bins += places[cut:]
-        return [np.array(numbers), np.array(bins)] if numbers != bins else [np.array(numbers)]
+        """What members see, in turn: numbers of stored columns. The first see numbers and categories, the second bins
+        and statistics instead, these with the frequent categories. Where no column has any, all see all.
+        """
+        first, second = [], []
+        for column, places in zip(self.columns, self.places):
+            if isinstance(column, Category):
+                first += places[-1:]
+                second += places[:-1] or places
+            else:
+                cut = bool(column.edges)
+                first += places[: len(places) - cut]
+                second += places[cut:]
+        return [np.sort(first), np.sort(second)] if first != second else [np.sort(first)]
 
     @property
     def width(self) -> int:
@@ -116,9 +146,13 @@ class Encoding(msgspec.Struct, frozen=True):
         return sum(column.width for column in self.columns)
 
 
+def _is_code(stored: tuple[int, int]) -> bool:
+    return stored[0] == encoded.CODE
+
+
 def fit(table: Table, setting: str) -> Encoding:
     """The encoding of a training part, `raw`, `robust` or `mixed`; UserError when no column is left."""
-    fitted, left_out = [], []
+    fitted, left = [], []
     numbers = robust.numbers(table)
     for name in table.features:
         if name in table.facts.split_by:
@@ -126,34 +160,45 @@ def fit(table: Table, setting: str) -> Encoding:
         elif name in numbers:
             column = _fit_number(table, name, numbers[name], setting)
         else:
-            column = _fit_category(table, name)
+            column = _fit_category(table, name, setting)
         if isinstance(column, str):
-            left_out.append(LeftOut(name, column))
+            left.append(LeftOut(name, column))
         else:
             fitted.append(column)
     if not fitted:
-        reasons = "; ".join(f"{left.name}: {left.why}" for left in left_out[:10])
+        reasons = "; ".join(f"{each.name}: {each.why}" for each in left[:10])
         raise UserError(f"no column is left to learn from ({reasons}); add one that differs between rows")
-    return Encoding(sorted(fitted, key=lambda column: isinstance(column, Category)), left_out)
+    return Encoding(sorted(fitted, key=lambda column: isinstance(column, Category)), left)
 
 
-def encode(encoding: Encoding, table: Table) -> np.ndarray:
-    """The columns that the encoding knows, in its order: float32 (n, c); in a mapped file if the table is large."""
+def encode(encoding: Encoding, table: Table, trained: np.ndarray | bool = False) -> np.ndarray:
+    """The columns that the encoding knows, in its order: float32 (n, c); in a mapped file if the table is large.
+
+    trained: which rows the encoding was fitted on, a mask or all, and are now to train on; the others are new to it.
+    """
     shape, start = (len(table), len(encoding.layout)), 0
     x = np.empty(shape, np.float32) if table.is_small else files.mapped(shape, np.float32, table.path.parent)
     for piece in pieces(encoding, table):
         x[start : start + len(piece)] = piece
         start += len(piece)
+    counted = [each for each in zip(encoding.columns, encoding.places) if getattr(each[0], "counts", None)]
+    if counted and np.any(trained):
+        trained = np.broadcast_to(trained, len(table))
+        y, fold = table.classes()[trained], targets.folds(table, trained)
+        for column, places in counted:
+            code, statistics = x[trained, places[-1]].astype(np.int64), places[: column.statistics]
+            x[np.ix_(trained, statistics)] = targets.out_of_fold(code, y, fold, np.array(column.counts))
     return x
 
 
 def pieces(encoding: Encoding, table: Table, rows: int | None = None) -> Iterator[np.ndarray]:
     """As `encode`, so many rows at a time, in order: float32 (m, c)."""
     start, select = 0, {column.name: _sql(column, table) for column in encoding.columns}
-    stored = len(encoding.layout)
+    stored, places = len(encoding.layout), encoding.places
+    known = [targets.numbers(np.array(c.counts)) if getattr(c, "counts", None) else None for c in encoding.columns]
     for piece in table.pieces(select, rows):
         x = np.empty((len(next(iter(piece.values()))), stored), np.float32)
-        _encode_piece(encoding, piece, x, start)
+        _encode_piece([*zip(encoding.columns, places, known)], piece, x, start)
         start += len(x)
         yield x
 
@@ -209,8 +254,8 @@ def _sql(column: Number | Category, table: Table) -> str:
     if kind is None:
         raise UserError(f"column {column.name!r} is missing, and the model was trained with it; add it to the table")
     if isinstance(column, Category):
-        other = len(column.values) if column.pools_others else column.width
-        missing = column.width - 1 if column.marks_missing else column.width
+        other = len(column.values) if column.pools_others else column.codes
+        missing = column.codes - 1 if column.marks_missing else column.codes
         known = f"try_cast({duck.name(column.name)}::VARCHAR AS ENUM ({duck.texts(column.values)}))"
         code = f"enum_code({known})::INTEGER" if column.values else "NULL"
         return f"coalesce({code}, CASE WHEN {columns.text(column.name)} IS NULL THEN {missing} ELSE {other} END)"
@@ -230,18 +275,22 @@ def _sql(column: Number | Category, table: Table) -> str:
     )
 
 
-def _encode_piece(encoding: Encoding, piece: dict[str, np.ndarray], x: np.ndarray, first: int) -> None:
-    """Fill x (m, c) from what was fetched; `first` is the first row's number in messages."""
+def _encode_piece(every: list[tuple], piece: dict[str, np.ndarray], x: np.ndarray, first: int) -> None:
+    """Fill x (m, c) from what was fetched; `first` is the first row's number in messages.
+
+    every: each column, its places in x, and its target statistics by code, if it has any.
+    """
     for row in range(0, len(x), IN_CACHE):
-        start = 0
-        for column in encoding.columns:
-            own = x[row : row + IN_CACHE, start : start + len(column.stored)]
+        for column, places, known in every:
+            own = x[row : row + IN_CACHE, places[0] : places[-1] + 1]  # of a category with statistics more than its own
             values = np.ma.getdata(piece[column.name])[row : row + IN_CACHE]
-            start += own.shape[1]
             if isinstance(column, Category):
-                own[:, 0] = values
+                own[:, -1] = values
+                if known is not None:
+                    own[:, : column.statistics] = known[values]
+                    own[:, column.statistics - len(places) :] = values[:, None]
             elif column.scale == 0.0:
-                own[:, 0] = _finite_float32(values, column.name, first + row) + np.float32(0.0)
+                own[:, 0] = robust.finite_float32(values, column.name, first + row) + np.float32(0.0)
             else:
                 values, missing = values.astype(np.float64) + 0.0, np.isnan(values)
                 z = (robust.smooth_clip(values, column.centre, column.scale) - column.mean) / column.deviation
@@ -258,78 +307,33 @@ def _encode_piece(encoding: Encoding, piece: dict[str, np.ndarray], x: np.ndarra
 def _fit_number(table: Table, name: str, seen: Numbers, setting: str) -> Number | str:
     """A column of numbers as it is fitted, or why it is left out."""
     kind = kind_of(table.columns[name])
-    if why := _why_left_out(table, name, seen):
+    if why := left_out.of_numbers(table, name, seen):
         return why
     if setting == "raw" and kind == "number":
         return Number(name, kind, float(seen.low), float(seen.high), 0.0, 0.0, 0.0, 1.0, False)
     return Number(name, kind, *seen.robust, seen.present < len(table), seen.edges if setting == "mixed" else [])
 
 
-def _why_left_out(table: Table, name: str, seen: Numbers) -> str | None:
-    """The reason why a training part's column of numbers can teach nothing, if there is one."""
-    if not seen.present:
-        return "it is empty"
-    if seen.present == len(table) and seen.distinct == 1:
-        value = table.rows(f"SELECT CAST({duck.name(name)} AS VARCHAR) FROM {table.holding(name)} LIMIT 1")[0][0]
-        return f"it is {value} in every training row"
-    if table.columns[name] in columns.INTEGERS and _is_numbering(seen):
-        return "an identifier: whole numbers, different on every row"
-    return None
-
-
-def _is_numbering(seen: Numbers) -> bool:
-    """Whether whole numbers are someone's numbers for the rows: n draws out of their range would hardly all differ.
-
-    The chance is about exp(-n^2 / (2 range)) (the birthday problem); below exp(-10) it is no chance. Past 2^53, where
-    a measure would be a float, different on every row is enough.
-    """
-    likely_to_repeat = seen.present * seen.present > 20 * (seen.high - seen.low + 1)
-    return seen.distinct == seen.present and (likely_to_repeat or max(-seen.low, seen.high) > columns.EXACT)
-
-
-def _fit_category(table: Table, name: str) -> Category | str:
+def _fit_category(table: Table, name: str, setting: str) -> Category | str:
     """A column of text as it is fitted, or why it is left out."""
     texts = columns.all_texts(table, name)
-    if why := _why_text_is_left_out(texts):
+    if why := left_out.of_text(texts):
         return why
     for fewest in range(FEWEST_ROWS, 0, -1):
         values = sorted(text for text, count in texts.frequent if count >= fewest)
         if texts.distinct - len(values) <= FEW or _pooled_rows(texts, values) <= POOLED * texts.present:
             break
-    return Category(name, values, len(values) < texts.distinct, texts.missing > 0)
+    frequent = {text for text, count in texts.frequent if count >= targets.FREQUENT}
+    has_statistics = setting == "mixed" and texts.distinct - len(frequent) > targets.MANY and table.facts.classes
+    values = sorted(values, key=lambda text: text not in frequent) if has_statistics else values
+    column = Category(name, values, len(values) < texts.distinct, texts.missing > 0)
+    if not has_statistics:
+        return column
+    (code,) = (piece["code"] for piece in table.pieces({"code": _sql(column, table)}, max(len(table), 1)))
+    counts = targets.counted(np.ma.getdata(code), table.classes(), column.codes, len(table.facts.classes))
+    return msgspec.structs.replace(column, counts=counts.tolist())
 
 
 def _pooled_rows(texts: Texts, values: list[str]) -> int:
     own = set(values)
     return texts.present - sum(count for text, count in texts.frequent if text in own)
-
-
-def _why_text_is_left_out(texts: Texts) -> str | None:
-    """The reason why a column of text can teach nothing, if there is one."""
-    if not texts.present:
-        return "it is empty"
-    example = texts.frequent[0][0]
-    if texts.distinct == 1 and not texts.missing:
-        return f"it is {example!r} in every training row"
-    if texts.distinct > max(texts.present / 2, 10):
-        words = sum(len(text.split()) for text, _ in texts.frequent)
-        thing = "free text" if words >= 3 * len(texts.frequent) else "an identifier"
-        why = f"{thing}: {texts.distinct} different values in {texts.present} rows"
-        if MEASURE.fullmatch(example):
-            why += f", such as {example!r}; if that is a measure write it as a number, and a date as 2021-12-31"
-        return why
-    return None
-
-
-def _finite_float32(values: np.ndarray, name: str, row: int = 0) -> np.ndarray:
-    with np.errstate(over="ignore"):
-        narrow = values.astype(np.float32, copy=False)
-    finite = np.isfinite(narrow)
-    if not finite.all():
-        i = int(finite.argmin())
-        value = "missing" if np.isnan(values[i]) else f"{values[i]:g}"
-        raise UserError(
-            f"column {name!r} is {value} in row {row + i}, and under train.encoding raw a number must be a finite "
-            f"float32; train with train.encoding robust, or mend the column"
-        )
-    return narrow

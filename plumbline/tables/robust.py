@@ -12,6 +12,7 @@ from typing import NamedTuple
 import numpy as np
 
 from plumbline.basics import files
+from plumbline.basics.errors import UserError
 from plumbline.tables import columns
 from plumbline.tables.store import ROW, VALUES, Table
 
@@ -156,3 +157,18 @@ def quantile(ordered: np.ndarray, share: float) -> float:
     if place == i:  # the next one may be infinite, or not there
         return float(ordered[i])
     return float(ordered[i]) * (1.0 - (place - i)) + float(ordered[i + 1]) * (place - i)
+
+
+def finite_float32(values: np.ndarray, name: str, row: int = 0) -> np.ndarray:
+    """A column's values (n,) as they are; UserError for the first that is none, whose number in the table is given."""
+    with np.errstate(over="ignore"):
+        narrow = values.astype(np.float32, copy=False)
+    finite = np.isfinite(narrow)
+    if not finite.all():
+        i = int(finite.argmin())
+        value = "missing" if np.isnan(values[i]) else f"{values[i]:g}"
+        raise UserError(
+            f"column {name!r} is {value} in row {row + i}, and under train.encoding raw a number must be a finite "
+            f"float32; train with train.encoding robust, or mend the column"
+        )
+    return narrow

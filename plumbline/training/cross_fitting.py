@@ -50,7 +50,7 @@ def trained(
     taught = folds.trained_on(fold_of, fold, facts.folds.time is not None)
     taught = folds.some_of(taught, part, train.fold_rows, seed, replica)
     fitted = fitted_on(part, taught, train.encoding)
-    x, y, rows = encoding.encode(fitted, part), part.classes(), np.flatnonzero(taught)
+    x, y, rows = encoding.encode(fitted, part, taught), part.classes(), np.flatnonzero(taught)
     own = [(seed, replica, "folds", fold, *([member] * (member > 0))) for member in range(train.members)]
     generators = [stream.seeded(stream.seed_of(*path)) for path in own]
     sizes = fitted.width, train.hidden_size, initial.outputs_for(len(facts.classes))

@@ -130,6 +130,13 @@ def test_texts_that_are_nearly_all_rare():
     assert warning([f"free text number {i}" for i in range(ROWS)]) == ""  # left out, so no input
 
 
+def test_many_values_that_tell_of_the_target_are_not_to_be_dropped():
+    town, y = draws().integers(0, 150, 2000), draws(1).random(2000)
+    said = warning([f"town {i}" for i in town], y < np.where(town % 2, 0.75, 0.25))
+    assert "150 different values and tells of the target (ROC AUC 0.7" in said and "drop" not in said
+    assert IDENTIFIER in warning([f"town {i}" for i in town], y < 0.5)
+
+
 def test_whole_numbers_that_rise_with_the_rows():
     steps = np.cumsum(draws().integers(1, 1000, 30))
     assert RISES in warning(steps.tolist())

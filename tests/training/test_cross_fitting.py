@@ -14,7 +14,7 @@ from plumbline.basics.errors import UserError
 from plumbline.bits import initial, stream
 from plumbline.model import folds as file
 from plumbline.model import network
-from plumbline.tables import encoding, folds
+from plumbline.tables import encoding, folds, targets
 from plumbline.tables.store import Facts, Folds
 from plumbline.training import cross_fitting, loop, networks, snapshot
 from plumbline.training.snapshot import Keeper
@@ -36,7 +36,9 @@ def columns(n=N):
     x = rng.standard_t(2, size=n)
     kind = rng.choice(["a", "b", "c", "d"], n, p=[0.5, 0.3, 0.15, 0.05])
     y = ((x > 0.3) ^ (kind == "b")).astype(int)
-    return {"x": x, "kind": kind, "z": np.where(rng.random(n) < 0.1, np.nan, x**2), "t": np.arange(n), "y": y}
+    city = rng.choice([*"abcdefghijklmnop"], n)
+    z = np.where(rng.random(n) < 0.1, np.nan, x**2)
+    return {"x": x, "kind": kind, "city": city, "z": z, "t": np.arange(n), "y": y}
 
 
 def part(table, **changes):
@@ -63,9 +65,14 @@ def assert_same(ours, theirs):
                 np.testing.assert_array_equal(ours_.weights[name], theirs_.weights[name])
 
 
-@pytest.mark.parametrize("changes", [{}, {"patience": 2, "held_out": 0.2, "members": 2, "class_weight": "balanced"}])
+WATCHED = {"patience": 2, "held_out": 0.2, "members": 2}
+STATISTICS = WATCHED | {"encoding": "mixed"}
+
+
+@pytest.mark.parametrize("changes", [{}, WATCHED | {"class_weight": "balanced"}, STATISTICS])
 @pytest.mark.parametrize("by", [{}, {"stratify": False, "time": "t"}])
-def test_no_value_or_label_of_a_scored_row_moves_its_network(changes, by):
+def test_no_value_or_label_of_a_scored_row_moves_its_network(changes, by, monkeypatch):
+    monkeypatch.setattr(targets, "MANY", 5)
     table, train = columns(), chosen(**changes)
     whole = cross_fit(part(table, **by), train)
     scored = whole.fold_of[0] == 1
@@ -82,22 +89,26 @@ def test_no_value_or_label_of_a_scored_row_moves_its_network(changes, by):
     for name, array in whole.models[0][1].weights.items():
         np.testing.assert_array_equal(array, again.models[0][1].weights[name])
     assert whole.models[0][1].card == again.models[0][1].card
+    counts = [getattr(column, "counts", None) for column in whole.models[0][1].card.encoding.columns]
+    assert any(counts) == (changes == STATISTICS)
     assert whole.models[0][0].card != again.models[0][0].card or by
 
 
-def test_a_fold_network_is_one_trained_on_a_table_of_the_other_folds_alone():
-    table, train = columns(), chosen(patience=2, held_out=0.2, members=2)
+@pytest.mark.parametrize("changes", [WATCHED, STATISTICS])
+def test_a_fold_network_is_one_trained_on_a_table_of_the_other_folds_alone(changes, monkeypatch):
+    monkeypatch.setattr(targets, "MANY", 5)
+    table, train = columns(), chosen(**changes)
     whole = cross_fit(part(table), train)
     taught = whole.fold_of[1] != 2
     alone = part({name: values[taught] for name, values in table.items()})
-    fitted = encoding.fit(alone, "robust")
-    x, y = encoding.encode(fitted, alone), alone.classes()
+    fitted = encoding.fit(alone, train.encoding)
+    x, y = encoding.encode(fitted, alone, trained=True), alone.classes()
     generators = [
         stream.seeded(stream.seed_of(f"{SEED}/1/folds/2")),
         stream.seeded(stream.seed_of(f"{SEED}/1/folds/2/1")),
     ]
     sizes = fitted.width, train.hidden_size, initial.outputs_for(2)
-    drawn = networks.draw_from(generators, sizes, train, NETWORK, 0, fitted.layout)
+    drawn = networks.draw_from(generators, sizes, train, NETWORK, 0, fitted.layout, fitted.views)
     expected = networks.whole(loop.train(drawn, (x, y), (x[:0], y[:0]), train, NETWORK, None), drawn, NETWORK)
     assert whole.models[1][2].card.encoding == fitted
     for name, array in expected.weights.items():
