@@ -51,7 +51,7 @@ def test_figures_are_those_of_scikit_learns_models(run):
         "boosted_trees": trees.predict_proba(rows),
     }
     found = written(run)
-    assert list(found) == [*NAMES, "rows", "trained_rows"]
+    assert list(found) == [*NAMES, "part", "rows", "trained_rows"]
     assert (found["rows"], found["trained_rows"]) == (200, 800)
     for name, answer in answers.items():
         assert found[name]["log_loss"] == pytest.approx(log_loss(target, answer), rel=1e-4)
@@ -123,4 +123,4 @@ def test_training_rows_of_one_class_leave_the_shares(run, monkeypatch):
     monkeypatch.chdir(run.folder)
     monkeypatch.setattr(baselines, "MOST_ROWS", 1)
     run.run("evaluate")
-    assert set(written(run)) == {"shares", "rows", "trained_rows"}
+    assert set(written(run)) == {"shares", "part", "rows", "trained_rows"}
