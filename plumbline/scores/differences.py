@@ -72,12 +72,16 @@ def compare(base: Rows, other: Rows, names: Sequence[str], of: str = "mean", lev
     base = base._replace(group=intervals.numbered(base.group))
     if len(base.probability) > 1:
         base, other = same_networks([base, other])
+    defined = metrics.defined(base.target, max(base.probability.shape[2], 2), base.fold)
+    asked, names = names, [name for name in names if name in defined]
+    if not names:
+        return [undefined(name) for name in asked]
     sides = [(side(base, name, of), side(other, name, of)) for name in names]
     estimates = [paired(*pair, name, base) for pair, name in zip(sides, names)]
     several = Several([two.phi - one.phi for one, two in sides], base.group, level)
     same = of_interest(base, of).shape == of_interest(other, of).shape
     same = same and np.array_equal(of_interest(base, of), of_interest(other, of))
-    judged = []
+    judged = {}
     for name, (one, two), estimate in zip(names, sides, estimates):
         why = why_not(name, base, estimate, of)
         low, high, p = estimate.student(1.0 - several.alpha)
@@ -94,8 +98,14 @@ def compare(base: Rows, other: Rows, names: Sequence[str], of: str = "mean", lev
         figures, ends = (float(one.phi.mean()), float(two.phi.mean()), estimate.mean), (low, high)
         if name in metrics.LOSSES:
             figures, ends = tuple(0.0 - figure for figure in figures), (0.0 - high, 0.0 - low)
-        judged.append(Difference(name, *figures, *ends, several.adjusted(p), verdict, estimate, why))
-    return judged
+        judged[name] = Difference(name, *figures, *ends, several.adjusted(p), verdict, estimate, why)
+    return [judged[name] if name in judged else undefined(name) for name in asked]
+
+
+def undefined(name: str) -> Difference:
+    """A metric that is not defined on these rows: one that ranks, where a class has none."""
+    none = intervals.Estimate(math.nan, 0.0, 0.0, 0.0, 0, 0, 0.0)
+    return Difference(name, *[math.nan] * 6, "no verdict", none, "a class has no rows")
 
 
 def same_networks(sides: Sequence[Rows]) -> list[Rows]:

@@ -14,7 +14,9 @@ from plumbline.tables.store import Facts
 
 
 def split(**changes):
-    return Split(**({"train": 0.8, "validation": 0.0, "folds": 0, "stratify": False, "group": None, "time": None} | changes))
+    return Split(
+        **({"train": 0.8, "validation": 0.0, "folds": 0, "stratify": False, "group": None, "time": None} | changes)
+    )
 
 
 def part(columns, by=()):

@@ -164,3 +164,16 @@ def test_what_an_ensemble_owes_to_its_networks_is_the_jackknife_that_leaves_one_
     assert intervals.estimate(found).v_seed == pytest.approx(4 / 5 * ((left - left.mean()) ** 2).sum(), rel=1e-3)
     everyone = metrics.contributions("log_loss", metrics.ensemble(base.probability)[None], base.target)
     np.testing.assert_allclose(found.mean(axis=0), everyone[0], atol=1e-12)
+
+
+def test_a_metric_that_is_not_defined_has_no_verdict_and_the_others_theirs():
+    rng = np.random.default_rng(0)
+    target = np.zeros(40, np.int32)
+    base, other = (Rows(rng.random((4, 40, 1)).astype(np.float32), target) for _ in range(2))
+    judged = differences.compare(base, other, ["roc_auc", "log_loss", "average_precision"])
+    assert [(d.metric, d.verdict, d.why) for d in judged[::2]] == [
+        ("roc_auc", "no verdict", "a class has no rows"),
+        ("average_precision", "no verdict", "a class has no rows"),
+    ]
+    assert judged[1].metric == "log_loss" and np.isfinite(judged[1].difference)
+    assert [d.verdict for d in differences.compare(base, other, ["roc_auc"])] == ["no verdict"]
