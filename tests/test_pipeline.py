@@ -129,12 +129,12 @@ def test_plots_are_drawn(exercise, tmp_path):
     for title in (
         "Loss by epoch, network 0",
         "Accuracy by epoch, network 0",
-        "Figures of the test part; bars: about 95 %",
-        "F1 of each class, network 0, test part",
-        "ROC, network 0, test part (several classes: micro, each against the rest)",
-        "Precision and recall, network 0, test part (several classes: micro)",
-        "Calibration, network 0, test part (several classes: micro)",
-        "Confusion matrix, network 0, test part",
+        "Figures of test and out-of-fold rows; bars: about 95 %",
+        "F1 of each class, network 0, test or out-of-fold rows",
+        "ROC, network 0, test or out-of-fold rows (several classes: micro, each against the rest)",
+        "Precision and recall, network 0, test or out-of-fold rows (several classes: micro)",
+        "Calibration, network 0, test or out-of-fold rows (several classes: micro)",
+        "Confusion matrix, network 0, test or out-of-fold rows",
     ):
         assert f'"text": "{title}"' in page, title
     assert "test_loss" in page

@@ -120,7 +120,7 @@ def set_up(project) -> None:
 
 @needs_sshd
 def test_what_one_clone_pushes_another_pulls_and_make_there_runs_no_stage(first, server, tmp_path):
-    assert "7 files pushed" in first.run("dvc", "push").stdout
+    assert "8 files pushed" in first.run("dvc", "push").stdout
     assert server.logins() == 1
     second = clone(first.folder, tmp_path / "second", server)
     assert not second.path("data").exists()
