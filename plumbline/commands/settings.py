@@ -18,7 +18,7 @@ def settings_for(rows: int, classes: int, columns: int, can_fold: bool = True) -
     if rows <= SMALL:
         steps = {"learning_rate": 0.004, "schedule": "constant", "batch_size": 128, "epochs": 200, "patience": 20}
     elif rows <= LARGE:
-        steps = {"learning_rate": 0.004, "schedule": "constant", "batch_size": 128, "epochs": 60, "patience": 10}
+        steps = {"learning_rate": 0.004, "schedule": "constant", "batch_size": 128, "epochs": 60, "patience": 8}
     else:
         epochs = int(min(max(WORK / (rows * max(columns + classes, 50)), 5), 15))
         steps = {"learning_rate": 0.004, "schedule": "cosine", "batch_size": 512, "epochs": epochs, "patience": 3}
