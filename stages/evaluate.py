@@ -1,8 +1,8 @@
-"""Fourth stage: score validation and test rows, and say how much of every figure is luck.
+"""Fourth stage: score validation, test and out-of-fold rows, and say how much of every figure is luck.
 
-Reads the model, its weights after each epoch and the two parts; writes metrics/predictions.parquet (the probabilities
-that every network gives to every row) and the figures: metrics/evaluate.json has the few that matter, scores.csv all,
-classes.csv those of each class, thresholds.csv those of each threshold, and metrics/plots/ the points of the plots.
+Reads the models and the three parts; writes metrics/predictions.parquet (the probabilities that every network gives to
+every row) and the figures: metrics/evaluate.json has the few that matter, scores.csv all, classes.csv those of each
+class, thresholds.csv those of each threshold, and metrics/plots/ the points of the plots.
 
     python -m stages.evaluate
 """

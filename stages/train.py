@@ -1,8 +1,9 @@
 """Third stage: train the network, and its replicas, on the training part. Nothing here sees the test part.
 
 Reads stages/network.py, data/train.parquet and data/validation.parquet; writes models/model.safetensors (all networks),
-models/epochs.safetensors (network 0 after every epoch), metrics/train.json, metrics/history.csv and metrics/columns.csv
-(what was seen in each column of the training rows, what becomes of it, and a warning where it is odd).
+models/epochs.safetensors (network 0 after every epoch), models/folds.safetensors (with split.folds: the networks that
+judge), metrics/train.json, metrics/history.csv and metrics/columns.csv (what was seen in each column of the training
+rows, what becomes of it, and a warning where it is odd).
 
 The plain loop, `loss.backward()` and `optimizer.step()`, is `run_epoch` in plumbline/training/autograd.py. For the
 network as it is shipped a compiled kernel stands in, which does the same mathematics.
