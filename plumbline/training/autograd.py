@@ -8,7 +8,7 @@ The compiled kernel is the same mathematics for the shipped network; a test hold
 """
 
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 
 import numpy as np
 import torch
@@ -93,6 +93,26 @@ class Scaled(nn.Module):
         return state | {"net.0.weight": state["net.0.weight"] * self.scales}
 
 
+class Recorded:
+    """A step on a GPU as a CUDA graph: recorded once, replayed for every batch of as many rows.
+
+    A step is some 25 kernels a network. To start one takes PyTorch longer than the GPU takes to run it, and a replay
+    starts all at once: benchmarks/gpu.py. What Python does in between is not done again, so this is for the shipped
+    network alone, which does nothing there.
+    """
+
+    def __init__(self, step: Callable[[torch.Tensor], torch.Tensor], rows: torch.Tensor):
+        self.rows, self.graph = rows.clone(), torch.cuda.CUDAGraph()
+        with torch.cuda.graph(self.graph):  # it records, and trains nothing
+            self.sums = step(self.rows)
+
+    def __call__(self, rows: torch.Tensor) -> torch.Tensor:
+        """What `step` gives for these rows; the next call overwrites it."""
+        self.rows.copy_(rows)
+        self.graph.replay()
+        return self.sums
+
+
 class Trainer:
     """R networks and their Adam moments; the interface of plumbline.bits.kernel.Trainer.
 
@@ -145,12 +165,17 @@ class Trainer:
         self.model = DistributedDataParallel(self.networks) if self.workers > 1 else self.networks
         trained = [parameter for parameter in self.networks.parameters() if parameter.requires_grad]
         # Without decay AdamW is Adam. Fused is one pass over each weight where the default makes ten.
-        options = {"lr": self.learning_rate, "weight_decay": self.weight_decay, "fused": True}
+        options = {"weight_decay": self.weight_decay, "fused": True, "capturable": self.device == "cuda"}
         scales = dict.fromkeys(each.scales for each in self.networks.each if isinstance(each, Scaled))
         groups = [{"params": [each for each in trained if each not in scales]}]
         if self.input_rate:
             groups.append({"params": list(scales), "weight_decay": 0.0})
+        if self.device == "cuda":  # where a recorded step finds the rate of each epoch
+            groups = [group | {"lr": torch.zeros((), device=self.device)} for group in groups]
         self.optimizer = torch.optim.AdamW(groups, **options)
+        self.recorded: tuple[torch.Tensor, Recorded] | None = (
+            None  # the rows that a step was recorded for, and the step
+        )
         for parameter in trained:
             start = {"step": torch.zeros((), device=self.device)}
             start |= {name: torch.zeros_like(parameter) for name in ("exp_avg", "exp_avg_sq")}
@@ -162,21 +187,41 @@ class Trainer:
         Losses and right answers, each row as it was when its batch came, are added to `sums`, float64 (R, 2).
         """
         for group, times in zip(self.optimizer.param_groups, (1.0, self.input_rate)):
-            group["lr"] = self.learning_rate * times
+            if self.device == "cuda":
+                group["lr"].fill_(self.learning_rate * times)
+            else:
+                group["lr"] = self.learning_rate * times
         with in_one_line(self.network, only_its_lines=True):  # another may be a worker's that lost the others
-            total = run_epoch(self.model, self._batches(x, y, orders), self.loss_fn, self.optimizer)
+            total = self._epoch(*self._there(x, y, orders))
         if self.workers > 1:
             torch.distributed.all_reduce(total)
         sums += total.cpu().numpy()
 
+    def _epoch(self, x: torch.Tensor, y: torch.Tensor, orders: torch.Tensor) -> torch.Tensor:
+        """run_epoch; the shipped network's second batch on a GPU is recorded, and it and all after it are replayed."""
+
+        def step(rows: torch.Tensor) -> torch.Tensor:
+            return run_epoch(self.model, self._batches(x, y, rows), self.loss_fn, self.optimizer)
+
+        if self.device != "cuda" or self.workers > 1 or not self.network.is_shipped:
+            return step(orders)
+        total = 0.0
+        if self.recorded is None or self.recorded[0] is not x:
+            first, orders = orders.tensor_split([self.batch_size], dim=1)
+            total += step(first)  # also sets up what cannot be set up while recording
+            self.recorded = x, Recorded(step, first)
+        for rows in orders.split(self.batch_size, dim=1) if orders.numel() else ():
+            fits = rows.shape == self.recorded[1].rows.shape
+            total += self.recorded[1](rows) if fits else step(rows)
+        return total
+
     def _batches(
-        self, x: np.ndarray, y: np.ndarray, orders: np.ndarray
+        self, x: torch.Tensor, y: torch.Tensor, orders: torch.Tensor
     ) -> Iterator[tuple[torch.Tensor, torch.Tensor, torch.Tensor, float]]:
         """The rows of each batch; of a network that is trained by several workers, this one's.
 
         These add up their gradients and divide by their number.
         """
-        x, y, orders = self._there(x, y, orders)
         for batch in orders.split(self.batch_size, dim=1):
             rows = batch[:, self.rank :: self.workers].long()
             weight = self.class_weights[y[rows].squeeze(2)]

@@ -253,6 +253,27 @@ def test_what_goes_wrong_in_the_users_code_while_training_is_one_line(tmp_path):
         trainer.train(*rows(36, 5, 1), orders_for(36, 1, 0), np.zeros((1, 2)))
 
 
+@pytest.mark.parametrize("device", DEVICES)
+@pytest.mark.parametrize("n", [20, 32, 40, 64, 100])
+def test_whole_batches_and_parts_of_one_train_alike(n, device):
+    """On a GPU whole ones are replayed, and parts are not; rates and tables change between epochs."""
+    weights = initial.weights([stream.seeded(r) for r in range(2)], 6, 16, 1)
+    trainers = [
+        kernel.Trainer(weights, 32, 0.01, 0.1),
+        autograd.Trainer(SHIPPED, (6, 16, 1), weights, 32, 0.01, 0.1, device),
+    ]
+    tables = [rows(n, 6, 1, seed) for seed in range(3)]
+    for epoch, table in enumerate([0, 0, 1, 1, 2, 0]):
+        found = []
+        for trainer in trainers:
+            trainer.learning_rate = 0.01 / (1 + epoch)
+            trainer.train(*tables[table], orders_for(n, 2, epoch), sums := np.zeros((2, 2)))
+            found.append(sums / n)
+        np.testing.assert_allclose(*found, rtol=1e-4)
+    for name, array in trainers[0].weights.items():
+        np.testing.assert_allclose(trainers[1].weights[name], array, rtol=0, atol=1e-4)
+
+
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a CUDA device")
 @pytest.mark.parametrize("version, said", [(None, "build for the CPU alone"), ("13.0", "sees no CUDA device")])
 def test_a_device_that_is_not_there_is_one_line(monkeypatch, version, said):
