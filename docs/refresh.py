@@ -101,6 +101,10 @@ def hosts() -> str:
     return block(result("hosts.txt"))
 
 
+def gpu() -> str:
+    return block(result("gpu.txt"))
+
+
 def sources() -> str:
     return block(result("sources.txt"))
 
