@@ -23,6 +23,7 @@ PLAIN = "DICTIONARY_SIZE_LIMIT 1_000, WRITE_BLOOM_FILTER false"  # else writing 
 SHARE = 0.4  # of the memory that DuckDB may take; the rest is for arrays, and for what it takes beyond its limit
 DISK = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EACCES, errno.EROFS)  # what a disk or folder says no with
 A_THREAD = 2**27  # bytes that a thread works well with: https://duckdb.org/docs/stable/guides/performance/environment
+WRITING = 3  # times as many a thread for writing, which with more only holds more rows back
 
 
 @functools.cache
@@ -32,10 +33,9 @@ def connect() -> duckdb.DuckDBPyConnection:
     Its name is that of a scratch folder, so that `files.sweep` removes what a killed process left.
     """
     folder = Path("data" if Path("data").is_dir() else ".").absolute()
-    share = int(memory.limit() * SHARE)
     settings = {
-        "memory_limit": f"{share}B",
-        "threads": max(min(os.cpu_count() or 1, share // A_THREAD), 1),
+        "memory_limit": f"{_share()}B",
+        "threads": _threads(),
         "temp_directory": str(folder / f".duckdb.{os.getpid()}.scratch"),
         "preserve_insertion_order": True,
         "autoinstall_known_extensions": False,  # nothing is fetched from the network
@@ -45,6 +45,15 @@ def connect() -> duckdb.DuckDBPyConnection:
     connection = duckdb.connect(config=settings)
     connection.execute("SET enable_progress_bar = false")
     return connection
+
+
+def _share() -> int:
+    """Bytes for DuckDB."""
+    return int(memory.limit() * SHARE)
+
+
+def _threads() -> int:
+    return max(min(os.cpu_count() or 1, _share() // A_THREAD), 1)
 
 
 @contextlib.contextmanager
@@ -122,7 +131,11 @@ def collected(pieces: Iterable[Mapping[str, np.ndarray]]) -> Iterator[str]:
 def copy(sql: str, path: str | Path, rows_a_group: int, metadata: str) -> None:
     """Write a query's rows, in their order, as uncompressed Parquet with the text `metadata` under "plumbline"."""
     options = f"FORMAT parquet, COMPRESSION uncompressed, ROW_GROUP_SIZE {rows_a_group}, {PLAIN}"
-    run(f"COPY ({sql}) TO {text(path)} ({options}, KV_METADATA {{plumbline: {text(metadata)}}})")
+    run(f"SET memory_limit = '{min(_share(), WRITING * A_THREAD * _threads())}B'")
+    try:
+        run(f"COPY ({sql}) TO {text(path)} ({options}, KV_METADATA {{plumbline: {text(metadata)}}})")
+    finally:
+        run(f"SET memory_limit = '{_share()}B'")
 
 
 def metadata(path: str | Path) -> str:
