@@ -113,7 +113,7 @@ def test_rows_of_one_time_stay_in_the_permutations_order(workspace):
 @pytest.mark.parametrize(
     "changes, words",
     [
-        ({"split__group": "whom"}, ["split.group 'whom' is not a column", "did you mean who?"]),
+        ({"split__group": "whom"}, ["split.group 'whom' is not a column", "did you mean 'who'?"]),
         ({"split__time": "kind"}, ["split.time 'kind' holds text", "dates, times or numbers"]),
         ({"split__time": "gap"}, ["split.time 'gap' is missing in 1 rows", "first in row 2"]),
         ({"split__group": "one"}, ["the test part has no rows", "groups of 'one'"]),

@@ -231,11 +231,11 @@ def _check_together(params: Params, path) -> None:
 
 def nearest(name: object, known: Iterable[str], prefix: str = "") -> str:
     """The end of a message about a wrong name: the nearest right one, or those there are."""
-    known = list(known)
+    known = list(map(str, known))
     near = difflib.get_close_matches(str(name), known, n=1, cutoff=0.5)
     if near:
-        return f"; did you mean {prefix}{near[0]}?"
-    return f"; there are {', '.join(known[:20])}{', ...' if len(known) > 20 else ''}"
+        return f"; did you mean {prefix + near[0]!r}?"
+    return f"; there are {', '.join(map(repr, known[:20]))}{', ...' if len(known) > 20 else ''}"
 
 
 def _rule(message: str) -> str:

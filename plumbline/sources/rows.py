@@ -25,6 +25,7 @@ class Rows(NamedTuple):
     paths: list[Path]  # the Parquet files that they are in
     file: Path | None = None  # the Parquet file that holds exactly this, if there is one
     where: str = ""  # a condition that `count` rows meet, if not all do
+    places: Callable[[list[int]], list[str]] | None = None  # where rows of these numbers stand in a file of text
 
     def only(self, kept: list[str]) -> "Rows":
         """The same with these columns alone, in the order that they have."""

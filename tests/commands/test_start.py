@@ -224,16 +224,16 @@ def test_the_same_again_overwrites_nothing_and_does_not_ask(repository, added):
 
 
 WRONG = {
-    "no target": (["customers.csv", "churn"], "has no column 'churn'", "did you mean churned?"),
+    "no target": (["customers.csv", "churn"], "has no column 'churn'", "did you mean 'churned'?"),
     "a measure": (["customers.csv", "id"], "'id' has 400 different values", "measure"),
     "no such group": (["customers.csv", "churned", "--group", "custmer"], "split.group 'custmer'", "customer"),
-    "no such time": (["customers.csv", "churned", "--time", "days"], "split.time 'days'", "did you mean day?"),
+    "no such time": (["customers.csv", "churned", "--time", "days"], "split.time 'days'", "did you mean 'day'?"),
     "a time of text": (["customers.csv", "churned", "--time", "city"], "'city' holds text"),
     "both": (["customers.csv", "churned", "--time", "day", "--group", "city"], "split.group", "split.time", "cannot"),
     "too few groups": (["customers.csv", "churned", "--group", "city"], "part has no rows"),
     "no such class": (["customers.csv", "churned", "--positive", "Yes"], "make_data.positive must be a class, 'no' or"),
     "a class of three": (["customers.csv", "city", "--positive", "Rome"], "make_data.positive is for two classes"),
-    "no such drop": (["customers.csv", "churned", "--drop", "id,ages"], "no column 'ages'", "did you mean age?"),
+    "no such drop": (["customers.csv", "churned", "--drop", "id,ages"], "no column 'ages'", "did you mean 'age'?"),
     "drops the target": (["customers.csv", "churned", "--drop", "churned"], "make_data.drop names 'churned'"),
     "no table": (["customer.csv", "churned"], "customer.csv is not there"),
     "no table's kind": (["params.yaml", "churned"], "params.yaml is of no kind that is read here"),

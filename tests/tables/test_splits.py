@@ -146,7 +146,7 @@ TABLE = {
 @pytest.mark.parametrize(
     "way, name, words",
     [
-        (splits.group_firsts, "whom", ["split.group 'whom' is not a column", "did you mean who?"]),
+        (splits.group_firsts, "whom", ["split.group 'whom' is not a column", "did you mean 'who'?"]),
         (splits.group_firsts, "gap", ["split.group 'gap' is missing in 2 rows", "first in row 2", "fill it or drop"]),
         (splits.times, "when", ["split.time 'when' is not a column"]),
         (splits.times, "kind", ["split.time 'kind' holds text", "dates, times or numbers"]),

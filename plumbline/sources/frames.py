@@ -1,0 +1,336 @@
+"""What stands around the table in a text file: where its header is, and what exports add to it.
+
+Titles and comments above the header, Excel's `sep=;`, separators at the end of every line, spaces after separators,
+units below the header, totals in the last line. What is certain is left out, and said; what is not is refused.
+"""
+
+import csv
+import math
+import re
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+from plumbline.basics.errors import UserError
+from plumbline.tables.columns import MISSING
+
+SEPARATORS = {",": "commas", ";": "semicolons", "\t": "tabs"}
+ROWS, CELLS = 100, 2**16  # that tell how a file is written
+LONGEST = 2**24  # letters of a cell: a quote that goes on for longer was never meant
+TAIL = 2**16  # bytes of its end, that hold its last line
+LETTERS = 40  # of a line that is quoted
+MARK = re.compile(r'"?sep=(.)"?[\s,;]*', re.IGNORECASE)
+COMMENT = ("#", "//", "%", "--", "*", "|")
+NUMBER = re.compile(r"\W*([A-Z]{3} ?)?\d[\d\W]*(e[-+]?\d+)?\W*[^\W\d_]{0,3}\W*|[-+]?(inf|nan)", re.IGNORECASE)
+BRACKETS = re.compile(r"[\[(<{].*[\])>}]")
+SIGN = re.compile(r"[^\W\d_]{0,5}[%‰°$€£¥/^²³µμ*·].{0,12}")
+UNITS = re.compile(
+    r"[munµμk]?[glmsnjvawk]|[kmgt]?(hz|pa|w|wh|j|cal|v)|[cdm]?[ml]|lbs?|oz|ft|in|inch|mi|yd|m?bar|psi|mmhg|m?mol|pp[mb]|"
+    r"[br]pm|db|pct|percent|deg|rad|c|f|d|h|hrs?|min|secs?|yrs?|(second|minute|hour|day|week|month|year)s?|eur(os?)?|usd|"
+    r"dollars?|gbp|chf|jpy|counts?|number",
+    re.IGNORECASE,
+)
+TOTALS = {"total", "totals", "sum", "grand total", "subtotal", "average", "mean", "summe", "gesamt", "gesamtsumme"}
+TOTALS |= {"mittelwert", "somme", "total général", "suma", "total general", "totale", "totaal", "toplam", "всего"}
+
+
+class Line(NamedTuple):
+    """A row as it stands in a file: its first line, from 1, its last, and its cells."""
+
+    number: int
+    end: int
+    cells: list[str]
+
+
+class Frame(NamedTuple):
+    """How a table stands in a text file."""
+
+    names: list[str]
+    separator: str
+    skipped: int = 1  # lines above the first row, the header's among them
+    bare: bool = True  # whether there is a header above the rows, and nothing else
+    trailing: int = 0  # cells of each row beyond the names, all blank
+    spaced: bool = False  # spaces behind separators are no part of cells
+    last: int | None = None  # the line of a row below the table
+    word: str = "line"  # or row: of a sheet, where a cell may have several lines
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether the rows can be read as they stand."""
+        return self.bare and not (self.trailing or self.spaced or self.last)
+
+    def rows(self, file: Path, path: Path) -> Iterator[Line]:
+        """The rows of the table; UserError for one that has other cells than the header."""
+        wanted = len(self.names) + self.trailing
+        for line in _lines(file, path, self.separator, self.skipped, self.spaced, self.word):
+            if line.number == self.last:
+                return
+            where = f"{path} {self.word} {line.number}"
+            if len(line.cells) != wanted:
+                raise UserError(
+                    f"{where}: {len(line.cells)} cells separated by {SEPARATORS[self.separator]}, and the header has "
+                    f"{len(self.names)}{' and each line an end' if self.trailing else ''}; mend that {self.word}"
+                )
+            beyond = [cell for cell in line.cells[len(self.names) :] if cell.strip()]
+            if beyond:
+                raise UserError(f"{where}: {beyond[0]!r} stands below no name; name its column, or remove it")
+            yield line._replace(cells=line.cells[: len(self.names)])
+
+
+def found(file: Path, path: Path, word: str = "line") -> Frame:
+    """The frame of a text file that users know as `path`. What is left out is printed.
+
+    UnicodeDecodeError where the file is no text.
+    """
+    said, (separator, lines) = [], _sampled(file, path, word)
+    if separator.said:
+        said.append(f"{word} 1 says what separates cells, and is left out")
+    at, width = _header(lines, path, separator.mark, word)
+    above, header, lines = lines[:at], lines[at], lines[at + 1 :]
+    if above:
+        numbers = _numbers([line.number for line in above], word)
+        said.append(f"{numbers} above the header: left out ({_short(above[0], separator.mark)})")
+    names = list(header.cells)
+    whole = [line.cells for line in lines if len(line.cells) == width]
+    while whole and len(names) > 1 and not names[-1].strip() and not any(row[len(names) - 1].strip() for row in whole):
+        names.pop()
+    trailing = width - len(names) if whole else 0
+    if trailing:
+        said.append(f"each {word} ends in a separator or more, which begin no column")
+    if separator.spaced:
+        said.append("spaces behind separators are left out")
+    stripped = [name.strip() for name in names]
+    if stripped != names:
+        odd = next(name for name in names if name != name.strip())
+        said.append(f"names are taken without the spaces around them, as of {odd!r}")
+    skipped = header.end
+    if len(whole) > 2 and _is_no_data(whole[0], whole[1:]):
+        second = next(line for line in lines if line.cells is whole[0])
+        if not _are_units(second.cells):
+            raise UserError(
+                f"{path} {word}s {header.number} and {second.number} are both names ({_short(header, separator.mark)}, "
+                f"{_short(second, separator.mark)}), for below them are numbers; make one header of them"
+            )
+        said.append(f"{word} {second.number} has units, and is left out ({_short(second, separator.mark)})")
+        skipped = second.end
+    names = [name or f"column{i}" for i, name in enumerate(stripped)]
+    bare = header.number == 1 and skipped == header.end
+    frame = Frame(names, separator.mark, skipped, bare, trailing, separator.spaced, word=word)
+    total = _total(file, path, frame)
+    if total:
+        quoted = _short(total, separator.mark)
+        said.append(f"{word} {total.number} has the totals of those above, and is left out ({quoted})")
+        frame = frame._replace(last=total.number)
+    for each in said:
+        print(f"{path}: {each}")
+    return frame
+
+
+class _Separator(NamedTuple):
+    mark: str
+    said: bool  # in the first line
+    spaced: bool = False
+
+
+def _lines(
+    file: Path, path: Path, mark: str, skipped: int = 0, spaced: bool = False, word: str = "line"
+) -> Iterator[Line]:
+    """What stands below so many lines, blank ones left out; UserError for a quote that is in no right place."""
+    csv.field_size_limit(LONGEST)
+    with file.open(encoding="utf-8-sig", newline="") as opened:
+        for _ in range(skipped):
+            opened.readline()
+        rows, start = csv.reader(opened, delimiter=mark, strict=True, skipinitialspace=spaced), skipped + 1
+        try:
+            for row in rows:
+                end = skipped + rows.line_num if word == "line" else start
+                if row:
+                    yield Line(start, end, row)
+                start = end + 1
+        except csv.Error as error:
+            raise _bad_quote(f"{path} {word} {start}", error) from None
+
+
+def _bad_quote(where: str, error: csv.Error) -> UserError:
+    if "end of data" in str(error) or "field larger" in str(error):
+        return UserError(f"{where}: a quote is opened and never closed; close it, or remove it")
+    return UserError(f"{where}: a quote is closed and its cell goes on ({error}); write a quote in a cell twice")
+
+
+# ---- the header
+
+
+def _sampled(file: Path, path: Path, word: str) -> tuple[_Separator, list[Line]]:
+    """What separates, and the first rows, the header and what is above it among them.
+
+    That separates which cuts the first line into most cells, unless most lines are then one cell; else that with which
+    most lines agree.
+    """
+    with file.open(encoding="utf-8-sig", newline="") as opened:
+        first = opened.readline(TAIL)
+    said = MARK.fullmatch(first.rstrip("\r\n"))
+    if said and said[1] not in SEPARATORS:
+        known = ", ".join(SEPARATORS.values())
+        raise UserError(f"{path} {word} 1 says that {said[1]!r} separates cells; save it with {known}")
+
+    def cut(mark: str, spaced: bool = False) -> list[Line]:
+        taken, cells = [], 0
+        try:
+            for line in _lines(file, path, mark, 1 if said else 0, spaced, word):
+                taken.append(line)
+                cells += len(line.cells)
+                if len(taken) >= ROWS or (cells > CELLS and len(taken) > 4):
+                    break
+        except UserError:  # said when all is read, if this is what separates
+            if not taken:
+                raise
+        return taken
+
+    mark = said[1] if said else max(SEPARATORS, key=lambda mark: len(next(csv.reader([first], delimiter=mark), [])))
+    taken = cut(mark)
+    if not any(cell.strip() for line in taken for cell in line.cells):
+        raise UserError(
+            f"{path} is blank in its first {word}s, of which one must name the columns; write their names there"
+        )
+    if not said and _width(taken)[0] < 2:
+        ways = {mark: cut(mark) for mark in SEPARATORS}
+        mark = max(ways, key=lambda mark: _width(ways[mark])[::-1] if _width(ways[mark])[0] > 1 else (0, 0))
+        taken = ways[mark] if _width(ways[mark])[0] > 1 else taken
+    width = _width(taken)[0]
+    spaced = _is_spaced([line.cells for line in taken if len(line.cells) == width])
+    return _Separator(mark, bool(said), spaced), cut(mark, spaced) if spaced else taken
+
+
+def _width(lines: list[Line]) -> tuple[int, int]:
+    """How many cells most rows have, and how many rows these are."""
+    return Counter(len(line.cells) for line in lines).most_common(1)[0] if lines else (0, 0)
+
+
+def _is_spaced(rows: list[list[str]]) -> bool:
+    """Whether a space follows each separator: in the header, or in each row below it."""
+    begin = [[cell[:1] for cell in row[1:] if cell] for row in rows]
+    is_so = [bool(first) and set(first) == {" "} for first in begin]
+    return bool(is_so) and (is_so[0] or (len(is_so) > 1 and all(is_so[1:])))
+
+
+def _header(lines: list[Line], path: Path, mark: str, word: str) -> tuple[int, int]:
+    """Which row has the names, and how many cells the rows below it have.
+
+    UserError where most rows agree with one another and the header does not.
+    """
+    width, agree = _width(lines)
+    if agree < 2 or 2 * agree < len(lines):
+        return 0, len(lines[0].cells)
+    at = next((i for i, line in enumerate(lines) if not _is_above(line.cells, width)), 0)
+    header, whole = lines[at].cells, [line.cells for line in lines[at + 1 :] if len(line.cells) == width]
+    beyond = any(cell.strip() for row in whole for cell in row[len(header) :])
+    names = at == 0 or _is_no_data(header, whole) or not any(_is_number(cell) for cell in header)
+    if names and (len(header) == width or (len(header) < width and not beyond)):
+        return at, width
+    if len(header) != width and 2 * len(whole) <= len(lines) - at - 1:
+        return at, len(header)
+    blamed = lines[at if len(header) != width else at - 1]
+    raise UserError(
+        f"{path} {word} {blamed.number}: the header has {len(blamed.cells)} cells separated by {SEPARATORS[mark]}, and "
+        f"most {word}s below it have {width}; name each column there"
+    )
+
+
+def _is_above(cells: list[str], width: int) -> bool:
+    """Whether a row, beside rows of so many cells, is a title or a comment, and has no names."""
+    there = sum(bool(cell.strip()) for cell in cells)
+    if len(cells) == width:
+        return there <= 1 and width > 2
+    return cells[0].lstrip().startswith(COMMENT) or there <= max(1, width // 2)
+
+
+# ---- the row below the header
+
+
+def _is_no_data(row: list[str], below: list[list[str]]) -> bool:
+    """Whether a row has words alone where those below it have numbers."""
+    columns = [[cell for cell in column if not _is_blank(cell)] for column in zip(*below)]
+    numbers = [i for i, column in enumerate(columns) if len(column) > 1 and all(map(_is_number, column))]
+    words = [row[i] for i in numbers if not _is_blank(row[i])]
+    if not words or any(map(_is_number, words)):
+        return False
+    others = [cell for i, cell in enumerate(row) if i not in numbers and not _is_blank(cell)]
+    return len(words) > 1 or (not others and len(row) > 1) or bool(BRACKETS.fullmatch(words[0].strip()))
+
+
+def _are_units(row: list[str]) -> bool:
+    cells = [cell.strip() for cell in row if not _is_blank(cell)]
+    return all(UNITS.fullmatch(cell) or BRACKETS.fullmatch(cell) or SIGN.fullmatch(cell) for cell in cells)
+
+
+def _is_number(cell: str) -> bool:
+    """Whether a cell is a number, a date or a time, in whatever spelling."""
+    return bool(NUMBER.fullmatch(cell.strip()))
+
+
+def _is_blank(cell: str) -> bool:
+    return cell.strip() in MISSING or not cell.strip(" -.")
+
+
+# ---- the row below the table
+
+
+def _total(file: Path, path: Path, frame: Frame) -> Line | None:
+    """The last row, if it sums up those above it; UserError where it says so and does not."""
+    with file.open("rb") as opened:
+        opened.seek(max(opened.seek(0, 2) - TAIL, 0))
+        text = opened.read().decode(errors="replace").rstrip().replace("\r", "\n").rpartition("\n")[2]
+    cells = next(csv.reader([text], delimiter=frame.separator, skipinitialspace=frame.spaced), [])
+    label = next((i for i, cell in enumerate(cells) if cell.strip()), None)
+    if label is None or not _sums_up(cells[label]) or len(cells) != len(frame.names) + frame.trailing:
+        return None
+    sums, count, total = [[0.0, 0] for _ in frame.names], 0, None
+    for row in frame.rows(file, path):
+        if total:
+            count += 1
+            for of, cell in zip(sums, total.cells):
+                if (number := _number(cell)) is not None:
+                    of[:] = of[0] + number, of[1] + 1
+            if total.cells[label:] and total.cells[label].strip() == cells[label].strip():
+                return None  # a name like others
+        total = row
+    if not total or not count:
+        return None
+    numbers = [(of, number) for of, cell in zip(sums, total.cells) if (number := _number(cell)) is not None]
+    for of, number in numbers:
+        wanted = (of[0], of[0] / max(of[1], 1), count)
+        if not any(math.isclose(number, each, rel_tol=1e-3) for each in wanted):
+            numbers = []
+            break
+    if not numbers:
+        raise UserError(
+            f"{path} {frame.word} {total.number}: {total.cells[label]!r} is a word for totals, and its numbers are no "
+            f"sums of those above; remove that {frame.word}, or write another word there"
+        )
+    return total
+
+
+def _sums_up(cell: str) -> bool:
+    return cell.strip(" :*").casefold() in TOTALS
+
+
+def _number(cell: str) -> float | None:
+    """A number in most spellings, which is to be compared with a sum."""
+    text = re.sub(r"[^\d.,-]", "", cell)
+    try:
+        return float(text.replace(",", "") if re.search(r",\d{3}(\D|$)", text) else text.replace(",", "."))
+    except ValueError:
+        return None
+
+
+# ---- in words
+
+
+def _numbers(numbers: list[int], word: str) -> str:
+    return f"{word} {numbers[0]}" if len(numbers) == 1 else f"{word}s {numbers[0]} to {numbers[-1]}"
+
+
+def _short(line: Line, mark: str) -> str:
+    text = mark.join(line.cells)
+    return repr(text if len(text) <= LETTERS else text[: LETTERS - 3] + "...")
