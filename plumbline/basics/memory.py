@@ -4,6 +4,7 @@ PLUMBLINE_MEMORY (2GB, 512MiB) says it. Without it, it is what the machine has, 
 allow. It changes no bit of any output, only whether a table is held in memory or read through windows.
 """
 
+import functools
 import os
 import re
 from pathlib import Path
@@ -42,8 +43,12 @@ def _machine() -> int:
         return 2**62
 
 
+@functools.cache
 def _groups(root: Path) -> list[int]:
-    """The limits of the control groups that hold this process, version 1 or 2; a group's parents limit it too."""
+    """The limits of the control groups that hold this process, version 1 or 2; a group's parents limit it too.
+
+    Read once, for to ask takes 1 ms, and a training asks every epoch.
+    """
     limits = [2**62]
     for line in _lines(root / "proc/self/cgroup"):  # 0::/path of version 2, or 4:cpu,memory:/path of version 1
         _, controllers, path = line.split(":", 2)

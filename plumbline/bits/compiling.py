@@ -125,6 +125,17 @@ def compiled(function, *, parallel: bool = False, noalias: bool = False):
     return dispatcher
 
 
+def threads() -> int:
+    """How many threads may call compiled functions at the same time; Numba's layer "workqueue" bears one."""
+    cores = numba.get_num_threads()
+    return 1 if numba.threading_layer() == "workqueue" else cores
+
+
+def alone() -> None:
+    """Let compiled functions that this thread calls use no other: others do the same beside it."""
+    numba.set_num_threads(1)
+
+
 compiled_apart = functools.partial(compiled, noalias=True)
 
 

@@ -24,10 +24,6 @@ FEW = 2**16  # rows that are shuffled in plain Python in a tenth of a second
 MANY = 2**32 // 20  # from this length on torch.randperm takes 64 bits for each swap
 
 
-# Seeded anew for every shuffle: making a generator takes longer than shuffling a thousand rows with it.
-_seeded_anew = np.random.Generator(np.random.MT19937(0))
-
-
 def seeded(seed: int) -> np.random.Generator:
     """A generator at the start of the stream of `torch.manual_seed(seed)`, 0 <= seed < 2^32."""
     bits = np.random.MT19937(0)
@@ -135,7 +131,7 @@ def _swap_down_for(count: int) -> Callable[[np.ndarray, np.ndarray], None]:
 
 def permutations(seeds: np.ndarray, count: int) -> np.ndarray:
     """For each seed the permutation of a fresh generator: (R, count)."""
-    generator = _seeded_anew
+    generator = np.random.Generator(np.random.MT19937(0))  # seeded anew for each: to make one takes longer
     orders = np.empty((len(seeds), count), np.int32 if count <= 2**31 else np.int64)
     for order, seed in zip(orders, seeds):
         generator.bit_generator._legacy_seeding(int(seed))

@@ -1,14 +1,17 @@
 """Cross-fitting: of every replica one more network a fold, trained on the rows of the other folds alone.
 
 What a fold's network is trained on, watches and is encoded by are rows of the other folds: it meets the fold's own rows
-for the first time when evaluate scores them. One fold's encoded table exists at a time.
+for the first time when evaluate scores them. Of encoded tables there is one a thread.
 """
 
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
+from threading import Event, Lock
+from typing import NamedTuple
 
 import numpy as np
 
-from plumbline.basics import files
+from plumbline.basics import files, memory
 from plumbline.basics.params import Train
 from plumbline.bits import initial, stream
 from plumbline.model.folds import NONE, Folds
@@ -16,16 +19,17 @@ from plumbline.model.model import Card, Model
 from plumbline.model.network import Network
 from plumbline.tables import encoding, folds, store
 from plumbline.tables.encoding import Encoding
-from plumbline.tables.store import Table
+from plumbline.tables.store import Facts, Table
 from plumbline.training import loop, networks
 from plumbline.training.snapshot import Keeper
 from plumbline.training.workers import Group
 
 FOLDER = Path("models")
+OF_MEMORY = 16  # the most that encoded tables of threads side by side take is one part of so many
 
 
 def cross_fit(part: Table, seed: int, train: Train, network: Network, keeper: Keeper, group: Group) -> Folds:
-    """The fold networks of all replicas, each worker training some of them; none where the split has no folds."""
+    """The fold networks of all replicas, each worker and thread training some; none where the split has no folds."""
     if part.facts.folds is None:
         return NONE
     replicas, by_time = range(train.replicas), part.facts.folds.time
@@ -34,27 +38,67 @@ def cross_fit(part: Table, seed: int, train: Train, network: Network, keeper: Ke
     cut = f"{fold_of.max() + 1} {f'later blocks of {by_time}' if by_time else 'folds'}"
     before = f"; the earliest {(fold_of[0] == folds.NOT_SCORED).sum()} rows are not scored" if by_time else ""
     print(f"cross-fitting: {train.replicas} replicas x {cut}, {len(tasks)} networks{before}")
-    keeper = keeper.named(f"folds-{group.rank}-of-{group.size}")
+    threads, y, over, reading = threads_for(part, train, len(tasks) // group.size), part.classes(), Event(), Lock()
+
+    def of_thread(number: int) -> dict[tuple[int, int], Model]:
+        if threads > 1:
+            from plumbline.bits import compiling
+
+            compiling.alone()
+        rank, size, found = group.rank + number * group.size, group.size * threads, {}
+        own = keeper.named(f"folds-{rank}-of-{size}", over)
+        for r, f in tasks[rank::size]:
+            with reading:  # the tables' connection is of one thread at a time
+                taught = lesson(part, fold_of[r], r, f, seed, train)
+            found[r, f] = trained(taught, y, part.facts, (seed, r, "folds", f), train, network, own)
+        return found
+
     mine = {}
-    for r, f in tasks[group.rank :: group.size]:
-        mine[r, f] = trained(part, fold_of[r], r, f, seed, train, network, keeper)
+    with ThreadPoolExecutor(threads) as pool:
+        try:
+            for ended in as_completed([pool.submit(of_thread, number) for number in range(threads)]):
+                mine |= ended.result()
+        finally:
+            over.set()
     everyones = {task: model for found in group.exchange(mine) for task, model in found.items()}
     return Folds(fold_of, [[everyones[r, f] for f in range(fold_of.max() + 1)] for r in replicas])
 
 
-def trained(
-    part: Table, fold_of: np.ndarray, replica: int, fold: int, seed: int, train: Train, network: Network, keeper: Keeper
-) -> Model:
-    """The network of one fold of a replica. fold_of: each row's fold (n,)."""
-    facts = part.facts
-    taught = folds.trained_on(fold_of, fold, facts.folds.time is not None)
+def threads_for(part: Table, train: Train, networks: int) -> int:
+    """How many networks are trained side by side: as cores allow, and as many encoded tables as take little memory."""
+    if train.engine != "compiled":  # torch has threads of its own
+        return 1
+    from plumbline.bits import compiling
+
+    table = 8 * len(part) * len(part.columns)  # bytes
+    return max(min(compiling.threads(), networks, memory.limit() // OF_MEMORY // table), 1)
+
+
+class Lesson(NamedTuple):
+    """What a fold's network learns."""
+
+    fitted: Encoding  # on these rows
+    x: np.ndarray  # all rows, encoded
+    rows: np.ndarray  # the numbers of these rows
+
+
+def lesson(part: Table, fold_of: np.ndarray, replica: int, fold: int, seed: int, train: Train) -> Lesson:
+    """What the network of a fold of a replica learns. fold_of: each row's fold (n,)."""
+    taught = folds.trained_on(fold_of, fold, part.facts.folds.time is not None)
     taught = folds.some_of(taught, part, train.fold_rows, seed, replica)
     fitted = fitted_on(part, taught, train.encoding)
-    x, y, rows = encoding.encode(fitted, part, taught), part.classes(), np.flatnonzero(taught)
-    own = [(seed, replica, "folds", fold, *([member] * (member > 0))) for member in range(train.members)]
-    generators = [stream.seeded(stream.seed_of(*path)) for path in own]
+    return Lesson(fitted, encoding.encode(fitted, part, taught), np.flatnonzero(taught))
+
+
+def trained(
+    taught: Lesson, y: np.ndarray, facts: Facts, path: tuple, train: Train, network: Network, keeper: Keeper
+) -> Model:
+    """The network that has learned so much. y: classes of all rows; path: that of its seed, with its replica second."""
+    fitted, x, rows = taught
+    own = [(*path, *([member] * (member > 0))) for member in range(train.members)]
+    generators = [stream.seeded(stream.seed_of(*each)) for each in own]
     sizes = fitted.width, train.hidden_size, initial.outputs_for(len(facts.classes))
-    drawn = networks.draw_from(generators, sizes, train, network, replica, fitted.layout, fitted.views)
+    drawn = networks.draw_from(generators, sizes, train, network, path[1], fitted.layout, fitted.views)
     became = loop.train(drawn, (x, y), (x[:0], y[:0]), train, network, keeper, rows=rows)
     whole = networks.whole(became, drawn, network)
     counts = networks.class_counts(y[rows], len(facts.classes)).tolist()

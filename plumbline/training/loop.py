@@ -5,6 +5,7 @@ stops, nor on whether the loop was killed and went on from a snapshot. So worker
 nothing until the end; the only network of a training is the one thing that several workers train together.
 """
 
+import functools
 import math
 from collections.abc import Callable
 from typing import NamedTuple
@@ -104,7 +105,7 @@ def train(
         for number, part in enumerate(parts):
             if number == len(runs):
                 runs.append(Run.start(part))
-            if number == len(runs) - 1:  # of a snapshot those before the last have ended
+            if number == len(runs) - 1 and len(runs[-1].running):  # of a snapshot those before the last have ended
                 train_side_by_side(job, part, runs, keeper, advance)
     found = [Trained(run.weights, networks.joined(run.by_epoch), np.array(run.history), portable) for run in runs]
     trained = Trained.joined(found)
@@ -224,6 +225,7 @@ def share_of_rate(settings: Train, epoch: int) -> float:
     return (1.0 + float(sincos(math.pi * (epoch - 1) / settings.epochs)[1])) / 2.0
 
 
+@functools.cache
 def answers_as_others(networks: int) -> bool:
     """Whether this machine computes the bits of others; only who compiles asks."""
     from plumbline.bits import known_answer

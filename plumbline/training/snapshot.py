@@ -13,6 +13,7 @@ import math
 import sys
 import time
 from pathlib import Path
+from threading import Event
 
 import msgspec
 import numpy as np
@@ -52,15 +53,15 @@ class Keeper:
         """given: the parameters; the files were read by now."""
         self._key = hashlib.sha256(msgspec.json.encode((inputs.fingerprint(), *given))).digest()
         self._last, self._pause = time.monotonic(), EVERY
-        self._name, self._ended = None, []
+        self._name, self._ended, self._over = None, [], Event()
 
-    def named(self, name: str) -> "Keeper":
+    def named(self, name: str, over: Event) -> "Keeper":
         """Another of the same training, for networks that are trained one after the other into a file of that name.
 
-        What those before have become is kept with the last.
+        What those before have become is kept with the last. over: is set where they need not go on.
         """
         other = copy.copy(self)
-        other._name, other._ended = name, []
+        other._name, other._ended, other._over = name, [], over
         return other
 
     def find(self, drawn: Drawn, count: int = 1) -> list[Run]:
@@ -87,7 +88,9 @@ class Keeper:
         return msgspec.msgpack.decode(body, type=list[Run], dec_hook=_put_together)
 
     def due(self) -> bool:
-        """Whether enough time has gone by."""
+        """Whether enough time has gone by; KeyboardInterrupt where another thread has ended the run."""
+        if self._over.is_set():
+            raise KeyboardInterrupt
         return time.monotonic() - self._last >= self._pause
 
     def keep(self, runs: list[Run]) -> None:

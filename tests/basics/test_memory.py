@@ -30,9 +30,9 @@ def test_without_a_limit_it_is_what_the_machine_has(tmp_path, monkeypatch):
 def test_a_cgroup_of_version_2_limits_also_from_above(tmp_path, monkeypatch):
     monkeypatch.delenv(memory.VARIABLE, raising=False)
     files = {"proc__self__cgroup": "0::/a/b\n", "sys__fs__cgroup__a__b__memory.max": "max\n"}
-    assert memory.limit(machine(tmp_path, **files)) > 100 * 2**20
+    assert memory.limit(machine(tmp_path / "without", **files)) > 100 * 2**20
     files["sys__fs__cgroup__a__memory.max"] = f"{100 * 2**20}\n"
-    assert memory.limit(machine(tmp_path, **files)) == 100 * 2**20
+    assert memory.limit(machine(tmp_path / "with", **files)) == 100 * 2**20
 
 
 def test_a_cgroup_of_version_1_limits_also_where_only_the_mount_is_there(tmp_path, monkeypatch):

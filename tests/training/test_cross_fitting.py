@@ -164,9 +164,13 @@ def test_without_folds_there_is_none_and_no_parameter_of_the_training_moves_them
     np.testing.assert_array_equal(one.fold_of, more.fold_of[:2])
 
 
-def test_workers_and_kills_change_no_bit(monkeypatch):
-    table, train = part(columns()), chosen(epochs=6)
+@pytest.mark.parametrize("threads", [1, 3])
+def test_workers_threads_and_kills_change_no_bit(threads, monkeypatch):
+    table, train = part(columns()), chosen(epochs=6, **WATCHED)
+    monkeypatch.setattr(cross_fitting, "threads_for", lambda *_: 2)
     whole = cross_fit(table, train)
+    monkeypatch.setattr(cross_fitting, "threads_for", lambda *_: threads)
+    assert_same(cross_fit(table, train), whole)
 
     class Worker:
         """One of two, whose exchange is with what the other has found."""
@@ -187,21 +191,27 @@ def test_workers_and_kills_change_no_bit(monkeypatch):
     monkeypatch.setattr(snapshot, "EVERY", 0.0)
     monkeypatch.setattr(snapshot, "SHARE", 1e9)
     trained, epochs = [], loop.one_epoch
+    monkeypatch.setattr(loop, "one_epoch", lambda *given: trained.append(1) or epochs(*given))
+    cross_fit(table, train)
+    in_all = len(trained)
+    Keeper(train, SEED).drop()
 
     def killed(*given):
         trained.append(1)
-        if len(trained) == 15:
-            raise KeyboardInterrupt
+        if len(trained) == in_all + 15:
+            raise UserError("the loss is nan")
         return epochs(*given)
 
     monkeypatch.setattr(loop, "one_epoch", killed)
-    with pytest.raises(KeyboardInterrupt):
+    with pytest.raises(UserError, match="the loss is nan"):
         cross_fit(table, train)
+    done = len(trained) - in_all
+    assert 15 <= done < 15 + 2 * threads  # the others stop as well
     trained.clear()
     monkeypatch.setattr(loop, "one_epoch", lambda *given: trained.append(1) or epochs(*given))
     keeper = Keeper(train, SEED)
     assert_same(cross_fit(table, train, keeper=keeper), whole)
-    assert len(trained) == 6 * 6 - 14  # two replicas of three folds, of which 14 epochs lay behind
+    assert in_all - done < len(trained) <= in_all - done + 2 * threads  # all that lay behind, but what was not kept yet
     keeper.drop()
     assert not list(snapshot.FOLDER.glob("resume*"))
 
