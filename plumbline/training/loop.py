@@ -5,7 +5,6 @@ stops, nor on whether the loop was killed and went on from a snapshot. So worker
 nothing until the end; the only network of a training is the one thing that several workers train together.
 """
 
-import functools
 import math
 from collections.abc import Callable
 from typing import NamedTuple
@@ -84,7 +83,7 @@ def train(
     """
     if settings.patience and not settings.held_out and not len(watch[1]):
         raise UserError("the validation part has no rows, and train.patience watches them; run `dvc repro`")
-    portable = settings.engine != "compiled" or answers_as_others(len(drawn.shuffles))
+    portable = settings.engine != "compiled" or rows is not None or answers_as_others(len(drawn.shuffles))  # asked once
     together = settings.engine == "torch" and group.size > 1 and len(drawn.shuffles) == 1
     if together:
         group.process_group()
@@ -225,7 +224,6 @@ def share_of_rate(settings: Train, epoch: int) -> float:
     return (1.0 + float(sincos(math.pi * (epoch - 1) / settings.epochs)[1])) / 2.0
 
 
-@functools.cache
 def answers_as_others(networks: int) -> bool:
     """Whether this machine computes the bits of others; only who compiles asks."""
     from plumbline.bits import known_answer
