@@ -11,6 +11,7 @@ from plumbline.basics import errors
 COMMANDS = {  # what each does, and an example
     "start": ("Begin with a table of your own", "plumbline start customers.csv churned"),
     "predict": ("Label and probabilities for new rows", "plumbline predict new.csv --output scored.csv"),
+    "export": ("The model as a file for other runtimes", "plumbline export model.onnx"),
     "compare": ("Is the difference between revisions real?", "plumbline compare main my-branch"),
     "verify": ("Does the committed revision reproduce?", "plumbline verify"),
     "report": ("The figures of the last run", "plumbline report"),

@@ -10,14 +10,15 @@ import yaml
 from conftest import ROOT
 
 FLOORS = [["basics"], ["bits"], ["tables"], ["scores", "model", "sources", "profiling", "pages"]]
-FLOORS += [["training", "comparing", "explaining"], ["commands", "stages"]]
+FLOORS += [["training", "comparing", "explaining", "exporting"], ["commands", "stages"]]
 FLOOR = {room: number for number, rooms in enumerate(FLOORS) for room in rooms}
 # Where a third party may be imported; what stands nowhere here is allowed nowhere.
 PLACES = {
     "duckdb": ["plumbline/tables/duck.py"],
     "numba": ["plumbline/bits/compiling.py"],
     "llvmlite": ["plumbline/bits/compiling.py"],
-    "torch": ["plumbline/model/", "plumbline/training/", "stages/network.py"],
+    "torch": ["plumbline/model/", "plumbline/training/", "plumbline/exporting/", "stages/network.py"],
+    "onnx": ["plumbline/exporting/"],
     "scipy": ["plumbline/scores/"],
     "sklearn": ["plumbline/explaining/"],
     "threadpoolctl": ["plumbline/explaining/"],

@@ -1,14 +1,18 @@
 """The last run as its files tell it: params.yaml, the facts of metrics/predictions.parquet, small files in metrics/."""
 
+import hashlib
 from pathlib import Path
 from typing import NamedTuple
 
 from plumbline.basics import params
+from plumbline.basics.errors import UserError
 from plumbline.basics.files import read_csv, read_json
 from plumbline.bits.initial import outputs_for
-from plumbline.comparing import predictions, revisions
+from plumbline.comparing import lock, predictions, revisions
+from plumbline.comparing.programs import git
 from plumbline.pages.page import clean
 
+MODEL, SCORES = "models/model.safetensors", "metrics/scores.csv"
 NAMES = {"log_loss": "log loss", "brier": "Brier score", "roc_auc": "ROC AUC", "f1": "F1"}
 
 
@@ -55,7 +59,7 @@ def read() -> Job:
     classes, counts = facts.classes, facts.class_counts
     rows = dict(said.rows(f"SELECT part, count(*) FROM {said.relation} GROUP BY part ORDER BY part DESC"))
     values = said.rows(f"SELECT len(probability) FROM {said.relation} LIMIT 1")[0][0]
-    figures = read_csv("metrics/scores.csv", ("value", "low", "high", "rows"), ("part", "of", "metric"))
+    figures = read_csv(SCORES, ("value", "low", "high", "rows"), ("part", "of", "metric"))
     return Job(
         params.read(),
         train,
@@ -93,3 +97,39 @@ def name_of(metric: str) -> str:
     """A metric as a person writes it."""
     name = metric.removeprefix("macro_")
     return NAMES.get(name, name.replace("_", " ")) + ", macro average" * (name != metric)
+
+
+# ---- is it of this model?
+
+
+def is_of(model: str | Path) -> bool:
+    """Whether the figures are of a model file: as dvc.lock has it, or without one by its place."""
+    if not Path(SCORES).exists():
+        return False
+    if not Path("dvc.lock").exists():
+        return Path(model).resolve() == Path(MODEL).resolve()
+    evaluate = lock.read(Path("dvc.lock").read_bytes(), "dvc.lock").get("evaluate")
+    known = evaluate.deps | evaluate.outs if evaluate else {}
+    return all(known.get(name) == md5(path) for name, path in ((MODEL, model), (SCORES, SCORES)))
+
+
+def md5(path: str | Path) -> str:
+    """As DVC has it."""
+    with Path(path).open("rb") as file:
+        return hashlib.file_digest(file, "md5").hexdigest()
+
+
+def commit() -> str | None:
+    """The commit that the files are of, with -dirty where some are not; None where git knows none."""
+    try:
+        return git("describe", "--always", "--dirty", "--abbrev=40", "--exclude=*").strip()
+    except UserError:
+        return None
+
+
+def about(job: Job) -> str:
+    """What an interval covers, in words."""
+    if job.judged == "out-of-fold":
+        return f"this configuration: the luck of {job.rows[job.judged]:,} out-of-fold rows and of random numbers"
+    luck = "rows and of random numbers" if job.networks > 1 else "rows alone"
+    return f"networks of this training part: the luck of {job.rows[job.judged]:,} {job.judged} {luck}"

@@ -2,16 +2,17 @@
 
 Of a table of your own also what the page says of warnings, classes, thresholds, columns and other models.
 
-Reads params.yaml and what the stages wrote under metrics/; writes nothing but the page that --html asks for.
+Reads params.yaml and what the stages wrote under metrics/; writes nothing but the page or card that is asked for.
 
     plumbline report                      figures as text
     plumbline report --html report.html   all that the stages wrote, with charts, as one page that needs no other file
+    plumbline report --card               a model card in Markdown, models/model.md, beside the model
 """
 
 import argparse
 
 from plumbline.bits.initial import outputs_for
-from plumbline.commands import last_run, page, sections
+from plumbline.commands import last_run, model_card, page, sections
 from plumbline.commands.last_run import Job, rule
 from plumbline.comparing import predictions
 from plumbline.pages.page import Section, aligned
@@ -28,11 +29,16 @@ def main(words: list[str] | None = None) -> None:
         "plumbline report", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--html", metavar="FILE.html", help="write one page with tables and charts instead")
+    parser.add_argument("--card", action="store_true", help=f"write the model's card, {model_card.PATH}, instead")
     options = parser.parse_args(words)
     job = last_run.read()
+    if options.card:
+        model_card.write(job, model_card.PATH)
+        print(f"{model_card.PATH}: commit it with the run")
     if options.html:
         page.write(job, options.html)
         print(f"{options.html}: open it in a browser; it needs no other file and no network")
+    if options.card or options.html:
         return
     lines = figures(job)
     own, next_steps = [], "dvc metrics show | dvc plots show | dvc exp run -S train.hidden_size=64 | README.md"

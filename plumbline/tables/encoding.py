@@ -47,6 +47,7 @@ class Number(msgspec.Struct, frozen=True, tag="number", omit_defaults=True):
     deviation: float
     marks_missing: bool
     edges: list[float] = []  # the ends of its bins, an input each
+    boolean: bool = False  # of true and false, as 1 and 0
 
     @property
     def stored(self) -> list[tuple[int, int]]:
@@ -306,12 +307,13 @@ def _encode_piece(every: list[tuple], piece: dict[str, np.ndarray], x: np.ndarra
 
 def _fit_number(table: Table, name: str, seen: Numbers, setting: str) -> Number | str:
     """A column of numbers as it is fitted, or why it is left out."""
-    kind = kind_of(table.columns[name])
+    kind, boolean = kind_of(table.columns[name]), table.columns[name] == "BOOLEAN"
     if why := left_out.of_numbers(table, name, seen):
         return why
     if setting == "raw" and kind == "number":
-        return Number(name, kind, float(seen.low), float(seen.high), 0.0, 0.0, 0.0, 1.0, False)
-    return Number(name, kind, *seen.robust, seen.present < len(table), seen.edges if setting == "mixed" else [])
+        return Number(name, kind, float(seen.low), float(seen.high), 0.0, 0.0, 0.0, 1.0, False, boolean=boolean)
+    edges = seen.edges if setting == "mixed" else []
+    return Number(name, kind, *seen.robust, seen.present < len(table), edges, boolean)
 
 
 def _fit_category(table: Table, name: str, setting: str) -> Category | str:

@@ -1,0 +1,74 @@
+"""Write the model as one ONNX file that other runtimes score: encoding and network together.
+
+Its inputs are the table's columns, under their names: numbers and times double, NaN a gap; text and booleans string,
+'' a gap. It gives `label` and `probabilities`, of every class in order, as `plumbline predict` does. Target, classes,
+commit and the last run's figures with their intervals are in its metadata. docs/export.md shows how it is scored.
+
+    plumbline export model.onnx
+    plumbline export model.onnx --ensemble
+    plumbline export tanh.onnx --model elsewhere/model.safetensors --network elsewhere/network.py
+"""
+
+import argparse
+import json
+from pathlib import Path
+
+from plumbline.basics import files
+from plumbline.basics.errors import UserError
+from plumbline.commands import last_run
+from plumbline.model import model
+
+NEEDED = ("part", "of", "metric", "value", "low", "high", "rows")  # of a figure
+
+
+def main(words: list[str] | None = None) -> None:
+    options = arguments(words)
+    output = Path(options.output)
+    if output.suffix.lower() != ".onnx":
+        raise UserError(f"{output} must end in .onnx")
+    saved = model.load(options.model, options.network)
+    used = saved if options.ensemble else saved.first()
+    try:
+        from plumbline.exporting import graph
+    except ModuleNotFoundError as error:
+        raise UserError(f"{error.name} is not installed; `pip install plumbline[export]` brings it") from None
+    whose = f"the mean of {used.networks} networks" if options.ensemble else "network 0"
+    has_figures = last_run.is_of(options.model)
+    said = described(saved.card, whose) | {"model": last_run.md5(options.model)} | (figures() if has_figures else {})
+    text = graph.made(used, said).SerializeToString(deterministic=True)
+    with files.replacing(output) as partial:
+        partial.write_bytes(text)
+    columns = len(saved.card.encoding.columns)
+    print(f"{output}: {columns} columns in, {saved.card.target!r} by {whose} out")
+    if not has_figures:
+        print(f"it has no figures: those of {last_run.SCORES} are not of {options.model}")
+
+
+def arguments(words: list[str] | None) -> argparse.Namespace:
+    """The command line."""
+    parser = argparse.ArgumentParser(
+        "plumbline export", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("output", help="the .onnx file to write")
+    parser.add_argument("--ensemble", action="store_true", help="the mean of all networks, not network 0 alone")
+    parser.add_argument("--model", default=last_run.MODEL, help="the model file (%(default)s)")
+    parser.add_argument("--network", help="the file that defines the model's network (stages/network.py if it is here)")
+    return parser.parse_args(words)
+
+
+def described(card: model.Card, whose: str) -> dict[str, str]:
+    """The metadata that the model file itself knows."""
+    said = {"target": card.target, "classes": json.dumps(card.classes, ensure_ascii=False), "answers": whose}
+    if len(card.classes) == 2:
+        said["positive"] = json.dumps(card.classes[card.positive_number], ensure_ascii=False)
+    return said
+
+
+def figures() -> dict[str, str]:
+    """The commit and the figures of the last run, one JSON object each, and what their intervals are about."""
+    job = last_run.read()
+    told = [{name: row[name] for name in NEEDED if row.get(name) is not None} for row in job.figures.values()]
+    told = [row | {"rows": int(row["rows"])} for row in told]
+    said = {"figures": json.dumps(told), "intervals": f"about 95 %, of {last_run.about(job)}"}
+    commit = last_run.commit()
+    return said | ({"commit": commit} if commit else {})

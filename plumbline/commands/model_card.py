@@ -1,0 +1,127 @@
+"""What `plumbline report --card` writes beside the model: what it is, how good, where it may fail, how it is scored.
+
+Markdown as GitHub shows it. Whatever comes from the table stands in code spans (plumbline.pages.markdown).
+"""
+
+from plumbline.basics.errors import UserError
+from plumbline.basics.files import replacing
+from plumbline.commands import last_run, sections
+from plumbline.commands.last_run import MODEL, Job, rows_of
+from plumbline.model.network import SHIPPED
+from plumbline.model.network import read as network
+from plumbline.pages import markdown
+from plumbline.pages.markdown import code
+from plumbline.pages.page import Section, Share, shown
+from plumbline.profiling.unseen import FEWEST
+
+PATH = "models/model.md"
+CELL = 200  # characters of a text in a table
+OURS = ("kind", "in the test part")  # columns whose texts are ours
+
+
+def write(job: Job, path: str) -> None:
+    """Write the card; UserError where the last run's figures are of another model."""
+    if not last_run.is_of(MODEL):
+        raise UserError(f"{last_run.SCORES} is not of {MODEL}; `dvc repro` makes both, `dvc checkout` brings both back")
+    blocks = [
+        f"# Model card: {code(job.settings.make_data.target)}",
+        _what(job),
+        "## Data",
+        *_data(job),
+        "## Figures",
+        f"Intervals are about 95 %, of {last_run.about(job)}. Fresh training rows would move a figure about as much.",
+        *_tables(sections.scores(job)),
+        *_tables(sections.baselines(job), "Beside other models"),
+        "## Limits",
+        "\n".join(f"- {limit}" for limit in _limits(job)),
+        *_tables(sections.classes(job), first=True, foreign=True),
+        *_tables(sections.warnings(job), "Warnings", foreign=True),
+        "## How to score",
+        *_scoring(),
+    ]
+    with replacing(path) as partial:
+        partial.write_text("\n\n".join(blocks) + "\n", encoding="utf-8", newline="\n")
+
+
+def _what(job: Job) -> str:
+    train = job.settings.train
+    own = "" if network().tree == SHIPPED else ", of the architecture in `stages/network.py`"
+    members = f"{train.members} members of " * (train.members > 1)
+    return (
+        f"{code(MODEL)} gives a row of such a table a probability for each of {len(job.classes)} classes of "
+        f"{code(job.settings.make_data.target)}. It is a network of {members}{train.hidden_size} hidden units"
+        f"{own}, with {job.train['parameters']:,} parameters. "
+        f"Its MD5, as dvc.lock has it, is {code(last_run.md5(MODEL))}."
+    )
+
+
+def _data(job: Job) -> list[str]:
+    """Source, rows and columns."""
+    parts = ", ".join(f"{rows:,} {part}" for part, rows in job.rows.items() if part != "out-of-fold")
+    total = sum(job.classes.values())
+    listed = [[code(label), shown(rows), shown(Share(rows / total))] for label, rows in job.classes.items()]
+    some = listed[: sections.MOST_ROWS]
+    columns = sections.columns(job)
+    positive = f" The positive class is {code(job.positive)}." if job.positive is not None else ""
+    return [
+        f"{code(job.settings.make_data.source, CELL)}: {total:,} rows with a target ({parts}).{positive}",
+        "\n".join(markdown.table(["class", "rows", "share"], some)),
+        *_tables(columns, foreign=True),
+        *[columns.note] * bool(columns),
+    ]
+
+
+def _limits(job: Job) -> list[str]:
+    """What a figure does not tell, by how the rows were cut."""
+    split = job.settings.split
+    few = [
+        row["class"] for row in rows_of("metrics/classes.csv", "support", text=("class",)) if row["support"] < FEWEST
+    ]
+    known = {row["column"]: row["values"] for row in rows_of("metrics/columns.csv", text=("column", "values"))}
+    told = []
+    if few:
+        more = f" and {len(few) - 5} more" * (len(few) > 5)
+        listed = ", ".join(map(code, few[:5]))
+        told.append(f"Fewer than {FEWEST} {job.judged} rows are of {listed}{more}: figures of so few are mostly luck.")
+    if split.group:
+        told.append(f"Figures are of new {code(split.group)}: rows that share one stayed in one part.")
+    else:
+        told.append("Rows were taken as independent. Where several are of one person or thing, figures flatter.")
+    if split.time:
+        period = f", which holds {code(known[split.time], CELL)} in training" if known.get(split.time) else ""
+        told.append(f"Figures are of the latest rows by {code(split.time)}{period}; later ones may differ more.")
+    else:
+        told.append("Rows were drawn without regard to time. Figures are of rows like these, not of a later time.")
+    told.append("Beyond the values that training rows have it guesses; `plumbline predict` counts such rows.")
+    told.append("It classifies. What it goes by need not be a cause.")
+    return told
+
+
+def _scoring() -> list[str]:
+    """Commands, from where the project is and from elsewhere."""
+    lines = ["plumbline predict new.csv --output scored.csv", "plumbline export model.onnx"]
+    lines.append("dvc artifacts get URL-OF-THE-REPOSITORY model")
+    return [
+        "\n".join(["```sh", *lines, "```"]),
+        "The first gives labels and probabilities of new rows. The second writes one ONNX file, encoding and network, "
+        "for other runtimes. The third brings the model's file from elsewhere.",
+    ]
+
+
+def _tables(section: Section | None, title: str = "", foreign: bool = False, first: bool = False) -> list[str]:
+    """The tables of a section of the page, or the first alone; foreign: whether their texts come from the table."""
+    if section is None:
+        return []
+    blocks = [f"### {title}"] * bool(title)
+    for table in section.tables[:1] if first else section.tables:
+        blocks += [f"### {table.title}"] * bool(table.title)
+        ours = [not foreign or head in OURS for head in table.columns]
+        rows = [[_cell(value, is_ours) for value, is_ours in zip(row, ours)] for row in table.rows]
+        blocks.append("\n".join(markdown.table(table.columns, rows)))
+    return blocks
+
+
+def _cell(value, is_ours: bool) -> str:
+    if isinstance(value, str):
+        return value if is_ours or not value else code(value, CELL)
+    return shown(value)

@@ -1,0 +1,78 @@
+"""A module of the user's own as an ONNX graph, by PyTorch's exporter."""
+
+import contextlib
+import io
+import logging
+import warnings
+from collections.abc import Iterator
+
+import numpy as np
+import onnx
+from onnx import compose
+from onnx.reference import ReferenceEvaluator
+
+from plumbline.basics.errors import UserError, reason
+from plumbline.model import network as networks
+from plumbline.model.model import Model
+
+TRIED = 64, 1  # rows at a time that tell whether the graph says what the module says
+NEAR = 1e-5  # of logits
+
+
+def exported(model: Model, opset: int, prefix: str) -> onnx.ModelProto:
+    """All networks of the model side by side, inputs (n, d) to logits (R, n, k); its names begin with the prefix.
+
+    A UserError where PyTorch cannot export the module, or what it exports says something else.
+    """
+    import torch
+
+    network, sizes = model.network, model.card.sizes
+
+    class Networks(torch.nn.Module):
+        """All of them, one after the other."""
+
+        def __init__(self):
+            super().__init__()
+            scorers = (networks.scorer(network, sizes, model.weights, r) for r in range(model.networks))
+            self.networks = torch.nn.ModuleList(scorers)
+
+        def forward(self, x):
+            return torch.stack([network(x) for network in self.networks])
+
+    module = Networks().eval()
+    x = torch.from_numpy(np.random.default_rng(0).standard_normal((TRIED[0], sizes[0])).astype(np.float32))
+    rows = {0: torch.export.Dim("n")}
+    try:
+        with _silence():
+            found = torch.onnx.export(module, (x,), dynamic_shapes={"x": rows}, opset_version=opset).model_proto
+    except Exception as error:
+        raise _refused(network, reason(error.__cause__ or error)) from error
+    if {each.domain for each in found.opset_import} != {""} or found.functions:
+        raise _refused(network, "it takes operators that ONNX does not have")
+    graph = ReferenceEvaluator(found)
+    for count in TRIED:
+        with torch.inference_mode():
+            expected = module(x[:count]).numpy()
+        (said,) = graph.run(None, {found.graph.input[0].name: x[:count].numpy()})
+        if said.shape != expected.shape or not np.allclose(said, expected, rtol=NEAR, atol=NEAR):
+            raise _refused(network, "what it exports gives other logits")
+    return compose.add_prefix(found, prefix)
+
+
+@contextlib.contextmanager
+def _silence() -> Iterator[None]:
+    """What the exporter says of its progress, and of what it tries, is not for users."""
+    logging.disable(logging.CRITICAL)
+    try:
+        with (
+            warnings.catch_warnings(action="ignore"),
+            contextlib.redirect_stdout(io.StringIO()),
+            contextlib.redirect_stderr(io.StringIO()),
+        ):
+            yield
+    finally:
+        logging.disable(logging.NOTSET)
+
+
+def _refused(network: networks.Network, why: str) -> UserError:
+    return UserError(f"{network.path}: PyTorch cannot export it ({why[:150]}); `plumbline predict` scores it as it is")

@@ -1,0 +1,274 @@
+"""A model as one ONNX file: a table's columns in, the label and a probability for each class out.
+
+A column is an input (n, 1) of its own name. Numbers are double, NaN a gap; times too, as seconds: instants since
+1970-01-01 UTC, times of day since midnight. Text and booleans are string; '' is a gap, as is whatever else stands for
+nothing in a cell (plumbline.tables.columns). `label` is (n,), `probabilities` float (n, k) in the order of the classes.
+A row that no finite probability comes of, which `plumbline predict` refuses, gets NaN.
+
+Columns are encoded as plumbline.tables.encoding does it, in double, and the shipped network adds up in float and in the
+order of plumbline.bits.scoring: a MatMul's own order would show in the sixth digit where raw columns are large. So its
+probabilities are `predict`'s to the last bit. A module of the user's own is as PyTorch exports it.
+"""
+
+from itertools import chain, count
+
+import numpy as np
+import onnx
+from onnx import TensorProto, helper, numpy_helper
+
+from plumbline.basics.errors import UserError
+from plumbline.bits.rows import CODE
+from plumbline.exporting import edited
+from plumbline.model.model import Model
+from plumbline.model.network import SHIPPED
+from plumbline.tables import robust, targets
+from plumbline.tables.columns import BLANK
+from plumbline.tables.encoding import Category, Encoding, Number
+
+OPSETS = {"": 20, "ai.onnx.ml": 3}  # those of ONNX 1.15; matching text by a pattern needs 20
+IR_VERSION = 9
+LARGEST = 2**31 - 2**20  # bytes of weights; a file of protocol buffers must stay below 2 GiB
+FLOAT, DOUBLE, INT, STRING = TensorProto.FLOAT, TensorProto.DOUBLE, TensorProto.INT64, TensorProto.STRING
+OUTPUTS = ("label", "probabilities")
+HOLDS = {
+    "number": "a number; NaN is a gap",
+    "instant": "seconds since 1970-01-01 UTC; NaN is a gap",
+    "time of day": "seconds since midnight; NaN is a gap",
+    "duration": "seconds; NaN is a gap",
+    "boolean": "true or false; '' is a gap",
+    "category": "text; '' is a gap",
+}
+
+
+class Graph:
+    """Nodes and constants. A column may have any name, so theirs begin as none does."""
+
+    def __init__(self, columns: list[str]):
+        self.nodes, self.constants = [], []
+        self.own = "_" * (1 + max(len(name) - len(name.lstrip("_")) for name in columns))
+
+    def add(self, operator: str, *inputs: str | np.ndarray, domain: str = "", **attributes) -> str:
+        """A node; the name of what comes out. inputs: names, or arrays, which become constants."""
+        names = [each if isinstance(each, str) else self._constant(each) for each in inputs]
+        output = f"{self.own}{len(self.nodes)}"
+        self.nodes.append(helper.make_node(operator, names, [output], domain=domain, **attributes))
+        return output
+
+    def _constant(self, array: np.ndarray) -> str:
+        name = f"{self.own}c{len(self.constants)}"
+        array = array.astype(object) if array.dtype.kind == "U" else np.ascontiguousarray(array)
+        self.constants.append(numpy_helper.from_array(array, name))
+        return name
+
+
+def made(model: Model, metadata: dict[str, str]) -> onnx.ModelProto:
+    """The file of all networks of the model, whose answer is their mean; a UserError where it cannot be one."""
+    encoding, names = model.card.encoding, [column.name for column in model.card.encoding.columns]
+    if "" in names:
+        raise UserError("a column has no name, and an input of an ONNX file needs one; name it and train anew")
+    if sum(array.nbytes for array in model.weights.values()) > LARGEST:
+        raise UserError("the weights are past 2 GiB, which no ONNX file holds; train with fewer hidden units")
+    graph = Graph(names)
+    dense, codes = _encoded(graph, encoding)
+    layer = _shipped if model.card.network == SHIPPED else _own
+    probability = _mean(graph, layer(graph, model, dense, codes), model.card.sizes[2])
+    classes = np.array(model.card.classes)
+    outputs = [name + "_" * next(n for n in count() if name + "_" * n not in names) for name in OUTPUTS]
+    if model.card.sizes[2] == 1:
+        index = graph.add("GreaterOrEqual", probability, np.float32([0.5]))
+        index = graph.add("Cast", graph.add("Squeeze", index, np.array([1])), to=INT)
+        probability = graph.add("Concat", graph.add("Sub", np.float32([1]), probability), probability, axis=1)
+    else:
+        index = graph.add("ArgMax", probability, axis=1, keepdims=0)
+    for name, value in zip(outputs, (graph.add("Gather", classes, index), probability)):
+        graph.nodes.append(helper.make_node("Identity", [value], [name]))
+    return _file(graph, encoding, outputs, classes, metadata)
+
+
+def _file(graph: Graph, encoding: Encoding, outputs: list[str], classes: np.ndarray, metadata: dict[str, str]):
+    kinds = {c.name: "category" if isinstance(c, Category) else c.kind for c in encoding.columns}
+    kinds |= {c.name: "boolean" for c in encoding.columns if isinstance(c, Number) and c.boolean}
+    inputs = [
+        helper.make_tensor_value_info(
+            name, STRING if kind in ("category", "boolean") else DOUBLE, ["n", 1], HOLDS[kind]
+        )
+        for name, kind in kinds.items()
+    ]
+    label = STRING if classes.dtype.kind == "U" else helper.np_dtype_to_tensor_dtype(classes.dtype)
+    given = [(outputs[0], label, ["n"]), (outputs[1], FLOAT, ["n", len(classes)])]
+    shown = [helper.make_tensor_value_info(*each) for each in given]
+    file = helper.make_model(
+        helper.make_graph(graph.nodes, "plumbline", inputs, shown, graph.constants),
+        opset_imports=[helper.make_opsetid(domain, version) for domain, version in OPSETS.items()],
+        ir_version=IR_VERSION,
+        producer_name="plumbline",
+    )
+    helper.set_model_props(file, metadata)
+    return file
+
+
+# ---- columns
+
+
+def _encoded(graph: Graph, encoding: Encoding) -> tuple[str | None, dict[int, str]]:
+    """The first inputs of the network, those that are no codes, float (n, d), if there are any; and the codes, int64
+    (n,), by the numbers of their columns. Columns of a kind go side by side through one node.
+    """
+    blocks, width, of = [], 0, [[] for _ in encoding.columns]
+
+    def put(block: str, wide: int, inputs: dict[int, int]) -> None:
+        """Numbers (n, w), of which so many, from each `wide` on, are inputs of a column."""
+        nonlocal width
+        blocks.append(block)
+        for i, used in inputs.items():
+            of[i] += range(width, width + used)
+            width += wide
+
+    numbers = {i: column for i, column in enumerate(encoding.columns) if isinstance(column, Number)}
+    raw = {i: column for i, column in numbers.items() if column.scale == 0.0}
+    if raw:
+        x = graph.add("Cast", _values(graph, raw), to=FLOAT)
+        put(graph.add("Add", x, graph.add("Sub", x, x)), 1, dict.fromkeys(raw, 1))  # NaN for what is not finite
+    scaled = {i: column for i, column in numbers.items() if i not in raw}
+    if scaled:
+        values = _values(graph, scaled)
+        missing = graph.add("IsNaN", values)
+        centre = _each("centre", scaled)
+        put(_robust(graph, values, missing, centre, scaled), 1, dict.fromkeys(scaled, 1))
+        marks = [column.marks_missing for column in scaled.values()]
+        put(graph.add("Cast", missing, to=FLOAT), 1, dict(zip(scaled, map(int, marks))))
+        cut = {i: len(column.edges) - 1 for i, column in scaled.items() if column.edges}
+        if cut:
+            some = np.array([place for place, i in enumerate(scaled) if i in cut])
+            filled = graph.add("Where", missing, centre, values)
+            bins = [scaled[i].edges for i in cut]
+            put(_bins(graph, graph.add("Gather", filled, some, axis=1), bins), max(cut.values()), cut)
+    codes = {}
+    for i, column in enumerate(encoding.columns):
+        if isinstance(column, Category):
+            codes[i] = _code(graph, column)
+            if column.counts:
+                said = targets.numbers(np.array(column.counts))
+                put(graph.add("Gather", said, codes[i]), said.shape[1], {i: said.shape[1]})
+    if not blocks:
+        return None, codes
+    order = np.array([*chain.from_iterable(of)])
+    return graph.add("Gather", graph.add("Concat", *blocks, axis=1), order, axis=1), codes
+
+
+def _each(field: str, columns: dict[int, Number]) -> np.ndarray:
+    return np.array([getattr(column, field) for column in columns.values()])
+
+
+def _values(graph: Graph, columns: dict[int, Number]) -> str:
+    """The inputs side by side, double (n, m)."""
+    return graph.add("Concat", *(_truth(graph, c.name) if c.boolean else c.name for c in columns.values()), axis=1)
+
+
+def _truth(graph: Graph, name: str) -> str:
+    """1 for true, 0 for false, NaN for what is neither, as the cells of a CSV are read."""
+    true, false = (graph.add("RegexFullMatch", name, pattern=f"(?i) *{word} *") for word in ("true", "false"))
+    return graph.add("Where", true, np.float64(1), graph.add("Where", false, np.float64(0), np.float64(np.nan)))
+
+
+def _robust(graph: Graph, values: str, missing: str, centre: np.ndarray, columns: dict[int, Number]) -> str:
+    """Float (n, m): centred, scaled, clipped smoothly, standardized."""
+    z = graph.add("Div", graph.add("Sub", values, centre), _each("scale", columns))
+    z = graph.add("Clip", z, np.float64(-1e9), np.float64(1e9))
+    part = graph.add("Div", z, np.float64(robust.CLIP))
+    root = graph.add("Sqrt", graph.add("Add", np.float64(1), graph.add("Mul", part, part)))
+    z = graph.add("Sub", graph.add("Div", z, root), _each("mean", columns))
+    z = graph.add("Div", z, _each("deviation", columns))
+    return graph.add("Cast", graph.add("Where", missing, np.float64(0), z), to=FLOAT)
+
+
+def _bins(graph: Graph, values: str, ends: list[list[float]]) -> str:
+    """Float (n, m b): the place of values, double (n, m), among the ends of at most b bins, as b inputs each."""
+    first, last = (np.array([each[place] for each in ends]) for place in (0, -1))
+    b = max(map(len, ends)) - 1
+    low, width = np.full((len(ends), b), np.inf), np.ones((len(ends), b))  # nothing lies in a bin that is not there
+    for i, each in enumerate(ends):
+        low[i, : len(each) - 1], width[i, : len(each) - 1] = each[:-1], np.diff(each)
+    values = graph.add("Unsqueeze", graph.add("Min", graph.add("Max", values, first), last), np.array([2]))
+    inside = graph.add("Div", graph.add("Sub", values, low), width)
+    inside = graph.add("Clip", inside, np.float64(0), np.float64(1))
+    place = graph.add("Cast", graph.add("ReduceSum", inside, np.array([2])), to=FLOAT)
+    inputs = graph.add("Clip", graph.add("Sub", place, np.arange(b, dtype=np.float32)), np.float32(0), np.float32(1))
+    return graph.add("Reshape", inputs, np.array([-1, len(ends) * b]))
+
+
+def _code(graph: Graph, column: Category) -> str:
+    """The number of each row's category, int64 (n,): of those of no input the number of inputs."""
+    other = len(column.values) if column.pools_others else column.codes
+    missing = column.codes - 1 if column.marks_missing else column.codes
+    known = {"keys_strings": column.values, "values_int64s": range(len(column.values))}
+    code = graph.add("LabelEncoder", column.name, domain="ai.onnx.ml", default_int64=other, **known)
+    is_missing = graph.add("RegexFullMatch", column.name, pattern=BLANK)
+    return graph.add("Squeeze", graph.add("Where", is_missing, np.int64(missing), code), np.array([1]))
+
+
+# ---- networks
+
+
+def _shipped(graph: Graph, model: Model, dense: str | None, codes: dict[int, str]) -> str:
+    """Logits of R networks, float (R, n, k), added up in the order of plumbline.bits.scoring."""
+    w1, b1, w2, b2 = (model.weights[name] for name in ("net.0.weight", "net.0.bias", "net.2.weight", "net.2.bias"))
+    w1, layout, places = w1.swapaxes(1, 2), model.card.encoding.layout, model.card.encoding.places  # w1: (R, d, h)
+    hidden = _rows(graph, b1, dense or codes[0])
+    if dense:
+        wide = layout[layout[:, 0] != CODE, 2].sum()
+        x = graph.add("Unsqueeze", graph.add("Transpose", dense, perm=[1, 0]), np.array([1, 3]))  # (d, 1, n, 1)
+        hidden = _added_up(graph, hidden, x, w1[:, :wide])
+    for place in np.flatnonzero(layout[:, 0] == CODE).tolist():
+        (i,) = (i for i in codes if place in places[i])
+        _, first, width = layout[place].tolist()
+        own = np.zeros((len(w1), model.card.encoding.columns[i].codes + 1, w1.shape[2]), np.float32)
+        own[:, :width] = w1[:, first : first + width]
+        hidden = graph.add("Add", hidden, graph.add("Gather", own, codes[i], axis=1))
+    hidden = graph.add("Transpose", graph.add("Relu", hidden), perm=[2, 0, 1])
+    hidden = graph.add("Unsqueeze", hidden, np.array([3]))  # (h, R, n, 1)
+    return _added_up(graph, _rows(graph, b2, dense or codes[0]), hidden, w2.swapaxes(1, 2))
+
+
+def _rows(graph: Graph, bias: np.ndarray, of: str) -> str:
+    """A bias (R, m) for every row: (R, n, m)."""
+    n = graph.add("Shape", of, start=0, end=1)
+    shape = graph.add("Concat", np.array([len(bias)]), n, np.array([bias.shape[1]]), axis=0)
+    return graph.add("Expand", bias[:, None], shape)
+
+
+def _added_up(graph: Graph, start: str, x: str, weights: np.ndarray) -> str:
+    """start (R, n, m) and the products of x (d, 1 or R, n, 1) with weights (R, d, m), one after the other."""
+    sums, one, weight, more, product = (f"{graph.own}{name}" for name in ("sums", "one", "weight", "more", "product"))
+    body = helper.make_graph(
+        [helper.make_node("Mul", [one, weight], [product]), helper.make_node("Add", [sums, product], [more])],
+        "one",
+        [helper.make_tensor_value_info(name, FLOAT, None) for name in (sums, one, weight)],
+        [helper.make_tensor_value_info(more, FLOAT, None)],
+    )
+    return graph.add("Scan", start, x, weights.swapaxes(0, 1)[:, :, None], body=body, num_scan_inputs=2)
+
+
+def _own(graph: Graph, model: Model, dense: str | None, codes: dict[int, str]) -> str:
+    """The same by the user's module, which sees categories as one input each."""
+    layout, places, blocks = model.card.encoding.layout, model.card.encoding.places, [dense] * bool(dense)
+    for place in np.flatnonzero(layout[:, 0] == CODE).tolist():
+        (code,) = (codes[i] for i in codes if place in places[i])
+        blocks.append(graph.add("OneHot", code, layout[place, 2], np.float32([0, 1])))
+    module = edited.exported(model, OPSETS[""], f"{graph.own}module_")
+    graph.nodes.append(helper.make_node("Concat", blocks, [module.graph.input[0].name], axis=1))
+    graph.nodes += module.graph.node
+    graph.constants += module.graph.initializer
+    return module.graph.output[0].name
+
+
+def _mean(graph: Graph, logits: str, k: int) -> str:
+    """The mean of what the networks answer, each rounded to float as `predict` has it: float (n, k)."""
+    logits = graph.add("Cast", logits, to=DOUBLE)
+    if k == 1:  # the first class has logit 0; onnxruntime's Sigmoid is rough near 0
+        logits = graph.add("Pad", logits, np.array([0, 0, 1, 0, 0, 0]))
+    answers = graph.add("Softmax", logits, axis=2)
+    if k == 1:
+        answers = graph.add("Gather", answers, np.array([1]), axis=2)
+    answers = graph.add("Cast", graph.add("Cast", answers, to=FLOAT), to=DOUBLE)
+    return graph.add("Cast", graph.add("ReduceMean", answers, np.array([0]), keepdims=0), to=FLOAT)
