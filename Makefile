@@ -4,7 +4,7 @@ PYTHON ?= python3
 # `python` and `dvc` are .venv's, also inside the stages.
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 
-.PHONY: all test verify bench pins
+.PHONY: all test verify bench wheel pins
 # Where there is a remote, what is missing here is pulled if it is there; stages run for the rest.
 all: .venv/installed
 	@if grep -qs '^[[:space:]]*remote[[:space:]]*=' .dvc/config .dvc/config.local \
@@ -30,6 +30,13 @@ bench: .venv/installed
 	python benchmarks/gpu.py
 	python benchmarks/portable_cost.py
 
+# Does the wheel, alone in an empty environment, score the test rows as the pipeline did?
+wheel: .venv/installed
+	@dvc repro --quiet
+	$(PYTHON) -m venv --clear .venv-wheel
+	.venv-wheel/bin/pip install --quiet --disable-pip-version-check .
+	.venv-wheel/bin/python -I tests/wheel.py
+
 .venv/installed: requirements.txt pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.version_info >= (3, 11) or sys.exit("Python 3.11 or newer is needed; make PYTHON=python3.12 takes another one")'
 	$(PYTHON) -m venv .venv
@@ -41,7 +48,6 @@ bench: .venv/installed
 # Renew the pins: the newest versions that go together, tried in an environment of their own.
 pins:
 	$(PYTHON) -m venv --clear .venv-pins
-	sed -n '/^dependencies = \[/,/^\]/s/^ *"\([^"]*\)".*/\1/p' pyproject.toml > .venv-pins/direct.txt
-	.venv-pins/bin/pip install --quiet --disable-pip-version-check -r .venv-pins/direct.txt
-	.venv-pins/bin/pip freeze | sed 's/+cpu$$//' | grep -v '^nvidia-\|^cuda-\|^triton==' > requirements.txt
+	.venv-pins/bin/pip install --quiet --disable-pip-version-check --editable '.[pipeline,tests]'
+	.venv-pins/bin/pip freeze --exclude-editable | sed 's/+cpu$$//' | grep -v '^nvidia-\|^cuda-\|^triton==' > requirements.txt
 	rm -rf .venv-pins

@@ -85,7 +85,7 @@ def test_what_is_written_is_what_is_trained_and_scored(workspace, name):
         np.testing.assert_allclose(given[:, replica], ours, rtol=1e-4, atol=1e-6)
     test[[f"x{i}" for i in range(10)]].to_csv("new.csv", index=False)
     workspace.run("commands.predict", "new.csv", "--output", "scored.csv")
-    np.testing.assert_allclose(pd.read_csv("scored.csv")["probability of 1"], given[:, 0], rtol=1e-4, atol=1e-6)
+    np.testing.assert_allclose(pd.read_csv("scored.csv")["probability_1"], given[:, 0], rtol=1e-4, atol=1e-6)
     accuracy, loss = figures(workspace, "evaluate")["accuracy"], figures(workspace, "train")["loss"]
     if name == "the pitfall":  # it never says no: all of its logits are above 0
         assert accuracy == pytest.approx(test["y"].mean()) and loss > 0.5

@@ -30,6 +30,10 @@ def run(main: Callable[[], None]) -> None:
         sys.stdout.flush()  # here, where it can be said what goes wrong
     except UserError as error:
         sys.exit(f"error: {error}")
+    except ModuleNotFoundError as error:
+        if (error.name or "plumbline").split(".")[0] in ("plumbline", "stages"):
+            raise
+        sys.exit(f"error: this needs {error.name}; `pip install 'plumbline[pipeline]'` brings it")
     except BrokenPipeError:  # whoever reads has enough, as `head` has
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or the interpreter complains at its end
         sys.exit(NOBODY_READS)

@@ -1,17 +1,20 @@
 """Predict on new rows: the label and a probability for every class, from the model file alone.
 
 Reads a table (.csv, .csv.gz, .parquet or a folder of Parquet files) that has the model's feature columns, in any order,
-with or without others; writes a table with a line per row, in the same order: `_row` (its number, from 0), `predicted`,
-and `probability of ...` for each class. Says what the new rows have that the training rows had not. With a threshold
-the positive class of two is predicted from that probability on; metrics/thresholds.csv says what each would bring.
+with or without others; writes a table with a line per row, in the same order: `_row` (its number, from 0), the columns
+to keep, `predicted`, `probability_...` for each class, and `warnings`, what in the row no training row had. With a
+threshold the positive class of two is predicted from that probability on; metrics/thresholds.csv says what each brings.
 
     plumbline predict customers_new.csv --output scored.csv
     plumbline predict customers_new.csv --output scored.parquet --ensemble
-    plumbline predict customers_new.csv --output scored.csv --threshold 0.3
+    plumbline predict customers_new.csv --output scored.csv --threshold 0.3 --keep id,name
+    plumbline predict folder --output scored_folder --keep all
     plumbline predict rows.csv --output scored.csv --model elsewhere/model.safetensors --network elsewhere/network.py
 """
 
 import argparse
+import csv
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -19,34 +22,52 @@ import numpy as np
 
 from plumbline.basics import files
 from plumbline.basics.errors import UserError
-from plumbline.model import model
-from plumbline.scores import metrics
-from plumbline.sources import source
-from plumbline.tables import duck, encoding, store
-from plumbline.tables.encoding import Category
+from plumbline.basics.params import nearest
+from plumbline.commands.classifier import Classifier
+from plumbline.model.model import Card
+from plumbline.sources import folder, source
+from plumbline.tables import columns, duck, store, unseen
+from plumbline.tables.encoding import Number
+from plumbline.tables.store import ROW
 
 FORMATS = {".csv": "FORMAT csv, HEADER", ".parquet": "FORMAT parquet, COMPRESSION uncompressed"}
-VALUES = 2**22  # numbers of encoded rows, or probabilities of all networks, at a time
+PREDICTED, WARNINGS = "predicted", "warnings"
+FORMULA = "=+-@\t\r\n"  # a cell of text that begins so is run by spreadsheets
 
 
 def main(words: list[str] | None = None) -> None:
     options = arguments(words)
-    output = Path(options.output)
-    check_output(output, Path(options.table))
-    saved = model.load(options.model, options.network)
-    check_threshold(options.threshold, saved.card)
-    used = saved if options.ensemble else saved.first()
-    texts = [column.name for column in saved.card.encoding.columns if isinstance(column, Category)]
-    with files.scratch(output.parent) as folder:
-        table = source.table(options.table, folder, texts)
-        for line in encoding.unseen(saved.card.encoding, table):
-            print(line)
-        with duck.collected(predictions(used, table, options.threshold)) as scored, files.replacing(output) as partial:
-            duck.run(f"COPY {scored} TO {duck.text(partial)} ({FORMATS[output.suffix.lower()]})")
-    networks = f"the mean of {used.networks} networks" if options.ensemble else "network 0"
-    positive = saved.card.classes[saved.card.positive_number]
-    answered = "" if options.threshold is None else f", {positive!r} from probability {options.threshold:g} on"
-    print(f"{output}: {len(table)} rows, {saved.card.target!r} by {networks}{answered}")
+    given, output = Path(options.table), Path(options.output)
+    check_output(output, given)
+    used = Classifier(options.model, options.ensemble, options.network)
+    card = used.model.card
+    check_threshold(options.threshold, card)
+    named, kept, counts = names(card.classes), [], Counter()
+
+    def needed(there: list[str]) -> list[str]:
+        kept[:] = to_keep(options.keep, there, given)
+        check_kept(kept, [ROW, PREDICTED, *named, WARNINGS])
+        return used.needed(there) + kept
+
+    with files.scratch(output.parent) as scratch:
+        table = source.table(given, scratch, used.texts, needed)
+        pieces = predictions(used, table, named, options.threshold, counts)
+        with duck.collected(pieces, table.query(kept) if kept else None) as collected:
+            scored = f"(SELECT * REPLACE (nullif({WARNINGS}::VARCHAR, '') AS {WARNINGS}) FROM {collected})"
+            order = [ROW, *kept, PREDICTED, *named, WARNINGS]
+            if output.suffix:
+                with files.replacing(output) as partial:
+                    write(scored, order, partial, output.suffix.lower(), options.raw)
+            else:
+                write_folder(scored, order, given, scratch, output)
+        for (column, what), rows in counts.items():
+            counted = "1 row" if rows == 1 else f"{rows} rows"
+            print(f"{column}: {what} ({counted}{examples(used, column, what, table)})")
+    networks = f"the mean of {used.model.networks} networks" if options.ensemble else "network 0"
+    answered = ""
+    if options.threshold is not None:
+        answered = f", {card.classes[card.positive_number]!r} from probability {options.threshold:g} on"
+    print(f"{output}: {len(table)} rows, {card.target!r} by {networks}{answered}")
 
 
 def arguments(words: list[str] | None) -> argparse.Namespace:
@@ -55,25 +76,32 @@ def arguments(words: list[str] | None) -> argparse.Namespace:
         "plumbline predict", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("table", help="a .csv, .csv.gz or .parquet file, or a folder of .parquet files")
-    parser.add_argument("--output", required=True, help="the .csv or .parquet file to write")
+    parser.add_argument("--output", required=True, help="the .csv or .parquet file to write; of a folder also a folder")
+    parser.add_argument("--keep", help="columns of the table to carry over: names with commas between them, or all")
     parser.add_argument("--ensemble", action="store_true", help="the mean of all networks, not network 0 alone")
     parser.add_argument("--threshold", type=float, help="predict the positive class of two from this probability on")
+    parser.add_argument("--raw", action="store_true", help="no apostrophe before text that a spreadsheet would run")
     parser.add_argument("--model", default="models/model.safetensors", help="the model file (%(default)s)")
     parser.add_argument("--network", help="the file that defines the model's network (stages/network.py if it is here)")
     return parser.parse_args(words)
 
 
+# ---- what is refused
+
+
 def check_output(output: Path, table: Path) -> None:
-    """Refuse a file of another kind, and one that would overwrite what is read."""
-    if output.suffix.lower() not in FORMATS:
-        raise UserError(f"--output {output} must end in .parquet or .csv")
+    """Refuse a file of another kind, and one that would overwrite what is read, or a folder that holds something."""
+    if output.suffix.lower() not in FORMATS and (output.suffix or not table.is_dir()):
+        raise UserError(f"--output {output} must end in .parquet or .csv, or be a folder's name where a folder is read")
     if output.resolve() == table.resolve():
         raise UserError(f"--output {output} is the table to predict on, and would overwrite it; choose another name")
     if table.is_dir() and output.resolve().is_relative_to(table.resolve()):
         raise UserError(f"--output {output} is in {table}, which is read as one table; choose another place")
+    if not output.suffix and output.exists() and not (output.is_dir() and not any(output.iterdir())):
+        raise UserError(f"--output {output} is there and is no empty folder; remove it, or choose another name")
 
 
-def check_threshold(threshold: float | None, card: model.Card) -> None:
+def check_threshold(threshold: float | None, card: Card) -> None:
     """Refuse a threshold that is no probability, or where no class is the positive one."""
     if threshold is None:
         return
@@ -86,28 +114,96 @@ def check_threshold(threshold: float | None, card: model.Card) -> None:
         )
 
 
-def predictions(used: model.Model, table: store.Table, threshold: float | None) -> Iterator[dict[str, np.ndarray]]:
-    """Row numbers, labels and the mean probabilities of the networks, piece by piece."""
-    k, values = used.card.sizes[2], len(used.card.encoding.layout)
-    classes, start = np.array(used.card.classes), 0
-    for x in encoding.pieces(used.card.encoding, table, max(VALUES // max(values, used.networks * k), 1)):
-        mean = metrics.ensemble(used.probabilities(x))  # (n, k)
-        row = np.arange(start, start + len(x))
-        check_finite(mean, row)
-        probability, answer = metrics.by_class(mean), metrics.predicted(mean)  # (n, classes), (n,)
+def check_kept(kept: list[str], own: list[str]) -> None:
+    """Refuse a column to keep whose name is one of those that are written; to DuckDB case is no difference."""
+    taken = {name.casefold() for name in own}
+    for name in kept:
+        if name.casefold() in taken:
+            raise UserError(
+                f"column {name!r} cannot be kept, for predict writes one of that name; rename it, or name the columns "
+                "to keep without it (--keep)"
+            )
+
+
+# ---- columns
+
+
+def to_keep(keep: str | None, there: list[str], table: Path) -> list[str]:
+    """The columns that --keep names, in its order; a name that has a comma stands in double quotes."""
+    if keep is None:
+        return []
+    if keep == "all":
+        return there
+    kept = list(dict.fromkeys(next(csv.reader([keep], skipinitialspace=True), [])))
+    for name in kept:
+        if name not in there:
+            raise UserError(f"{table} has no column {name!r} to keep (--keep){nearest(name, there)}")
+    return kept
+
+
+def names(classes: list) -> list[str]:
+    """A column's name for each class, without spaces; two that then are alike differ by an underscore."""
+    found = {}
+    for label in classes:
+        name = "probability_" + "_".join(str(label).split())
+        while name.casefold() in found:
+            name += "_"
+        found[name.casefold()] = name
+    return list(found.values())
+
+
+def predictions(
+    used: Classifier, table: store.Table, named: list[str], threshold: float | None, counts: Counter
+) -> Iterator[dict[str, np.ndarray]]:
+    """Columns to write, piece by piece; rows with what training never saw are counted in `counts`."""
+    classes, positive = np.array(used.model.card.classes), used.model.card.positive_number
+    for piece in used.scored(table):
+        answer = piece.predicted
         if threshold is not None:
-            positive = used.card.positive_number
-            answer = np.where(probability[:, positive] >= threshold, positive, 1 - positive)
-        named = {f"probability of {label}": p for label, p in zip(classes, probability.T)}
-        yield {store.ROW: row, "predicted": classes[answer]} | named
-        start += len(x)
+            answer = np.where(piece.probability[:, positive] >= threshold, positive, 1 - positive)
+        counts.update(piece.unseen)
+        own = {ROW: piece.row, PREDICTED: classes[answer], WARNINGS: piece.warning}
+        yield own | dict(zip(named, piece.probability.T))
 
 
-def check_finite(probability: np.ndarray, row: np.ndarray) -> None:
-    """Refuse rows whose values, or weights, leave what float32 can hold."""
-    bad = row[~np.isfinite(probability).all(axis=1)]
-    if len(bad):
-        raise UserError(
-            f"row {bad[0]}: it gets no finite probability ({len(bad)} such rows here), for its values or the "
-            "weights leave what float32 can hold; mend the row, or train with train.encoding robust"
-        )
+def examples(used: Classifier, column: str, what: str, table: store.Table) -> str:
+    """The categories of a column that came most often of those that training never saw."""
+    (fitted,) = (each for each in used.model.card.encoding.columns if each.name == column)
+    if isinstance(fitted, Number) or what != unseen.new_category(fitted):
+        return ""
+    texts = columns.texts_in(table, column, fitted.values).frequent[:3]
+    return ": " + ", ".join(repr(text) for text, _ in texts)
+
+
+# ---- files
+
+
+def write(scored: str, order: list[str], path: Path, suffix: str, raw: bool, rows: str = "") -> None:
+    """Write columns of a table of DuckDB's in their order. In a CSV no cell of text begins as a formula, but for `raw`.
+
+    rows: a condition that picks some.
+    """
+    kinds = duck.columns(scored)
+    listed = [duck.name(name) if suffix != ".csv" or raw else _harmless(name, kinds[name]) for name in order]
+    duck.run(f"COPY (SELECT {', '.join(listed)} FROM {scored} {rows}) TO {duck.text(path)} ({FORMATS[suffix]})")
+
+
+def _harmless(name: str, kind: str) -> str:
+    """SQL of a column whose text, and whose name, a spreadsheet takes for text."""
+    column, shown = duck.name(name), duck.name(f"'{name}" if name[:1] in FORMULA else name)
+    if columns.kind_of(kind) not in (None, "category"):
+        return f"{column} AS {shown}"
+    cell = f"{column}::VARCHAR"
+    return f"CASE WHEN left({cell}, 1) IN ({duck.texts(FORMULA)}) THEN '''' || {cell} ELSE {cell} END AS {shown}"
+
+
+def write_folder(scored: str, order: list[str], given: Path, scratch: Path, output: Path) -> None:
+    """Write a Parquet file for each of a folder's, of the same name; they appear together."""
+    made, start = scratch / "scored", 0
+    for path in folder.files(given):
+        rows = duck.rows(f"SELECT num_rows FROM parquet_file_metadata({duck.text(duck.literal(path))})")[0][0]
+        place = made / path.relative_to(given)
+        place.parent.mkdir(parents=True, exist_ok=True)
+        write(scored, order, place, ".parquet", True, f"WHERE {ROW} BETWEEN {start} AND {start + rows - 1}")
+        start += rows
+    made.replace(output)

@@ -120,7 +120,8 @@ def in_one_line(network: Network, only_its_lines: bool = False) -> Iterator[None
         if only_its_lines and not lines:
             raise
         where = lines[-1] if lines else ""
-        raise UserError(f"{network.path}{where}: {type(error).__name__}: {reason(error)}; mend it") from error
+        mend = "install it" if isinstance(error, ModuleNotFoundError) else "mend it"
+        raise UserError(f"{network.path}{where}: {type(error).__name__}: {reason(error)}; {mend}") from error
 
 
 def state(module) -> dict:

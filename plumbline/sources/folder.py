@@ -24,10 +24,16 @@ LOGS = {"_delta_log": "Delta", ".hoodie": "Hudi"}
 def read(folder: Path, keep: Keep) -> Rows:
     """The rows of all Parquet files in a folder."""
     inputs.watch(folder)
+    paths = files(folder)
+    return parquet.read(folder, paths, keep, _partitions(folder, paths))
+
+
+def files(folder: Path) -> list[Path]:
+    """The Parquet files of a folder, in the order of their rows; UserError where there are none, or others."""
     paths = sorted(_files(folder), key=os.fsencode)
     if not paths:
         raise UserError(f"{folder} has no .parquet file in it; a folder of them can be a table")
-    return parquet.read(folder, paths, keep, _partitions(folder, paths))
+    return paths
 
 
 def _files(folder: Path) -> Iterator[Path]:

@@ -9,11 +9,11 @@ import numpy as np
 
 from plumbline.basics import inputs
 from plumbline.basics.errors import UserError, reason
-from plumbline.sources import parquet
+from plumbline.sources import in_memory, parquet
 from plumbline.sources.rows import STAGED, Keep, Rows, check_names, in_short, of_files
 from plumbline.tables import duck
 
-KINDS = "a dict of NumPy arrays, or a pandas, Polars or pyarrow table"
+KINDS = f"a dict of NumPy arrays, or {in_memory.KINDS}"
 
 
 def read(source: Path, params, generator: np.random.Generator, folder: Path, keep: Keep) -> Rows:
@@ -72,16 +72,7 @@ def _table(made: object, source: Path) -> tuple[object, list]:
         return arrays, []
     if not hasattr(made, "__arrow_c_stream__"):
         raise UserError(f"make of {source} must return or yield {KINDS}, not {type(made).__name__}")
-    import pyarrow  # late, for a dict does without
-
-    if hasattr(made, "iloc"):  # pandas: an index is no column, and a name may be a number
-        made = made.set_axis(list(map(str, made.columns)), axis=1).reset_index(drop=True)
-        check_names(made.columns, source)
-    try:
-        table = pyarrow.table(made)
-    except pyarrow.ArrowException as error:
-        raise UserError(f"{source} makes what is no table ({reason(error)}); make {KINDS}") from None
-    check_names(table.column_names, source)
+    table = in_memory.arrow(made, source)
     return table, [table.schema]
 
 

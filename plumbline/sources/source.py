@@ -41,12 +41,12 @@ def opened(make, stream: np.random.Generator, output: str) -> Iterator[Rows]:
             yield _read(source, scratch, keep, {make.target})
 
 
-def table(path: str | Path, scratch: Path, texts: Iterable[str] = ()) -> store.Table:
+def table(path: str | Path, scratch: Path, texts: Iterable[str] = (), keep: Keep = list) -> store.Table:
     """Any table but a generator's as one in a Parquet file: the file itself where that will do, or one in `scratch`.
 
-    texts: columns that a CSV has as the text that stands there.
+    texts: columns that a CSV has as the text that stands there. keep: gives the columns that are needed; more may come.
     """
-    rows = _read(Path(path), scratch, list, set(texts))
+    rows = _read(Path(path), scratch, keep, set(texts))
     if rows.file:
         return store.Table(rows.file, store.NO_FACTS)
     written = scratch / "table.parquet"

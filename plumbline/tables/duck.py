@@ -9,7 +9,7 @@ import contextlib
 import errno
 import functools
 import os
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 
 import duckdb
@@ -116,13 +116,23 @@ def registered(**tables: Mapping[str, np.ndarray]) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def collected(pieces: Iterable[Mapping[str, np.ndarray]]) -> Iterator[str]:
-    """In the block, the name of a table of all pieces' rows, as `registered` has them: in memory, or on the disk."""
+def collected(
+    pieces: Iterable[Mapping[str, np.ndarray]], beside: Callable[[int, int], str] | None = None
+) -> Iterator[str]:
+    """In the block, the name of a table of all pieces' rows, as `registered` has them: in memory, or on the disk.
+
+    beside: the query for other columns of so many rows from one on.
+    """
+    start = 0
     try:
         for piece in pieces:
+            count, source = len(next(iter(piece.values()))), "_piece"
+            if beside:
+                source += f" POSITIONAL JOIN ({beside(start, count)})"
             with registered(_piece=piece):
-                run("CREATE TEMP TABLE IF NOT EXISTS _collected AS FROM _piece LIMIT 0")
-                run("INSERT INTO _collected FROM _piece")
+                run(f"CREATE TEMP TABLE IF NOT EXISTS _collected AS FROM {source} LIMIT 0")
+                run(f"INSERT INTO _collected FROM {source}")
+            start += count
         yield "_collected"
     finally:
         run("DROP TABLE IF EXISTS _collected")

@@ -76,6 +76,16 @@ class Category(msgspec.Struct, frozen=True, tag="category", omit_defaults=True):
         return len(self.values) + self.pools_others + self.marks_missing
 
     @property
+    def other(self) -> int:
+        """What stands for a category that has no input of its own: the input of those pooled, or none."""
+        return len(self.values) if self.pools_others else self.codes
+
+    @property
+    def missing(self) -> int:
+        """What stands for a missing one: an input of its own, or none, and other than for an unseen one."""
+        return self.codes - 1 if self.marks_missing else self.codes + 1
+
+    @property
     def frequent(self) -> int:
         """The first values, which have an input beside their statistics."""
         return sum(sum(rows) >= targets.FREQUENT for rows in self.counts[: len(self.values)])
@@ -194,6 +204,13 @@ def encode(encoding: Encoding, table: Table, trained: np.ndarray | bool = False)
 
 def pieces(encoding: Encoding, table: Table, rows: int | None = None) -> Iterator[np.ndarray]:
     """As `encode`, so many rows at a time, in order: float32 (m, c)."""
+    return (x for x, _ in with_values(encoding, table, rows))
+
+
+def with_values(
+    encoding: Encoding, table: Table, rows: int | None = None
+) -> Iterator[tuple[np.ndarray, dict[str, np.ndarray]]]:
+    """Pieces, each with the values that it was made of by column (m,): numbers, or what stands for categories."""
     start, select = 0, {column.name: _sql(column, table) for column in encoding.columns}
     stored, places = len(encoding.layout), encoding.places
     known = [targets.numbers(np.array(c.counts)) if getattr(c, "counts", None) else None for c in encoding.columns]
@@ -201,7 +218,7 @@ def pieces(encoding: Encoding, table: Table, rows: int | None = None) -> Iterato
         x = np.empty((len(next(iter(piece.values()))), stored), np.float32)
         _encode_piece([*zip(encoding.columns, places, known)], piece, x, start)
         start += len(x)
-        yield x
+        yield x, piece
 
 
 def pooled(encoding: Encoding, table: Table) -> dict[str, tuple[int, int]]:
@@ -212,26 +229,6 @@ def pooled(encoding: Encoding, table: Table) -> dict[str, tuple[int, int]]:
             texts = columns.all_texts(table, column.name)
             found[column.name] = texts.distinct - len(column.values), _pooled_rows(texts, column.values)
     return found
-
-
-def unseen(encoding: Encoding, table: Table) -> list[str]:
-    """What a table has that the training rows had not: one line a column, with the count."""
-    lines = []
-    for column in encoding.columns:
-        if isinstance(column, Number):
-            missing, outside = beyond(column, table)
-            if outside:
-                lines.append(f"{column.name}: {outside} outside the training rows' {column.low:g} to {column.high:g}")
-        else:
-            texts = columns.texts_in(table, column.name, column.values)
-            if texts.present:
-                examples = ", ".join(repr(text) for text, _ in texts.frequent[:3])
-                rare = "rare or " if column.pools_others else ""
-                lines.append(f"{column.name}: {texts.present} {rare}never seen in training ({examples})")
-            missing = texts.missing
-        if missing and not column.marks_missing:
-            lines.append(f"{column.name}: {missing} missing, and none was in training")
-    return lines
 
 
 def beyond(column: Number, table: Table) -> tuple[int, int]:
@@ -247,7 +244,7 @@ def beyond(column: Number, table: Table) -> tuple[int, int]:
 
 
 def _sql(column: Number | Category, table: Table) -> str:
-    """A number as DOUBLE or FLOAT, nan for missing, or the input that a category switches on, its width for none.
+    """A number as DOUBLE or FLOAT, nan for missing, or the input that a category switches on, `codes` or more for none.
 
     UserError when the table lacks the column, or has one of another kind.
     """
@@ -255,11 +252,10 @@ def _sql(column: Number | Category, table: Table) -> str:
     if kind is None:
         raise UserError(f"column {column.name!r} is missing, and the model was trained with it; add it to the table")
     if isinstance(column, Category):
-        other = len(column.values) if column.pools_others else column.codes
-        missing = column.codes - 1 if column.marks_missing else column.codes
         known = f"try_cast({duck.name(column.name)}::VARCHAR AS ENUM ({duck.texts(column.values)}))"
         code = f"enum_code({known})::INTEGER" if column.values else "NULL"
-        return f"coalesce({code}, CASE WHEN {columns.text(column.name)} IS NULL THEN {missing} ELSE {other} END)"
+        is_missing = f"{columns.text(column.name)} IS NULL"
+        return f"coalesce({code}, CASE WHEN {is_missing} THEN {column.missing} ELSE {column.other} END)"
     if kind_of(kind) == column.kind:
         return columns.number_or_nan(column.name, kind)
     example = ""
@@ -286,6 +282,7 @@ def _encode_piece(every: list[tuple], piece: dict[str, np.ndarray], x: np.ndarra
             own = x[row : row + IN_CACHE, places[0] : places[-1] + 1]  # of a category with statistics more than its own
             values = np.ma.getdata(piece[column.name])[row : row + IN_CACHE]
             if isinstance(column, Category):
+                values = np.minimum(values, column.codes)
                 own[:, -1] = values
                 if known is not None:
                     own[:, : column.statistics] = known[values]

@@ -6,7 +6,7 @@ written in pieces or by a query. The bytes of a file depend on its rows and on D
 """
 
 import contextlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 import msgspec
@@ -111,12 +111,19 @@ class Table:
         rows = rows or rows_of(len(select))
         listed = ", ".join(f"{sql} AS c{i}" for i, sql in enumerate(select.values()))
         for start in range(0, max(len(self), 1), rows):
-            source = self.relation
-            if len(self) > rows:
-                source = f"{self.numbered} WHERE {PLACE} BETWEEN {start} AND {start + rows - 1}"
             with self.reading():
-                found = duck.arrays(f"SELECT {listed} FROM {source}")
+                found = duck.arrays(f"SELECT {listed} FROM {self._some(start, rows)}")
             yield dict(zip(select, found))
+
+    def query(self, names: Sequence[str]) -> Callable[[int, int], str]:
+        """What gives the query for some columns of so many rows from one on."""
+        listed = ", ".join(map(duck.name, names))
+        return lambda start, rows: f"SELECT {listed} FROM {self._some(start, rows)}"
+
+    def _some(self, start: int, rows: int) -> str:
+        if rows >= len(self):
+            return self.relation
+        return f"{self.numbered} WHERE {PLACE} BETWEEN {start} AND {start + rows - 1}"
 
     def column(self, name: str) -> np.ndarray:
         """One whole column (n,)."""

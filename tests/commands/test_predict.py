@@ -1,15 +1,20 @@
 """predict: the model file and a new table are all it needs, and it says what is new about the rows."""
 
+import concurrent.futures
 import contextlib
 import shutil
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from conftest import ENVIRONMENT, ROOT, Workspace, assert_one_line
 
+import plumbline
 from plumbline.basics import inputs
 from plumbline.model import sealed
 
@@ -56,14 +61,14 @@ def test_predictions_are_the_pipelines_own(mixed, name, ensemble):
     assert "240 rows" in done.stdout
     assert ("mean of 3 networks" if ensemble else "network 0") in done.stdout
     scored = (pd.read_csv if name.endswith("csv") else pd.read_parquet)(name)
-    assert list(scored.columns) == ["_row", "predicted", "probability of No ", "probability of Yes"]
+    assert list(scored.columns) == ["_row", "predicted", "probability_No", "probability_Yes", "warnings"]
     assert scored["_row"].tolist() == list(range(240))
     own = pd.read_parquet("metrics/predictions.parquet")
     p = np.stack(own["probability"]).astype(float)
     expected = p.mean(axis=1) if ensemble else p[:, 0]
-    np.testing.assert_allclose(scored["probability of Yes"].to_numpy()[own["_row"]], expected, rtol=0, atol=1e-7)
+    np.testing.assert_allclose(scored["probability_Yes"].to_numpy()[own["_row"]], expected, rtol=0, atol=1e-7)
     np.testing.assert_allclose(scored.filter(like="probability").sum(axis=1), 1, atol=1e-12)
-    yes = scored["probability of Yes"] >= 0.5
+    yes = scored["probability_Yes"] >= 0.5
     assert scored["predicted"].tolist() == np.where(yes, "Yes", "No ").tolist()
     assert not list(mixed.folder.glob(".*scratch"))
 
@@ -72,8 +77,8 @@ def test_a_csv_has_every_digit_of_a_probability(mixed):
     for name in ("scored.csv", "scored.parquet"):
         predict(mixed, "customers.csv", "--output", name)
     lines = mixed.read("scored.csv").splitlines()
-    assert lines[0] == "_row,predicted,probability of No ,probability of Yes"
-    exact = pd.read_parquet("scored.parquet")["probability of Yes"]
+    assert lines[0] == "_row,predicted,probability_No,probability_Yes,warnings"
+    exact = pd.read_parquet("scored.parquet")["probability_Yes"]
     assert [float(line.split(",")[3]) for line in lines[1:]] == exact.tolist()
 
 
@@ -81,9 +86,9 @@ def test_a_threshold_is_where_the_positive_class_begins(mixed):
     done = predict(mixed, "customers.csv", "--output", "low.csv", "--threshold", "0.3")
     assert "'Yes' from probability 0.3 on" in done.stdout
     scored = pd.read_csv("low.csv")
-    yes = scored["probability of Yes"] >= 0.3
+    yes = scored["probability_Yes"] >= 0.3
     assert scored["predicted"].tolist() == np.where(yes, "Yes", "No ").tolist()
-    assert yes.sum() > (scored["probability of Yes"] >= 0.5).sum()
+    assert yes.sum() > (scored["probability_Yes"] >= 0.5).sum()
     predict(mixed, "customers.csv", "--output", "all.csv", "--threshold", "0")
     assert set(pd.read_csv("all.csv")["predicted"]) == {"Yes"}
     # What thresholds.csv says of network 0 on the validation part is what comes out
@@ -114,7 +119,7 @@ def test_the_positive_class_of_the_parameters_is_the_one_with_the_threshold(work
     done = predict(workspace, "data/test.parquet", "--output", "s.csv", "--threshold", "0.2")
     assert "0 from probability 0.2 on" in done.stdout
     scored = pd.read_csv("s.csv")
-    assert scored["predicted"].tolist() == np.where(scored["probability of 0"] >= 0.2, 0, 1).tolist()
+    assert scored["predicted"].tolist() == np.where(scored["probability_0"] >= 0.2, 0, 1).tolist()
 
 
 def test_order_extra_columns_and_the_target_do_not_matter_and_neither_does_the_file_type(mixed, tmp_path):
@@ -145,11 +150,11 @@ def test_the_model_file_is_enough_elsewhere(mixed, tmp_path):
 
 
 def test_pieces_are_the_whole(mixed, monkeypatch):
-    from plumbline.commands import predict as command
+    from plumbline.commands import classifier
 
-    predict(mixed, "customers.csv", "--output", "whole.csv", "--ensemble")
-    monkeypatch.setattr(command, "VALUES", 100)  # 7 rows or so at a time
-    predict(mixed, "customers.csv", "--output", "pieces.csv", "--ensemble")
+    predict(mixed, "customers.csv", "--output", "whole.csv", "--ensemble", "--keep", "all")
+    monkeypatch.setattr(classifier, "VALUES", 100)  # 7 rows or so at a time
+    predict(mixed, "customers.csv", "--output", "pieces.csv", "--ensemble", "--keep", "all")
     assert mixed.read("pieces.csv") == mixed.read("whole.csv")
 
 
@@ -159,10 +164,208 @@ def test_what_training_never_saw_is_counted(mixed):
     new.loc[:2, "age"] = 120
     new.to_csv("new.csv", index=False)
     said = predict(mixed, "new.csv", "--output", "new_scored.csv").stdout
-    assert "age: 3 outside the training rows' " in said
-    assert "plan: 5 never seen in training ('gold')" in said
-    assert "since: 20 missing, and none was in training" in said
-    assert np.isfinite(pd.read_csv("new_scored.csv")["probability of Yes"]).all()
+    train = pd.read_parquet("data/train.parquet")
+    high = f"age: above training's {train['age'].max():g}"
+    assert f"{high} (3 rows)" in said
+    assert "plan: never seen in training (5 rows: 'gold')" in said
+    assert "since: missing, and never so in training (20 rows)" in said
+    scored = pd.read_csv("new_scored.csv")
+    assert np.isfinite(scored["probability_Yes"]).all()
+    new_plan, gap = "plan: never seen in training", "since: missing, and never so in training"
+    expected = [f"{high}; {gap}; {new_plan}"] * 3 + [f"{gap}; {new_plan}"] * 2 + [gap] * 15
+    assert scored["warnings"].tolist() == expected
+
+
+def test_no_warning_on_the_training_rows_and_instants_are_told_as_such(mixed):
+    predict(mixed, "data/train.parquet", "--output", "train_scored.parquet")
+    assert pd.read_parquet("train_scored.parquet")["warnings"].isna().all()
+    customers(3).assign(since=pd.Timestamp("1999-12-31")).to_csv("old.csv", index=False)
+    first = pd.read_parquet("data/train.parquet")["since"].min()
+    assert f"since: below training's {first} (3 rows)" in predict(mixed, "old.csv", "--output", "old_scored.csv").stdout
+
+
+KEPT = pd.DataFrame(
+    {
+        "id": [f"{i:04}" for i in range(9)],
+        "note, long": ["=1+1", "+1", "-1", "@SUM(A1)", "\tx", "'=x", "a=b", None, "1-"],
+        "balance": [-1.5, 2.0, -3.25, 0.1, 1e-7, 1e22, -0.0, None, 3.0],
+        "when": pd.date_range("2024-05-01", periods=9),
+        "=cmd": ["plain"] * 9,
+    }
+)
+
+
+@pytest.mark.parametrize("read", ["csv", "parquet"])
+def test_columns_that_are_kept_come_as_they_were(mixed, read):
+    frame = pd.concat([KEPT, customers(9).drop(columns="left")], axis=1)
+    frame.to_csv("kept.csv", index=False)
+    frame.to_parquet("kept.parquet")
+    keep = ["--keep", 'balance,id,"note, long",when,=cmd']
+    predict(mixed, f"kept.{read}", "--output", "k.parquet", *keep)
+    scored = pd.read_parquet("k.parquet")
+    assert list(scored.columns[:7]) == ["_row", "balance", "id", "note, long", "when", "=cmd", "predicted"]
+    scored = scored.assign(when=pd.to_datetime(scored["when"]))  # days in a CSV
+    pd.testing.assert_frame_equal(scored[KEPT.columns], KEPT, check_dtype=False)
+    predict(mixed, f"kept.{read}", "--output", "k.csv", *keep, "--raw")
+    raw = pd.read_csv("k.csv", dtype={"id": str}, parse_dates=["when"])
+    pd.testing.assert_frame_equal(raw[KEPT.columns], KEPT, check_dtype=False)
+    predict(mixed, f"kept.{read}", "--output", "k.csv", *keep)
+    safe = pd.read_csv("k.csv", dtype={"id": str})
+    told = ["'=1+1", "'+1", "'-1", "'@SUM(A1)", "'\tx", "'=x", "a=b", np.nan, "1-"]
+    assert safe["note, long"].tolist()[:7] == told[:7]
+    assert safe["note, long"].isna().tolist() == [text is np.nan for text in told]
+    assert safe["balance"].tolist()[:7] == KEPT["balance"].tolist()[:7]
+    assert "'=cmd" in safe.columns
+
+
+def test_all_columns_can_be_kept_and_a_name_that_cannot_is_one_line(mixed):
+    frame = customers(9)
+    frame.to_csv("kept.csv", index=False)
+    predict(mixed, "kept.csv", "--output", "k.parquet", "--keep", "all")
+    assert list(pd.read_parquet("k.parquet").columns[1:-4]) == list(frame.columns)
+    for keep, words in {
+        "nobody": ["no column 'nobody' to keep"],
+        "Age": ["no column 'Age' to keep", "did you mean age"],
+        "age,,code": ["no column '' to keep"],
+    }.items():
+        assert_one_line(predict(mixed, "kept.csv", "--output", "w.csv", "--keep", keep, fails=True), *words)
+    frame.assign(Predicted=1).to_csv("twice.csv", index=False)
+    done = predict(mixed, "twice.csv", "--output", "w.csv", "--keep", "all", fails=True)
+    assert_one_line(done, "'Predicted' cannot be kept")
+    predict(mixed, "twice.csv", "--output", "w.csv")
+
+
+def test_labels_that_begin_as_a_formula_and_names_that_are_alike(mixed):
+    from plumbline.commands import predict as command
+
+    assert command.names(["a b", "a_b", "A\u00a0b", "=x"]) == [
+        "probability_a_b",
+        "probability_a_b_",
+        "probability_A_b__",
+        "probability_=x",
+    ]
+    weights, text = sealed.read("models/model.safetensors")
+    sealed.write("formula.safetensors", weights, text.replace(b'"No "', b'"-No"').replace(b'"Yes"', b'"=Yes()"'))
+    for raw in ([], ["--raw"]):
+        predict(mixed, "customers.csv", "--output", "f.csv", "--model", "formula.safetensors", *raw)
+        assert set(pd.read_csv("f.csv")["predicted"]) == ({"-No", "=Yes()"} if raw else {"'-No", "'=Yes()"})
+
+
+def test_a_folder_in_a_folder_out(mixed):
+    frame = customers(90).drop(columns="left").assign(id=range(90))
+    for part, name in enumerate(["code=01/b.parquet", "code=01/a.parquet", "code=x/[0].parquet"]):
+        path = mixed.folder / "hive" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        frame[30 * part : 30 * part + 30].drop(columns="code").to_parquet(path)
+    done = predict(mixed, "hive", "--output", "hive_scored", "--keep", "id")
+    assert "hive_scored: 90 rows" in done.stdout
+    predict(mixed, "hive", "--output", "whole.parquet", "--keep", "id")
+    whole = pd.read_parquet("whole.parquet")
+    names = ["code=01/a.parquet", "code=01/b.parquet", "code=x/[0].parquet"]
+    found = sorted(str(path.relative_to("hive_scored")) for path in Path("hive_scored").rglob("*.parquet"))
+    assert found == names
+    parts = [pq.read_table(f"hive_scored/{name}", partitioning=None).to_pandas() for name in names]
+    assert [len(part) for part in parts] == [30] * 3
+    pd.testing.assert_frame_equal(pd.concat(parts, ignore_index=True), whole)
+    assert parts[0]["id"].tolist() == list(range(30, 60))
+    done = predict(mixed, "hive", "--output", "hive_scored", fails=True)
+    assert_one_line(done, "hive_scored is there and is no empty folder")
+    assert_one_line(predict(mixed, "hive", "--output", "out.xlsx", fails=True), ".parquet or .csv")
+    assert_one_line(predict(mixed, "customers.csv", "--output", "out", fails=True), ".parquet or .csv")
+    assert not list(mixed.folder.glob(".*scratch"))
+
+
+# ---- in Python
+
+
+def frames_of(frame):
+    yield frame
+    yield pa.Table.from_pandas(frame, preserve_index=False)
+    polars = pytest.importorskip("polars")
+    yield polars.from_pandas(frame)
+
+
+@pytest.mark.parametrize("ensemble", [False, True])
+def test_a_frame_in_python_gives_the_commands_probabilities_to_the_bit(mixed, ensemble):
+    model = plumbline.load("models/model.safetensors", ensemble=ensemble)
+    assert (model.classes_.tolist(), model.classes_.dtype.kind) == (["No ", "Yes"], "U")
+    assert sorted(model.feature_names_in_) == ["age", "code", "größe, cm", "plan", "since"]
+    frame = customers(seed=3).assign(age=lambda t: t["age"] + 30)
+    frame.to_parquet("frame.parquet")
+    predict(mixed, "frame.parquet", "--output", "f.parquet", *(["--ensemble"] if ensemble else []))
+    scored = pd.read_parquet("f.parquet")
+    probability = scored.filter(like="probability_").to_numpy()
+    for given in frames_of(frame):
+        np.testing.assert_array_equal(model.predict_proba(given), probability)
+        assert model.predict(given).tolist() == scored["predicted"].tolist()
+        assert [said or "" for said in model.warnings(given)] == scored["warnings"].fillna("").tolist()
+    odd = frame.drop(columns="left").sample(frac=1, random_state=1)  # an index in disorder, other kinds of columns
+    given = odd.assign(plan=odd["plan"].astype("category"), age=odd["age"].astype("Int64"), junk=[object()] * len(odd))
+    np.testing.assert_array_equal(model.predict_proba(given[given.columns[::-1]]), probability[odd.index])
+    assert model.predict_proba(frame[:0]).shape == (0, 2)
+    assert model.predict(frame[:0]).dtype.kind == "U"
+
+
+def test_scikit_learn_takes_it_for_a_classifier(mixed):
+    from sklearn.inspection import permutation_importance
+    from sklearn.metrics import accuracy_score, get_scorer
+
+    model, frame = plumbline.load("models/model.safetensors"), customers()
+    right = accuracy_score(frame["left"], model.predict(frame))
+    assert model.score(frame, frame["left"]) == right == get_scorer("accuracy")(model, frame, frame["left"])
+    assert get_scorer("roc_auc")(model, frame, frame["left"]) > 0.5
+    found = permutation_importance(
+        model, frame.drop(columns="left"), frame["left"], n_repeats=1, scoring="neg_log_loss"
+    )
+    assert found.importances_mean.shape == (6 - 1,)
+
+
+def test_threads_share_a_model(mixed):
+    model, frame = plumbline.load("models/model.safetensors"), customers(40)
+    alone = model.predict_proba(frame)
+    with concurrent.futures.ThreadPoolExecutor(4) as pool:
+        for given in pool.map(model.predict_proba, [frame] * 12):
+            np.testing.assert_array_equal(given, alone)
+
+
+def test_what_cannot_be_scored_in_python_is_one_class_of_error(mixed):
+    model, frame = plumbline.load("models/model.safetensors"), customers(9)
+    for given, words in [
+        (frame.drop(columns="age"), "column 'age' is missing"),
+        (frame.rename(columns={"age": "Age"}), "did you mean Age"),
+        (frame.assign(age="old"), "'age' holds text ('old' in row 0)"),
+        (frame.assign(since=3), "'since' holds bigint"),
+        (frame.assign(age=[1, "x"] + [2] * 7), "age"),
+        (frame.assign(age=[[1.0]] * 9), "'age' holds"),
+        (pd.concat([frame, frame[["age"]]], axis=1), "2 columns named 'age'"),
+        (frame.to_numpy(), "not ndarray"),
+        ({"age": [1]}, "not dict"),
+        ("customers.csv", "not str"),
+        (None, "not NoneType"),
+    ]:
+        with pytest.raises(plumbline.UserError) as error:
+            model.predict_proba(given)
+        assert words in str(error.value)
+        assert "\n" not in str(error.value)
+    weights, text = sealed.read("models/model.safetensors")
+    sealed.write("older.safetensors", weights, text.replace(b'"train_counts"', b'"counts"'))
+    Path("junk.safetensors").write_bytes(b"junk")
+    for name, words in [("none", "is not there"), ("junk", "is not a model"), ("older", "another version")]:
+        with pytest.raises(plumbline.UserError, match=words):
+            plumbline.load(f"{name}.safetensors")
+
+
+def test_importing_costs_nothing_and_the_shipped_network_needs_no_torch(mixed):
+    script = (
+        "import sys, plumbline; few = set(sys.modules); import pandas as pd\n"
+        "model = plumbline.load('models/model.safetensors')\n"
+        "model.predict_proba(pd.read_parquet('data/test.parquet')); print(*few, '|', *sys.modules)"
+    )
+    environment = ENVIRONMENT | {"PYTHONPATH": str(ROOT)}
+    done = subprocess.run([sys.executable, "-c", script], env=environment, capture_output=True, text=True, check=True)
+    few, all_of_them = (set(names.split()) for names in done.stdout.split("|"))
+    assert not few & {"numpy", "duckdb", "msgspec", "pyarrow"}
+    assert not all_of_them & {"torch", "dvc", "scipy", "sklearn", "matplotlib"}
 
 
 def test_several_classes_and_no_rows(workspace):
@@ -174,7 +377,7 @@ def test_several_classes_and_no_rows(workspace):
     scored = pd.read_parquet("s.parquet")
     own = pd.read_parquet("metrics/predictions.parquet").query("part == 'test'")
     p = np.stack(own["probability"]).reshape(len(own), 4, 3)[:, 0]
-    np.testing.assert_allclose(scored.filter(like="probability of"), p, atol=1e-7)
+    np.testing.assert_allclose(scored.filter(like="probability_"), p, atol=1e-7)
     assert scored["predicted"].tolist() == p.argmax(axis=1).tolist()
     rows.iloc[:0].to_parquet("none.parquet")
     predict(workspace, "none.parquet", "--output", "none_scored.parquet")
@@ -192,7 +395,7 @@ def test_an_edited_network_is_scored_by_its_own_file(workspace, tmp_path):
     predict(workspace, "t.parquet", "--output", "s.parquet")
     own = pd.read_parquet("metrics/predictions.parquet").query("part == 'test'")
     expected = np.stack(own["probability"])[:, 0]
-    np.testing.assert_allclose(pd.read_parquet("s.parquet")["probability of 1"], expected, atol=1e-6)
+    np.testing.assert_allclose(pd.read_parquet("s.parquet")["probability_1"], expected, atol=1e-6)
     elsewhere = tmp_path / "tanh.py"
     shutil.move(file, elsewhere)
     assert_one_line(predict(workspace, "t.parquet", "--output", "n.csv", fails=True), "--network PATH")

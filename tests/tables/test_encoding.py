@@ -14,8 +14,8 @@ from making import FACTS, put, stored
 from plumbline.basics.errors import UserError
 from plumbline.bits import initial, kernel, scoring, stream
 from plumbline.bits import rows as compact
-from plumbline.tables import columns, duck, encoding, robust, splits, store
-from plumbline.tables.encoding import Category, Encoding, Number, fit, unseen
+from plumbline.tables import columns, duck, encoding, robust, splits, store, unseen
+from plumbline.tables.encoding import Category, Encoding, Number, fit
 
 ANY_NUMBER = st.none() | st.floats(allow_nan=True, allow_infinity=True) | st.integers(-(10**300), 10**300)
 
@@ -314,18 +314,52 @@ def test_what_is_fitted_survives_the_model_file():
     np.testing.assert_array_equal(encode(again, table), encode(code, table))
 
 
-def test_new_rows_are_counted_where_training_saw_nothing_like_them():
+def said(code, table):
+    """What training never saw: {(column, what): rows}."""
+    ((_, values),) = encoding.with_values(code, table)
+    found = {(column, what): np.flatnonzero(mask).tolist() for column, what, mask in unseen.of_rows(code, values)}
+    return {what: rows for what, rows in found.items() if rows}
+
+
+def test_new_rows_are_told_where_training_saw_nothing_like_them():
     training = pa.table({"n": [1.0, 2.0, 5.0], "c": ["a", "b", "a"]})
     columns = [Number("n", "number", 1.0, 5.0, 2.0, 1.0, 0.0, 1.0, False), Category("c", ["a", "b"], False, False)]
     code = Encoding(columns)
-    assert unseen(code, stored(training)) == []
+    assert said(code, stored(training)) == {}
     new = pa.table({"extra": [0] * 4, "c": ["a", "z", None, "z"], "n": [0.5, 5.0, 6.0, None]})
-    assert unseen(code, stored(new)) == [
-        "n: 2 outside the training rows' 1 to 5",
-        "n: 1 missing, and none was in training",
-        "c: 2 never seen in training ('z')",
-        "c: 1 missing, and none was in training",
-    ]
+    gap = "missing, and never so in training"
+    assert said(code, stored(new)) == {
+        ("n", "below training's 1"): [0],
+        ("n", "above training's 5"): [2],
+        ("n", gap): [3],
+        ("c", "never seen in training"): [1, 3],
+        ("c", gap): [2],
+    }
+    np.testing.assert_array_equal(encode(code, new)[:, 1:], [[1, 0], [0, 0], [0, 0], [0, 0]])
+    gappy = Encoding([msgspec.structs.replace(column, marks_missing=True) for column in columns])
+    assert {what for _, what in said(gappy, stored(new))} & {gap} == set()
+    pooled = Encoding([columns[0], msgspec.structs.replace(columns[1], pools_others=True)])
+    assert said(pooled, stored(new))["c", "rare or never seen in training"] == [1, 3]
+    assert said(pooled, stored(new))["c", gap] == [2]
+    exact = Encoding([msgspec.structs.replace(columns[0], high=0.1)])  # a float32 0.1 is above the float64
+    assert ("n", "above training's 0.1") in said(exact, stored(pa.table({"n": pa.array([0.1], pa.float32())})))
+
+
+@pytest.mark.parametrize(
+    "kind, value, words",
+    [
+        ("number", 89.5, "89.5"),
+        ("instant", 86400.0 * 365, "1971-01-01"),
+        ("instant", -0.5, "1969-12-31T23:59:59.500000"),
+        ("instant", 1e300, "1e+300"),
+        ("time of day", 3600.0 * 13 + 90, "13:01:30"),
+        ("duration", 3600.0, "3600"),
+    ],
+)
+def test_a_range_is_told_as_its_column_is_written(kind, value, words):
+    column = Number("v", kind, value, value, 0.0, 1.0, 0.0, 1.0, False)
+    (_, what, _), *_ = unseen.of_rows(Encoding([column]), {"v": np.array([0.0])})
+    assert what == f"below training's {words}"
 
 
 def test_a_new_table_without_a_column_or_with_another_kind_is_refused():
@@ -481,10 +515,10 @@ def test_what_a_table_of_every_kind_is_fitted_as():
         "nothing": "it is empty",
     }
     columns.check(stored(rows))
-    lines = unseen(code, stored(altered(rows)))
-    assert [line.split(":")[0] for line in lines] == ["normal", "odd", "late", "late", "few", "many"]
-    assert "few: 4000 never seen in training ('other ', 'n0', 'n1')" in lines
-    assert "odd: 2 outside the training rows' " in lines[1]
+    found = said(code, stored(altered(rows)))
+    assert list(dict.fromkeys(column for column, _ in found)) == ["normal", "odd", "late", "few", "many"]
+    assert len(found["few", "never seen in training"]) == 4000
+    assert sum(len(rows) for (column, _), rows in found.items() if column == "odd") == 2
 
 
 def test_in_pieces_a_table_is_fitted_and_encoded_as_whole(in_pieces):

@@ -1,0 +1,48 @@
+"""A table in memory: a pandas, Polars or pyarrow table, or whatever else Arrow's PyCapsule interface gives out."""
+
+from pathlib import Path
+
+from plumbline.basics.errors import UserError, reason
+from plumbline.sources import parquet
+from plumbline.sources.rows import Keep, Rows, check_names, in_short
+from plumbline.tables import duck, store
+
+KINDS = "a pandas, Polars or pyarrow table"
+
+
+def table(frame: object, scratch: Path, keep: Keep) -> store.Table:
+    """Some columns of a table in memory as one in a Parquet file in `scratch`; UserError for what is none."""
+    what = "the table"
+    if not hasattr(frame, "__arrow_c_stream__"):
+        raise UserError(f"{what} must be {KINDS}, with named columns, not {type(frame).__name__}")
+    made = arrow(frame, what, keep)
+    path = scratch / "table.parquet"
+    try:
+        with duck.registered(_frame=made):
+            store.copy(rows(made, "_frame").only(keep(made.column_names)).query, path, "table")
+    except duck.Error as error:
+        raise UserError(f"{what} cannot be read ({in_short(error)}); give {KINDS}") from None
+    return store.Table(path, store.NO_FACTS)
+
+
+def arrow(frame, what: object, keep: Keep = list):
+    """A frame's columns as a table of pyarrow's; of pandas those to keep alone, for others may be of any objects."""
+    import pyarrow  # late, for whoever has a dict or a file does without
+
+    if hasattr(frame, "iloc"):  # pandas: an index is no column, and a name may be a number
+        frame = frame.set_axis(list(map(str, frame.columns)), axis=1).reset_index(drop=True)
+        check_names(frame.columns, what)
+        frame = frame[keep(list(frame.columns))]
+    try:
+        made = pyarrow.table(frame)
+    except (pyarrow.ArrowException, TypeError) as error:
+        raise UserError(f"{what} cannot be read ({reason(error)}); mend that column") from None
+    check_names(made.column_names, what)
+    return made
+
+
+def rows(made, view: str) -> Rows:
+    """A table of pyarrow's that DuckDB knows under a name."""
+    types = duck.columns(view)
+    found = Rows(view, {name: duck.name(name) for name in types}, types, made.num_rows, [])
+    return parquet.as_declared(found, [made.schema])
