@@ -225,7 +225,7 @@ def test_all_columns_can_be_kept_and_a_name_that_cannot_is_one_line(mixed):
     assert list(pd.read_parquet("k.parquet").columns[1:-4]) == list(frame.columns)
     for keep, words in {
         "nobody": ["no column 'nobody' to keep"],
-        "Age": ["no column 'Age' to keep", "did you mean age"],
+        "Age": ["no column 'Age' to keep", "did you mean 'age'"],
         "age,,code": ["no column '' to keep"],
     }.items():
         assert_one_line(predict(mixed, "kept.csv", "--output", "w.csv", "--keep", keep, fails=True), *words)
@@ -332,7 +332,7 @@ def test_what_cannot_be_scored_in_python_is_one_class_of_error(mixed):
     model, frame = plumbline.load("models/model.safetensors"), customers(9)
     for given, words in [
         (frame.drop(columns="age"), "column 'age' is missing"),
-        (frame.rename(columns={"age": "Age"}), "did you mean Age"),
+        (frame.rename(columns={"age": "Age"}), "did you mean 'Age'"),
         (frame.assign(age="old"), "'age' holds text ('old' in row 0)"),
         (frame.assign(since=3), "'since' holds bigint"),
         (frame.assign(age=[1, "x"] + [2] * 7), "age"),
