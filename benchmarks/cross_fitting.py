@@ -27,6 +27,7 @@ from plumbline.scores import differences, metrics, ranges
 from plumbline.scores.differences import Rows
 
 REPLICAS, FOLDS, NETWORKS = 6, 5, 32  # of cross-fitting, and on one split
+FIGURES = (*JUDGED, "average_precision", "macro_average_precision")
 UNITS, STEPS, RIDGE, NEW = 16, 4, 3.0, 400
 SEEN = {
     "base": (1.0, 0.0),
@@ -175,7 +176,7 @@ def compared(world: World, rng: np.random.Generator) -> tuple[list[Judged], dict
         group = None if table.group is None else table.group[start:]
         of_split[name] = Rows(said, table.target[start:], 1, group)
         said = judges.probability(fresh)
-        names = [name for name in metrics.defined(new.target, world.classes) if name in JUDGED]
+        names = [name for name in metrics.defined(new.target, world.classes) if name in FIGURES]
         worth[name] = {each: metrics.contributions(each, said, new.target).mean() for each in names}
     return [judged(sides, world.classes) for sides in (out_of_fold, of_split)], worth
 
@@ -185,10 +186,10 @@ def judged(sides: dict[str, Rows], classes: int) -> Judged:
     names = [name for name in metrics.defined(base.target, classes, base.fold) if name in JUDGED]
     found = {name: differences.compare(base, other, names) for name, other in zip(list(sides)[1:], others)}
     figures, answered = {}, np.mean([metrics.confusion(p, base.target).sum(axis=0) for p in base.probability], axis=0)
-    for name in names:
+    for name in metrics.defined(base.target, classes, base.fold):
         phi = metrics.contributions(name, base.probability, base.target, 1, fold=base.fold)
         _, *ends = ranges.reported(name, phi, base, answered).values()
-        if ends:
+        if ends and name in FIGURES:
             figures[name] = tuple(ends)
     return Judged(found, figures)
 

@@ -108,7 +108,7 @@ def measured_on(saved: Model, judges: Folds, scored: Answered, work: Work, folde
         for model, networks, own in answers.judges_of(saved, judges, fold_of):
             x = encoding.encode(model.card.encoding, some)[own]
             pairs[:, networks, own] = changes(model, x, target[own], columns)
-    return [drop_of(column, each) for column, each in zip(columns, pairs)]
+    return [drop_of(column, each, fold_of) for column, each in zip(columns, pairs)]
 
 
 def measured(saved: Model, x: np.ndarray, target: np.ndarray, columns: int) -> list[Drop]:
@@ -117,8 +117,8 @@ def measured(saved: Model, x: np.ndarray, target: np.ndarray, columns: int) -> l
     return [drop_of(column, pairs) for column, pairs in zip(asked, changes(saved, x, target, asked))]
 
 
-def drop_of(column: Number | Category, pairs: np.ndarray) -> Drop:
-    """What `changes` (R, n) say of a column.
+def drop_of(column: Number | Category, pairs: np.ndarray, fold: np.ndarray | None = None) -> Drop:
+    """What `changes` (R, n) say of a column. fold: of out-of-fold rows (R, n).
 
     A shuffle gives row i the value of row s(i). What it costs depends on both rows, so it is counted half to each: else
     the interval would be too narrow, for a row that loses much by another's value often costs others much by its own.
@@ -126,7 +126,7 @@ def drop_of(column: Number | Category, pairs: np.ndarray) -> Drop:
     over rows is the drop.
     """
     mean = pairs.sum(axis=1, keepdims=True) / (2 * SHUFFLES * pairs.shape[1])  # (R, 1)
-    estimate = intervals.estimate(pairs / SHUFFLES - mean)
+    estimate = intervals.cross_fitted(intervals.estimate(pairs / SHUFFLES - mean), fold)
     estimate = estimate._replace(mean=sum(mean[:, 0].tolist()) / len(mean))  # of exact sums
     low, high, _ = estimate.student()
     return Drop(column.name, estimate.mean, low, high, column.width)

@@ -162,7 +162,7 @@ def paired(base: Side, other: Side, name: str, rows: Rows) -> intervals.Estimate
         estimate = _labelled(estimate, base, other, rows)
     if estimate.n > 1 and (name in OF_ANSWERS or not difference.any()):
         estimate = estimate._replace(v_row=max(estimate.v_row, of_a_row(name, rows, estimate.n)))
-    return estimate
+    return intervals.cross_fitted(estimate, rows.fold)
 
 
 def _labelled(estimate: intervals.Estimate, base: Side, other: Side, rows: Rows) -> intervals.Estimate:

@@ -157,6 +157,18 @@ def _freedom_of_groups(sizes: np.ndarray, likeness: float) -> float:
     return trace**2 / square
 
 
+def cross_fitted(estimate: Estimate, fold: np.ndarray | None) -> Estimate:
+    """An estimate on out-of-fold rows, whose V_row is K / (K - 1) times as large. fold: (R, n), from 0; None: no such.
+
+    The networks have learnt from the rows that they score for one another, and another table would have taught all of
+    them something else. Nadeau and Bengio, Machine Learning 52 (2003) 239, correct the variance S^2 of J estimates to
+    (1 / J + n_test / n_train) S^2, Bouckaert and Frank (PAKDD 2004) for repeated cross-validation: the part that
+    remains however many J there are, 1 / (K - 1) of the variance of a fold's mean. The other is V_seed.
+    """
+    folds = 1 if fold is None else int(fold.max()) + 1
+    return estimate._replace(v_row=estimate.v_row * folds / (folds - 1)) if folds > 1 else estimate
+
+
 # ---- how many more
 
 

@@ -11,6 +11,7 @@ import numpy as np
 from plumbline.scores import intervals, labels, metrics
 from plumbline.scores.differences import Rows
 
+FEWEST_OF_FOLD = 20  # rows of a class in every fold
 MOST = {"log_loss": math.inf, "brier": 2.0}  # every other metric lies between 0 and 1
 
 
@@ -30,20 +31,21 @@ def reported(name: str, phi: np.ndarray, rows: Rows, answered: np.ndarray, level
     """The mean of contributions phi (R, n) and the interval around it, as files have them: mean, low, high.
 
     answered: of each class how many rows it is predicted for, the mean over networks (k,). Where nothing can be said
-    of how rows differ (one row, one group, one row of a class that is ranked) there is a mean alone.
+    of how rows differ (one row, one group, one row of a class that is ranked) there is a mean alone. So it is of the
+    average precision of folds with fewer than FEWEST_OF_FOLD rows of a class, for which it is higher than for many.
     """
     ranked = name.removeprefix("macro_") in metrics.RANKINGS
     estimate = intervals.estimate(phi, rows.target, rows.group, ranked)
     mean = 0.0 - estimate.mean if name in metrics.LOSSES else estimate.mean
     counts = metrics.class_counts(rows.target, len(answered))
-    if (
-        estimate.n < 2
-        or estimate.of_rows <= 0.0
-        or (ranked and metrics.fewest_of_a_class(rows.target, len(counts), rows.fold) < 2)
-    ):
+    by_fold = rows.fold is not None and name.endswith("average_precision")
+    fewest = metrics.fewest_of_a_class(rows.target, len(counts), rows.fold) if ranked else counts.sum()
+    if estimate.n < 2 or estimate.of_rows <= 0.0 or fewest < (FEWEST_OF_FOLD if by_fold else 2):
         return {"mean": mean}
     if name in metrics.LOSSES:
         estimate = labels.floored(estimate, _labelled(name, rows), phi, rows.target, rows.group)
+    estimate = intervals.cross_fitted(estimate, rows.fold)
+    if name in metrics.LOSSES:
         low, high = of_loss(mean, estimate.quantile(level) * math.sqrt(estimate.variance))
     else:
         low, high = of_share(mean, estimate, trials(name, counts, answered, rows.positive, estimate.n), level)

@@ -158,6 +158,18 @@ def test_the_rows_that_a_width_needs_are_the_fewest():
     assert intervals.rows_needed(seeds, 0.05) is None
 
 
+def test_out_of_fold_rows_have_the_corrected_variance_of_many_repetitions():
+    """Nadeau and Bengio's (1 / J + n_test / n_train) S^2 as J grows, S^2 the variance of a fold's mean."""
+    rows, folds = np.random.default_rng(3).normal(size=(1, 600)), 5
+    fold = np.arange(600)[None] % folds
+    plain = intervals.estimate(rows)
+    of_fold = rows.var(ddof=1) / (600 / folds)
+    corrected = intervals.cross_fitted(plain, fold)
+    assert corrected.v_row == pytest.approx((1 / 1e12 + (600 / folds) / (600 - 600 / folds)) * of_fold)
+    assert corrected._replace(v_row=plain.v_row) == plain
+    assert intervals.cross_fitted(plain, None) == intervals.cross_fitted(plain, 0 * fold) == plain
+
+
 @pytest.mark.parametrize("right, n", [(0, 7), (3, 10), (50, 60), (12, 12), (1, 1000)])
 def test_a_shares_interval_is_wilsons(right, n):
     low, high = scipy.stats.binomtest(right, n).proportion_ci(method="wilson")

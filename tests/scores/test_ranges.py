@@ -71,3 +71,17 @@ def test_groups_widen_what_rows_alone_would_not():
         width = [found["high"] - found["low"] for found in (once, grouped, alone)]
         assert width[1] == pytest.approx(width[0], rel=0.1), name
         assert width[2] < 0.7 * width[0]
+
+
+def test_average_precision_of_folds_has_an_interval_where_each_has_enough_rows_of_a_class():
+    p, y = problem(400, 1, 3)
+    fold = np.arange(400)[None] % 4
+    for fewest, of_figure in ((ranges.FEWEST_OF_FOLD, 3), (ranges.FEWEST_OF_FOLD - 1, 1)):
+        target = y.copy()
+        target[fold[0] == 2] = np.arange(100) < fewest
+        rows = Rows(p[None].astype(np.float32), target, 1, None, fold)
+        for name, ends in (("average_precision", of_figure), ("roc_auc", 3)):
+            phi = metrics.contributions(name, rows.probability, target, 1, fold=fold)
+            assert len(ranges.reported(name, phi, rows, np.array([200, 200]))) == ends
+            together = metrics.contributions(name, rows.probability, target)
+            assert len(ranges.reported(name, together, rows._replace(fold=None), np.array([200, 200]))) == 3
