@@ -44,7 +44,7 @@ JOBS = {
     },
     "mixed table": {
         "make_data": {"source": "mixed.csv", "target": "churned"},
-        "split": {"train": 0.7, "validation": 0.15, "stratify": True},
+        "split": {"train": 0.7, "validation": 0.0, "folds": 2, "stratify": True},
         "train": {
             "encoding": "mixed",
             "hidden_size": 64,
@@ -52,6 +52,7 @@ JOBS = {
             "weight_decay": 0.1,
             "input_rate": 3.0,
             "members": 2,
+            "held_out": 0.125,
             "schedule": "cosine",
             "epochs": 15,
             "patience": 4,
@@ -178,16 +179,17 @@ def write_mixed_table(path: Path) -> None:
     with path.open("w", encoding="utf-8", newline="") as file:
         rows = csv.writer(file)
         names = ["number", "age", "income", "tiny", "plan", "since", "last_call", "minutes", "active"]
-        names += ["balance", "constant"]
+        names += ["balance", "city", "constant"]
         rows.writerow([*names, "churned"])
         for row in range(900):
             age, income = draw.randint(18, 90), draw.paretovariate(1.2) * 1e4
             since = day + datetime.timedelta(days=draw.randrange(1500))
             call = datetime.datetime(2025, 3, 1) + datetime.timedelta(seconds=draw.randrange(10**7))
             plan = draw.choices(plans, (50, 30, 15, 5, 0.3))[0]
-            logit = (age - 50) / 12 + (plan == "pro") - (income > 3e4) + draw.gauss(0, 1)
+            city = draw.randrange(150)  # so many that they become target statistics
+            logit = (age - 50) / 12 + (plan == "pro") - (income > 3e4) + city % 3 - 1 + draw.gauss(0, 1)
             cells = [age, f"{income:.2f}", draw.gauss(0, 1e-18), plan, since, call, draw.randint(0, 300) / 4]
-            cells += [draw.choice(["true", "false"]), f"{draw.gauss(0, 0.1):.1f}"]
+            cells += [draw.choice(["true", "false"]), f"{draw.gauss(0, 0.1):.1f}", f"city {city}"]
             rows.writerow([row, *("" if draw.random() < 0.07 else c for c in cells), 7, "yes" if logit > 0 else "no"])
 
 

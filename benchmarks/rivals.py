@@ -8,6 +8,9 @@ fit, on one thread.
 import importlib.metadata
 import importlib.util
 import json
+import os
+import platform
+import re
 import signal
 import sys
 import time
@@ -202,19 +205,19 @@ def installed(models: Iterable[str]) -> dict[str, str]:
 
 
 class Peers:
-    """The rivals' figures, of a file where there is one: a line of JSON for every table, seed and model.
+    """Figures by table, seed and model, of a file where there is one: a line of JSON each, the network's among them.
 
     A line holds for the rows it was measured on: `split` tells them. A loss of null is a fit that took too long, and
     that model is then tried on no larger table. What is missing of `models` is measured and added, if it is installed;
-    several runs may complete one file.
+    several runs, on several machines, may complete one file.
     """
 
     def __init__(self, path: Path | None, models: Iterable[str]):
         self.path, self.models, self.lines = path, installed(models), {}
+        self.read()
 
     def versions(self) -> dict[str, str]:
         """The package of each model that there is a figure of or will be."""
-        self.read()
         found = {line["model"]: line["version"] for line in self.lines.values()} | self.models
         return {model: found[model] for model in MODELS if model in found}
 
@@ -224,31 +227,54 @@ class Peers:
             for line in map(json.loads, self.path.read_text(encoding="utf-8").splitlines()):
                 self.lines[line["table"], line["seed"], line["model"], line["split"]] = line
 
-    def figures(self, name: str, parts: Parts, seed: int, models: Iterable[str] = ()) -> dict[str, list[float]]:
-        """[log loss, ROC AUC, seconds] of those models, or of all, that have them."""
+    def add(self, name: str, seed: int, model: str, parts: Parts, version: str, figures: dict) -> None:
+        """Keep what was measured here, in the file too."""
+        line = {"table": name, "seed": seed, "model": model, "version": version, "machine": machine()}
+        line |= {"split": parts.split, "rows": parts.rows} | figures
+        self.lines[name, seed, model, parts.split] = line
+        if self.path:
+            with self.path.open("a", encoding="utf-8") as file:
+                file.write(json.dumps(line) + "\n")
+
+    def fill(self, name: str, parts: Parts, seed: int) -> None:
+        """Measure what is missing of a table's split."""
         self.read()
-        models = models or MODELS
-        missing = [m for m in models if m in self.models and (name, seed, m, parts.split) not in self.lines]
+        missing = [m for m in self.models if (name, seed, m, parts.split) not in self.lines]
         if missing := [model for model in missing if not self.too_slow(model, parts.rows)]:
             rows = prepared(parts, seed)
             for model in missing:
-                line = {"table": name, "seed": seed, "model": model, "version": self.models[model]}
-                line |= {"split": parts.split, "rows": parts.rows} | measured(model, rows, parts)
-                self.lines[name, seed, model, parts.split] = line
-                if self.path:
-                    with self.path.open("a", encoding="utf-8") as file:
-                        file.write(json.dumps(line) + "\n")
-        lines = {model: self.lines.get((name, seed, model, parts.split)) for model in models}
-        return {
-            model: [line["log_loss"], line["roc_auc"], line["seconds"]]
-            for model, line in lines.items()
-            if line and line["log_loss"] is not None
-        }
+                self.add(name, seed, model, parts, self.models[model], measured(model, rows, parts))
+
+    def table(self, name: str, seeds: Iterable[int]) -> dict[str, dict[int, list[float]]]:
+        """[log loss, ROC AUC, seconds] by model and seed; nan for seconds of another machine than the network's."""
+        lines = [line for line in self.lines.values() if line["table"] == name and line["seed"] in seeds]
+        splits = {(line["seed"], line["split"]) for line in lines}
+        if len(splits) > len({seed for seed, _ in splits}):
+            sys.exit(f"{self.path}: {name} has figures of one seed on different rows; remove the older lines")
+        ours, found = {line["seed"]: where(line) for line in lines if line["model"] == "network 0"}, {}
+        for line in lines:
+            if line["log_loss"] is not None:
+                same = ours.get(line["seed"], where(line)) == where(line)
+                figures = [line["log_loss"], line["roc_auc"], line["seconds"] if same else float("nan")]
+                found.setdefault(line["model"], {})[line["seed"]] = figures
+        return found
 
     def too_slow(self, model: str, rows: int) -> bool:
         """Whether it took too long for as many rows or fewer."""
         mine = (line for line in self.lines.values() if line["model"] == model)
         return any(line["log_loss"] is None and line["rows"] <= rows for line in mine)
+
+
+def where(line: dict) -> tuple[str, str]:
+    """The machine, and what of it took the seconds."""
+    return line["machine"], line.get("device", "cpu")
+
+
+def machine() -> str:
+    """The number of cores and their name."""
+    path = Path("/proc/cpuinfo")
+    names = re.findall(r"model name\s*: (.*)", path.read_text(encoding="utf-8")) if path.exists() else []
+    return f"{os.cpu_count()} cores, {names[0] if names else platform.machine()}"
 
 
 def measured(model: str, rows: Prepared, parts: Parts) -> dict[str, float | None]:

@@ -10,9 +10,9 @@ A difference to a rival is more than noise if a 95 % interval over the splits do
 so the variance is Nadeau and Bengio's (2003): 1/splits + test rows/training rows, times that of the differences.
 
     python -m pip install catboost lightgbm pytabkit==1.7.3       # those that are not installed are left out
-    python benchmarks/tables.py --peers peers.jsonl               # reads the rivals' figures there, adds what lacks
-    python benchmarks/tables.py --peers peers.jsonl --only rivals # only adds; hours, may be stopped and started again
-    python benchmarks/tables.py --peers peers.jsonl --only network     # only reads
+    python benchmarks/tables.py --figures FILE                    # adds what lacks there, and reports all of it
+    python benchmarks/tables.py --figures FILE --only rivals      # only adds; hours, may be stopped and started again
+    python benchmarks/tables.py --only report                     # of benchmarks/results/tables.jsonl, measures nothing
 """
 
 import contextlib
@@ -21,10 +21,11 @@ import importlib
 import io
 import itertools
 import shutil
+import sys
 import tempfile
 import time
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -43,36 +44,48 @@ SPLIT = {"split.train": 0.8, "split.validation": 0.0, "split.folds": 0, "split.s
 UNSEEN = {"evaluate.importance": False, "evaluate.baselines": False}  # they change no figure that is looked at
 SMOKE = {"train.epochs": 2, "train.patience": 1, "train.members": 2}
 OURS = ("network 0", "ensemble")
-AGAINST = [("CatBoost", "LightGBM"), ("RealMLP",), ("TabM",), ("LR", "MLP", "MLP early")]
+AGAINST = [("CatBoost", "LightGBM"), ("RealMLP",), ("TabM",), ("HistGB",), ("LR",)]
 GROUPS = {"Tables that chose nothing": nothing_chosen, "Tables that the setting was chosen on": chose}
 CLOSE = 0.03  # of the rival's log loss
+FIGURES = scratch.HERE / "results/tables.jsonl"
 
 
 def main() -> None:
     warnings.simplefilter("ignore")
     parser = scratch.parser(__doc__)
-    parser.add_argument("--peers", type=Path, metavar="FILE", help="the rivals' figures, read and completed")
+    parser.add_argument("--figures", type=Path, metavar="FILE", default=FIGURES, help="read and completed")
     parser.add_argument("--splits", type=int, default=5, help="splits of each table (5)")
-    parser.add_argument("--only", choices=("network", "rivals"), help="measure that side alone")
+    parser.add_argument("--only", choices=("network", "rivals", "report"), help="measure that side alone, or nothing")
     parser.add_argument("--models", nargs="+", choices=rivals.MODELS, default=list(rivals.MODELS), metavar="RIVAL")
     options = parser.parse_args()
-    peers, seeds = Peers(options.peers, [] if options.only == "network" else options.models), range(options.splits)
-    if options.only == "rivals":
-        fill(peers, seeds)
-    else:
-        scratch.tell(report(options.smoke, peers, seeds), "tables.txt", options.smoke)
+    models = [] if options.only in ("network", "report") else options.models
+    peers, seeds = Peers(None if options.smoke else options.figures, models), range(options.splits)
+    if options.smoke:
+        small = Dataset("titanic", titanic().frame[:300], "survived")
+        fill(peers, [small], [0], True, SMOKE)
+        scratch.tell(report(peers, [0], {"A smoke test": lambda: [small]}), "tables.txt", options.smoke)
+        return
+    if options.only != "report":
+        cheap = [model for model in peers.models if model not in rivals.NETWORKS]
+        for some in [cheap, *([model] for model in peers.models if model in rivals.NETWORKS)]:
+            peers.models = rivals.installed(some)
+            for group in GROUPS.values():
+                fill(peers, group(), seeds, some == cheap and options.only != "rivals", {})
+    if options.only in (None, "report"):
+        scratch.tell(report(peers, seeds, GROUPS), "tables.txt", options.smoke)
 
 
-def fill(peers: Peers, seeds: range) -> None:
-    """The cheap models first, and each on the tables that chose nothing first."""
-    cheap = [model for model in peers.models if model not in rivals.NETWORKS]
-    for some in filter(None, [cheap, *([model] for model in peers.models if model not in cheap)]):
-        for group, seed in itertools.product(GROUPS.values(), seeds):
-            for dataset in group():
-                with tempfile.TemporaryDirectory() as folder:
-                    parts = parted(Path(folder), dataset, seed, SPLIT)
-                for model, (loss, area, seconds) in peers.figures(dataset.name, parts, seed, some).items():
-                    print(f"{dataset.name:15} {seed} {model:10}{loss:8.4f} {area:.4f} {seconds:8.1f} s", flush=True)
+def fill(peers: Peers, tables: Iterable[Dataset], seeds: Iterable[int], network: bool, changed: dict) -> None:
+    """Measure what lacks, on the same rows for all."""
+    for dataset, seed in itertools.product(tables, seeds):
+        with tempfile.TemporaryDirectory() as name:
+            folder, setting = Path(name), setting_of(dataset) | changed
+            parts = parted(folder, dataset, seed, setting)
+            peers.fill(dataset.name, parts, seed)
+            if network and (dataset.name, seed, OURS[0], parts.split) not in peers.lines:
+                for model, figures in ours(folder, setting).items():
+                    peers.add(dataset.name, seed, model, parts, "plumbline", figures)
+        print(f"{dataset.name}, split {seed}", file=sys.stderr, flush=True)
 
 
 def setting_of(dataset: Dataset) -> dict[str, object]:
@@ -81,7 +94,7 @@ def setting_of(dataset: Dataset) -> dict[str, object]:
     return settings_for(len(dataset.frame), classes, columns) | SPLIT | UNSEEN
 
 
-def report(smoke: bool, peers: Peers, seeds: range) -> Iterator[str]:
+def report(peers: Peers, seeds: Iterable[int], groups: dict[str, Callable]) -> Iterator[str]:
     """The lines of the results."""
     yield f"Log loss and ROC AUC (macro, one against the rest) of test rows, CPU seconds of a fit; {scratch.heading()}"
     setting = settings_for(rows=1_000, classes=2, columns=10) | SPLIT
@@ -89,26 +102,30 @@ def report(smoke: bool, peers: Peers, seeds: range) -> Iterator[str]:
     yield "Setting: " + " ".join(f"-S {name}={str(value).lower()}" for name, value in setting.items())
     yield "That is for 1,000 rows; each table has what `plumbline start` writes for its size, but for the shares."
     yield f"Beside it, each on one thread: {', '.join(f'{name} ({what})' for name, what in peers.versions().items())}"
-    yield "Each figure is a mean over splits, ± its standard error; with a * over fewer splits."
-    yield f"- is not measured: not installed, or a network that needs more than {rivals.LIMIT} s"
-    if smoke:
-        small = Dataset("titanic", titanic().frame[:300], "survived")
-        yield from told("A smoke test", lambda: [small], peers, seeds[:1], SMOKE)
-        return
-    for title, group in GROUPS.items():
-        yield from told(title, group, peers, seeds, {})
+    yield f"Each figure is a mean over splits, ± its standard error; with a * over fewer than {len(seeds)}."
+    yield f"- is not measured: not installed, no time for it, or a network that needs more than {rivals.LIMIT} s"
+    yield from machines(peers)
+    for title, group in groups.items():
+        yield from told(title, group(), peers, seeds)
 
 
-def told(title: str, group: Callable, peers: Peers, seeds: range, changed: dict) -> Iterator[str]:
-    """Three lines a table as soon as it is scored, and then who won how often."""
+def machines(peers: Peers) -> Iterator[str]:
+    """Who measured what: seconds stand only beside seconds of the same machine."""
+    for (machine, device), lines in itertools.groupby(sorted(peers.lines.values(), key=rivals.where), rivals.where):
+        models = [line["model"] for line in lines]
+        counts = ", ".join(f"{models.count(model)} of {model}" for model in [*OURS, *rivals.MODELS] if model in models)
+        alone = "" if device == "cpu" else f", on its GPU ({device}; only log loss and ROC AUC are taken)"
+        yield f"Fits by {machine}{alone}: {counts}"
+    yield "A line has the seconds of the machine that trained network 0 alone; those of others are -."
+
+
+def told(title: str, group: Iterable[Dataset], peers: Peers, seeds: Iterable[int]) -> Iterator[str]:
+    """Three lines a table, and then who won how often."""
     names = [*OURS, *rivals.MODELS]
     yield from ["", title, f"{'':16}{'rows columns classes':>22}{'':10}" + "".join(f"{name:>18}" for name in names)]
     tables = []
-    for dataset in group():
-        figures: dict[str, dict[int, list[float]]] = {name: {} for name in names}
-        for seed in seeds:
-            for name, values in compared(dataset, peers, seed, setting_of(dataset) | changed).items():
-                figures[name][seed] = values
+    for dataset in group:
+        figures = {name: {} for name in names} | peers.table(dataset.name, seeds)
         tables.append(figures)
         n, k, rows = dataset.frame.shape[1] - 1, dataset.frame[dataset.target].nunique(), len(dataset.frame)
         for i, (what, digits) in enumerate([("log loss", 4), ("ROC AUC", 4), ("seconds", 1)]):
@@ -123,6 +140,7 @@ def told(title: str, group: Callable, peers: Peers, seeds: range, changed: dict)
 
 def cell(values: list[float], digits: int, splits: int) -> str:
     """A mean and its standard error over splits."""
+    values = [value for value in values if not np.isnan(value)]
     if not values:
         return "-"
     error = f" ±{np.std(values, ddof=1) / len(values) ** 0.5:.{digits}f}" if len(values) > 1 else ""
@@ -134,7 +152,7 @@ def against(tables: list[dict], ours: str, theirs: tuple[str, ...]) -> Iterator[
 
     On the splits that all have. Which of theirs is the best is seen on the test rows, which flatters them.
     """
-    below = close = better = worse = faster = count = 0
+    below = close = better = worse = timed = faster = count = lacking = 0
     for figures in tables:
         sides = [figures[name] for name in theirs if figures.get(name)]
         seeds = sorted(set(figures[ours]).intersection(*sides))
@@ -143,14 +161,18 @@ def against(tables: list[dict], ours: str, theirs: tuple[str, ...]) -> Iterator[
         a, *others = (np.array([splits[seed] for seed in seeds]) for splits in [figures[ours], *sides])
         b = min(others, key=lambda values: values[:, 0].mean())
         low, high = interval(a[:, 0] - b[:, 0])
-        count += 1
+        count, lacking = count + 1, lacking + (len(sides) < len(theirs))
         below += a[:, 0].mean() <= b[:, 0].mean()
         close += a[:, 0].mean() <= b[:, 0].mean() * (1 + CLOSE)
         better, worse = better + (high < 0), worse + (low > 0)
+        timed += not np.isnan(b[:, 2]).any()
         faster += a[:, 2].mean() <= b[:, 2].mean() / 10
     if count:
         rival = f"the better of {', '.join(theirs[:-1])} and {theirs[-1]}" if len(theirs) > 1 else theirs[0]
-        tenth = f"; a tenth of its seconds or less on {faster}" if theirs in (("RealMLP",), ("TabM",)) else ""
+        rival += f" (one alone on {lacking})" if lacking else ""
+        tenth = (
+            f"; a tenth of its seconds or less on {faster} of {timed}" if theirs in (("RealMLP",), ("TabM",)) else ""
+        )
         yield (
             f"{ours} against {rival}, log loss: at or below on {below} of {count} tables, within 3 % on {close}; "
             f"better by more than noise on {better}, worse on {worse}{tenth}"
@@ -167,21 +189,19 @@ def interval(differences: np.ndarray) -> tuple[float, float]:
     return differences.mean() - half, differences.mean() + half
 
 
-def compared(dataset: Dataset, peers: Peers, seed: int, setting: dict) -> dict[str, list[float]]:
-    """[log loss, ROC AUC, seconds] of every model on one split's test rows."""
-    with tempfile.TemporaryDirectory() as scratch:
-        folder = Path(scratch)
-        parts = parted(folder, dataset, seed, setting)
-        start = time.process_time()
-        run_stages(folder, "train")
-        seconds = time.process_time() - start
-        run_stages(folder, "evaluate")
-        scores = pd.read_csv(folder / "metrics/scores.csv").query("part == 'test'").set_index(["of", "metric"])["value"]
+def ours(folder: Path, setting: dict) -> dict[str, dict[str, float]]:
+    """The figures of network 0 and of the ensemble, where the parts are cut; networks take the same seconds each."""
+    start = time.process_time()
+    run_stages(folder, "train")
+    seconds = time.process_time() - start
+    run_stages(folder, "evaluate")
+    scores = pd.read_csv(folder / "metrics/scores.csv").query("part == 'test'").set_index(["of", "metric"])["value"]
     figures = {}
     for name, of, share in [("network 0", "network", setting["train.replicas"]), ("ensemble", "ensemble", 1)]:
         area = "roc_auc" if "roc_auc" in scores[of] else "macro_roc_auc"
-        figures[name] = [scores[of]["log_loss"], scores[of][area], seconds / share]  # networks take the same each
-    return figures | peers.figures(dataset.name, parts, seed)
+        figures[name] = {"log_loss": round(scores[of]["log_loss"], 6), "roc_auc": round(scores[of][area], 6)}
+        figures[name] |= {"seconds": round(seconds / share, 2)}
+    return figures
 
 
 def parted(folder: Path, dataset: Dataset, seed: int, setting: dict) -> Parts:

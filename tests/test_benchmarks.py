@@ -1,5 +1,6 @@
 """Each benchmark runs, in a tiny size; and what they measure is the same training."""
 
+import json
 import os
 import shutil
 import subprocess
@@ -87,18 +88,46 @@ def test_a_rival_is_measured_once(tmp_path, monkeypatch):
         )
         return rivals.Parts(frame, frame[:40], "y", n, split)
 
+    def figures(name, *parts_of, models=("share", "absent")):
+        peers = rivals.Peers(path, models)
+        peers.fill(name, parts(*parts_of), 0)
+        return peers.table(name, [0])
+
     fitted, path = [], tmp_path / "peers.jsonl"
     monkeypatch.setattr(rivals, "MODELS", {"share": ("scikit-learn", fit), "absent": ("no_such_package", fit)})
     for _ in range(2):
-        loss, area, _ = rivals.Peers(path, rivals.MODELS).figures("t", parts(80, "a"), 0)["share"]
+        loss, area, _ = figures("t", 80, "a")["share"][0]
         assert loss == pytest.approx(-np.log([0.25, 0.75]) @ [0.25, 0.75], rel=1e-3)
         assert area == 0.5
     assert len(fitted) == 1
-    assert rivals.Peers(path, rivals.MODELS).figures("t", parts(80, "other rows"), 0)
-    assert not rivals.Peers(path, rivals.MODELS).figures("u", parts(120, "u"), 0)
-    assert not rivals.Peers(path, rivals.MODELS).figures("v", parts(160, "v"), 0)
-    assert [len(rows.all) for rows in fitted] == [80, 80, 120]
-    assert "share" in rivals.Peers(path, []).figures("t", parts(80, "a"), 0)
+    assert not figures("u", 120, "u")
+    assert not figures("v", 160, "v")
+    assert [len(rows.all) for rows in fitted] == [80, 120]
+    assert "share" in figures("t", 80, "a", models=[])
+    with pytest.raises(SystemExit, match="t has figures of one seed on different rows"):
+        figures("t", 80, "other rows")
+    assert [len(rows.all) for rows in fitted] == [80, 120, 80]
+
+
+def test_seconds_stand_beside_those_of_the_same_machine(tmp_path):
+    import rivals
+    import tables
+
+    path, lines = tmp_path / "peers.jsonl", []
+    for model, machine, device in [
+        ("network 0", "one", "cpu"), ("RealMLP", "one", "cpu"), ("CatBoost", "two", "cpu"), ("TabM", "one", "cuda")
+    ]:  # fmt: skip
+        line = {"table": "t", "seed": 0, "model": model, "split": "a", "rows": 9, "log_loss": 0.5, "roc_auc": 0.5}
+        lines.append(json.dumps(line | {"seconds": 1.0, "version": "1", "machine": machine, "device": device}))
+    path.write_text("\n".join(lines))
+    peers = rivals.Peers(path, [])
+    seconds = {model: of[0][2] for model, of in peers.table("t", [0]).items()}
+    assert [model for model in seconds if seconds[model] == 1.0] == ["network 0", "RealMLP"]
+    assert np.isnan([seconds["CatBoost"], seconds["TabM"]]).all()
+    assert tables.cell([seconds["CatBoost"]], 1, 1) == "-"
+    assert [line.split(":")[0] for line in tables.machines(peers)][:2] == [
+        "Fits by one", "Fits by one, on its GPU (cuda; only log loss and ROC AUC are taken)"
+    ]  # fmt: skip
 
 
 def test_wins_are_counted_with_the_noise_of_the_splits():
