@@ -201,7 +201,8 @@ def _code(graph: Graph, column: Category) -> str:
     """The number of each row's category, int64 (n,): of those of no input the number of inputs."""
     other = len(column.values) if column.pools_others else column.codes
     missing = column.codes - 1 if column.marks_missing else column.codes
-    known = {"keys_strings": column.values, "values_int64s": range(len(column.values))}
+    values = column.values or [""]  # where all are pooled; '' is missing, whatever its number
+    known = {"keys_strings": values, "values_int64s": range(len(values))}
     code = graph.add("LabelEncoder", column.name, domain="ai.onnx.ml", default_int64=other, **known)
     is_missing = graph.add("RegexFullMatch", column.name, pattern=BLANK)
     return graph.add("Squeeze", graph.add("Where", is_missing, np.int64(missing), code), np.array([1]))

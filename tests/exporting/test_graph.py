@@ -16,6 +16,7 @@ from plumbline.model.model import Card, Model
 from plumbline.model.network import SHIPPED
 from plumbline.scores import metrics
 from plumbline.tables import encoding
+from plumbline.tables.columns import MISSING, SPACES
 from plumbline.tables.store import Facts
 
 DAY = datetime.datetime(2024, 2, 29, 13, 45, 7, 250_000)
@@ -157,6 +158,25 @@ def test_raw_numbers_of_any_size_are_added_up_in_predicts_order():
     probability = answers(model, table)[1]
     assert ((probability > 0.01) & (probability < 0.99)).mean() > 0.05
     np.testing.assert_array_equal(probability, expected(model, table)[1].astype(np.float32))
+
+
+def test_what_stands_for_nothing_is_a_gap_as_it_is_in_a_table():
+    rng = np.random.default_rng(0)
+    columns = {"y": rng.choice(["no", "yes"], 120), "plan": [["a", "b", None][i % 3] for i in range(120)]}
+    model = model_of(encoding.fit(stored(pa.table(columns), FACTS), "robust"))
+    gaps = [space + word + end for space in SPACES for word in MISSING for end in ("", space)]
+    new = pa.table({"plan": [*gaps, "a ", "\u200b", "None", "na", "-", "a\n"]})
+    np.testing.assert_array_equal(answers(model, new)[1], expected(model, new)[1].astype(np.float32))
+
+
+def test_all_categories_may_be_pooled():
+    rng = np.random.default_rng(0)
+    for gaps in (0, 7):
+        names = [None if gaps and i % gaps == 0 else f"c{i // 3}" for i in range(120)]
+        table = pa.table({"y": rng.choice(["no", "yes"], 120), "plan": names, "x": rng.normal(size=120)})
+        model = model_of(encoding.fit(stored(table, FACTS), "robust"))
+        assert model.card.encoding.columns[1].values == []
+        np.testing.assert_array_equal(answers(model, table)[1], expected(model, table)[1].astype(np.float32))
 
 
 @pytest.mark.parametrize("words", [["TRUE", " False "], ["true", "false"], ["True", "False"]])
