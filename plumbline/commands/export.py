@@ -28,10 +28,8 @@ def main(words: list[str] | None = None) -> None:
         raise UserError(f"{output} must end in .onnx")
     saved = model.load(options.model, options.network)
     used = saved if options.ensemble else saved.first()
-    try:
-        from plumbline.exporting import graph
-    except ModuleNotFoundError as error:
-        raise UserError(f"{error.name} is not installed; `pip install plumbline[export]` brings it") from None
+    from plumbline.exporting import graph  # here, where there is something to export: it costs its start
+
     whose = f"the mean of {used.networks} networks" if options.ensemble else "network 0"
     has_figures = last_run.is_of(options.model)
     said = described(saved.card, whose) | {"model": last_run.md5(options.model)} | (figures() if has_figures else {})
@@ -69,6 +67,6 @@ def figures() -> dict[str, str]:
     job = last_run.read()
     told = [{name: row[name] for name in NEEDED if row.get(name) is not None} for row in job.figures.values()]
     told = [row | {"rows": int(row["rows"])} for row in told]
-    said = {"figures": json.dumps(told), "intervals": f"about 95 %, of {last_run.about(job)}"}
+    said = {"figures": json.dumps(told), "intervals": f"about 95 %; {last_run.about(job)}"}
     commit = last_run.commit()
     return said | ({"commit": commit} if commit else {})

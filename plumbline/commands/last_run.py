@@ -128,8 +128,8 @@ def commit() -> str | None:
 
 
 def about(job: Job) -> str:
-    """What an interval covers, in words."""
-    if job.judged == "out-of-fold":
-        return f"this configuration: the luck of {job.rows[job.judged]:,} out-of-fold rows and of random numbers"
-    luck = "rows and of random numbers" if job.networks > 1 else "rows alone"
-    return f"networks of this training part: the luck of {job.rows[job.judged]:,} {job.judged} {luck}"
+    """What the intervals of each part cover."""
+    luck = "and random numbers" if job.networks > 1 else "alone"
+    of = {part: "networks of this training part" for part in job.rows if part != "train"}
+    of |= {"out-of-fold": "this configuration"} if "out-of-fold" in of else {}
+    return "; ".join(f"{part}: {whose}, the luck of {job.rows[part]:,} rows {luck}" for part, whose in of.items())

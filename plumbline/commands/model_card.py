@@ -29,7 +29,8 @@ def write(job: Job, path: str) -> None:
         "## Data",
         *_data(job),
         "## Figures",
-        f"Intervals are about 95 %, of {last_run.about(job)}. Fresh training rows would move a figure about as much.",
+        f"Intervals are about 95 %; {last_run.about(job)}. Other training rows would move the figures of a training "
+        "part too.",
         *_tables(sections.scores(job)),
         *_tables(sections.baselines(job), "Beside other models"),
         "## Limits",
@@ -77,7 +78,8 @@ def _limits(job: Job) -> list[str]:
     few = [
         row["class"] for row in rows_of("metrics/classes.csv", "support", text=("class",)) if row["support"] < FEWEST
     ]
-    known = {row["column"]: row["values"] for row in rows_of("metrics/columns.csv", text=("column", "values"))}
+    columns = rows_of("metrics/columns.csv", text=("column", "kind", "values"))
+    periods = [row for row in columns if row["kind"].startswith("date") or row["column"] == split.time]
     told = []
     if few:
         more = f" and {len(few) - 5} more" * (len(few) > 5)
@@ -88,10 +90,11 @@ def _limits(job: Job) -> list[str]:
     else:
         told.append("Rows were taken as independent. Where several are of one person or thing, figures flatter.")
     if split.time:
-        period = f", which holds {code(known[split.time], CELL)} in training" if known.get(split.time) else ""
-        told.append(f"Figures are of the latest rows by {code(split.time)}{period}; later ones may differ more.")
+        told.append(f"Figures are of the latest rows by {code(split.time)}; later ones may differ more.")
     else:
         told.append("Rows were drawn without regard to time. Figures are of rows like these, not of a later time.")
+    for row in periods[:5]:
+        told.append(f"Training rows hold {code(row['values'], CELL)} in {code(row['column'])}.")
     told.append("Beyond the values that training rows have it guesses; `plumbline predict` counts such rows.")
     told.append("It classifies. What it goes by need not be a cause.")
     return told

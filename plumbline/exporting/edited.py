@@ -45,6 +45,8 @@ def exported(model: Model, opset: int, prefix: str) -> onnx.ModelProto:
     try:
         with _silence():
             found = torch.onnx.export(module, (x,), dynamic_shapes={"x": rows}, opset_version=opset).model_proto
+    except ModuleNotFoundError:
+        raise
     except Exception as error:
         raise _refused(network, reason(error.__cause__ or error)) from error
     if {each.domain for each in found.opset_import} != {""} or found.functions:

@@ -53,10 +53,8 @@ def test_the_file_answers_as_predict_does_and_tells_what_it_is(ran):
     said = {each.key: each.value for each in onnx.load("m.onnx").metadata_props}
     assert (said["target"], json.loads(said["classes"])) == ("left", ["No ", "Yes"])
     assert (json.loads(said["positive"]), said["answers"]) == ("Yes", "the mean of 3 networks")
-    assert (
-        said["intervals"]
-        == "about 95 %, of networks of this training part: the luck of 48 test rows and of random numbers"
-    )
+    about = "test: networks of this training part, the luck of 48 rows and random numbers"
+    assert said["intervals"] == f"about 95 %; {about}"
     figures = json.loads(said["figures"])
     kept = pd.read_csv("metrics/scores.csv")
     assert len(figures) == len(kept)
@@ -96,6 +94,12 @@ def test_dvc_and_gto_find_the_model_by_its_name(default, tmp_path):
     got = tmp_path / "elsewhere/model.safetensors"
     project.run("dvc", "artifacts", "get", str(tmp_path / "server"), "model", "--rev", "v1.0.0", "-o", str(got))
     assert got.read_bytes() == project.path("models/model.safetensors").read_bytes()
+
+
+def test_without_onnx_one_line_says_what_brings_it(default, tmp_path):
+    blocked = "import sys; sys.modules['onnx'] = None; sys.argv[1:] = ['export', 'm.onnx']"
+    script = f"{blocked}; from plumbline.__main__ import main; main()"
+    assert_one_line(default.run("python", "-c", script, fails=True), "this needs onnx; `pip install ")
 
 
 def test_figures_are_of_this_model_or_not_there(default, tmp_path, monkeypatch, capsys):
