@@ -31,7 +31,7 @@ def main() -> None:
         # The later stages go on drawing where the generator stopped; for a table that was not drawn they begin
         drawn = stream.to_text(generator) if make.source.endswith(".py") else None
         facts = store.Facts(make.target, classes, counts, drawn, positive=labels.positive(classes, make.positive))
-        with files.together(), source.copying(rows, labelled, make.source, OUTPUT, facts) as dataset:
+        with files.together(), source.copying(rows, labelled, OUTPUT, facts) as dataset:
             columns.check(dataset)
             features = len(dataset.features)
 

@@ -346,3 +346,12 @@ def test_a_changed_source_runs_the_pipeline_again_and_an_experiment_drops_a_colu
     project.run("dvc", "exp", "run", "--temp", "-n", "fewer", "-S", "make_data.drop=[b]")
     project.run("dvc", "exp", "apply", "fewer")
     assert "b" not in pd.read_parquet(project.path("data/dataset.parquet")).columns
+
+
+@pytest.mark.parametrize("damaged", ["feature", "y"])
+def test_parquet_text_that_is_not_utf8_is_told_of_its_file(workspace, damaged):
+    text = pa.array([b"M\xfcnchen", b"Bonn"] * 40, pa.binary()).view(pa.string())  # as a writer in Latin-1 leaves it
+    columns = {"feature": pa.array([1.5, 2.5] * 40), "y": pa.array([0, 1] * 40)} | {damaged: text}
+    pq.write_table(pa.table(columns), "t.parquet")
+    workspace.set(make_data__source="t.parquet")
+    assert_one_line(workspace.run("make_data", fails=True), "t.parquet cannot be read as its name says", "UTF8")

@@ -6,6 +6,10 @@ import sys
 from collections.abc import Callable
 
 NOBODY_READS = 128 + 13  # as a shell has it of a program that SIGPIPE ended
+# Characters that steer a terminal, or turn a line's text around, and how they are shown: as JSON too takes them.
+STEERING = [*range(9), *range(11, 32), *range(0x7F, 0xA0), 0x61C, 0x200E, 0x200F, *range(0x2028, 0x202F)]
+STEERING += [*range(0x2066, 0x206A), 0xFEFF]
+SHOWN = {code: f"\\u{code:04x}" for code in STEERING}
 
 
 class UserError(Exception):
@@ -22,14 +26,12 @@ def run(main: Callable[[], None]) -> None:
 
     A bug in this program keeps its traceback: it is not the user's to mend.
     """
-    for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, io.TextIOWrapper):  # a label that the terminal has no letters for ends no run
-            stream.reconfigure(errors="backslashreplace")
+    _open_streams()
     try:
         main()
         sys.stdout.flush()  # here, where it can be said what goes wrong
     except UserError as error:
-        sys.exit(f"error: {error}")
+        sys.exit("error: " + str(error).replace("\n", "\\n"))  # a name may have more lines than one
     except ModuleNotFoundError as error:
         if (error.name or "plumbline").split(".")[0] in ("plumbline", "stages"):
             raise
@@ -46,3 +48,18 @@ def run(main: Callable[[], None]) -> None:
     except KeyboardInterrupt:
         print("interrupted: no file was left half-written", file=sys.stderr)
         sys.exit(130)
+
+
+def _open_streams() -> None:
+    """Make standard streams take whatever is said: names and labels come from files, and are anybody's words."""
+    for name in ("stdin", "stdout", "stderr"):
+        stream = getattr(sys, name)
+        if stream is None:  # closed: the next file opened would take its number, and get what libraries print
+            setattr(sys, name, os.fdopen(os.open(os.devnull, os.O_RDWR), "r+", encoding="utf-8"))
+        elif isinstance(stream, io.TextIOWrapper) and name != "stdin" and "write" not in vars(stream):
+            stream.reconfigure(errors="backslashreplace")  # a label that the terminal has no letters for ends no run
+            stream.write = _harmless(stream.write)
+
+
+def _harmless(write: Callable[[str], int]) -> Callable[[str], int]:
+    return lambda text: write(text.translate(SHOWN))

@@ -4,8 +4,11 @@ Importing this module takes 0.3 s, so whoever has little to compute does without
 
 Numba keys its cache by the folder of the source, so every clone and every `dvc exp run --temp` would compile anew.
 Here the key is the content of the compiled sources and the CPU, under one user-wide folder (`~/.cache/plumbline`, or
-under XDG_CACHE_HOME). A damaged entry is compiled anew, and where nothing can be written every run compiles.
-Threads are Numba's own setting: NUMBA_NUM_THREADS.
+under NUMBA_CACHE_DIR or XDG_CACHE_HOME). A damaged entry is compiled anew, and where nothing can be written every run
+compiles.
+
+Of Numba's own settings those count that change no bit (OURS), and a senseless one is said in one line. Others are of
+another project: what they would make lay in the cache as if it were this one's.
 """
 
 import contextlib
@@ -18,11 +21,16 @@ import types
 from pathlib import Path
 
 from plumbline.basics import files
-from plumbline.basics.errors import UserError
+from plumbline.basics.errors import UserError, reason
 from plumbline.bits import arithmetic
 
-if not os.environ.get("NUMBA_NUM_THREADS", "1").strip().lstrip("0").isdecimal():  # importing Numba would be a traceback
-    raise UserError(f"NUMBA_NUM_THREADS is {os.environ['NUMBA_NUM_THREADS']!r}, and must be a whole number above 0")
+LAYER, MOST_THREADS = "NUMBA_THREADING_LAYER", 4096  # hundreds of thousands end the process by a signal
+OURS = ("NUMBA_NUM_THREADS", LAYER, "NUMBA_CPU_NAME", "NUMBA_CPU_FEATURES", "NUMBA_CACHE_DIR", "NUMBA_DISABLE_JIT")
+for _other in [name for name in os.environ if name.startswith("NUMBA_") and name not in OURS]:
+    del os.environ[_other]
+_threads = os.environ.get("NUMBA_NUM_THREADS", "1").strip()
+if not _threads.isdecimal() or not 0 < float(_threads) <= MOST_THREADS:  # importing Numba would be a traceback
+    raise UserError(f"NUMBA_NUM_THREADS is {_threads!r}, and must be a whole number from 1 to {MOST_THREADS}; unset it")
 
 # Numba looks for SciPy, and for its BLAS, by importing them, which takes 0.1 s; nothing here may use one.
 _scipy, sys.modules["scipy"] = sys.modules.get("scipy"), None
@@ -31,6 +39,7 @@ import llvmlite.binding  # noqa: E402
 import numba  # noqa: E402
 import numba.extending  # noqa: E402
 import numba.np.arraymath  # noqa: E402
+import numba.np.ufunc.parallel  # noqa: E402
 from numba import prange as prange  # noqa: E402
 from numba.core.compiler import CompileResult  # noqa: E402
 from numba.core.cpu import CPUTargetOptions  # noqa: E402
@@ -41,6 +50,14 @@ if _scipy is None:
     del sys.modules["scipy"]
 else:
     sys.modules["scipy"] = _scipy
+
+if LAYER in os.environ:
+    try:
+        numba.np.ufunc.parallel._launch_threads()
+    except ValueError as error:
+        raise UserError(
+            f"{LAYER} is {os.environ[LAYER]!r}, which Numba cannot load ({reason(error)}); unset it, or install that"
+        ) from None
 
 SEAL = hashlib.sha256().digest_size
 
@@ -96,7 +113,7 @@ def _folder() -> Path:
     if features is None:
         features = llvmlite.binding.get_host_cpu_features().flatten()
     of.append(f"{sys.implementation.cache_tag} {numba.__version__} {cpu} {features}".encode())
-    home = os.environ.get("XDG_CACHE_HOME")
+    home = os.environ.get("NUMBA_CACHE_DIR") or os.environ.get("XDG_CACHE_HOME")
     with contextlib.suppress(RuntimeError):  # a container's user may have no home
         home = home or Path("~/.cache").expanduser()
     return Path(home or os.devnull, "plumbline", hashlib.sha256(b"".join(of)).hexdigest()[:16])

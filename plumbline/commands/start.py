@@ -121,7 +121,7 @@ def looked_at(make: params.MakeData, generator: np.random.Generator) -> Iterator
         with source.opened(make, generator, output) as rows:
             labelled = labels.of(rows, make.source, make.target)
             facts = store.Facts(make.target, list(labelled.counts), list(labelled.counts.values()), None)
-            with source.copying(rows, labelled, make.source, output, facts) as dataset:
+            with source.copying(rows, labelled, output, facts) as dataset:
                 columns.check(dataset)
                 print(f"{make.source}: {len(dataset)} rows, {len(dataset.features)} features\n")
                 yield dataset

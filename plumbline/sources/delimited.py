@@ -11,20 +11,21 @@ import contextlib
 import csv
 import gzip
 import itertools
-import shutil
 import zlib
 from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import BinaryIO
 
 from plumbline.basics import inputs
 from plumbline.basics.errors import UserError
 from plumbline.sources import frames
 from plumbline.sources.cells import Cells
-from plumbline.sources.frames import Frame
+from plumbline.sources.frames import LONGEST, Frame
 from plumbline.sources.rows import STAGED, Keep, Rows, check_names, of_files, unreadable
 from plumbline.tables import duck
 
 PIECE = 2**20  # bytes of a file that are looked at together
+NEWLINE, ZERO, SAVE = b"\n", "a zero byte, so this is no UTF-8 text", "save the table as CSV in UTF-8"
 SAMPLE = 2**18  # cells of the first rows, from which columns' types are first told
 NEVER = "\x01 stands in no cell \x01"  # what DuckDB takes for missing: it would let an empty cell too many pass
 
@@ -33,7 +34,6 @@ def read(path: Path, folder: Path, keep: Keep, texts: set[str]) -> Rows:
     """The rows of a CSV, as a Parquet file in `folder`; columns named in `texts` as the text that stands there."""
     inputs.watch(path)
     plain = _unpacked(path, folder)
-    _check_zero(plain, path)
     with _reading(plain, path):
         frame = frames.found(plain, path)
     return of_text(plain, frame, path, folder, keep, texts)
@@ -91,21 +91,34 @@ def of_text(text: Path, frame: Frame, path: Path, folder: Path, keep: Keep, text
 def _unpacked(path: Path, folder: Path) -> Path:
     """The file as plain text: itself, or a copy in `folder`."""
     if not path.name.lower().endswith(".gz"):
+        with path.open("rb") as file:
+            for _ in _pieces(file, path):
+                pass
         return path
     plain = folder / "unpacked.csv"
     try:
         with gzip.open(path) as packed, plain.open("wb") as unpacked:
-            shutil.copyfileobj(packed, unpacked, PIECE)
+            unpacked.writelines(_pieces(packed, path))
     except (EOFError, zlib.error, gzip.BadGzipFile) as error:
         raise unreadable(path, error) from None
     return plain
 
 
-def _check_zero(plain: Path, path: Path) -> None:
-    """Refuse a zero byte, which DuckDB takes for a letter."""
-    with plain.open("rb") as file:
-        if any(b"\0" in piece for piece in iter(lambda: file.read(PIECE), b"")):
-            _check_text(plain, path)
+def _pieces(file: BinaryIO, path: Path) -> Iterator[bytes]:
+    """The bytes of a file; UserError for a zero byte, which DuckDB takes for a letter, and for a line without an end.
+
+    A file may be small and say as much as no memory holds: what packs to nothing is looked at before it is kept.
+    """
+    lines = length = 0
+    for piece in iter(lambda: file.read(PIECE), b""):
+        zero, end = piece.find(b"\0"), max(piece.rfind(b"\n"), piece.rfind(b"\r"))
+        if zero >= 0:
+            raise UserError(f"{path} line {lines + piece.count(NEWLINE, 0, zero) + 1}: {ZERO}; {SAVE}")
+        length = len(piece) - end - 1 if end >= 0 else length + len(piece)
+        lines += piece.count(NEWLINE)
+        if length > LONGEST:
+            raise UserError(f"{path} line {lines + 1} has more than {LONGEST:,} bytes; end it where its row ends")
+        yield piece
 
 
 @contextlib.contextmanager
@@ -122,16 +135,14 @@ def _reading(text: Path, path: Path) -> Iterator[None]:
 
 
 def _check_text(plain: Path, path: Path) -> None:
-    """Refuse what is no UTF-8 text, or has a zero byte."""
+    """Refuse what is no UTF-8 text."""
     with plain.open("rb") as file:
         for number, line in enumerate(file, 1):
-            problem = "a zero byte, so this is no UTF-8 text" if b"\0" in line else None
             try:
                 line.decode()
             except UnicodeDecodeError as error:
                 problem = f"byte 0x{line[error.start]:02x} is not UTF-8 text"
-            if problem:
-                raise UserError(f"{path} line {number}: {problem}; save the table as CSV in UTF-8")
+                raise UserError(f"{path} line {number}: {problem}; {SAVE}") from None
 
 
 def _check_rows(plain: Path, frame: Frame, path: Path) -> None:

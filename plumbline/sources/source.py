@@ -36,9 +36,11 @@ def opened(make, stream: np.random.Generator, output: str) -> Iterator[Rows]:
             return _kept(names, make)
 
         if source.name.endswith(".py"):
-            yield generator.read(source, make, stream, scratch, keep)
+            rows = generator.read(source, make, stream, scratch, keep)
         else:
-            yield _read(source, scratch, keep, {make.target})
+            rows = _read(source, scratch, keep, {make.target})
+        with _reading(source, rows):
+            yield rows
 
 
 def table(path: str | Path, scratch: Path, texts: Iterable[str] = (), keep: Keep = list) -> store.Table:
@@ -56,7 +58,7 @@ def table(path: str | Path, scratch: Path, texts: Iterable[str] = (), keep: Keep
 
 
 @contextlib.contextmanager
-def copying(rows: Rows, labels: Labels, source: str, output: str, facts: store.Facts) -> Iterator[store.Table]:
+def copying(rows: Rows, labels: Labels, output: str, facts: store.Facts) -> Iterator[store.Table]:
     """Write the rows that have a label, with it as their target, and give the block the table, to refuse it yet.
 
     The bytes depend on the rows alone, whatever files they came from.
@@ -64,10 +66,8 @@ def copying(rows: Rows, labels: Labels, source: str, output: str, facts: store.F
     rows = rows._replace(select=rows.select | {facts.target: labels.select}, count=rows.count - labels.missing)
     if labels.missing:
         rows = rows._replace(where=f"({labels.select}) IS NOT NULL")
-    with _reading(source, rows):
-        values = store.values_of(rows.query)
-        with store.copying(rows.in_order, output, "dataset", facts, values) as dataset:
-            yield dataset
+    with store.copying(rows.in_order, output, "dataset", facts, store.values_of(rows.query)) as dataset:
+        yield dataset
 
 
 def _read(path: Path, scratch: Path, keep: Keep, texts: set[str]) -> Rows:
@@ -91,7 +91,7 @@ def _read(path: Path, scratch: Path, keep: Keep, texts: set[str]) -> Rows:
 
 @contextlib.contextmanager
 def _reading(source: str | Path, rows: Rows) -> Iterator[None]:
-    """Say of Parquet that is damaged inside which file it is."""
+    """Whatever goes wrong in the block is said of the source; of Parquet that is damaged inside, of its file."""
     try:
         yield
     except duck.Error as error:

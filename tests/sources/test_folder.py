@@ -268,7 +268,7 @@ def dataset(place, path):
     with source.opened(Make, None, output) as rows:
         labelled = labels.of(rows, Make.source, "y")
         facts = store.Facts("y", list(labelled.counts), list(labelled.counts.values()), None)
-        with source.copying(rows, labelled, Make.source, output, facts) as table:
+        with source.copying(rows, labelled, output, facts) as table:
             assert duck.rows(f"SELECT count(*) FROM {table.relation}")[0][0] == sum(labelled.counts.values())
     return output.read_bytes()
 
