@@ -1,9 +1,9 @@
 """First stage: the table that everything else is about.
 
-Reads make_data.source (a .csv, .csv.gz or .parquet file, a folder of Parquet files, or a .py file that makes a table),
-checks it, and writes the rows that have a target to data/dataset.parquet, columns as they came without those of
-make_data.drop. The table's facts travel with it: the target, its classes, and where the stream of random numbers
-stands.
+Reads make_data.source (a file of any kind in docs/sources.md, a folder of Parquet files, or a .py file that makes a
+table), holds it to make_data.expect, and writes the rows that have a target to data/dataset.parquet, columns as they
+came without those of make_data.drop. The table's facts travel with it: the target, its classes, and where the stream of
+random numbers stands.
 
     python -m stages.make_data
 """
@@ -11,7 +11,7 @@ stands.
 from plumbline.basics import files, params
 from plumbline.basics.errors import run
 from plumbline.bits import stream
-from plumbline.sources import labels, source
+from plumbline.sources import expectations, labels, source
 from plumbline.tables import columns, store
 
 OUTPUT = "data/dataset.parquet"
@@ -24,6 +24,8 @@ def main() -> None:
     # Any table, as rows that are gone through where they lie; a generator draws them from the start of the stream
     generator = stream.seeded(settings.seed)
     with source.opened(make, generator, OUTPUT) as rows:
+        expectations.check(make.expect, rows, make.source, make.target)
+
         # What is to be told apart, and how often each class comes; rows without a label are of no use
         labelled = labels.of(rows, make.source, make.target)
         classes, counts = list(labelled.counts), list(labelled.counts.values())

@@ -28,6 +28,7 @@ PLACES = {
     "ruamel": ["plumbline/basics/"],
     "tqdm": ["plumbline/training/", "stages/train.py"],
     "pyarrow": ["plumbline/sources/"],
+    "python_calamine": ["plumbline/sources/"],
     "safetensors": ["plumbline/model/sealed.py", "plumbline/comparing/"],
     "msgspec": [""],
     "numpy": [""],

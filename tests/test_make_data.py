@@ -25,6 +25,8 @@ FIGURES = json.loads((ROOT / "tests" / "notebook_figures.json").read_text())
 def settings(**changes):
     values = {
         "source": "",
+        "sheet": None,
+        "expect": "stages/expect.yaml",
         "target": "y",
         "positive": None,
         "drop": [],

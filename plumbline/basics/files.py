@@ -211,6 +211,16 @@ def edited_yaml(text: str, values: Mapping[str, object]) -> str:
     return edited.getvalue()
 
 
+def as_yaml(values: Mapping[str, object]) -> str:
+    """Values as a YAML text, in their order; lists and sections of plain values on a line."""
+    from ruamel.yaml import YAML
+
+    yaml, text = YAML(typ="safe", pure=True), io.StringIO()
+    yaml.default_flow_style, yaml.width, yaml.sort_base_mapping_type_on_output = None, 2**16, False
+    yaml.dump(values, text)
+    return text.getvalue()
+
+
 def read_csv(
     path: str | Path, numbers: Collection[str] | None = None, text: Collection[str] = (), name: str | None = None
 ) -> list[dict]:

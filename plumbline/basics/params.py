@@ -33,6 +33,8 @@ class MakeData(Section):
     """The table; samples, features, noise and classes are the synthetic table's."""
 
     source: Name
+    sheet: Name | None
+    expect: Name
     target: Name
     positive: bool | int | float | Name | None
     drop: list[Name]

@@ -1,9 +1,10 @@
 """Predict on new rows: the label and a probability for every class, from the model file alone.
 
-Reads a table (.csv, .csv.gz, .parquet or a folder of Parquet files) that has the model's feature columns, in any order,
-with or without others; writes a table with a line per row, in the same order: `_row` (its number, from 0), the columns
-to keep, `predicted`, `probability_...` for each class, and `warnings`, what in the row no training row had. With a
-threshold the positive class of two is predicted from that probability on; metrics/thresholds.csv says what each brings.
+Reads a table (a file of any kind in docs/sources.md, or a folder of Parquet files) that has the model's columns in any
+order, with or without others; writes a table with a line per row, in the same order: `_row` (its number, from 0), the
+columns to keep, `predicted`, `probability_...` for each class, and `warnings`, what in the row no training row had.
+With a threshold the positive class of two is predicted from that probability on; metrics/thresholds.csv says what each
+brings.
 
     plumbline predict customers_new.csv --output scored.csv
     plumbline predict customers_new.csv --output scored.parquet --ensemble
@@ -50,7 +51,7 @@ def main(words: list[str] | None = None) -> None:
         return used.needed(there) + kept
 
     with files.scratch(output.parent) as scratch:
-        table = source.table(given, scratch, used.texts, needed)
+        table = source.table(given, scratch, used.texts, needed, options.sheet)
         pieces = predictions(used, table, named, options.threshold, counts)
         with duck.collected(pieces, table.query(kept) if kept else None) as collected:
             scored = f"(SELECT * REPLACE (nullif({WARNINGS}::VARCHAR, '') AS {WARNINGS}) FROM {collected})"
@@ -75,7 +76,8 @@ def arguments(words: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         "plumbline predict", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("table", help="a .csv, .csv.gz or .parquet file, or a folder of .parquet files")
+    parser.add_argument("table", help="a file of any kind in docs/sources.md, or a folder of .parquet files")
+    parser.add_argument("--sheet", metavar="NAME", help="of an Excel file with several, or the table of a SQLite file")
     parser.add_argument("--output", required=True, help="the .csv or .parquet file to write; of a folder also a folder")
     parser.add_argument("--keep", help="columns of the table to carry over: names with commas between them, or all")
     parser.add_argument("--ensemble", action="store_true", help="the mean of all networks, not network 0 alone")

@@ -2,11 +2,13 @@
 
 Reads the table as the pipeline will, and refuses what that would refuse. Prints what each column holds and becomes.
 Then it writes params.yaml, with the table, the target and settings for its size; the comments stay. DVC is told of a
-table that neither it nor git tracks. Then `dvc repro` runs.
+table that neither it nor git tracks. Then `dvc repro` runs. With --expect what the columns hold is written down too,
+and a later table that is not like that is refused.
 
     plumbline start customers.csv churned
     plumbline start visits.parquet returned --drop notes,fee --group customer --positive yes
     plumbline start customers.csv churned --dry-run
+    plumbline start visits.xlsx returned --sheet 2024 --expect
 """
 
 import argparse
@@ -27,7 +29,7 @@ from plumbline.bits import stream
 from plumbline.commands.settings import settings_for, suited_to
 from plumbline.comparing.programs import dvc, git
 from plumbline.profiling import profile, warnings
-from plumbline.sources import labels, source
+from plumbline.sources import expectations, labels, source
 from plumbline.tables import columns, encoding, folds, splits, store
 from plumbline.tables.splits import PARTS
 
@@ -41,6 +43,7 @@ def main(words: list[str] | None = None) -> None:
     place = place_of(options.table)
     asked = {
         "make_data.source": place,
+        "make_data.sheet": options.sheet,
         "make_data.target": options.target,
         "make_data.positive": None,
         "make_data.drop": next(csv.reader([options.drop]), []),
@@ -49,7 +52,7 @@ def main(words: list[str] | None = None) -> None:
         "split.stratify": False,
     }
     generator = stream.seeded(now.seed)
-    with looked_at(checked(files.edited_yaml(text, asked)).make_data, generator) as dataset:
+    with looked_at(checked(files.edited_yaml(text, asked)).make_data, generator, options.expect) as (dataset, expected):
         facts, rows = dataset.facts, len(dataset)
         order, size = stream.permutation(generator, rows), (rows, len(facts.classes), len(dataset.features))
         if options.positive:
@@ -65,16 +68,24 @@ def main(words: list[str] | None = None) -> None:
     is_told, note = tracked(place)
 
     if options.dry_run:
+        if expected:
+            print(f"{now.make_data.expect} would say:\n{expected}")
         print("\n".join(difference(text, wanted) or [f"{params.PATH} would stay as it is"]))
         print(f"\nNothing was written.{'' if is_told else f' `dvc add {place}` would run as well.'}")
     else:
         if wanted != text:
-            ask(text, options.yes)
+            ask(params.PATH, options.yes)
+        if expected and Path(now.make_data.expect).exists():
+            ask(now.make_data.expect, options.yes)
         if not is_told:
             dvc("add", "--quiet", "--no-relink", place)  # the file stays the user's own, and may be edited
             note = f"DVC tracks {place} now: put {place}.dvc and {Path(place).with_name('.gitignore')} in git\n"
-        with files.replacing(params.PATH) as partial:
-            partial.write_text(wanted, encoding="utf-8", newline="\n")
+        for path, content in {now.make_data.expect: expected, params.PATH: wanted}.items():
+            if content:
+                with files.replacing(path) as partial:
+                    partial.write_text(content, encoding="utf-8", newline="\n")
+        if expected:
+            note += f"{now.make_data.expect} says what the table is like: widen it, and put it in git\n"
         print(f"{note}{params.PATH} has settings for {rows} rows now; `git diff {params.PATH}` shows them")
         print(f"They suit a table of {suited_to(rows)}")
         print("Next: dvc repro | plumbline report")
@@ -85,12 +96,14 @@ def arguments(words: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         "plumbline start", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("table", help="a .csv, .csv.gz or .parquet file, a folder of .parquet, or a .py that makes one")
+    parser.add_argument("table", help="a file of any kind in docs/sources.md, a folder of .parquet, or a .py")
     parser.add_argument("target", help="the column to predict")
+    parser.add_argument("--sheet", metavar="NAME", help="of an Excel file with several, or the table of a SQLite file")
     parser.add_argument("--drop", default="", metavar="A,B", help="columns to leave out")
     parser.add_argument("--group", metavar="COLUMN", help="rows with the same value stay in one part")
     parser.add_argument("--time", metavar="COLUMN", help="the latest rows are the test part")
     parser.add_argument("--positive", metavar="LABEL", help="the class that precision and recall are about")
+    parser.add_argument("--expect", action="store_true", help="write down what the columns hold (make_data.expect)")
     parser.add_argument("--dry-run", action="store_true", help="show what would be done, and write nothing")
     parser.add_argument("--yes", action="store_true", help="overwrite a params.yaml that is in no commit")
     return parser.parse_args(words)
@@ -114,17 +127,25 @@ def place_of(table: str) -> str:
 
 
 @contextmanager
-def looked_at(make: params.MakeData, generator: np.random.Generator) -> Iterator[store.Table]:
-    """The table as make_data would write it, in a scratch file for the block; UserError for what it would refuse."""
+def looked_at(
+    make: params.MakeData, generator: np.random.Generator, expect: bool
+) -> Iterator[tuple[store.Table, str | None]]:
+    """The table as make_data would write it, in a scratch file for the block; UserError for what it would refuse.
+
+    And what a file would say that later tables are to be like, if one is asked for.
+    """
     with files.scratch(OUTPUTS) as scratch:
         output = str(scratch / "dataset.parquet")
         with source.opened(make, generator, output) as rows:
+            expected = expectations.written(rows, make.target) if expect else None
+            if not expect:
+                expectations.check(make.expect, rows, make.source, make.target)
             labelled = labels.of(rows, make.source, make.target)
             facts = store.Facts(make.target, list(labelled.counts), list(labelled.counts.values()), None)
             with source.copying(rows, labelled, output, facts) as dataset:
                 columns.check(dataset)
                 print(f"{make.source}: {len(dataset)} rows, {len(dataset.features)} features\n")
-                yield dataset
+                yield dataset, expected
 
 
 def positive(classes: list, word: str) -> bool | int | float | str:
@@ -194,24 +215,24 @@ def tracked(place: str) -> tuple[bool, str]:
             if stage.is_data_source:
                 return True, ""
             raise UserError(f"{place} is written by the stage {stage.addressing}; name the table that it is made from")
-    if path.suffix == ".py":
+    if path.suffix in (".py", ".sql"):
         return True, f"git does not track {place} yet: `git add {place}`, so that every experiment has it\n"
     return False, ""
 
 
-def ask(text: str, yes: bool) -> None:
-    """Go on if params.yaml stands in the last commit as it is here, or if the user says so."""
+def ask(path: str, yes: bool) -> None:
+    """Go on if a file stands in the last commit as it is here, or if the user says so."""
     try:
-        is_committed = git("show", f"HEAD:./{params.PATH}") == text
+        is_committed = git("show", f"HEAD:./{path}") == files.content(path).decode()
     except UserError:  # there is no commit, or it has no such file
         is_committed = False
     if is_committed or yes:
         return
-    problem = f"{params.PATH} has changes that are in no commit"
+    problem = f"{path} has changes that are in no commit"
     if not sys.stdin.isatty():
         raise UserError(f"{problem}, and they would be lost; commit them, or say --yes")
     if input(f"{problem}. Overwrite it? [y/N] ").strip().lower() not in ("y", "yes"):
-        raise UserError(f"{params.PATH} stays as it is, and nothing was written; commit it first")
+        raise UserError(f"{path} stays as it is, and nothing was written; commit it first")
 
 
 def difference(before: str, after: str) -> list[str]:

@@ -14,8 +14,6 @@ WHOLE = "(rows)"  # stands for a column in what is said of whole rows
 SHOWN = 3  # most frequent values of a column
 LETTERS = 24  # of a value that is shown
 MOST_LABELS = 20  # a target of more different numbers is shown by its range
-OF_TYPE = {"BOOLEAN": "boolean", "DATE": "date"}
-OF_KIND = {"instant": "date and time"}
 
 
 class Column(NamedTuple):
@@ -48,17 +46,11 @@ def profile(table: Table, target: str, fitted: Encoding | None = None) -> list[C
             continue
         of = numbers.get(name)
         by_range = of and kind != "BOOLEAN" and not (name == target and of.distinct <= MOST_LABELS)
-        seen, words = _range(table, name, of) if by_range else _frequent(table, name), _in_words(kind)
+        seen, words = _range(table, name, of) if by_range else _frequent(table, name), columns.described(kind)
         if name == target:
             words, becomes[name] = "target", (f"{seen.distinct} classes", 0)
         found.append(Column(name, words, *seen, *becomes.get(name, ("", 0))))
     return found
-
-
-def _in_words(kind: str) -> str:
-    """A DuckDB type as the profile names it."""
-    coarse = kind_of(kind)
-    return OF_TYPE.get(kind) or OF_KIND.get(coarse, coarse) or kind.lower()
 
 
 # ---- what the rows say

@@ -16,7 +16,6 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import BinaryIO
 
-from plumbline.basics import inputs
 from plumbline.basics.errors import UserError
 from plumbline.sources import frames
 from plumbline.sources.cells import Cells
@@ -32,7 +31,6 @@ NEVER = "\x01 stands in no cell \x01"  # what DuckDB takes for missing: it would
 
 def read(path: Path, folder: Path, keep: Keep, texts: set[str]) -> Rows:
     """The rows of a CSV, as a Parquet file in `folder`; columns named in `texts` as the text that stands there."""
-    inputs.watch(path)
     plain = _unpacked(path, folder)
     with _reading(plain, path):
         frame = frames.found(plain, path)
@@ -46,7 +44,7 @@ def of_text(text: Path, frame: Frame, path: Path, folder: Path, keep: Keep, text
     kept = set(keep(names))
     columns = {f"c{i}": name for i, name in enumerate(names) if name in kept}
     cells = Cells(columns, texts, decimal_comma=separator != ",")
-    staged, plain = folder / "staged.parquet", text
+    staged, plain, has_header = folder / "staged.parquet", text, frame.is_plain and frame.skipped > 0
     if not frame.is_plain:
         plain = folder / "framed.csv"
         with _reading(text, path), plain.open("w", encoding="utf-8", newline="") as file:
@@ -57,9 +55,9 @@ def of_text(text: Path, frame: Frame, path: Path, folder: Path, keep: Keep, text
         """The file as DuckDB reads it, all text but for `numbers`: everything that it would guess is said."""
         types = {f"c{i}": "VARCHAR" for i in range(len(names))} | dict.fromkeys(numbers, "DOUBLE")
         return (
-            f"read_csv({duck.text(duck.literal(plain))}, auto_detect = false, strict_mode = true, "
-            f"header = {plain is text}, delim = {duck.text(separator)}, quote = '\"', escape = '\"', comment = '', "
-            f"nullstr = {duck.text(NEVER)}, columns = {types})"
+            f"read_csv({duck.text(duck.literal(plain))}, auto_detect = false, strict_mode = true, columns = {types}, "
+            f"header = {has_header}, delim = {duck.text(separator)}, quote = '\"', escape = '\"', comment = '', "
+            f"nullstr = {duck.text(NEVER)})"
         )
 
     def copy(kinds: dict[str, int], numbers: list[str]) -> None:

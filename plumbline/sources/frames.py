@@ -97,7 +97,7 @@ def found(file: Path, path: Path, word: str = "line") -> Frame:
         names.pop()
     trailing = width - len(names) if whole else 0
     if trailing:
-        said.append(f"each {word} ends in a separator or more, which begin no column")
+        said.append(f"each {word} ends in a separator, which begins no column")
     if separator.spaced:
         said.append("spaces behind separators are left out")
     stripped = [name.strip() for name in names]
@@ -169,7 +169,7 @@ def _sampled(file: Path, path: Path, word: str) -> tuple[_Separator, list[Line]]
     """
     with file.open(encoding="utf-8-sig", newline="") as opened:
         first = opened.readline(TAIL)
-    said = MARK.fullmatch(first.rstrip("\r\n"))
+    said = MARK.fullmatch(first.rstrip("\r\n")) if word == "line" else None
     if said and said[1] not in SEPARATORS:
         known = ", ".join(SEPARATORS.values())
         raise UserError(f"{path} {word} 1 says that {said[1]!r} separates cells; save it with {known}")
@@ -187,18 +187,18 @@ def _sampled(file: Path, path: Path, word: str) -> tuple[_Separator, list[Line]]
                 raise
         return taken
 
-    mark = said[1] if said else max(SEPARATORS, key=lambda mark: len(next(csv.reader([first], delimiter=mark), [])))
+    mark = said[1] if said else ","
+    if not said and word == "line":
+        mark = max(SEPARATORS, key=lambda mark: len(next(csv.reader([first], delimiter=mark), [])))
     taken = cut(mark)
     if not any(cell.strip() for line in taken for cell in line.cells):
-        raise UserError(
-            f"{path} is blank in its first {word}s, of which one must name the columns; write their names there"
-        )
-    if not said and _width(taken)[0] < 2:
+        raise UserError(f"{path} is blank in its first {word}s, and one must name the columns; write their names there")
+    if not said and word == "line" and _width(taken)[0] < 2:
         ways = {mark: cut(mark) for mark in SEPARATORS}
         mark = max(ways, key=lambda mark: _width(ways[mark])[::-1] if _width(ways[mark])[0] > 1 else (0, 0))
         taken = ways[mark] if _width(ways[mark])[0] > 1 else taken
     width = _width(taken)[0]
-    spaced = _is_spaced([line.cells for line in taken if len(line.cells) == width])
+    spaced = word == "line" and _is_spaced([line.cells for line in taken if len(line.cells) == width])
     return _Separator(mark, bool(said), spaced), cut(mark, spaced) if spaced else taken
 
 

@@ -13,12 +13,12 @@ import numpy as np
 from plumbline.basics import files, inputs
 from plumbline.basics.errors import UserError
 from plumbline.basics.params import nearest
-from plumbline.sources import delimited, folder, generator, parquet
+from plumbline.sources import converted, delimited, folder, generator, parquet, query
 from plumbline.sources.labels import Labels
 from plumbline.sources.rows import Keep, Rows, unreadable
 from plumbline.tables import duck, store
 
-SUFFIXES = (".parquet", ".csv", ".csv.gz")
+SUFFIXES = (".parquet", ".csv", ".csv.gz", *converted.SUFFIXES, ".sql")
 
 
 @contextlib.contextmanager
@@ -38,17 +38,20 @@ def opened(make, stream: np.random.Generator, output: str) -> Iterator[Rows]:
         if source.name.endswith(".py"):
             rows = generator.read(source, make, stream, scratch, keep)
         else:
-            rows = _read(source, scratch, keep, {make.target})
+            rows = _read(source, scratch, keep, {make.target}, make.sheet, declared=True)
         with _reading(source, rows):
             yield rows
 
 
-def table(path: str | Path, scratch: Path, texts: Iterable[str] = (), keep: Keep = list) -> store.Table:
+def table(
+    path: str | Path, scratch: Path, texts: Iterable[str] = (), keep: Keep = list, sheet: str | None = None
+) -> store.Table:
     """Any table but a generator's as one in a Parquet file: the file itself where that will do, or one in `scratch`.
 
     texts: columns that a CSV has as the text that stands there. keep: gives the columns that are needed; more may come.
+    sheet: of an Excel file, or the table of a SQLite file.
     """
-    rows = _read(Path(path), scratch, keep, set(texts))
+    rows = _read(Path(path), scratch, keep, set(texts), sheet)
     if rows.file:
         return store.Table(rows.file, store.NO_FACTS)
     written = scratch / "table.parquet"
@@ -70,22 +73,35 @@ def copying(rows: Rows, labels: Labels, output: str, facts: store.Facts) -> Iter
         yield dataset
 
 
-def _read(path: Path, scratch: Path, keep: Keep, texts: set[str]) -> Rows:
-    """The rows of a file or folder; UserError for what cannot be read as its name says."""
+def _read(
+    path: Path, scratch: Path, keep: Keep, texts: set[str], sheet: str | None = None, declared: bool = False
+) -> Rows:
+    """The rows of a file or folder; UserError for what cannot be read as its name says.
+
+    declared: whether what a query reads must stand in dvc.yaml.
+    """
+    name = path.name.lower()
+    if sheet is not None and not name.endswith(converted.SHEETS + converted.DATABASES):
+        raise UserError(f"{path} has no sheet {sheet!r}, or any; set make_data.sheet to null, or leave --sheet away")
     if path.is_dir():
         return folder.read(path, keep)
     problem = None
     if not path.is_file():
         problem = "is not there"
-    elif not path.name.lower().endswith(SUFFIXES):
+    elif not name.endswith(SUFFIXES):
         problem = "is of no kind that is read here"
     elif not path.stat().st_size:
         problem = "is empty"
     if problem:
         raise UserError(f"{path} {problem}; a table is a file ({', '.join(SUFFIXES)}), or a folder of .parquet files")
-    if path.suffix.lower() == ".parquet":
-        inputs.watch(path)
+    if name.endswith(".sql"):
+        return query.read(path, scratch, keep, lambda its, inside: _read(its, inside, list, set()), declared)
+    inputs.watch(path)
+    if name.endswith(".parquet"):
         return parquet.read(path, [path], keep, {})
+    if name.endswith(converted.SUFFIXES):
+        text, frame = converted.read(path, scratch, sheet)
+        return delimited.of_text(text, frame, path, scratch, keep, texts)
     return delimited.read(path, scratch, keep, texts)
 
 
@@ -111,7 +127,7 @@ def _check_place(source: Path, output: str) -> None:
     if not source.exists():
         raise UserError(
             f"make_data.source {source} is not there (in a --temp or --queue run it must be tracked: `git add` or "
-            f"`dvc add` it); name a .parquet, .csv or .csv.gz file, a folder of .parquet files, or a .py that makes one"
+            f"`dvc add` it); name a file ({', '.join(SUFFIXES)}), a folder of .parquet files, or a .py that makes one"
         )
 
 

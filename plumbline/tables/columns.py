@@ -45,6 +45,16 @@ def in_words(kind: str) -> str:
     return "text" if kind_of(kind) == "category" else kind.lower()
 
 
+def described(kind: str) -> str:
+    """A DuckDB type as profiles name it: number, boolean, category, date, date and time, time of day, duration."""
+    coarse = kind_of(kind)
+    return (
+        {"BOOLEAN": "boolean", "DATE": "date"}.get(kind)
+        or {"instant": "date and time"}.get(coarse, coarse)
+        or kind.lower()
+    )
+
+
 def number(name: str, kind: str) -> str:
     """SQL of a column as DOUBLE, NULL for missing: times as seconds, instants as those since 1970 (UTC)."""
     column = duck.name(name)

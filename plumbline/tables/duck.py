@@ -148,6 +148,33 @@ def copy(sql: str, path: str | Path, rows_a_group: int, metadata: str) -> None:
         run(f"SET memory_limit = '{_share()}B'")
 
 
+def answer(sql: str, views: Mapping[str, str], path: Path, rows_a_group: int, readable: list[Path] | None) -> list[str]:
+    """Write what a query of a user's finds, as `copy` does, and give its columns' names.
+
+    On a connection of its own, on one thread, so that joins keep an order. views: queries by the names that it may use
+    for them. readable: files and folders that it may read; None: all there are.
+    """
+    share = int(memory.limit() * SHARE)
+    settings = {"memory_limit": f"{share}B", "threads": 1, "temp_directory": str(path.with_name("spilled"))}
+    settings |= {"autoinstall_known_extensions": False, "autoload_known_extensions": False}
+    with _plain_errors(), duckdb.connect(config=settings) as connection:
+        connection.execute("SET enable_progress_bar = false; SET TimeZone = 'UTC'")
+        statements = connection.extract_statements(sql)
+        if len(statements) != 1 or statements[0].type != duckdb.StatementType.SELECT:
+            raise duckdb.InvalidInputException("it must be one SELECT and nothing else")
+        for view, query in views.items():
+            connection.execute(f"CREATE TEMP VIEW {name(view)} AS {query}")
+        if readable is not None:
+            connection.execute(f"SET allowed_paths = [{texts(each for each in readable if not each.is_dir())}]")
+            folders = [path.parent, *(each for each in readable if each.is_dir())]
+            connection.execute(f"SET allowed_directories = [{texts(folders)}]")
+            connection.execute("SET enable_external_access = false")
+        names = [column[0] for column in connection.execute(f"DESCRIBE {sql}").fetchall()]
+        options = f"FORMAT parquet, COMPRESSION uncompressed, ROW_GROUP_SIZE {rows_a_group}, {PLAIN}"
+        connection.execute(f"COPY ({sql}\n) TO {text(path)} ({options})")
+    return names
+
+
 def metadata(path: str | Path) -> str:
     """The text that `copy` put into a Parquet file; KeyError if there is none."""
     found = rows(

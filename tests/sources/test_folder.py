@@ -262,7 +262,7 @@ def dataset(place, path):
     from plumbline.tables import duck, store
 
     class Make:
-        source, target, drop = str(path), "y", []
+        source, sheet, target, drop = str(path), None, "y", []
 
     output = place / "dataset.parquet"
     with source.opened(Make, None, output) as rows:

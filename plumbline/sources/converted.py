@@ -1,0 +1,178 @@
+"""Tables that become plain text on their way, and are then read as a CSV is: a sheet, JSON lines, a SQLite table.
+
+So a cell means the same wherever it stood. A whole number is written without a point, a truth value as True or False.
+"""
+
+import contextlib
+import csv
+import datetime
+import gzip
+import json
+import sqlite3
+import zlib
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+from plumbline.basics.errors import UserError, reason
+from plumbline.basics.params import nearest
+from plumbline.sources import frames
+from plumbline.sources.frames import LONGEST, Frame
+from plumbline.sources.rows import unreadable
+from plumbline.tables import duck
+
+SHEETS = (".xlsx",)
+LINES = (".jsonl", ".ndjson", ".jsonl.gz", ".ndjson.gz")
+DATABASES = (".sqlite", ".sqlite3", ".db")
+SUFFIXES = SHEETS + LINES + DATABASES
+EXAMPLE = 'write a row a line, such as {"age": 31}'
+
+
+def read(path: Path, folder: Path, sheet: str | None) -> tuple[Path, Frame]:
+    """A table as text in `folder`, and its frame; sheet: which one, or which table of a database."""
+    name, text = path.name.lower(), folder / "converted.csv"
+    if name.endswith(SHEETS):
+        _write(text, _of_sheet(path, sheet), path)
+        return text, frames.found(text, path, "row")
+    rows = _of_lines(path) if name.endswith(LINES) else _of_database(path, sheet)
+    names = next(rows)
+    _write(text, rows, path)
+    return text, Frame(names, ",", skipped=0, word="row")
+
+
+def _write(text: Path, rows: Iterable[Iterable], path: Path) -> None:
+    with text.open("w", encoding="utf-8", newline="") as file:
+        try:
+            csv.writer(file, lineterminator="\n").writerows(map(_cell, row) for row in rows)
+        except UnicodeEncodeError as error:
+            raise unreadable(path, error) from None
+
+
+def _cell(value: object) -> object:
+    """A value as a CSV has it."""
+    if isinstance(value, float) and value.is_integer() and abs(value) < 2**53:
+        return int(value)
+    if isinstance(value, datetime.timedelta):
+        return value.total_seconds()
+    return value
+
+
+def _chosen(name: str | None, there: list[str], path: Path, what: str) -> str:
+    """The one that is meant of those that are there."""
+    if name is None and len(there) == 1:
+        return there[0]
+    if not there:
+        raise UserError(f"{path} has no {what} with anything in it; save it anew, or name another file")
+    if name is None:
+        raise UserError(
+            f"{path} has the {what}s {', '.join(map(repr, there))}; say which (make_data.sheet, or --sheet)"
+        )
+    if name not in there:
+        raise UserError(f"{path} has no {what} {name!r} (make_data.sheet, or --sheet){nearest(name, there)}")
+    return name
+
+
+# ---- an Excel sheet
+
+
+def _of_sheet(path: Path, name: str | None) -> Iterator[list]:
+    """All rows from the first on, blank ones too, so that they are numbered as they are in Excel."""
+    from python_calamine import (
+        CalamineError,
+        CalamineWorkbook,
+        SheetTypeEnum,
+        SheetVisibleEnum,
+    )  # late, for few need it
+
+    try:
+        book = CalamineWorkbook.from_path(str(path))
+        kinds = [each for each in book.sheets_metadata if each.typ == SheetTypeEnum.WorkSheet]
+        seen = [each.name for each in kinds if each.visible == SheetVisibleEnum.Visible]
+        there = (
+            [each for each in seen if book.get_sheet_by_name(each).start] if name is None else [e.name for e in kinds]
+        )
+        sheet = book.get_sheet_by_name(_chosen(name, there, path, "sheet"))
+        rows = sheet.to_python(skip_empty_area=True)
+    except (CalamineError, OSError) as error:
+        raise unreadable(path, error) from None
+    yield from [[]] * (sheet.start or (0, 0))[0]
+    while rows and not any(cell != "" for cell in rows[-1]):
+        rows.pop()
+    yield from rows
+
+
+# ---- JSON lines
+
+
+def _of_lines(path: Path) -> Iterator[list]:
+    """The names, in the order in which they come first, and the values of each line."""
+    names: dict[str, None] = {}
+    for _, values in _objects(path):
+        names |= dict.fromkeys(values)
+    if not names:
+        raise UserError(f"{path} has no line with an object in it; {EXAMPLE}")
+    yield list(names)
+    for number, values in _objects(path):
+        for name, value in values.items():
+            if isinstance(value, (list, dict)):
+                what = "a list" if isinstance(value, list) else "an object"
+                raise UserError(f"{path} line {number}: {name!r} holds {what}, and a cell is one value; write it flat")
+        yield [values.get(name) for name in names]
+
+
+def _objects(path: Path) -> Iterator[tuple[int, dict]]:
+    """The number and the object of each line that is not blank; numbers as the text that stands there."""
+    number = 0
+
+    def unlike(pairs: list[tuple]) -> dict:
+        names = [name for name, _ in pairs]
+        if len(set(names)) < len(names):
+            raise ValueError(f"{next(name for name in names if names.count(name) > 1)!r} stands there twice")
+        return dict(pairs)
+
+    decoder = json.JSONDecoder(parse_float=str, parse_int=str, parse_constant=str, object_pairs_hook=unlike)
+    with gzip.open(path) if path.name.lower().endswith(".gz") else path.open("rb") as file:
+        try:
+            for number, line in enumerate(iter(lambda: file.readline(LONGEST + 1), b""), 1):
+                if len(line) > LONGEST:
+                    raise ValueError(f"it has more than {LONGEST:,} bytes")
+                if line.strip():
+                    value = decoder.decode(line.decode("utf-8-sig" if number == 1 else "utf-8").strip())
+                    if not isinstance(value, dict):
+                        raise ValueError("it is no object")
+                    yield number, value
+        except (ValueError, RecursionError) as error:
+            raise UserError(f"{path} line {number}: not one JSON object ({reason(error)}); {EXAMPLE}") from None
+        except (EOFError, zlib.error, gzip.BadGzipFile) as error:
+            raise unreadable(path, error) from None
+
+
+# ---- a SQLite table
+
+
+def _of_database(path: Path, name: str | None) -> Iterator[list]:
+    """The names, and the values of each row in the order of the rows' numbers, where they have some."""
+    for more in ("-wal", "-journal"):
+        beside = path.with_name(path.name + more)
+        if beside.exists() and beside.stat().st_size:
+            raise UserError(f"{beside} has changes that {path} has not yet; close what writes it, and run this again")
+    address = f"{path.absolute().as_uri()}?mode=ro&immutable=1"
+    kinds = "SELECT name FROM sqlite_master WHERE type IN ('table', 'view') AND substr(name, 1, 7) <> 'sqlite_'"
+    try:
+        with contextlib.closing(sqlite3.connect(address, uri=True)) as database:
+            there = [name for (name,) in database.execute(f"{kinds} ORDER BY name")]
+            table = duck.name(_chosen(name, there, path, "table"))
+            try:
+                found = database.execute(f"SELECT * FROM {table} ORDER BY rowid")
+            except sqlite3.OperationalError:  # a view, or a table without row numbers
+                found = database.execute(f"SELECT * FROM {table}")
+            names = [column[0] for column in found.description]
+            yield names
+            for number, row in enumerate(found, 1):
+                if bytes in map(type, row):
+                    odd = next(name for name, value in zip(names, row) if isinstance(value, bytes))
+                    raise UserError(
+                        f"{path} row {number}: {odd!r} holds bytes; leave that column out by a view, or a .sql"
+                    )
+                yield row
+    except sqlite3.Error as error:
+        raise unreadable(path, error) from None

@@ -1,0 +1,185 @@
+"""What a table must be like: a small YAML file that a team commits, and that every new table is held to.
+
+    rows: [1000, null]              # at least, at most
+    columns:
+      age:
+        kind: number                # as metrics/columns.csv names it
+        range: [0, 120]             # of numbers, dates and times; null: no end
+        gaps: 0.05                  # share of rows without a value, at most
+      port:
+        categories: [C, Q, S]
+
+A column may have any of these. Columns that are not named may be anything.
+"""
+
+import math
+from typing import Annotated, Any, Literal
+
+import msgspec
+
+from plumbline.basics import files, inputs
+from plumbline.basics.errors import UserError
+from plumbline.basics.params import nearest
+from plumbline.sources.rows import Rows
+from plumbline.tables import columns, duck
+
+SHOWN = 3  # rows of a column that are named
+MOST = 20  # different texts of a column that are written as its categories
+BROKEN = 5  # rules in one message
+HEADER = """\
+# What the table must be like; one that is not is refused (docs/sources.md). `plumbline start --expect` writes this.
+"""
+
+
+class Expected(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True):
+    """What is expected of a column."""
+
+    kind: Literal["number", "boolean", "category", "date", "date and time", "time of day", "duration"] | None = None
+    range: tuple[Any, Any] | None = None
+    categories: list[Any] | None = None
+    gaps: Annotated[float, msgspec.Meta(ge=0, le=1)] | None = None
+
+
+class Expectations(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True):
+    """What is expected of a table."""
+
+    rows: tuple[int | None, int | None] | None = None
+    columns: dict[str, Expected] = {}
+
+
+def check(path: str, rows: Rows, source: str, target: str) -> None:
+    """Refuse a table that is not as the file says, with where the first rows stand that break it."""
+    expected, broken = _read(path), []
+    least, most = expected.rows or (None, None)
+    if rows.count < (least or 0) or (most is not None and rows.count > most):
+        broken.append(f"it has {rows.count} rows, and {_between(least, most)} are expected")
+    for name, column in expected.columns.items():
+        if name not in rows.types:
+            broken.append(f"it has no column {name!r}{nearest(name, rows.types)}".replace("?", ""))
+        else:
+            broken += _broken(rows, name, column, name == target, path)
+    if broken:
+        more = f"; and {len(broken) - BROKEN} more" if len(broken) > BROKEN else ""
+        raise UserError(
+            f"{source} is not as {path} says: {'; '.join(broken[:BROKEN])}{more}; mend the table, or the file "
+            "(`plumbline start --expect` writes it anew)"
+        )
+
+
+def written(rows: Rows, target: str) -> str:
+    """The text of a file that says what a table is."""
+    found = Expectations(columns={name: _found(rows, name, name == target) for name in rows.types})
+    return HEADER + files.as_yaml(msgspec.to_builtins(found))
+
+
+def _read(path: str) -> Expectations:
+    inputs.watch(path)
+    said = files.read_yaml(files.content(path), path) or {}
+    if isinstance(said, dict) and isinstance(said.get("columns"), dict):
+        said["columns"] = {str(name): column or {} for name, column in said["columns"].items()}
+    try:
+        return msgspec.convert(said, Expectations)
+    except msgspec.ValidationError as error:
+        raise UserError(f"{path} is no list of what columns must be like: {error}; mend it") from None
+
+
+# ---- a column as it is
+
+
+def _value(name: str, kind: str) -> str:
+    """SQL of what a cell holds, NULL for a gap."""
+    if columns.kind_of(kind) == "category":
+        return columns.text(name)
+    return (
+        f"CASE WHEN NOT isnan({duck.name(name)}) THEN {duck.name(name)} END"
+        if kind in columns.FLOATS
+        else duck.name(name)
+    )
+
+
+def _cells(rows: Rows, name: str) -> str:
+    """What stands behind FROM: a column's cells v, and which row each is of."""
+    cells = rows.only([name]).query
+    column = f"SELECT range AS place, source.* FROM range({rows.count}) POSITIONAL JOIN ({cells}) AS source"
+    return f"(SELECT place, {_value(name, rows.types[name])} AS v FROM ({column}))"
+
+
+def _found(rows: Rows, name: str, is_target: bool) -> Expected:
+    kind, cells = columns.described(rows.types[name]), _cells(rows, name)
+    present, different = duck.rows(f"SELECT count(v), count(DISTINCT v) FROM {cells}")[0]
+    found = Expected(kind=None if is_target else kind, gaps=math.ceil(100 - 100 * present / max(rows.count, 1)) / 100)
+    if kind == "category" or is_target:
+        if 0 < different <= MOST:
+            texts = duck.rows(f"SELECT DISTINCT v FROM {cells} WHERE v IS NOT NULL ORDER BY v")
+            found.categories = [_plain(text) for (text,) in texts]
+    elif present and kind != "boolean":
+        found.range = tuple(map(_plain, duck.rows(f"SELECT min(v), max(v) FROM {cells}")[0]))
+    return found
+
+
+def _plain(value: object) -> bool | int | float | str:
+    """A value as YAML has it."""
+    if isinstance(value, bool | int | float | str):
+        return value
+    return float(value) if hasattr(value, "as_tuple") else str(value)  # a decimal; a date, a time
+
+
+# ---- and as it should be
+
+
+def _broken(rows: Rows, name: str, expected: Expected, is_target: bool, path: str) -> list[str]:
+    """What is not as it should be."""
+    kind, cells, says = rows.types[name], _cells(rows, name), []
+    known, what = columns.described(kind), f"column {name!r}"
+    if expected.kind and not is_target and known != expected.kind:
+        words = f"NOT {columns.is_number('v')} AND v IS NOT NULL"
+        of = _where(rows, cells, words) if (known, expected.kind) == ("category", "number") else ""
+        return [f"{what} is of kind {known!r} and not {expected.kind!r}" + (f": {of}" if of else "")]
+    if expected.range:
+        low, high = (_literal(end, kind, f"{path}: range of {what}") for end in expected.range)
+        ends = [f"v < {low}"] * (low != "NULL") + [f"v > {high}"] * (high != "NULL")
+        if ends and (of := _where(rows, cells, " OR ".join(ends))):
+            says.append(f"{what} is not within {_between(*expected.range)}: {of}")
+    if expected.categories is not None:
+        listed = ", ".join(_literal(each, kind, f"{path}: categories of {what}") for each in expected.categories)
+        if of := _where(rows, cells, f"v NOT IN ({listed})" if listed else "v IS NOT NULL"):
+            says.append(f"{what} has what is none of its {len(expected.categories)} categories: {of}")
+    if expected.gaps is not None:
+        gaps = duck.rows(f"SELECT count(*) - count(v) FROM {cells}")[0][0]
+        if gaps > expected.gaps * rows.count:
+            share = f"{100 * gaps / rows.count:.3g} % of the rows, and at most {100 * expected.gaps:.3g} % are expected"
+            says.append(f"{what} has gaps in {share}: {_where(rows, cells, 'v IS NULL')}")
+    return says
+
+
+def _where(rows: Rows, cells: str, condition: str) -> str:
+    """The first rows that meet a condition, and how many do; nothing if none does."""
+    found = duck.rows(
+        f"SELECT place, v::VARCHAR, count(*) OVER () FROM {cells} WHERE {condition} ORDER BY place LIMIT {SHOWN}"
+    )
+    if not found:
+        return ""
+    numbers = [place for place, _, _ in found]
+    places = rows.places(numbers) if rows.places else [f"row {number}" for number in numbers]
+    shown = ", ".join(place if v is None else f"{v[:40]!r} in {place}" for place, (_, v, _) in zip(places, found))
+    count = found[0][2]
+    return f"{shown} ({count} row{'s' if count > 1 else ''} in all)"
+
+
+def _literal(value: object, kind: str, what: str) -> str:
+    """SQL of a value of the file, of the column's type; UserError if it is none."""
+    if value is None:
+        return "NULL"
+    is_text = columns.kind_of(kind) == "category"
+    literal = f"try_cast({duck.text(value)} AS {'VARCHAR' if is_text else kind})"
+    if not is_text and columns.kind_of(kind) == "number" and kind != "BOOLEAN":
+        literal = f"try_cast({duck.text(value)} AS DOUBLE)"
+    if isinstance(value, list | dict) or duck.rows(f"SELECT {literal}")[0][0] is None:
+        raise UserError(f"{what} has {value!r}, which is no {columns.described(kind)}; mend it")
+    return literal
+
+
+def _between(low: object, high: object) -> str:
+    if None in (low, high):
+        return f"at least {low}" if high is None else f"at most {high}"
+    return f"{low} to {high}"

@@ -1,0 +1,141 @@
+"""A SQL query over local tables: a .sql file with one SELECT, which DuckDB answers.
+
+Files that it selects from are read as make_data.source would be. It runs on one thread, so that rows come in the same
+order each time. It sees no file but those in the stage's deps, for DVC would not see the others change.
+"""
+
+import json
+import re
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+from plumbline.basics import files, inputs
+from plumbline.basics.errors import UserError
+from plumbline.sources import parquet
+from plumbline.sources.rows import STAGED, Keep, Rows, check_names, in_short
+from plumbline.tables import duck
+
+STAGE = "dvc.yaml"
+# What has another value each time, as functions and as words
+CHANGING = {"random", "setseed", "uuid", "uuidv4", "uuidv7", "gen_random_uuid", "now", "today", "nextval", "currval"}
+CHANGING |= {"get_current_time", "get_current_timestamp", "transaction_timestamp", "current_localtime"}
+CHANGING |= {
+    "current_date",
+    "current_time",
+    "current_timestamp",
+    "localtime",
+    "localtimestamp",
+    "current_localtimestamp",
+}
+REFUSED = re.compile(r'Cannot access (?:file|directory) "(.*?)"')
+
+
+def read(path: Path, folder: Path, keep: Keep, table: Callable[[Path, Path], Rows], declared: bool) -> Rows:
+    """The rows that the query finds, as a Parquet file in `folder`.
+
+    table: reads a file that is selected from. declared: whether all that is read must stand in dvc.yaml.
+    """
+    inputs.watch(path)
+    sql, nodes = _parsed(path)
+    changing = next(filter(None, map(_changes, nodes)), None)
+    if changing:
+        raise UserError(f"{path} has {changing}, which is another each time; write the value that is meant")
+    for function in nodes:  # such as read_csv, with which DuckDB reads in its own way
+        if function.get("type") == "TABLE_FUNCTION":
+            values = [node["value"] for node in _nodes(function) if isinstance(node.get("value"), str)]
+            for place in filter(Path.exists, map(_place, values)):
+                inputs.watch(place)
+    deps, views, readable = _deps() if declared else [], {}, []
+    for place in tables(path):
+        if declared and not any(Path(place).resolve().is_relative_to(dep) for dep in deps):
+            raise _undeclared(path, place)
+        inside = folder / f"input{len(views)}"
+        inside.mkdir()
+        rows = table(Path(place), inside)
+        views[place] = rows.query
+        readable += rows.paths
+    try:
+        names = _answer(sql, views, folder / "query.parquet", deps + readable if declared else None)
+    except duck.Error as error:
+        refused = REFUSED.search(str(error))
+        if refused and declared:
+            raise _undeclared(path, refused[1]) from None
+        raise UserError(f"{path} cannot be answered ({in_short(error)}); mend the query") from None
+    check_names(names, path)
+    return parquet.read(path, [folder / "query.parquet"], keep, {})
+
+
+def tables(path: Path) -> list[str]:
+    """The files and folders that a query selects from."""
+    named = [node["qualified_name"]["path"] for node in _parsed(path)[1] if node.get("type") == "BASE_TABLE"]
+    places = dict.fromkeys(".".join(parts) for parts in named)
+    bare = [place for place in places if [place] not in named and Path(place).exists()]
+    if bare:
+        raise UserError(f"{path} names {bare[0]} without quotes; write '{bare[0]}'")
+    return [place for place in places if Path(place).exists()]
+
+
+def _parsed(path: Path) -> tuple[str, list[dict]]:
+    """The query's text, and all nodes of what it says."""
+    try:
+        sql = path.read_text(encoding="utf-8-sig").strip().removesuffix(";")
+        said = json.loads(duck.rows(f"SELECT json_serialize_sql({duck.text(sql)})")[0][0])
+    except UnicodeDecodeError as error:
+        raise UserError(f"{path} is no UTF-8 text ({error.reason}); save it anew") from None
+    if said["error"] or len(said["statements"]) != 1:
+        problem = said.get("error_message") or f"{len(said['statements'])} statements"
+        raise UserError(f"{path} must hold one SELECT and nothing else ({problem}); mend the query")
+    return sql, list(_nodes(said))
+
+
+def _nodes(of: object) -> Iterator[dict]:
+    if isinstance(of, dict):
+        yield of
+    for each in of.values() if isinstance(of, dict) else of if isinstance(of, list) else []:
+        yield from _nodes(each)
+
+
+def _changes(node: dict) -> str | None:
+    """What is another each time the query runs, if that is what a node says."""
+    sample = node.get("sample")
+    if sample and not sample["repeatable"]:
+        return "a sample without REPEATABLE"
+    name = node.get("function_name") or (node.get("column_names") or [""])[-1]
+    return repr(name) if isinstance(name, str) and name.lower() in CHANGING else None
+
+
+def _deps() -> list[Path]:
+    """What the stage make_data depends on."""
+    stages = files.read_yaml(files.content(STAGE), STAGE)["stages"] if Path(STAGE).exists() else {}
+    deps = stages.get("make_data", {}).get("deps", [])
+    return [Path(dep).resolve() for dep in deps if isinstance(dep, str) and "$" not in dep]
+
+
+def _place(name: str) -> Path:
+    """A file, or the folder of all that a pattern means."""
+    before = re.split(r"[*?\[]", name)[0]
+    return Path(name) if before == name else Path(before + "_").parent
+
+
+def _undeclared(path: Path, place: str) -> UserError:
+    place = _place(place)
+    if not place.exists():
+        return UserError(f"{path} reads {place}, which is not there; a query is about local files")
+    return UserError(
+        f"{path} reads {place}, which is no dep of the stage make_data, so DVC would not see it change; add the line "
+        f"`- {place}` to its deps in {STAGE}"
+    )
+
+
+def _answer(sql: str, views: dict[str, str], file: Path, readable: list[Path] | None) -> list[str]:
+    """The names of what is found, which goes to a file; 'visits.csv' may be called visits, as DuckDB itself has it."""
+    try:
+        return duck.answer(sql, views, file, STAGED, readable)
+    except duck.Error as error:
+        if "Referenced table" not in str(error):
+            raise
+        short = {place: Path(place).name.split(".")[0] for place in views}
+        for place, name in short.items():
+            named = re.compile(rf"\b(FROM|JOIN)\s+(['\"]){re.escape(place)}\2", re.IGNORECASE)
+            sql = named.sub(lambda found, name=name: f"{found[1]} {duck.name(name)}", sql)
+        return duck.answer(sql, {short[place]: view for place, view in views.items()} | views, file, STAGED, readable)
