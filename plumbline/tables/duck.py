@@ -26,9 +26,14 @@ A_THREAD = 2**27  # bytes that a thread works well with: https://duckdb.org/docs
 WRITING = 3  # times as many a thread for writing, which with more only holds more rows back
 
 
-@functools.cache
 def connect() -> duckdb.DuckDBPyConnection:
-    """The process's connection. What does not fit in memory goes to a folder beside the outputs, and with the process.
+    """The process's connection; a process that was forked has its own, for threads are not forked."""
+    return _connection(os.getpid())
+
+
+@functools.cache
+def _connection(process: int) -> duckdb.DuckDBPyConnection:
+    """What does not fit in memory goes to a folder beside the outputs, and with the process.
 
     Its name is that of a scratch folder, so that `files.sweep` removes what a killed process left.
     """
@@ -36,7 +41,7 @@ def connect() -> duckdb.DuckDBPyConnection:
     settings = {
         "memory_limit": f"{_share()}B",
         "threads": _threads(),
-        "temp_directory": str(folder / f".duckdb.{os.getpid()}.scratch"),
+        "temp_directory": str(folder / f".duckdb.{process}.scratch"),
         "preserve_insertion_order": True,
         "autoinstall_known_extensions": False,  # nothing is fetched from the network
         "TimeZone": "UTC",

@@ -355,14 +355,19 @@ def test_what_cannot_be_scored_in_python_is_one_class_of_error(mixed):
             plumbline.load(f"{name}.safetensors")
 
 
-def test_importing_costs_nothing_and_the_shipped_network_needs_no_torch(mixed):
-    script = (
-        "import sys, plumbline; few = set(sys.modules); import pandas as pd\n"
-        "model = plumbline.load('models/model.safetensors')\n"
-        "model.predict_proba(pd.read_parquet('data/test.parquet')); print(*few, '|', *sys.modules)"
-    )
+def test_importing_costs_nothing_the_shipped_network_needs_no_torch_and_a_process_may_be_forked(mixed):
+    script = """if True:
+        import sys, plumbline; few = set(sys.modules)
+        import multiprocessing, pandas as pd
+        model, frame = plumbline.load("models/model.safetensors"), pd.read_parquet("data/test.parquet")
+        own = model.predict_proba(frame)
+        with multiprocessing.get_context("fork").Pool(1) as pool:
+            assert (pool.apply(model.predict_proba, [frame]) == own).all()
+        print(*few, "|", *sys.modules)
+    """
     environment = ENVIRONMENT | {"PYTHONPATH": str(ROOT)}
-    done = subprocess.run([sys.executable, "-c", script], env=environment, capture_output=True, text=True, check=True)
+    command = [sys.executable, "-W", "ignore", "-c", script]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=True, timeout=100)
     few, all_of_them = (set(names.split()) for names in done.stdout.split("|"))
     assert not few & {"numpy", "duckdb", "msgspec", "pyarrow"}
     assert not all_of_them & {"torch", "dvc", "scipy", "sklearn", "matplotlib"}
