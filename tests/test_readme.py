@@ -109,6 +109,13 @@ def test_the_pytorch_example_runs(default):
     assert f"{float(printed):.4e}" == "2.3238e-05"
 
 
+def test_the_example_of_scoring_in_python_runs(default):
+    (example,) = [block for block in blocks(PAGES["model.md"]) if "plumbline.load" in block]
+    printed = default.run("python", "-c", example).stdout
+    assert printed.startswith("[0 1] ['x0' 'x1'")
+    assert "2.32381481e-05" in printed
+
+
 def test_the_run_on_a_real_table_is_as_the_page_has_it(workspace):
     (make,) = re.findall(r'^    PYTHONPATH=benchmarks python -c "(.*)"$', TABLES, flags=re.MULTILINE)
     environment = os.environ | {"PYTHONPATH": str(ROOT / "benchmarks")}

@@ -112,7 +112,9 @@ def _network_of(card: Card, path, network: str | Path | None) -> Network | None:
     if network is None and not Path(networks.PATH).exists():
         if card.network == SHIPPED:
             return None
-        raise UserError(f"{path} has a network of its own; name the file that defines it (--network PATH)")
+        raise UserError(
+            f"{path} has a network of its own; name the file that defines it (--network PATH, in Python network=PATH)"
+        )
     found = networks.read(network or networks.PATH)
     if found.tree != card.network:
         raise UserError(

@@ -13,7 +13,7 @@ KINDS = "a pandas, Polars or pyarrow table"
 def table(frame: object, scratch: Path, keep: Keep) -> store.Table:
     """Some columns of a table in memory as one in a Parquet file in `scratch`; UserError for what is none."""
     what = "the table"
-    if not hasattr(frame, "__arrow_c_stream__"):
+    if not hasattr(frame, "__arrow_c_stream__") or getattr(frame, "ndim", 2) != 2:  # a Series has the first too
         raise UserError(f"{what} must be {KINDS}, with named columns, not {type(frame).__name__}")
     made = arrow(frame, what, keep)
     path = scratch / "table.parquet"
@@ -35,10 +35,11 @@ def arrow(frame, what: object, keep: Keep = list):
         frame = frame[keep(list(frame.columns))]
     try:
         made = pyarrow.table(frame)
-    except (pyarrow.ArrowException, TypeError) as error:
+        check_names(made.column_names, what)
+        half, single = pyarrow.float16(), pyarrow.float32()  # the first of which DuckDB has not
+        return made.cast(pyarrow.schema([f.with_type(single) if f.type == half else f for f in made.schema]))
+    except (pyarrow.ArrowException, TypeError, ValueError) as error:
         raise UserError(f"{what} cannot be read ({reason(error)}); mend that column") from None
-    check_names(made.column_names, what)
-    return made
 
 
 def rows(made, view: str) -> Rows:

@@ -82,6 +82,22 @@ def text(name: str) -> str:
     return f"CASE WHEN regexp_full_match({column}, {duck.text(BLANK)}) THEN NULL ELSE {column} END"
 
 
+def spellings(name: str, kind: str) -> list[str]:
+    """SQL of a column as text, in the ways that the text it was may have been written.
+
+    pandas makes 1.0 of 1 where a column has gaps, and of true and false its own kind.
+    """
+    column = duck.name(name)
+    if kind in FLOATS:
+        return [
+            f"{column}::VARCHAR",
+            f"CASE WHEN {column} = trunc({column}) THEN try_cast({column} AS HUGEINT)::VARCHAR END",
+        ]
+    if kind == "BOOLEAN":
+        return [f"{column}::VARCHAR", f"CASE {column} WHEN true THEN 'True' WHEN false THEN 'False' END"]
+    return [f"{column}::VARCHAR"]
+
+
 def is_number(text: str) -> str:
     """SQL of whether a text reads as a number."""
     return f"(try_cast({text} AS DOUBLE) IS NOT NULL)"

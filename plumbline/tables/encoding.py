@@ -252,10 +252,13 @@ def _sql(column: Number | Category, table: Table) -> str:
     if kind is None:
         raise UserError(f"column {column.name!r} is missing, and the model was trained with it; add it to the table")
     if isinstance(column, Category):
-        known = f"try_cast({duck.name(column.name)}::VARCHAR AS ENUM ({duck.texts(column.values)}))"
-        code = f"enum_code({known})::INTEGER" if column.values else "NULL"
+        if kind_of(kind) is None:
+            raise UserError(f"column {column.name!r} holds {kind}, and the model was trained on text there; mend it")
+        known = f"ENUM ({duck.texts(column.values)})" if column.values else ""
+        cells = columns.spellings(column.name, kind) if known else []
+        codes = "".join(f"enum_code(try_cast({cell} AS {known}))::INTEGER, " for cell in cells)
         is_missing = f"{columns.text(column.name)} IS NULL"
-        return f"coalesce({code}, CASE WHEN {is_missing} THEN {column.missing} ELSE {column.other} END)"
+        return f"coalesce({codes}CASE WHEN {is_missing} THEN {column.missing} ELSE {column.other} END)"
     if kind_of(kind) == column.kind:
         return columns.number_or_nan(column.name, kind)
     example = ""

@@ -302,6 +302,8 @@ def test_a_frame_in_python_gives_the_commands_probabilities_to_the_bit(mixed, en
     odd = frame.drop(columns="left").sample(frac=1, random_state=1)  # an index in disorder, other kinds of columns
     given = odd.assign(plan=odd["plan"].astype("category"), age=odd["age"].astype("Int64"), junk=[object()] * len(odd))
     np.testing.assert_array_equal(model.predict_proba(given[given.columns[::-1]]), probability[odd.index])
+    half = frame.assign(**{"größe, cm": np.float16(170)})
+    np.testing.assert_array_equal(model.predict_proba(half), model.predict_proba(half.assign(**{"größe, cm": 170.0})))
     assert model.predict_proba(frame[:0]).shape == (0, 2)
     assert model.predict(frame[:0]).dtype.kind == "U"
 
@@ -337,6 +339,10 @@ def test_what_cannot_be_scored_in_python_is_one_class_of_error(mixed):
         (frame.assign(since=3), "'since' holds bigint"),
         (frame.assign(age=[1, "x"] + [2] * 7), "age"),
         (frame.assign(age=[[1.0]] * 9), "'age' holds"),
+        (frame.assign(plan=[["pro"]] * 9), "'plan' holds VARCHAR[]"),
+        (frame.assign(plan=pd.Series(["\ud800"] * 9, dtype=object)), "surrogates not allowed"),
+        (frame["age"], "not Series"),
+        (pa.chunked_array([[1]]), "cannot be read"),
         (pd.concat([frame, frame[["age"]]], axis=1), "2 columns named 'age'"),
         (frame.to_numpy(), "not ndarray"),
         ({"age": [1]}, "not dict"),

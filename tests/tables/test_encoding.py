@@ -345,6 +345,19 @@ def test_new_rows_are_told_where_training_saw_nothing_like_them():
     assert ("n", "above training's 0.1") in said(exact, stored(pa.table({"n": pa.array([0.1], pa.float32())})))
 
 
+def test_numbers_and_booleans_are_found_among_texts_as_these_were_written():
+    """pandas makes 1.0 of 1 where a column has gaps."""
+    code = Encoding([Category("c", ["1", "2.0", "True", "false", "x"], False, False)])
+    for values, expected in [
+        ([1.0, 2.0, None, 1.5, math.nan], [0, 1, 6, 5, 6]),
+        ([1, 2, None], [0, 5, 6]),
+        ([True, False, None], [2, 3, 6]),
+        (["1", "True", "true"], [0, 2, 5]),
+    ]:
+        ((_, found),) = encoding.with_values(code, stored(pa.table({"c": values})))
+        assert found["c"].tolist() == expected
+
+
 @pytest.mark.parametrize(
     "kind, value, words",
     [
