@@ -135,7 +135,9 @@ def cpu_matrix() -> str:
 
 def tables() -> str:
     """In how many tables who was better."""
-    return block("\n".join(line for line in result("tables.txt").splitlines() if "tables" in line and " on " in line))
+    return block(
+        "\n".join(line for line in result("tables.txt").splitlines() if " against " in line or "Wanted:" in line)
+    )
 
 
 def whole() -> str:
