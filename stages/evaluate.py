@@ -62,8 +62,8 @@ def main() -> None:
         unseen.write("metrics/test_columns.csv", test, train, card.encoding)
         importance.write("metrics/importance.csv", settings.importance, saved, judges, scored)
         baselines.write("metrics/baselines.json", settings.baselines, saved, judges, train, scored)
-    for line in figures.told(scores, {part: each.together.says for part, each in scored.items()}):
-        print(line)
+        for line in figures.told(scores, {part: each.together.says for part, each in scored.items()}):
+            print(line)
 
 
 def check(parts: tuple[store.Table, ...], saved: model.Model, by_epoch: model.Model) -> None:

@@ -35,10 +35,9 @@ def main() -> None:
         facts = store.Facts(make.target, classes, counts, drawn, positive=labels.positive(classes, make.positive))
         with files.together(), source.copying(rows, labelled, OUTPUT, facts) as dataset:
             columns.check(dataset)
-            features = len(dataset.features)
-
-    shares = ", ".join(f"{label}: {count}" for label, count in zip(classes[:10], counts))
-    print(f"{make.source}: {sum(counts)} rows, {features} features, {make.target} {{{shares}}}")
+            shares = ", ".join(f"{label}: {count}" for label, count in zip(classes[:10], counts))
+            about = f"{sum(counts)} rows, {len(dataset.features)} features"
+            print(f"{make.source}: {about}, {make.target} {{{shares}}}")
 
 
 if __name__ == "__main__":

@@ -39,8 +39,7 @@ def main() -> None:
             if part == "train":
                 facts = msgspec.structs.replace(facts, stream=position, folds=splits.folds(split))
             store.take(dataset, rows, f"data/{part}.parquet", part, facts)
-    for i, part in enumerate(PARTS):
-        print(f"{part}: {(part_of == i).sum()} rows")
+            print(f"{part}: {(part_of == i).sum()} rows")
 
 
 if __name__ == "__main__":

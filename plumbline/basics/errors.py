@@ -5,6 +5,9 @@ import os
 import sys
 from collections.abc import Callable
 
+from plumbline.basics.parent import end_with_dvc
+
+written: list[str] = []  # files that have taken their final names; plumbline.basics.files names them
 NOBODY_READS = 128 + 13  # as a shell has it of a program that SIGPIPE ended
 # Characters that steer a terminal, or turn a line's text around, and how they are shown: as JSON too takes them.
 STEERING = [*range(9), *range(11, 32), *range(0x7F, 0xA0), 0x61C, 0x200E, 0x200F, *range(0x2028, 0x202F)]
@@ -27,6 +30,8 @@ def run(main: Callable[[], None]) -> None:
     A bug in this program keeps its traceback: it is not the user's to mend.
     """
     _open_streams()
+    written.clear()
+    end_with_dvc()
     try:
         main()
         sys.stdout.flush()  # here, where it can be said what goes wrong
@@ -41,7 +46,8 @@ def run(main: Callable[[], None]) -> None:
         sys.exit(NOBODY_READS)
     except OSError as error:  # a missing file, a full disk, a folder that may not be written
         what = f"{error.filename}: {error.strerror}" if error.filename else str(error)
-        sys.exit(f"error: {what}; nothing was written under its final name, mend that and run the stage again")
+        done = f"{', '.join(written)}: written" if written else "nothing was written under its final name"
+        sys.exit(f"error: {what}; {done}, mend that and run the stage again")
     except MemoryError as error:
         why, lower = reason(error) or "no memory left", "the rows, train.replicas, train.hidden_size or train.epochs"
         sys.exit(f"error: not enough memory ({why}); give it more, or lower {lower}")

@@ -1,12 +1,14 @@
 """Files that appear whole or not at all, scratch files, and the text formats that DVC reads: YAML, JSON and CSV.
 
-A file is written under a temporary name of this process, and takes its final name at the end. So two processes that
-write the same file leave one of the two, whole. What a killed process left is swept by the next one that writes there.
+A file is written in a folder of its own beside its final name, which it takes at the end. That folder is locked while
+its process lives, so whoever writes there next sees what killed ones have left, and removes it. The files of a block of
+`together` are of one writer, whoever else writes them.
 """
 
 import contextlib
 import csv
 import errno
+import fcntl
 import io
 import json
 import math
@@ -14,94 +16,184 @@ import mmap
 import os
 import re
 import shutil
+import sys
 import tempfile
+import time
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import BinaryIO
 
 import numpy as np
 
-from plumbline.basics import inputs
+from plumbline.basics import errors, inputs
 from plumbline.basics.errors import UserError, reason
 
 NULL = "tag:yaml.org,2002:null"
 SMALL = 2**20  # bytes of an array that is not worth a file
-TEMPORARY = re.compile(r"\..*\.(\d+)\.(partial|scratch)")  # .NAME.PROCESS.partial
+DVC_LOCK = ".dvc/tmp/lock"  # DVC's own, which it holds whenever it works, but not while a stage runs
+TEMPORARY = ".*.scratch"  # folders
+OF_DUCKDB = re.compile(r"\.duckdb\.(\d+)\.scratch")  # made by it when it must, of a process and without a lock
+SKEW = 1.0  # seconds that the clocks of a process and of its file system may differ by rounding
 
-_waiting: list[tuple[Path, Path]] | None = None  # files of a block of `together`, written under temporary names
+_block: tuple[contextlib.ExitStack, list[tuple[Path, Path]]] | None = None  # of `together`: folders; names, and finals
+_ours: set[int] = set()  # inodes of what this process has written
+_ahead = 0.0  # seconds that the file system's clock is ahead
 
 
 @contextlib.contextmanager
 def together() -> Iterator[None]:
-    """Files written in the block take their final names at its end, one right after the other; else none does.
+    """Files written in the block take their final names at its end, all or none.
 
-    Before they do, every input must still be as it was read (`inputs.check`).
+    Before they do, what was printed must be out, every input must be as it was read (`inputs.check`), and none of the
+    files written by another process since this one began: who ends first is right, and the other is told.
     """
-    global _waiting
-    _waiting = waiting = []
-    try:
-        yield
-        inputs.check()
-        _check_replaceable([path for _, path in waiting])
-        while waiting:
-            partial, path = waiting[0]
-            partial.replace(path)
-            waiting.pop(0)
-    finally:
-        _waiting = None
-        for partial, _ in waiting:
-            partial.unlink(missing_ok=True)
-
-
-def _check_replaceable(paths: list[Path]) -> None:
-    """Refuse before the first file is replaced what would stop a later one: half of the outputs would be old."""
-    for path in paths:
-        if path.is_dir():
-            raise UserError(f"{path} is a folder, and a file is to be written under that name; move it away")
+    global _block
+    with contextlib.ExitStack() as folders:
+        _, waiting = _block = folders, []
+        try:
+            yield
+            if sys.stdout:
+                sys.stdout.flush()  # a full disk there is told while nothing is replaced
+            with _alone({path.parent for _, path in waiting}):
+                inputs.check()
+                _check_unwritten([path for _, path in waiting])
+                _take_names(waiting)
+            errors.written += [str(path) for _, path in waiting]
+        finally:
+            _block = None
 
 
 @contextlib.contextmanager
 def replacing(path: str | Path) -> Iterator[Path]:
     """Give a temporary name beside `path`; when the block ends well the file takes its final name, else it goes."""
     path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    sweep(path.parent)
-    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    block = None if path.parent.match(TEMPORARY) else _block  # a scratch folder's file is needed in the block
+    with contextlib.ExitStack() as own:
+        try:
+            partial = (block[0] if block else own).enter_context(scratch(path.parent)) / path.name
+            yield partial
+            partial.stat()
+        except OSError as error:  # a full disk comes without a name, or with the temporary one
+            raise OSError(error.errno, os.strerror(error.errno or errno.EIO), str(path)) from error
+        block[1].append((partial, path)) if block else _take_names([(partial, path)])
+
+
+def _take_names(files: list[tuple[Path, Path]]) -> None:
+    """Give files their final names, or leave everything as it is.
+
+    Of several the old ones go aside first. That shows whether each can be replaced, and no old file ever stands beside
+    a new one, also when the process is killed.
+    """
+    aside = [(path, partial.with_name(".old")) for partial, path in files if len(files) > 1 and os.path.lexists(path)]
+    moved, path = [], Path()
     try:
-        yield partial
-        if _waiting is None or TEMPORARY.fullmatch(path.parent.name):  # a scratch folder's is needed in the block
-            partial.replace(path)
-        else:
-            _waiting.append((partial, path))
+        for source, target in aside + files:
+            path = source if target.name == ".old" else target
+            if path.is_dir():
+                raise UserError(f"{path} is a folder, and a file is to be written under that name; move it away")
+            moved.append((source, target))
+            source.replace(target)
     except BaseException as error:
-        with contextlib.suppress(OSError):
-            partial.unlink()
-        if isinstance(error, OSError):  # a full disk comes without a name, or with the temporary one
+        for source, target in reversed(moved):
+            with contextlib.suppress(OSError):
+                if not os.path.lexists(source):
+                    target.replace(source)
+        errors.written += [str(final) for partial, final in files if not os.path.lexists(partial)]
+        if isinstance(error, OSError):
             raise OSError(error.errno, os.strerror(error.errno or errno.EIO), str(path)) from error
         raise
+    _ours.update(path.stat().st_ino for _, path in files)
+
+
+def _check_unwritten(paths: list[Path]) -> None:
+    """Refuse to replace what another process has written while this one ran."""
+    for path in paths:
+        with contextlib.suppress(FileNotFoundError):
+            state = path.lstat()
+            if state.st_ctime > inputs.began + _ahead and state.st_ino not in _ours and not path.is_dir():
+                raise UserError(
+                    f"{path} was written by another process while this ran, and stays as it is; "
+                    "nothing was written: run it again"
+                )
+
+
+@contextlib.contextmanager
+def _alone(folders: set[Path]) -> Iterator[None]:
+    """In the block nobody else gives names in these folders, and DVC takes no hashes there, unless it runs this."""
+    places = [] if "DVC_STAGE" in os.environ else [Path.cwd(), *Path.cwd().parents]
+    locks = []
+    try:
+        for path in [*(lock for place in places if (lock := place / DVC_LOCK).exists()), *sorted(folders)]:
+            try:
+                locks.append(_lock(path, fcntl.LOCK_EX | fcntl.LOCK_NB))
+            except BlockingIOError:
+                print(f"waiting for another process, which has locked {path}", file=sys.stderr, flush=True)
+                locks.append(_lock(path))
+        yield
+    finally:
+        for lock in locks:
+            _unlock(lock)
+
+
+def _lock(path: Path, how: int = fcntl.LOCK_EX) -> int | None:
+    """A descriptor that holds the lock of a file or folder as long as it is open, which a dead process's is not.
+
+    None where it is gone, or where there are no locks; BlockingIOError where another has it and `how` is not to wait.
+    """
+    try:
+        held = os.open(path, os.O_RDONLY)
+    except OSError:
+        return None
+    try:
+        fcntl.flock(held, how)
+    except OSError as error:
+        os.close(held)
+        if isinstance(error, BlockingIOError):
+            raise
+        return None
+    return held
+
+
+def _unlock(lock: int | None) -> None:
+    if lock is not None:
+        os.close(lock)
 
 
 @contextlib.contextmanager
 def scratch(beside: str | Path) -> Iterator[Path]:
     """A temporary folder in the folder `beside`, that of the outputs; it goes with all that is in it."""
+    global _ahead
     beside = Path(beside)
     beside.mkdir(parents=True, exist_ok=True)
     sweep(beside)
-    folder = Path(tempfile.mkdtemp(prefix=".", suffix=f".{os.getpid()}.scratch", dir=beside))
+    folder, lock = beside, None
+    while lock is None:
+        folder = Path(tempfile.mkdtemp(prefix=".", suffix=".scratch", dir=beside))
+        lock = _lock(folder)
+        if lock is None and folder.exists():  # no locks here
+            break
     try:
+        apart = folder.stat().st_ctime - time.time()
+        _ahead = apart if abs(apart) > SKEW else 0.0
         yield folder
     except OSError as error:  # a full disk comes without a name
         raise OSError(error.errno, error.strerror, error.filename or str(beside)) from error
     finally:
         shutil.rmtree(folder, ignore_errors=True)
+        _unlock(lock)
 
 
 def sweep(folder: Path) -> None:
     """Remove what processes that live no more have left in a folder under temporary names."""
-    for path in folder.iterdir():
-        owner = TEMPORARY.fullmatch(path.name)
-        if owner and not _lives(int(owner[1])):
-            shutil.rmtree(path, ignore_errors=True) if path.is_dir() else path.unlink(missing_ok=True)
+    for path in folder.glob(TEMPORARY):
+        if owner := OF_DUCKDB.fullmatch(path.name):
+            if not _lives(int(owner[1])):
+                shutil.rmtree(path, ignore_errors=True)
+            continue
+        with contextlib.suppress(BlockingIOError):  # its process lives
+            if (lock := _lock(path, fcntl.LOCK_EX | fcntl.LOCK_NB)) is not None:
+                shutil.rmtree(path, ignore_errors=True)
+                os.close(lock)
 
 
 def _lives(process: int) -> bool:

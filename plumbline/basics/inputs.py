@@ -4,13 +4,16 @@ DVC takes the hashes of a stage's dependencies after its command has ended (dvc#
 be recorded as if it had made the outputs. So whoever reads an input watches it here, and `check` compares before
 anything takes its final name. What remains is the moment between our renames and DVC's hashing, which no stage can see.
 
-A file is the same if size, time and inode are. If they are not, it is compared by content: `touch` is no edit. A file
+A file is the same if size, times and inode are. If they are not, it is compared by content: `touch` is no edit. A file
 above LARGE is not hashed while it is read, for that would take as long as reading it; there any other time is an edit.
+Python's own modules of the folder that is current are watched as they are imported, whoever imports them.
 """
 
+import contextlib
 import hashlib
 import os
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
@@ -18,30 +21,41 @@ from typing import NamedTuple
 from plumbline.basics.errors import UserError
 
 LARGE = 2**26  # bytes; hashing so many takes some 0.1 s
+YOUNG = 1.0  # seconds in which another change may leave the same time
 CODE = Path(__file__).parents[2]  # the folder that holds plumbline/
 
 
 class _Seen(NamedTuple):
     """A file as it was read."""
 
-    state: tuple[int, int, int]  # inode, size, time of the last change in nanoseconds
+    state: tuple[int, ...]  # inode, size and times in nanoseconds; none of a file that has just been written
     digest: bytes | None  # None for a large one
 
 
 _files: dict[Path, _Seen] = {}
 _folders: dict[Path, set[Path]] = {}
 _values: list[Callable[[], str | None]] = []
+began = time.time()  # when this process did
 
 
 def watch(path: str | Path) -> None:
     """Remember a file, or all files of a folder, as they are now: call it before they are read."""
-    path = Path(path)
+    path = Path(path).absolute()
     if path.is_dir():
         _folders[path] = _below(path)
         for file in _folders[path]:
             _files[file] = _seen(file)
     elif path.exists():
         _files[path] = _seen(path)
+
+
+def read(path: str | Path) -> bytes:
+    """The content of a small file, which is watched as it was read."""
+    watch(path)
+    path = Path(path).absolute()
+    content = path.read_bytes()
+    _files[path] = _Seen((), hashlib.sha256(content).digest())
+    return content
 
 
 def watch_value(changed: Callable[[], str | None]) -> None:
@@ -51,8 +65,8 @@ def watch_value(changed: Callable[[], str | None]) -> None:
 
 def check() -> None:
     """A UserError names the first input that is not as it was read."""
-    names = [str(path) for path, seen in _files.items() if not _is_as(path, seen)]
-    names += [str(folder) for folder, files in _folders.items() if _below(folder) != files]
+    names = [_name(path) for path, seen in _files.items() if not _is_as(path, seen)]
+    names += [_name(folder) for folder, files in _folders.items() if _below(folder) != files]
     names += [str(path.relative_to(CODE)) for path in _code_in_use() if path in _code and not _is_as(path, _code[path])]
     names += [name for changed in _values if (name := changed())]
     if names:
@@ -65,21 +79,28 @@ def check() -> None:
 
 def fingerprint() -> list[tuple[str, bytes | tuple[int, int, int]]]:
     """The files that were read so far and the project's modules: each one's digest, or state where it is large."""
-    return [(str(path), seen.digest or seen.state) for path, seen in sorted((_files | _code).items())]
+    return [(_name(path), seen.digest or seen.state) for path, seen in sorted((_files | _code).items())]
 
 
 def watched() -> list[Path]:
     """The files that were read so far, and the project's modules."""
-    return [*_files, *_code]
+    return [*map(Path, map(_name, _files)), *_code]
 
 
 def forget() -> None:
-    """Watch nothing any more: for a process that runs several stages, as the tests do."""
+    """Watch nothing any more, and begin anew: for a process that runs several stages, as the tests do."""
+    global began
+    began, code = time.time(), _code_as_it_is()
     _files.clear()
     _folders.clear()
     _values.clear()
     _code.clear()
-    _code.update(_code_as_it_is())
+    _code.update(code)
+
+
+def _name(path: Path) -> str:
+    """A path as a user says it."""
+    return str(path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path)
 
 
 def _below(folder: Path) -> set[Path]:
@@ -88,12 +109,16 @@ def _below(folder: Path) -> set[Path]:
 
 def _seen(path: Path) -> _Seen:
     state = path.stat()
-    return _Seen(_state(state), _digest(path) if state.st_size <= LARGE else None)
+    if state.st_size > LARGE:
+        return _Seen(_state(state), None)
+    is_young = abs(time.time() - state.st_ctime) < YOUNG
+    return _Seen(() if is_young else (*_state(state), state.st_ctime_ns), _digest(path))
 
 
 def _is_as(path: Path, seen: _Seen) -> bool:
     try:
-        if _state(path.stat()) == seen.state:
+        state = path.stat()
+        if seen.state in (_state(state), (*_state(state), state.st_ctime_ns)):
             return True
         return seen.digest is not None and _digest(path) == seen.digest
     except OSError:
@@ -120,4 +145,18 @@ def _code_in_use() -> set[Path]:
     return {Path(file) for file in files if file}
 
 
+def _notice(event: str, arguments: tuple) -> None:
+    """Watch a module of the current folder that is about to be imported, and is none of the project's."""
+    name = arguments[0] if event == "open" else None
+    if isinstance(name, str) and name.endswith((".py", ".pyc")) and "/site-packages/" not in name:
+        with contextlib.suppress(OSError):
+            path = Path(name).absolute()
+            if path.suffix == ".pyc" and path.parent.name == "__pycache__":
+                path = path.parents[1] / f"{path.name.partition('.')[0]}.py"
+            if path not in _code and path not in _files and path.is_relative_to(Path.cwd()) and path.is_file():
+                _files[path] = _Seen((), None)  # for it is opened here, too
+                watch(path)
+
+
 _code = _code_as_it_is()
+sys.addaudithook(_notice)

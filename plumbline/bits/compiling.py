@@ -63,7 +63,9 @@ SEAL = hashlib.sha256().digest_size
 
 
 class Cache:
-    """The compiled forms of a function in files, each with its SHA-256; the interface of Numba's own caches.
+    """The compiled forms of a function in files; the interface of Numba's own caches.
+
+    Each begins with a SHA-256 of its place and the rest, so that none is taken for another, altered or not.
 
     It does without Numba's registries of types, which take 0.2 s to fill and which only compiling needs.
     """
@@ -76,8 +78,9 @@ class Cache:
     def load_overload(self, signature, target):
         """The compiled function, or None: then Numba compiles it."""
         with contextlib.suppress(Exception):  # whatever is wrong with it
-            content = self._path(signature).read_bytes()
-            if content[:SEAL] == hashlib.sha256(content[SEAL:]).digest():
+            path = self._path(signature)
+            content = path.read_bytes()
+            if content[:SEAL] == _seal(path, content[SEAL:]):
                 rtsys.initialize(target)  # all that compiled code needs of Numba
                 return CompileResult._rebuild(target, *pickle.loads(content[SEAL:]))
         if not Cache.announced and not any(_folder().glob("*")):
@@ -86,19 +89,24 @@ class Cache:
         return None
 
     def save_overload(self, signature, result):
-        """Keep a compiled function, whole or not at all; a disk that does not take it is told in one line."""
-        body, path = dumps(result._reduce()), self._path(signature)
+        """Keep a compiled function, whole or not at all; what hinders that is told in one line."""
+        path = self._path(signature)
         try:
+            body = dumps(result._reduce())
             with files.replacing(path) as partial:
-                partial.write_bytes(hashlib.sha256(body).digest() + body)
-        except OSError as error:
+                partial.write_bytes(_seal(path, body) + body)
+        except Exception as error:
             if not Cache.complained:
-                what = f"{path.parent} does not take what was compiled ({error.strerror})"
+                what = f"{path.parent} does not take what was compiled ({getattr(error, 'strerror', reason(error))})"
                 print(f"{what}; every run compiles until it does", file=sys.stderr)
                 Cache.complained = True
 
     def _path(self, signature) -> Path:
         return _folder() / f"{self._name}-{hashlib.sha256(repr(signature).encode()).hexdigest()[:16]}"
+
+
+def _seal(path: Path, body: bytes) -> bytes:
+    return hashlib.sha256(f"{path.parent.name}/{path.name}\n".encode() + body).digest()
 
 
 @functools.cache

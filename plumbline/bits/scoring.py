@@ -8,6 +8,7 @@ import sys
 
 import numpy as np
 
+from plumbline.bits import known_answer
 from plumbline.bits import rows as encoded
 from plumbline.bits.arithmetic import exp
 
@@ -26,13 +27,18 @@ def probabilities(x: np.ndarray, weights: dict[str, np.ndarray], layout: np.ndar
     layout = encoded.numbers(d) if layout is None else layout
     out = np.empty((r, len(x), k), np.float32)
     products = len(x) * r * h * (encoded.terms(layout) + k)
-    if products <= WORTH_COMPILING and "plumbline.bits.compiling" not in sys.modules:
-        _probabilities(x, layout, weights, out)
-        return out
+    is_small = products <= WORTH_COMPILING and "plumbline.bits.compiling" not in sys.modules
+    form = _probabilities if is_small else _compiled
+    known_answer.ask(form, "probabilities")
+    form(x, layout, weights, out)
+    return out
+
+
+def _compiled(x: np.ndarray, layout: np.ndarray, weights: dict[str, np.ndarray], out: np.ndarray) -> None:
     from plumbline.bits import kernel
 
+    h, k = weights["net.0.bias"].shape[1], weights["net.2.bias"].shape[1]
     kernel.probabilities(np.ascontiguousarray(x), encoded.plan(layout), kernel.pack(weights), h, k, out)
-    return out
 
 
 def loss_sums(

@@ -80,10 +80,11 @@ def main(words: list[str] | None = None) -> None:
         if not is_told:
             dvc("add", "--quiet", "--no-relink", place)  # the file stays the user's own, and may be edited
             note = f"DVC tracks {place} now: put {place}.dvc and {Path(place).with_name('.gitignore')} in git\n"
-        for path, content in {now.make_data.expect: expected, params.PATH: wanted}.items():
-            if content:
-                with files.replacing(path) as partial:
-                    partial.write_text(content, encoding="utf-8", newline="\n")
+        with files.together():
+            for path, content in {now.make_data.expect: expected, params.PATH: wanted}.items():
+                if content:
+                    with files.replacing(path) as partial:
+                        partial.write_text(content, encoding="utf-8", newline="\n")
         if expected:
             note += f"{now.make_data.expect} says what the table is like: widen it, and put it in git\n"
         print(f"{note}{params.PATH} has settings for {rows} rows now; `git diff {params.PATH}` shows them")

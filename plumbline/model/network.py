@@ -42,9 +42,8 @@ class Network(msgspec.Struct, frozen=True):
 
 def read(path: str | Path = PATH) -> Network:
     """Read the file that defines the network; a UserError where it is not there or is no Python."""
-    inputs.watch(path)
     try:
-        code = Path(path).read_bytes()
+        code = inputs.read(path)
     except FileNotFoundError:
         raise UserError(f"{path} is not there, and defines the network; `git restore {path}` brings it back") from None
     try:

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
-from plumbline.basics.files import replacing
+from plumbline.basics import files
 
 LONGEST = 600  # characters of one text
 NAME = 90  # of a name at the head of a table's row
@@ -84,7 +84,7 @@ def write(path: str | Path, title: str, facts: list[tuple[str, str]], tiles: lis
     )
     environment.filters["name"] = lambda text: clean(text, NAME)
     text = environment.get_template("page.html").render(title=title, facts=facts, tiles=tiles, sections=sections)
-    with replacing(path) as partial:
+    with files.together(), files.replacing(path) as partial:
         partial.write_text(text, encoding="utf-8", newline="\n")
 
 

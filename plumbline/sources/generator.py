@@ -1,7 +1,7 @@
 """A table that a user's Python file makes: `make(params, generator)` returns it, or yields it in pieces."""
 
-import importlib.util
 import traceback
+import types
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
@@ -18,7 +18,6 @@ KINDS = f"a dict of NumPy arrays, or {in_memory.KINDS}"
 
 def read(source: Path, params, generator: np.random.Generator, folder: Path, keep: Keep) -> Rows:
     """The rows that `make` of a source makes, each piece on its way through a Parquet file in `folder`."""
-    inputs.watch(source)
     paths, types = [], None
     for made in _pieces(source, params, generator):
         table, schemas = _table(made, source)
@@ -43,10 +42,10 @@ def read(source: Path, params, generator: np.random.Generator, folder: Path, kee
 
 def _pieces(source: Path, params, generator: np.random.Generator) -> Iterator[object]:
     """What `make` returns, or all that it yields; an error of the user's code leads to its line."""
-    spec = importlib.util.spec_from_file_location(source.stem, source.absolute())
-    module = importlib.util.module_from_spec(spec)
-    try:
-        spec.loader.exec_module(module)
+    module = types.ModuleType(source.stem)
+    module.__file__ = str(source.absolute())
+    try:  # the very bytes that are watched, and no bytecode of a former second
+        exec(compile(inputs.read(source), module.__file__, "exec", dont_inherit=True), module.__dict__)
         if not hasattr(module, "make"):
             raise UserError(f"make_data.source {source} must define make(params, generator) and does not")
         made = module.make(params, generator)

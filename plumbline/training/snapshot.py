@@ -7,6 +7,7 @@ that is of another training, or was cut or altered, is not used. The numbers in 
 last network, for a worker keeps a file of its own; another number of workers starts afresh.
 """
 
+import contextlib
 import copy
 import hashlib
 import math
@@ -111,10 +112,11 @@ class Keeper:
     def drop(self) -> None:
         """Delete the training's own snapshots: it has ended and its results are written. Another's stay."""
         for path in FOLDER.glob(PATTERN):
-            with path.open("rb") as file:
-                own = file.read(DIGEST) == self._key
-            if own:
-                path.unlink()
+            with contextlib.suppress(OSError):  # the results are there; what stays is not used again
+                with path.open("rb") as file:
+                    own = file.read(DIGEST) == self._key
+                if own:
+                    path.unlink()
 
 
 def _taken_apart(array: np.ndarray) -> tuple[str, tuple[int, ...], bytes]:

@@ -1,11 +1,14 @@
+import errno
 import json
 import math
-import os
 import shutil
 import subprocess
+import sys
+import time
+from pathlib import Path
 
 import pytest
-from conftest import ENVIRONMENT, assert_one_line
+from conftest import ENVIRONMENT, ROOT, assert_one_line
 
 from plumbline.basics import files, inputs
 from plumbline.basics.errors import UserError
@@ -109,7 +112,7 @@ def test_a_folder_that_is_read_only_is_one_line(reproduced):
     (reproduced / "models").symlink_to("/sys")  # where not even root may write
     done = in_shell(reproduced, "exec python -m stages.train")
     assert done.returncode == 1
-    assert_one_line(done, "models/model.safetensors: ", "denied", "run the stage again")
+    assert_one_line(done, "models/model.safetensors: ", "permitted", "run the stage again")
 
 
 def test_a_file_removed_under_a_running_stage_is_named(tmp_path):
@@ -123,15 +126,36 @@ def test_a_file_removed_under_a_running_stage_is_named(tmp_path):
     assert (tmp_path / "a" / "b" / "file.json").read_text() == "whole"
 
 
-def test_temporary_names_are_a_process_own_and_the_dead_ones_are_swept(tmp_path):
-    gone = subprocess.Popen(["true"])
-    gone.wait()
-    for name in (f".file.json.{gone.pid}.partial", f".a.{gone.pid}.scratch", f".other.json.{os.getppid()}.partial"):
-        (tmp_path / name).mkdir() if name.endswith("scratch") else (tmp_path / name).write_text("half")
+HOLDING = """
+import sys, time
+from plumbline.basics import files
+with files.scratch(sys.argv[1]) as folder, files.replacing(f"{sys.argv[1]}/file.json") as partial:
+    partial.write_text("half")
+    print("there", flush=True)
+    time.sleep(60)
+"""
+
+
+def test_what_a_killed_process_has_left_is_swept_and_what_a_living_one_has_stays(tmp_path):
+    command = [sys.executable, "-c", HOLDING, tmp_path]
+    dead, living = (
+        subprocess.Popen(command, stdout=subprocess.PIPE, cwd=ROOT, env=ENVIRONMENT, text=True) for _ in range(2)
+    )
+    for process in (dead, living):
+        assert process.stdout.readline() == "there\n"
+    (tmp_path / f".duckdb.{dead.pid}.scratch").mkdir()
+    assert len(list(tmp_path.iterdir())) == 5  # two folders of each, and DuckDB's
+    dead.kill()
+    dead.wait()
     with files.replacing(tmp_path / "file.json") as partial:
-        assert str(os.getpid()) in partial.name
         partial.write_text("whole")
-    assert sorted(path.name for path in tmp_path.iterdir()) == [f".other.json.{os.getppid()}.partial", "file.json"]
+    assert len(list(tmp_path.glob(".*.scratch"))) == 2
+    living.kill()
+    living.wait()
+    for process in (dead, living):
+        process.stdout.close()
+    files.sweep(tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == ["file.json"]
 
 
 def test_a_scratch_folder_goes_whatever_happens(tmp_path):
@@ -147,6 +171,130 @@ def test_a_folder_under_a_later_name_stops_all_before_the_first_is_replaced(tmp_
         for name in "ab":
             files.write_json({}, tmp_path / name)
     assert [path.name for path in tmp_path.iterdir()] == ["b"]
+
+
+# Three files, of which two were there, take their names: the old ones go aside, the new ones come.
+RENAMES = 5
+SETS = {"old": {"a": "old", "b": "old"}, "new": {"a": "new", "b": "new", "c": "new"}}
+WRITING = """
+import os, signal, sys
+from pathlib import Path
+from plumbline.basics import files
+count, replace = 0, Path.replace
+def killed(*paths):
+    global count
+    count += 1
+    if count == int(sys.argv[1]):
+        os.kill(os.getpid(), signal.SIGKILL)
+    return replace(*paths)
+Path.replace = killed
+with files.together():
+    for name in "abc":
+        with files.replacing(name) as partial:
+            partial.write_text("new")
+"""
+
+
+def old_ones(folder):
+    for name, text in SETS["old"].items():
+        (folder / name).write_text(text)
+
+
+def texts(folder):
+    return {path.name: path.read_text() for path in folder.iterdir() if path.is_file()}
+
+
+@pytest.mark.parametrize("error", [OSError(errno.EBUSY, "busy"), KeyboardInterrupt()])
+@pytest.mark.parametrize("number", range(1, RENAMES + 1))
+def test_whichever_rename_fails_nothing_has_changed(tmp_path, monkeypatch, number, error):
+    old_ones(tmp_path)
+    inputs.forget()
+    replace, calls = Path.replace, []
+
+    def failing(*paths):
+        calls.append(paths)
+        if len(calls) == number:
+            raise error
+        return replace(*paths)
+
+    monkeypatch.setattr(Path, "replace", failing)
+    with pytest.raises(type(error)) as raised, files.together():
+        for name in "abc":
+            with files.replacing(tmp_path / name) as partial:
+                partial.write_text("new")
+    assert texts(tmp_path) == SETS["old"]
+    assert len(list(tmp_path.iterdir())) == 2
+    if isinstance(error, OSError):
+        assert Path(raised.value.filename).parent == tmp_path
+
+
+@pytest.mark.parametrize("number", range(1, RENAMES + 2))
+def test_whenever_it_is_killed_no_old_file_stands_beside_a_new_one(tmp_path, number):
+    old_ones(tmp_path)
+    command = [sys.executable, "-c", WRITING, str(number)]
+    done = subprocess.run(command, cwd=tmp_path, env=ENVIRONMENT | {"PYTHONPATH": str(ROOT)}, check=False)
+    assert (done.returncode == 0) == (number > RENAMES)
+    assert any(texts(tmp_path).items() <= whole.items() for whole in SETS.values())
+    files.sweep(tmp_path)
+    assert len(list(tmp_path.iterdir())) == len(texts(tmp_path))
+
+
+def test_of_two_writers_of_one_file_the_first_to_end_is_right_and_the_other_is_told(tmp_path):
+    said = r"b was written by another process while this ran, .* nothing was written: run it again"
+    with pytest.raises(UserError, match=said), files.together():
+        for name in "ab":
+            files.write_json({"mine": 1}, tmp_path / name)
+        subprocess.run(["cp", "/dev/null", tmp_path / "b"], check=True)
+    assert texts(tmp_path) == {"b": ""}
+
+
+def test_what_this_process_wrote_itself_it_may_write_again(tmp_path):
+    for number in range(2):
+        with files.together():
+            for name in "ab":
+                files.write_json({"mine": number}, tmp_path / name)
+    assert set(texts(tmp_path).values()) == {'{\n  "mine": 1\n}\n'}
+
+
+@pytest.mark.parametrize("stage", ["make_data", "split", "train", "evaluate"])
+def test_standard_output_on_a_full_disk_is_one_line_and_leaves_every_file_as_it_was(full, stage):
+    before = everything(full)
+    done = in_shell(full, f"exec python -m stages.{stage} > /dev/full")
+    assert done.returncode == 1
+    assert_one_line(done, "No space left on device; nothing was written under its final name")
+    assert everything(full) == before
+
+
+@pytest.fixture(scope="module")
+def full(default, tmp_path_factory):
+    """A project whose every stage would write something else."""
+    other = default.copy(tmp_path_factory.mktemp("full") / "project")
+    other.set(seed=43)
+    return other.folder
+
+
+def test_dvc_takes_no_hashes_while_a_stage_by_hand_gives_names(tmp_path, monkeypatch):
+    (tmp_path / ".dvc/tmp").mkdir(parents=True)
+    monkeypatch.chdir(tmp_path)
+    hashing = ["flock", ".dvc/tmp/lock", "sh", "-c", "echo held; sleep 0.3; echo hashes > hashed"]
+    with subprocess.Popen(hashing, stdout=subprocess.PIPE) as held:
+        assert held.stdout.readline() == b"held\n"
+        with files.together():
+            files.write_json({}, "a.json")
+        assert (tmp_path / "hashed").exists()
+
+
+def test_a_stage_ends_with_the_dvc_that_was_killed(tmp_path):
+    """What stands for DVC starts a stage that sleeps, and is killed."""
+    stage = "from plumbline.basics import errors; import os, time; print(os.getpid(), flush=True);"
+    stage += "errors.run(lambda: time.sleep(60))"
+    environment = ENVIRONMENT | {"DVC_STAGE": "train", "PYTHONPATH": str(ROOT)}
+    starts = f"import subprocess, sys; subprocess.run([sys.executable, '-c', {stage!r}])"
+    with subprocess.Popen([sys.executable, "-c", starts], env=environment, stdout=subprocess.PIPE, text=True) as dvc:
+        assert dvc.stdout.readline()
+        time.sleep(0.3)  # for the stage to begin
+        dvc.kill()
+        assert dvc.stdout.read() == ""  # it is the stage's as well, which ends by now
 
 
 def test_an_array_on_the_disk_is_an_array(tmp_path):

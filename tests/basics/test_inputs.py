@@ -1,7 +1,7 @@
 """What a stage has read must be what stands there when its outputs take their names."""
 
 import os
-import time
+import sys
 
 import pytest
 from conftest import assert_one_line
@@ -37,6 +37,11 @@ EDITS = {
     "another content of the same size": lambda folder: (folder / "a.csv").write_text("a\n2\n"),
     "another size": lambda folder: (folder / "a.csv").write_text("a\n10\n"),
     "removed": lambda folder: (folder / "a.csv").unlink(),
+    "another content with the old size and time": lambda folder: (
+        state := (folder / "a.csv").stat(),
+        (folder / "a.csv").write_text("a\n2\n"),
+        os.utime("a.csv", ns=(state.st_atime_ns, state.st_mtime_ns)),
+    ),
     "another file in its place": lambda folder: (
         (folder / "b").write_text("a\n3\n"),
         (folder / "b").rename(folder / "a.csv"),
@@ -48,7 +53,7 @@ EDITS = {
 def test_an_edited_file_is_named_and_nothing_is_written(folder, edit):
     inputs.watch("a.csv")
     with pytest.raises(UserError, match=r"^a\.csv changed while this ran, .* nothing was written: run it again$"):
-        write_with(lambda: (time.sleep(0.01), EDITS[edit](folder)))
+        write_with(lambda: EDITS[edit](folder))  # at once, in the same tick of the clock
     assert sorted(path.name for path in folder.iterdir()) in (["a.csv", "parts"], ["parts"])
 
 
@@ -103,6 +108,51 @@ def test_code_that_was_imported_counts(tmp_path, monkeypatch):
     module.write_text("x = 2\n")
     with pytest.raises(UserError, match=r"^plumbline/module\.py changed while this ran"):
         inputs.check()
+
+
+GENERATOR = """
+import numpy as np
+from helping.numbers import FLIP
+def make(params, generator):
+    x = np.arange(100.0)
+    return {"x": x, "y": ((x > 48) ^ FLIP).astype(int)}
+"""
+
+
+def test_a_generator_and_what_it_imports_count(workspace, monkeypatch):
+    from plumbline.sources import source
+
+    monkeypatch.syspath_prepend(workspace.folder)
+    workspace.path("helping").mkdir()
+    workspace.path("helping/numbers.py").write_text("FLIP = False\n")
+    workspace.path("own.py").write_text(GENERATOR)
+    workspace.set(make_data__source="own.py")
+    copying = source.copying
+    for name in ("own.py", "helping/numbers.py"):
+        sys.modules.pop("helping.numbers", None)
+        text = workspace.read(name)
+
+        def edited_meanwhile(*arguments, name=name):
+            workspace.path(name).write_text(workspace.read(name) + "\n")
+            return copying(*arguments)
+
+        monkeypatch.setattr(source, "copying", edited_meanwhile)
+        assert_one_line(workspace.run("make_data", fails=True), f"error: {name} changed while this ran")
+        assert not workspace.path("data/dataset.parquet").exists()
+        workspace.path(name).write_text(text)
+    monkeypatch.setattr(source, "copying", copying)
+    sys.modules.pop("helping.numbers", None)
+    workspace.run("make_data")
+
+
+def test_what_a_generator_says_now_is_what_runs(workspace):
+    """Python takes the bytecode of a file that was edited within a second to the same size."""
+    workspace.set(make_data__source="own.py", make_data__target="y")
+    for flip in ("0", "1"):
+        workspace.path("own.py").write_text(GENERATOR.replace("from helping.numbers import FLIP", f"FLIP = {flip}"))
+        os.utime(workspace.path("own.py"), (1e9, 1e9))
+        workspace.run("make_data")
+    assert "y {0: 51, 1: 49}" in workspace.run("make_data").stdout
 
 
 def test_a_parameter_edited_while_a_stage_runs_fails_the_stage(workspace, monkeypatch):
