@@ -31,7 +31,6 @@ from plumbline.basics.errors import UserError, reason
 NULL = "tag:yaml.org,2002:null"
 SMALL = 2**20  # bytes of an array that is not worth a file
 DVC_LOCK = ".dvc/tmp/lock"  # DVC's own, which it holds whenever it works, but not while a stage runs
-TEMPORARY = ".*.scratch"  # folders
 OF_DUCKDB = re.compile(r"\.duckdb\.(\d+)\.scratch")  # made by it when it must, of a process and without a lock
 SKEW = 1.0  # seconds that the clocks of a process and of its file system may differ by rounding
 
@@ -67,7 +66,7 @@ def together() -> Iterator[None]:
 def replacing(path: str | Path) -> Iterator[Path]:
     """Give a temporary name beside `path`; when the block ends well the file takes its final name, else it goes."""
     path = Path(path)
-    block = None if path.parent.match(TEMPORARY) else _block  # a scratch folder's file is needed in the block
+    block = None if path.parent.match(inputs.SCRATCH) else _block  # a scratch folder's file is needed in the block
     with contextlib.ExitStack() as own:
         try:
             partial = (block[0] if block else own).enter_context(scratch(path.parent)) / path.name
@@ -185,7 +184,7 @@ def scratch(beside: str | Path) -> Iterator[Path]:
 
 def sweep(folder: Path) -> None:
     """Remove what processes that live no more have left in a folder under temporary names."""
-    for path in folder.glob(TEMPORARY):
+    for path in folder.glob(inputs.SCRATCH):
         if owner := OF_DUCKDB.fullmatch(path.name):
             if not _lives(int(owner[1])):
                 shutil.rmtree(path, ignore_errors=True)

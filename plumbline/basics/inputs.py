@@ -22,6 +22,7 @@ from plumbline.basics.errors import UserError
 
 LARGE = 2**26  # bytes; hashing so many takes some 0.1 s
 YOUNG = 1.0  # seconds in which another change may leave the same time
+SCRATCH = ".*.scratch"  # how temporary folders are called
 CODE = Path(__file__).parents[2]  # the folder that holds plumbline/
 
 
@@ -39,8 +40,13 @@ began = time.time()  # when this process did
 
 
 def watch(path: str | Path) -> None:
-    """Remember a file, or all files of a folder, as they are now: call it before they are read."""
+    """Remember a file, or all files of a folder, as they are now: call it before they are read.
+
+    What this process keeps in a scratch folder is its own.
+    """
     path = Path(path).absolute()
+    if path.parent.match(SCRATCH):
+        return
     if path.is_dir():
         _folders[path] = _below(path)
         for file in _folders[path]:

@@ -8,7 +8,7 @@ import sys
 
 import numpy as np
 
-from plumbline.bits import known_answer
+from plumbline.bits import asked
 from plumbline.bits import rows as encoded
 from plumbline.bits.arithmetic import exp
 
@@ -29,7 +29,7 @@ def probabilities(x: np.ndarray, weights: dict[str, np.ndarray], layout: np.ndar
     products = len(x) * r * h * (encoded.terms(layout) + k)
     is_small = products <= WORTH_COMPILING and "plumbline.bits.compiling" not in sys.modules
     form = _probabilities if is_small else _compiled
-    known_answer.ask(form, "probabilities")
+    asked.ask(form, "probabilities")
     form(x, layout, weights, out)
     return out
 

@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator
 
 import numpy as np
 
+from plumbline.bits import asked
 from plumbline.bits.arithmetic import log, sincos
 
 WORDS_PER_EPOCH = 6  # three int64 of two words: the loader's base seed, the shuffle's seed, the test loader's base seed
@@ -130,9 +131,7 @@ def _swap_down_for(count: int) -> Callable[[np.ndarray, np.ndarray], None]:
 
 
 def _asked(form: Callable, what: str) -> Callable:
-    from plumbline.bits import known_answer
-
-    known_answer.ask(form, what)
+    asked.ask(form, what)
     return form
 
 
