@@ -32,6 +32,7 @@ MOST_NETWORKS = 8
 MOST_ROWS = 2**13
 FEWEST_ROWS = 2**9  # columns are left out before there are fewer rows
 MOST_WORK = 2**37  # products in the networks' layers: half a minute on two cores
+TOGETHER = 2**22  # numbers of rows that are scored together
 GRID = 2.0**26  # losses are whole multiples of its inverse: their sums are exact, and so the same in any order
 
 
@@ -134,19 +135,23 @@ def drop_of(column: Number | Category, pairs: np.ndarray, fold: np.ndarray | Non
 
 def changes(saved: Model, x: np.ndarray, target: np.ndarray, columns: list) -> np.ndarray:
     """What shuffling each of the columns costs, at both rows of each pair and over all shuffles: float64 (C, R, n)."""
-    whole, orders, mixed = losses(saved, x, target), shuffles(len(x)), x.copy()  # whole: (R, n)
-    of = saved.card.encoding
+    whole, orders = losses(saved, x, target), shuffles(len(x))  # (R, n), (SHUFFLES, n)
+    of, beside = saved.card.encoding, min(max(TOGETHER // max(x.size, 1), 1), SHUFFLES)
+    mixed, targets = np.tile(x, (beside, 1)), np.tile(target, beside)
     found, where = np.zeros((len(columns), *whole.shape)), dict(zip([each.name for each in of.columns], of.places))
     for pairs, column in zip(found, columns):
         if column.name not in where:  # an encoding of its own leaves it out, and the network does without
             continue
         stored = where[column.name]
-        for order in orders:
-            mixed[:, stored] = x[order][:, stored]
-            more = losses(saved, mixed, target) - whole
-            pairs += more
-            pairs[:, order] += more
-        mixed[:, stored] = x[:, stored]
+        for start in range(0, SHUFFLES, beside):
+            some = orders[start : start + beside]
+            mixed[: some.size, stored] = x[some.reshape(-1, 1), stored]
+            after = losses(saved, mixed[: some.size], targets[: some.size]).reshape(len(whole), *some.shape)
+            for i, order in enumerate(some):
+                more = after[:, i] - whole
+                pairs += more
+                pairs[:, order] += more
+        mixed[:, stored] = np.tile(x[:, stored], (beside, 1))
     return found
 
 
