@@ -32,7 +32,8 @@ def main() -> None:
 
         # The later stages go on drawing where the generator stopped; for a table that was not drawn they begin
         drawn = stream.to_text(generator) if make.source.endswith(".py") else None
-        facts = store.Facts(make.target, classes, counts, drawn, positive=labels.positive(classes, make.positive))
+        positive = labels.positive(classes, make.positive)
+        facts = store.Facts(make.target, classes, counts, drawn, positive=positive, spellings=dict(rows.spellings))
         with files.together(), source.copying(rows, labelled, OUTPUT, facts) as dataset:
             columns.check(dataset)
             shares = ", ".join(f"{label}: {count}" for label, count in zip(classes[:10], counts))

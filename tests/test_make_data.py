@@ -30,6 +30,8 @@ def settings(**changes):
         "target": "y",
         "positive": None,
         "drop": [],
+        "decimal": None,
+        "dates": None,
         "samples": 1000,
         "features": 10,
         "noise": 0.25,

@@ -38,6 +38,8 @@ class MakeData(Section):
     target: Name
     positive: bool | int | float | Name | None
     drop: list[Name]
+    decimal: Literal[".", ","] | None
+    dates: Literal["day-first", "month-first"] | None
     samples: Annotated[int, msgspec.Meta(ge=5)]
     features: Annotated[int, msgspec.Meta(ge=5, le=100_000)]  # the synthetic rule uses the first five
     noise: AtLeast0

@@ -19,7 +19,6 @@ from plumbline.model import model
 from plumbline.scores import metrics
 from plumbline.sources import in_memory
 from plumbline.tables import encoding, store, unseen
-from plumbline.tables.encoding import Category
 
 VALUES = 2**22  # numbers of encoded rows, or probabilities of all networks, at a time
 _one_at_a_time = threading.Lock()  # DuckDB's connection is the process's, and a server has many threads
@@ -92,11 +91,6 @@ class Classifier:
                     f"{nearest(name, names)}"
                 )
         return list(self.feature_names_in_)
-
-    @property
-    def texts(self) -> list[str]:
-        """The model's columns of text."""
-        return [column.name for column in self.model.card.encoding.columns if isinstance(column, Category)]
 
     def _of_frame(self, frame: object) -> list[Scored]:
         with _one_at_a_time, tempfile.TemporaryDirectory(prefix="plumbline-") as scratch:

@@ -51,7 +51,7 @@ def main(words: list[str] | None = None) -> None:
         return used.needed(there) + kept
 
     with files.scratch(output.parent) as scratch:
-        table = source.table(given, scratch, used.texts, needed, options.sheet)
+        table = source.table(given, scratch, card.encoding.texts, needed, options.sheet)
         pieces = predictions(used, table, named, options.threshold, counts)
         with duck.collected(pieces, table.query(kept) if kept else None) as collected:
             scored = f"(SELECT * REPLACE (nullif({WARNINGS}::VARCHAR, '') AS {WARNINGS}) FROM {collected})"

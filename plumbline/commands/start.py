@@ -47,6 +47,8 @@ def main(words: list[str] | None = None) -> None:
         "make_data.target": options.target,
         "make_data.positive": None,
         "make_data.drop": next(csv.reader([options.drop]), []),
+        "make_data.decimal": options.decimal,
+        "make_data.dates": options.dates,
         "split.group": options.group,
         "split.time": options.time,
         "split.stratify": False,
@@ -105,6 +107,8 @@ def arguments(words: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--time", metavar="COLUMN", help="the latest rows are the test part")
     parser.add_argument("--positive", metavar="LABEL", help="the class that precision and recall are about")
     parser.add_argument("--expect", action="store_true", help="write down what the columns hold (make_data.expect)")
+    parser.add_argument("--decimal", choices=[".", ","], help="the mark before decimals, where 1,842 may be a thousand")
+    parser.add_argument("--dates", choices=["day-first", "month-first"], help="where 3/4/2021 may be either")
     parser.add_argument("--dry-run", action="store_true", help="show what would be done, and write nothing")
     parser.add_argument("--yes", action="store_true", help="overwrite a params.yaml that is in no commit")
     return parser.parse_args(words)
@@ -143,6 +147,7 @@ def looked_at(
                 expectations.check(make.expect, rows, make.source, make.target)
             labelled = labels.of(rows, make.source, make.target)
             facts = store.Facts(make.target, list(labelled.counts), list(labelled.counts.values()), None)
+            facts = msgspec.structs.replace(facts, spellings=dict(rows.spellings))
             with source.copying(rows, labelled, output, facts) as dataset:
                 columns.check(dataset)
                 print(f"{make.source}: {len(dataset)} rows, {len(dataset.features)} features\n")

@@ -1,7 +1,9 @@
 """What the cells of a CSV hold, in SQL: numbers, booleans, dates, times, or text.
 
 The cells of a column are of several kinds, and the kinds make its type: whole numbers and such with a point are
-DOUBLE. Digits that are no number as it is written (leading zeros, a plus) keep a column of whole numbers text.
+DOUBLE. Digits that are no number as it is written (leading zeros, a plus) keep a column text. So do other spellings of
+numbers and dates, and numbers that are thousands where a point stands between these: plumbline.sources.spellings reads
+them.
 """
 
 from collections.abc import Collection
@@ -10,7 +12,7 @@ from plumbline.tables import duck
 from plumbline.tables.columns import BLANK
 from plumbline.tables.columns import MISSING as MISSING_WORDS
 
-WHOLE, REAL, COMMA, CODE, BOOLEAN, DATE, TIME, STAMP, ZONED, TEXT, MISSING = (1 << i for i in range(11))
+WHOLE, REAL, THREE, CODE, BOOLEAN, DATE, TIME, STAMP, ZONED, TEXT, MISSING = (1 << i for i in range(11))
 OTHER = "a cell further down is of another kind"
 CLOCK = r"\d\d:\d\d(:\d\d(\.\d+)?)?"
 DAY = r"\d{4}-\d\d-\d\d"
@@ -35,11 +37,11 @@ class Cells:
     """How the cells of some columns are read.
 
     columns: their names in the table, by those that the file is read with. texts: names of those that are to be text.
-    decimal_comma: whether a comma may be a number's decimal point, for it separates no cells.
+    three: whether 1.842 may be a thousand.
     """
 
-    def __init__(self, columns: dict[str, str], texts: set[str], decimal_comma: bool):
-        self._columns, self._may_be_comma = columns, decimal_comma
+    def __init__(self, columns: dict[str, str], texts: set[str], three: bool):
+        self._columns, self._may_be_three = columns, three
         self._texts = {column for column, name in columns.items() if name in texts}
 
     def kinds(self, relation: str, rows: int | None = None) -> dict[str, int]:
@@ -51,58 +53,50 @@ class Cells:
 
     def plain(self, kinds: dict[str, int]) -> list[str]:
         """The columns whose cells are numbers with a point, or whole: DuckDB reads these fastest."""
-        if self._reading(kinds) == COMMA:
-            return []
-        numbers = [column for column, kind in kinds.items() if kind & REAL and not kind & ~(REAL | WHOLE)]
+        numbers = [column for column, kind in kinds.items() if kind & REAL and not kind & ~(REAL | THREE | WHOLE)]
         return [column for column in numbers if column not in self._texts]
+
+    def has_point(self, kinds: dict[str, int]) -> bool:
+        """Whether a column surely has decimal points."""
+        return any(kind & REAL for column, kind in kinds.items() if column not in self._texts)
 
     def select(self, kinds: dict[str, int], read: list[str]) -> str:
         """The columns under their names, with their types; as they are if they are `read` as numbers already.
 
         A cell of a kind that is not among a column's `kinds` is an error.
         """
-        real = self._reading(kinds)
-        values = {column: column if column in read else self._value(column, kinds[column], real) for column in kinds}
+        values = {column: column if column in read else self._value(column, kinds[column]) for column in kinds}
         return ", ".join(f"{value} AS {duck.name(self._columns[column])}" for column, value in values.items())
-
-    def _reading(self, kinds: dict[str, int]) -> int:
-        """REAL or COMMA: a table writes fractions one way, that which leaves fewer columns text."""
-        typed = [kind for column, kind in kinds.items() if column not in self._texts]
-        ways = [REAL, COMMA] if self._may_be_comma else [REAL]
-        return min(ways, key=lambda real: sum(_type(kind, real) == "VARCHAR" for kind in typed))
 
     def _kind(self, column: str) -> str:
         """SQL of a cell's kind."""
         kinds = {
             f"{column} IN ({WORDS})": MISSING,
             _reads(column, "BIGINT"): WHOLE,
+            **({_is_three(column): THREE} if self._may_be_three else {}),
+            f"regexp_matches({column}, '^ *-?0[0-9]') AND {_is_real(column)}": CODE,
             _is_real(column): REAL,
             _is_missing(column): MISSING,
             f"try_cast({column} AS DOUBLE) IS NOT NULL": CODE,
             _is_boolean(column): BOOLEAN,
             _reads(column, "DATE"): DATE,
         }
-        if self._may_be_comma:
-            kinds[_is_real(_point(column))] = COMMA
         kinds |= {_is(column, kind): kind for kind in PATTERNS}
         cases = " ".join(f"WHEN {condition} THEN {kind}" for condition, kind in kinds.items())
         return f"CASE {cases} ELSE {TEXT} END"
 
-    def _value(self, column: str, kinds: int, real: int) -> str:
+    def _value(self, column: str, kinds: int) -> str:
         """SQL of a cell's value."""
-        kind = _type(kinds, real)
-        text = f"CASE WHEN {column} NOT IN ({WORDS}) THEN {column} END"
-        if column in self._texts or (kind == "VARCHAR" and not _may_be_numbers(kinds)):
-            return text
+        kind = _type(kinds)
+        if column in self._texts or kind == "VARCHAR":
+            return f"CASE WHEN {column} NOT IN ({WORDS}) THEN {column} END"
         refused = f"error({duck.text(OTHER)})"
-        if kind == "VARCHAR":
-            return f"CASE WHEN {self._kind(column)} IN ({WHOLE}, {CODE}, {MISSING}) THEN {text} ELSE {refused} END"
         # What is slow is asked of the few cells that are no value
         missing = f"CASE WHEN {column} NOT IN ({WORDS}) AND NOT {_is_missing(column)} THEN {refused} END"
         if kind == "EMPTY":
             return f"({missing})::VARCHAR"
         if kind == "DOUBLE":
-            return f"coalesce(try_cast({_point(column) if real == COMMA else column} AS DOUBLE), ({missing})::DOUBLE)"
+            return f"coalesce(try_cast({column} AS DOUBLE), ({missing})::DOUBLE)"
         right = {
             "BOOLEAN": _is_boolean(column),
             "TIME": _is(column, TIME),
@@ -112,19 +106,14 @@ class Cells:
         return f"CASE WHEN {right} THEN try_cast({column} AS {kind}) ELSE {missing} END"
 
 
-def _type(kinds: int, real: int) -> str:
-    """The type of a column that has cells of these kinds, REAL or COMMA being its numbers with a fraction."""
+def _type(kinds: int) -> str:
+    """The type of a column that has cells of these kinds."""
     kinds &= ~MISSING
     if not kinds:
         return "EMPTY"
-    if kinds & real and not kinds & ~(WHOLE | CODE | real):
+    if kinds & REAL and not kinds & ~(WHOLE | THREE | REAL):
         return "DOUBLE"
     return TYPES.get(kinds, "VARCHAR")
-
-
-def _may_be_numbers(kinds: int) -> bool:
-    """Whether a column of text would be one of numbers if a number with a fraction came further down."""
-    return not kinds & ~(WHOLE | CODE | MISSING)
 
 
 def _is_missing(column: str) -> str:
@@ -149,9 +138,8 @@ def _is_real(number: str) -> str:
     return f"(try_cast({number} AS DOUBLE) IS NOT NULL AND regexp_matches({number}, '[.eEiI]'))"
 
 
-def _point(column: str) -> str:
-    """A number with a decimal comma as one with a point; one with a point as no number."""
-    return f"replace(replace({column}, '.', '?'), ',', '.')"
+def _is_three(number: str) -> str:
+    return f"regexp_full_match({number}, ' *-?[1-9][0-9]{{0,2}}\\.[0-9]{{3}} *')"
 
 
 def _is_boolean(column: str) -> str:

@@ -43,7 +43,7 @@ def of_text(text: Path, frame: Frame, path: Path, folder: Path, keep: Keep, text
     check_names(names, path)
     kept = set(keep(names))
     columns = {f"c{i}": name for i, name in enumerate(names) if name in kept}
-    cells = Cells(columns, texts, decimal_comma=separator != ",")
+    cells = Cells(columns, texts, three=separator != ",")
     staged, plain, has_header = folder / "staged.parquet", text, frame.is_plain and frame.skipped > 0
     if not frame.is_plain:
         plain = folder / "framed.csv"
@@ -68,7 +68,8 @@ def of_text(text: Path, frame: Frame, path: Path, folder: Path, keep: Keep, text
         try:
             copy(kinds, cells.plain(kinds))
         except duck.Error:  # a cell of another kind, or a bad line
-            copy(cells.kinds(relation()), [])
+            kinds = cells.kinds(relation())
+            copy(kinds, [])
     except duck.Error as error:
         _check_text(text, path)
         _check_rows(text, frame, path)
@@ -80,7 +81,8 @@ def of_text(text: Path, frame: Frame, path: Path, folder: Path, keep: Keep, text
         found = (line for i, line in rows if i in wanted)
         return [f"{frame.word} {line.number}" for line in itertools.islice(found, len(wanted))]
 
-    return of_files([staged], file=staged)._replace(places=places)
+    has_point = separator == "," or cells.has_point(kinds)
+    return of_files([staged], file=staged)._replace(places=places, has_point=has_point)
 
 
 # ---- the text of a file

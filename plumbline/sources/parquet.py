@@ -5,6 +5,7 @@ metadata. pyarrow tells it, and the names as they stand in the file; the values 
 """
 
 import base64
+import json
 from pathlib import Path
 from typing import NamedTuple
 
@@ -53,6 +54,7 @@ def read(source: Path, paths: list[Path], keep: Keep, partitions: dict[str, Part
     rows = rows._replace(
         select=rows.select | {name: partition.sql for name, partition in partitions.items()},
         types=rows.types | {name: partition.kind for name, partition in partitions.items()},
+        index=tuple(name for name in _index(paths[0]) if name in kept),
     ).only(kept)
     as_it_is = len(paths) == 1 and all(sql == duck.name(name) for name, sql in rows.select.items())
     return rows._replace(file=paths[0]) if as_it_is else rows
@@ -63,7 +65,7 @@ def as_declared(rows: Rows, schemas: list) -> Rows:
 
     schemas: what Arrow says of the columns; it counts if all of them say the same.
     """
-    select, types = dict(rows.select), dict(rows.types)
+    select, types, declared = dict(rows.select), dict(rows.types), set()
     for name, kind in rows.types.items():
         said = {_said(schema.field(name).type) for schema in schemas}
         said = said.pop() if len(said) == 1 else None
@@ -72,8 +74,9 @@ def as_declared(rows: Rows, schemas: list) -> Rows:
         elif said in PER_SECOND:
             select[name], types[name] = f"{select[name]}::DOUBLE / {PER_SECOND[said]}", "DOUBLE"
         elif said == "category" or kind == '"NULL"':
-            select[name], types[name] = f"{select[name]}::VARCHAR", "VARCHAR"
-    return rows._replace(select=select, types=types)
+            select[name], types[name] = columns.label(select[name], kind), "VARCHAR"
+            declared |= {name} if said == "category" else set()
+    return rows._replace(select=select, types=types, declared=frozenset(declared))
 
 
 def _said(kind) -> str | None:
@@ -103,6 +106,17 @@ def _schemas(paths: list[Path]) -> dict:
         check_names(schema.names, path)
         found.setdefault(schema.remove_metadata(), []).append(path)
     return found
+
+
+def _index(path: Path) -> list[str]:
+    """The columns that pandas says are a file's index, and no columns of the table."""
+    import pyarrow.parquet
+
+    try:
+        said = json.loads((pyarrow.parquet.read_metadata(path).metadata or {}).get(b"pandas", b"{}"))
+        return [name for name in said.get("index_columns", []) if isinstance(name, str)]
+    except (ValueError, AttributeError, TypeError):  # no metadata of pandas
+        return []
 
 
 def damaged(paths: list[Path]) -> None:

@@ -1,13 +1,14 @@
 """A table as DuckDB goes through it, whatever it came from."""
 
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import NamedTuple
 
 from plumbline.basics.errors import UserError, reason
 from plumbline.tables import duck
-from plumbline.tables.store import PLACE
+from plumbline.tables.store import PLACE, Spelling
 
 UNREADABLE = "{} cannot be read as its name says: {}; save it anew"
 STAGED = 122_880  # rows of a row group in a file on the way, DuckDB's own number: the fastest
@@ -26,6 +27,10 @@ class Rows(NamedTuple):
     file: Path | None = None  # the Parquet file that holds exactly this, if there is one
     where: str = ""  # a condition that `count` rows meet, if not all do
     places: Callable[[list[int]], list[str]] | None = None  # where rows of these numbers stand in a file of text
+    declared: frozenset[str] = frozenset()  # columns of text that the file says are categories
+    index: tuple[str, ...] = ()  # columns that the file says are its index
+    has_point: bool = False  # whether the file surely writes decimal points, or can have no decimal commas
+    spellings: Mapping[str, Spelling] = MappingProxyType({})  # of columns that are text in the file, and no text here
 
     def only(self, kept: list[str]) -> "Rows":
         """The same with these columns alone, in the order that they have."""

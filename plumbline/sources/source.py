@@ -5,6 +5,7 @@ be read once only, or slowly; Parquet is read where it lies.
 """
 
 import contextlib
+import re
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
@@ -13,11 +14,12 @@ import numpy as np
 from plumbline.basics import files, inputs
 from plumbline.basics.errors import UserError
 from plumbline.basics.params import nearest
-from plumbline.sources import converted, delimited, folder, generator, parquet, query
+from plumbline.sources import converted, delimited, folder, generator, parquet, query, spellings
 from plumbline.sources.labels import Labels
 from plumbline.sources.rows import Keep, Rows, unreadable
-from plumbline.tables import duck, store
+from plumbline.tables import columns, duck, store
 
+UNNAMED = re.compile(r"column0|Unnamed: 0(\.\d+)?|\.\.\.1")  # as this, pandas and readr name one without a name
 SUFFIXES = (".parquet", ".csv", ".csv.gz", *converted.SUFFIXES, ".sql")
 
 
@@ -40,7 +42,8 @@ def opened(make, stream: np.random.Generator, output: str) -> Iterator[Rows]:
         else:
             rows = _read(source, scratch, keep, {make.target}, make.sheet, declared=True)
         with _reading(source, rows):
-            yield rows
+            rows = _without_index(rows, make)
+            yield spellings.read(rows, make.source, {make.target}, make.decimal, make.dates)
 
 
 def table(
@@ -113,6 +116,23 @@ def _reading(source: str | Path, rows: Rows) -> Iterator[None]:
     except duck.Error as error:
         parquet.damaged(rows.paths)
         raise unreadable(source, error) from None
+
+
+def _without_index(rows: Rows, make) -> Rows:
+    """The rows without the file's index, or a first column of row numbers that nobody named; said in a line."""
+    index = dict.fromkeys(rows.index, "the file's index; reset_index() before it is written makes it a column")
+    first = next(iter(rows.types))
+    if UNNAMED.fullmatch(first) and rows.types[first] in columns.INTEGERS:
+        column = rows.select[first]
+        if duck.rows(f"SELECT count(*) = count(DISTINCT {column}) FROM {rows.relation}")[0][0]:
+            index[first] = "row numbers without a name"
+    index.pop(make.target, None)
+    left = [name for name in rows.select if name not in index]
+    if len(left) < 2:
+        return rows
+    for name, why in index.items():
+        print(f"{make.source}: column {name!r} is left out: {why}")
+    return rows.only(left)
 
 
 # ---- what is refused before anything is read

@@ -85,7 +85,7 @@ def text(name: str) -> str:
 def spellings(name: str, kind: str) -> list[str]:
     """SQL of a column as text, in the ways that the text it was may have been written.
 
-    pandas makes 1.0 of 1 where a column has gaps, and of true and false its own kind.
+    pandas makes 1.0 of 1 where a column has gaps, also in a CSV, and of true and false its own kind.
     """
     column = duck.name(name)
     if kind in FLOATS:
@@ -95,12 +95,13 @@ def spellings(name: str, kind: str) -> list[str]:
         ]
     if kind == "BOOLEAN":
         return [f"{column}::VARCHAR", f"CASE {column} WHEN true THEN 'True' WHEN false THEN 'False' END"]
-    return [f"{column}::VARCHAR"]
+    return [f"{column}::VARCHAR", f"regexp_replace({column}::VARCHAR, '\\.0+$', '')"]
 
 
-def is_number(text: str) -> str:
-    """SQL of whether a text reads as a number."""
-    return f"(try_cast({text} AS DOUBLE) IS NOT NULL)"
+def label(value: str, kind: str) -> str:
+    """SQL of a value of DuckDB's type `kind` as a category's label, a whole number without a point."""
+    text = f"({value})::VARCHAR"
+    return f"regexp_replace({text}, '\\.0+$', '')" if kind in FLOATS or kind.startswith("DECIMAL") else text
 
 
 def first(table: Table, condition: str, value: str, count: int = 1) -> list[tuple]:
@@ -183,8 +184,6 @@ def check(table: Table) -> None:
                 f"column {name!r} holds {kind}, and a feature must be a number, text, date or time; "
                 f"flatten it or leave it out (make_data.drop)"
             )
-        if kind_of(kind) == "category":
-            _check_text(table, name)
     integers = [name for name in table.features if table.columns[name] in INTEGERS]
     for start in range(0, len(integers), WIDE):  # DuckDB compares every aggregate of a query with every other
         some = integers[start : start + WIDE]
@@ -192,27 +191,6 @@ def check(table: Table) -> None:
         for name, is_large in zip(some, table.rows(f"SELECT {large} FROM {table.relation}")[0]):
             if is_large:
                 _check_large(table, name)
-
-
-def _check_text(table: Table, name: str) -> None:
-    """Refuse numbers with a few text cells among them: as text they would be an identifier, and silently lost."""
-    texts = f"(SELECT {text(name)} AS text FROM {table.holding(name)})"
-    present, cells = table.rows(
-        f"SELECT count(text), count(*) FILTER (NOT {is_number('text')} AND text IS NOT NULL) FROM {texts}"
-    )[0]
-    if not 0 < cells < present / 2:
-        return
-    words, numbers = table.rows(
-        f"SELECT count(DISTINCT hash(text)) FILTER (NOT {is_number('text')}), "
-        f"count(DISTINCT hash(text)) FILTER ({is_number('text')}) FROM {texts}"
-    )[0]
-    if numbers > MANY and (cells <= present / 20 or words <= 3):
-        some = first(table, f"NOT {is_number(text(name))} AND {text(name)} IS NOT NULL", duck.name(name), 5)
-        listed = ", ".join(f"{cell!r} in row {row}" for row, cell in some)
-        raise UserError(
-            f"column {name!r} holds numbers and {cells} cells of text ({listed}{', ...' if cells > 5 else ''}); "
-            f"mend or empty those cells, or leave the column out (make_data.drop)"
-        )
 
 
 def _past_exact(name: str) -> str:

@@ -22,10 +22,10 @@ import numpy as np
 from plumbline.basics import files
 from plumbline.basics.errors import UserError
 from plumbline.bits import rows as encoded
-from plumbline.tables import columns, duck, left_out, robust, targets
+from plumbline.tables import columns, duck, left_out, robust, spelling, targets
 from plumbline.tables.columns import Texts, kind_of
 from plumbline.tables.robust import IN_CACHE, Numbers
-from plumbline.tables.store import PLACE, Table
+from plumbline.tables.store import Spelling, Table
 
 FEWEST_ROWS = 4  # a category of fewer training rows is pooled with those never seen, which so have been trained
 # Where more than so many categories, and of more than this share of the rows, would be pooled, fewer rows are enough,
@@ -48,6 +48,7 @@ class Number(msgspec.Struct, frozen=True, tag="number", omit_defaults=True):
     marks_missing: bool
     edges: list[float] = []  # the ends of its bins, an input each
     boolean: bool = False  # of true and false, as 1 and 0
+    spelling: Spelling | None = None  # of a column that was text
 
     @property
     def stored(self) -> list[tuple[int, int]]:
@@ -156,6 +157,11 @@ class Encoding(msgspec.Struct, frozen=True):
         """Inputs of the network."""
         return sum(column.width for column in self.columns)
 
+    @property
+    def texts(self) -> list[str]:
+        """The columns that a new CSV must have as the text that stands there: categories, and those of a spelling."""
+        return [each.name for each in self.columns if isinstance(each, Category) or each.spelling]
+
 
 def _is_code(stored: tuple[int, int]) -> bool:
     return stored[0] == encoded.CODE
@@ -259,20 +265,19 @@ def _sql(column: Number | Category, table: Table) -> str:
         codes = "".join(f"enum_code(try_cast({cell} AS {known}))::INTEGER, " for cell in cells)
         is_missing = f"{columns.text(column.name)} IS NULL"
         return f"coalesce({codes}CASE WHEN {is_missing} THEN {column.missing} ELSE {column.other} END)"
-    if kind_of(kind) == column.kind:
-        return columns.number_or_nan(column.name, kind)
-    example = ""
     if kind_of(kind) == "category":
-        cells = f"SELECT {PLACE} AS row, {columns.text(column.name)} AS text FROM {table.numbered}"
-        no_number_first = f"ORDER BY {columns.is_number('text')}, row LIMIT 1"
-        some = table.rows(f"SELECT text, row FROM ({cells}) WHERE text IS NOT NULL {no_number_first}")
-        if not some:
-            return "'nan'::DOUBLE"
-        example = " ({!r} in row {})".format(*some[0])
-    raise UserError(
-        f"column {column.name!r} holds {columns.in_words(kind)}{example}, and the model was trained on "
-        f"{ARTICLES[column.kind]} there; mend the column, or train anew"
-    )
+        return spelling.number(table, column.name, column.kind, column.spelling)
+    if kind_of(kind) != column.kind:
+        raise UserError(
+            f"column {column.name!r} holds {columns.in_words(kind)}, and the model was trained on "
+            f"{ARTICLES[column.kind]} there; mend the column, or train anew"
+        )
+    if column.spelling and column.spelling.unit == "%" and column.name not in table.facts.spellings:
+        raise UserError(
+            f"column {column.name!r} holds numbers, and the model was trained on {column.spelling.example!r} there; "
+            "write percentages with their sign, or train anew"
+        )
+    return columns.number_or_nan(column.name, kind)
 
 
 def _encode_piece(every: list[tuple], piece: dict[str, np.ndarray], x: np.ndarray, first: int) -> None:
@@ -310,10 +315,11 @@ def _fit_number(table: Table, name: str, seen: Numbers, setting: str) -> Number 
     kind, boolean = kind_of(table.columns[name]), table.columns[name] == "BOOLEAN"
     if why := left_out.of_numbers(table, name, seen):
         return why
+    by = table.facts.spellings.get(name)
     if setting == "raw" and kind == "number":
-        return Number(name, kind, float(seen.low), float(seen.high), 0.0, 0.0, 0.0, 1.0, False, boolean=boolean)
+        return Number(name, kind, float(seen.low), float(seen.high), 0.0, 0.0, 0.0, 1.0, False, [], boolean, by)
     edges = seen.edges if setting == "mixed" else []
-    return Number(name, kind, *seen.robust, seen.present < len(table), edges, boolean)
+    return Number(name, kind, *seen.robust, seen.present < len(table), edges, boolean, by)
 
 
 def _fit_category(table: Table, name: str, setting: str) -> Category | str:

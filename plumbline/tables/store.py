@@ -35,6 +35,17 @@ class Folds(msgspec.Struct, frozen=True):
     time: str | None
 
 
+class Spelling(msgspec.Struct, frozen=True, omit_defaults=True):
+    """How a column of text writes its numbers, dates or times of day (plumbline.tables.spelling)."""
+
+    type: str  # DuckDB's: BIGINT, DOUBLE, DATE, TIMESTAMP, TIMESTAMPTZ or TIME
+    example: str  # a cell of the training table
+    decimal: str = "."
+    thousands: str = ""  # the marks between them: a comma, a point, a space (which stands for an apostrophe as well)
+    unit: str = ""  # a currency, or %
+    order: str = ""  # of dates in digits: dmy, mdy or ymd; those that begin with four digits have their own
+
+
 class Facts(msgspec.Struct, frozen=True):
     """What travels with a table. `class_counts` are of the whole dataset, also in its parts."""
 
@@ -45,6 +56,7 @@ class Facts(msgspec.Struct, frozen=True):
     split_by: list[str] = []  # columns that split went by, which are no features
     positive: bool | int | float | str | None = None  # of two classes the one that precision and recall are of
     folds: Folds | None = None  # of a training part that is cross-fitted
+    spellings: dict[str, Spelling] = {}  # of columns that were text, and are numbers, dates or times of day
 
 
 NO_FACTS = Facts("", [], [], None)  # of a table without a target

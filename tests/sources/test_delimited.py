@@ -47,20 +47,6 @@ def test_a_csv_of_any_usual_form_comes_back(tmp_path_factory, rows, separator, m
     np.testing.assert_allclose(numbers, frame["z"], rtol=1e-15)
 
 
-def test_decimal_commas_between_semicolons(tmp_path):
-    table = read(tmp_path / "t.csv", "a;b;c\n1,5;x;2\n-2,25;y,5;3\n")
-    assert table.to_pylist() == [{"a": 1.5, "b": "x", "c": 2}, {"a": -2.25, "b": "y,5", "c": 3}]
-
-
-@pytest.mark.parametrize("later", [False, True])
-def test_a_table_has_one_decimal_mark_that_which_leaves_fewer_columns_text(tmp_path, monkeypatch, later):
-    monkeypatch.setattr(delimited, "SAMPLE", 1 if later else 1000)
-    table = read(tmp_path / "t.csv", "a;b;c\n0;0;0\n1,5;2,5;2.5\n")
-    assert table.to_pylist()[1] == {"a": 1.5, "b": 2.5, "c": "2.5"}
-    table = read(tmp_path / "t.csv", "a\tb\tc\n0\t0\t0\n1,500\t2\t2.5\n")
-    assert table.to_pylist()[1] == {"a": "1,500", "b": 2, "c": 2.5}
-
-
 @pytest.mark.parametrize("separator", ",;\t")
 def test_labels_that_are_whole_numbers_make_no_decimal_comma(tmp_path, separator):
     table = read(tmp_path / "t.csv", "a,b,y\n1.5,E1,0\n-2.25,E2,1\n".replace(",", separator), ["y"])
@@ -81,7 +67,8 @@ DAY, NOON = datetime.date(2021, 12, 31), datetime.time(12)
         (["1", " 2 ", "-3", ""], [1, 2, -3, None]),
         (["1", "2.5", "1e3", "NA", "  "], [1.0, 2.5, 1000.0, None, None]),
         (["01", "2", ""], ["01", "2", None]),
-        (["0012", "1.5"], [12.0, 1.5]),
+        (["0012", "15"], ["0012", "15"]),
+        (["007.5", "x"], ["007.5", "x"]),
         (["+1", "2"], ["+1", "2"]),
         (["1_000", "2"], ["1_000", "2"]),
         (["12345678901234567890", "1"], ["12345678901234567890", "1"]),

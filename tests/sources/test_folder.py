@@ -262,7 +262,7 @@ def dataset(place, path):
     from plumbline.tables import duck, store
 
     class Make:
-        source, sheet, target, drop = str(path), None, "y", []
+        source, sheet, target, drop, decimal, dates = str(path), None, "y", [], None, None
 
     output = place / "dataset.parquet"
     with source.opened(Make, None, output) as rows:

@@ -379,7 +379,7 @@ def test_a_new_table_without_a_column_or_with_another_kind_is_refused():
     code, _ = fitted(pa.array([1.0, 2.0, 4.0]))
     with pytest.raises(UserError, match="'x é' is missing"):
         encode(code, pa.table({"x": [1.0]}))
-    with pytest.raises(UserError, match=r"'x é' holds text \('many' in row 1\).*a number there"):
+    with pytest.raises(UserError, match=r"'x é' holds 'many' in row 1, .* on numbers there"):
         encode(code, pa.table({"x é": ["1", "many"]}))
     with pytest.raises(UserError, match=r"holds date.*a number there"):
         encode(code, pa.table({"x é": [DAY]}))
@@ -394,8 +394,6 @@ def test_a_new_table_without_a_column_or_with_another_kind_is_refused():
         (pa.array([{"a": 1}, {"a": 2}]), ["'x'", "STRUCT(", "flatten"]),
         (pa.array([b"\xff", b"a"]), ["'x'", "BLOB"]),
         (pa.array([2**53 + 1, 2**53 + 1, 5]), ["'x' is 9007199254740993 in row 0", "2^53", "identifier"]),
-        (pa.array([*map(str, range(50)), "?", "n.a."]), ["'x'", "2 cells of", "'?' in row 50", "'n.a.' in row 51"]),
-        (pa.array([*map(str, range(50))] + ["?"] * 30), ["30 cells of text", "'?' in row 54, ..."]),
     ],
 )
 def test_a_column_that_no_encoding_takes_is_refused(column, words):
@@ -585,19 +583,16 @@ def test_quartiles_are_those_of_the_sorted_column(kind, in_pieces):
 
 def test_columns_in_pieces_are_refused_with_the_tables_row(in_pieces):
     n = 9000
-    texts = [str(i) for i in range(n)]
-    texts[5000:5006] = ["x", "y", "z", "x", "y", "z"]
     past = np.arange(n) + 2**53
     past[8000] = past[10]
     missing = np.where(np.arange(n) == 6000, np.nan, np.arange(n) / 7)
     large = np.where(np.arange(n) == 6000, 1e39, np.arange(n) / 7)
-    columns_of = {"text": texts, "past": past, "missing": missing, "large": large}
+    columns_of = {"past": past, "missing": missing, "large": large}
     tables = {
         name: stored(pa.table({name: values, "y": ["no", "yes"] * (n // 2)})) for name, values in columns_of.items()
     }
     in_pieces()
     for name, words in {
-        "text": r"numbers and 6 cells of text \('x' in row 5000, 'y' in row 5001, .*'y' in row 5004, \.\.\.\)",
         "past": r"is 9007199254740993 in row 1, past 2\^53",
         "missing": r"'missing' is missing in row 6000",
         "large": r"'large' is 1e\+39 in row 6000",
