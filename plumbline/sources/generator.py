@@ -37,7 +37,7 @@ def read(source: Path, params, generator: np.random.Generator, folder: Path, kee
             raise UserError(f"{source} makes what is no table ({in_short(error)}); make {KINDS}") from None
     if not paths:
         raise UserError(f"make of {source} yields no table; a model needs some rows of at least two classes")
-    return of_files(paths)
+    return of_files(paths)._replace(declared=rows.declared)
 
 
 def _pieces(source: Path, params, generator: np.random.Generator) -> Iterator[object]:
