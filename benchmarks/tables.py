@@ -242,7 +242,8 @@ def parted(folder: Path, dataset: Dataset, seed: int, setting: dict) -> Parts:
     """The table's parts, cut by the pipeline's own stages in a folder of their own."""
     dataset.frame.to_csv(folder / "table.csv", index=False)
     (folder / "stages").mkdir()
-    shutil.copy(scratch.ROOT / "stages/network.py", folder / "stages")
+    for name in ("network.py", "expect.yaml"):
+        shutil.copy(scratch.ROOT / "stages" / name, folder / "stages")
     yaml = YAML()
     values = yaml.load((scratch.ROOT / "params.yaml").read_text(encoding="utf-8"))
     values["seed"] = seed
