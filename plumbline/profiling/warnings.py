@@ -24,6 +24,7 @@ DATES = 0.8  # share of the rows with a frequent value
 FEW_ROWS = 20  # too few to say that their order is no chance
 RARE, RARE_ROWS = 0.01, 100  # a class of a smaller share and of fewer rows is rare
 SHOWN = 10  # lines on the terminal
+NEAR = 3  # groups of nearly equal categories in a line
 NAMED_ID = r"(.*[_\W])?(id|ID|Id)|.*[a-z](Id|ID)"  # regular expressions, compiled where they are needed
 MONTHS = ["jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec"]
 CLOCK = r"([T ]+\d{1,2}:\d\d(:\d\d(\.\d+)?)?( ?[AaPp][Mm])?( ?(Z|UTC|[+-]\d\d:?\d\d))?)?"
@@ -32,7 +33,7 @@ DATE_IN_WORDS = r"\s*(\d{1,2}[ .-]*([A-Za-z]{3,9})|([A-Za-z]{3,9})\.? \d{1,2},?)
 
 
 def judge(table: Table, found: list[Column], fitted: Encoding | None = None) -> list[Column]:
-    """The profile of a table that has a target, with its warnings: at most one a column, the gravest.
+    """The profile of a table that has a target, with its warnings: of a column the gravest, and its near categories.
 
     A last record is about the rows, where many are copies of others.
     Columns that the encoding leaves out tell the model nothing, and are warned of as dates in text alone.
@@ -50,6 +51,8 @@ def judge(table: Table, found: list[Column], fitted: Encoding | None = None) -> 
             warning = column.column in tells and leak(tells[column.column])
             warning = warning or dates_as_text(table, column)
             warning = warning or (column.column in names and identifier(table, column, tells.get(column.column)))
+            near = column.kind == "category" and column.column not in left_out and nearly_equal(table, column.column)
+            warning = "; it ".join(filter(None, [warning, near]))
         warned.append(column._replace(warning=warning or ""))
     copied = copies.within(table)
     if copied.are_many:
@@ -119,6 +122,16 @@ def _rises(table: Table, name: str) -> bool:
     value = duck.name(name)
     steps = f"SELECT {value} > lag({value}) OVER (ORDER BY {order}) AS up FROM {table.numbered}"
     return table.rows(f"SELECT min(up) = max(up) FROM ({steps})")[0][0]
+
+
+def nearly_equal(table: Table, name: str) -> str | None:
+    """Categories of which two are probably one."""
+    pairs = columns.alike(dict(columns.all_texts(table, name).frequent))
+    more = f"; and {len(pairs) - NEAR} more" if len(pairs) > NEAR else ""
+    if not pairs:
+        return None
+    listed = "; ".join(pairs[:NEAR])
+    return f"has categories that differ only in {columns.ALIKE}: {listed}{more}; write them alike if one is meant"
 
 
 def dates_as_text(table: Table, column: Column) -> str | None:

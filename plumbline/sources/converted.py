@@ -43,7 +43,7 @@ def _write(text: Path, rows: Iterable[Iterable], path: Path) -> None:
     with text.open("w", encoding="utf-8", newline="") as file:
         try:
             csv.writer(file, lineterminator="\n").writerows(map(_cell, row) for row in rows)
-        except UnicodeEncodeError as error:
+        except ValueError as error:  # text that no UTF-8 can have is one
             raise unreadable(path, error) from None
 
 
@@ -51,6 +51,8 @@ def _cell(value: object) -> object:
     """A value as a CSV has it."""
     if isinstance(value, float) and value.is_integer() and abs(value) < 2**53:
         return int(value)
+    if isinstance(value, str) and "\0" in value:
+        raise ValueError("a zero byte stands in a text")
     if isinstance(value, datetime.timedelta):
         return value.total_seconds()
     return value

@@ -119,16 +119,11 @@ def _check(counts: dict, different: int, n: int, what: str) -> None:
 
 
 def _warn_of_likenesses(counts: dict, source: str, target: str) -> None:
-    """One line on stderr when labels differ in case or in spaces around them alone: often one class was meant."""
-    alike = {}
-    for label in counts:
-        if isinstance(label, str):
-            alike.setdefault(label.strip().casefold(), []).append(label)
-    pairs = [" and ".join(map(repr, sorted(labels))) for labels in alike.values() if len(labels) > 1]
+    """One line on stderr when labels are nearly equal: often one class was meant."""
+    pairs = columns.alike({label: count for label, count in counts.items() if isinstance(label, str)})
     if pairs:
-        listed = ", ".join(f"{label!r} ({counts[label]} rows)" for label in sorted(counts))
         print(
-            f"warning: {source}: labels of {target!r} differ only in case or spaces: {'; '.join(sorted(pairs))}; "
-            f"they are kept apart; the classes are {listed}",
+            f"warning: {source}: labels of {target!r} differ only in {columns.ALIKE}: {'; '.join(pairs)}; "
+            f"they are kept apart: write them alike if one is meant",
             file=sys.stderr,
         )

@@ -5,6 +5,8 @@ And what no encoding can take, refused before anything is made of it.
 
 import functools
 import re
+import unicodedata
+from collections.abc import Mapping
 from typing import NamedTuple
 
 import numpy as np
@@ -31,6 +33,7 @@ MISSING = ["", "#N/A", "#N/A N/A", "#NA", "-1.#IND", "-1.#QNAN", "-NaN", "-nan",
 MISSING += ["N/A", "NA", "NULL", "NaN", "n/a", "nan", "null"]
 SPACES = "".join(letter for letter in map(chr, range(0x3001)) if letter.isspace())
 BLANK = f"[{SPACES}]*({'|'.join(map(re.escape, MISSING))})[{SPACES}]*"  # a regular expression
+ALIKE = "case, spaces or how accents are written"  # what two texts of one meaning may differ in
 MANY_CLASSES = 20  # different whole numbers that can still be those of classes; of other numbers half as many
 MANY = 20  # different numbers from which on a column of text was meant to hold numbers
 
@@ -154,6 +157,22 @@ def texts_in(table: Table, name: str, known: list[str] | None = None) -> Texts:
 def all_texts(table: Table, name: str) -> Texts:
     """Counts of all texts of a column, which a table is gone through for once: fitting and the profile need them."""
     return texts_in(table, name)
+
+
+def alike(counts: Mapping[str, int]) -> list[str]:
+    """Texts that differ in nothing but what ALIKE says, in words with their counts; those of most rows first."""
+    by_key = {}
+    for text in counts:
+        key = unicodedata.normalize("NFC", " ".join(text.split())).casefold()
+        by_key.setdefault(unicodedata.normalize("NFC", key), []).append(text)
+    groups = [sorted(texts, key=lambda text: (-counts[text], text)) for texts in by_key.values() if len(texts) > 1]
+    groups.sort(key=lambda texts: (-sum(map(counts.get, texts)), texts))
+    return [" and ".join(f"{shown(text)} ({counts[text]} rows)" for text in texts) for texts in groups]
+
+
+def shown(text: str) -> str:
+    """A text in quotes; one whose accents are letters of their own so that these are seen."""
+    return repr(text) if unicodedata.normalize("NFC", text) == text else ascii(text)
 
 
 def is_measure(labels) -> bool:

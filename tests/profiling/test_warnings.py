@@ -235,3 +235,15 @@ def test_copies_have_a_record_of_their_own():
     expected = "50 of 600 rows (8 %) repeat another row; remove the copies from the table, or keep them in one part"
     assert found["(rows)"].startswith(expected)
     assert odd.lines(odd.judge(table, profile(table, "y", fitted), fitted))[0].startswith(f"warning: {expected}")
+
+
+# ---- categories
+
+
+@pytest.mark.parametrize(
+    "other, said", [("oslo", "'oslo' (300 rows) and 'Oslo'"), ("Oslo ", "'Oslo '"), ("O\u0301slo", ""), ("Bergen", "")]
+)
+def test_categories_that_are_nearly_equal(other, said):
+    column = np.where(np.arange(ROWS) % 2, other, draws(2).choice(["Oslo", "Rome"], ROWS))
+    found = warning(column)
+    assert (said in found and "differ only in case, spaces or how accents" in found) if said else not found
