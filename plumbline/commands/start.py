@@ -15,6 +15,7 @@ import argparse
 import csv
 import difflib
 import os
+import shlex
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -29,7 +30,7 @@ from plumbline.bits import stream
 from plumbline.commands.settings import settings_for, suited_to
 from plumbline.comparing.programs import dvc, git
 from plumbline.profiling import profile, warnings
-from plumbline.sources import expectations, labels, source
+from plumbline.sources import expectations, labels, query, source
 from plumbline.tables import columns, encoding, folds, splits, store
 from plumbline.tables.splits import PARTS
 
@@ -67,21 +68,23 @@ def main(words: list[str] | None = None) -> None:
             part, _ = trained(dataset, order, checked(wanted))
         show(dataset, encoding.fit(part, checked(wanted).train.encoding))
     print(folded(checked(wanted).split.folds, why) + "\n")
-    is_told, note = tracked(place)
+    told = {each: tracked(each) for each in [place, *(query.tables(Path(place)) if place.endswith(".sql") else [])]}
+    untold, note = [each for each, (is_told, _) in told.items() if not is_told], "".join(n for _, n in told.values())
 
     if options.dry_run:
         if expected:
             print(f"{now.make_data.expect} would say:\n{expected}")
         print("\n".join(difference(text, wanted) or [f"{params.PATH} would stay as it is"]))
-        print(f"\nNothing was written.{'' if is_told else f' `dvc add {place}` would run as well.'}")
+        print(f"\nNothing was written.{f' `dvc add {shlex.join(untold)}` would run as well.' * bool(untold)}")
     else:
         if wanted != text:
             ask(params.PATH, options.yes)
         if expected and Path(now.make_data.expect).exists():
             ask(now.make_data.expect, options.yes)
-        if not is_told:
-            dvc("add", "--quiet", "--no-relink", place)  # the file stays the user's own, and may be edited
-            note = f"DVC tracks {place} now: put {place}.dvc and {Path(place).with_name('.gitignore')} in git\n"
+        if untold:
+            dvc("add", "--quiet", "--no-relink", *untold)  # the file stays the user's own, and may be edited
+        for each in untold:
+            note += f"DVC tracks {each} now: put {each}.dvc and {Path(each).with_name('.gitignore')} in git\n"
         with files.together():
             for path, content in {now.make_data.expect: expected, params.PATH: wanted}.items():
                 if content:

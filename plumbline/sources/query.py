@@ -46,9 +46,11 @@ def read(path: Path, folder: Path, keep: Keep, table: Callable[[Path, Path], Row
             for place in filter(Path.exists, map(_place, values)):
                 inputs.watch(place)
     deps, views, readable = _deps() if declared else [], {}, []
-    for place in tables(path):
-        if declared and not any(Path(place).resolve().is_relative_to(dep) for dep in deps):
-            raise _undeclared(path, place)
+    places = tables(path)
+    unknown = [place for place in places if not any(Path(place).resolve().is_relative_to(dep) for dep in deps)]
+    if declared and unknown:
+        raise _undeclared(path, unknown)
+    for place in places:
         inside = folder / f"input{len(views)}"
         inside.mkdir()
         rows = table(Path(place), inside)
@@ -59,7 +61,7 @@ def read(path: Path, folder: Path, keep: Keep, table: Callable[[Path, Path], Row
     except duck.Error as error:
         refused = REFUSED.search(str(error))
         if refused and declared:
-            raise _undeclared(path, refused[1]) from None
+            raise _undeclared(path, [refused[1]]) from None
         raise UserError(f"{path} cannot be answered ({in_short(error)}); mend the query") from None
     check_names(names, path)
     return parquet.read(path, [folder / "query.parquet"], keep, {})
@@ -117,13 +119,15 @@ def _place(name: str) -> Path:
     return Path(name) if before == name else Path(before + "_").parent
 
 
-def _undeclared(path: Path, place: str) -> UserError:
-    place = _place(place)
-    if not place.exists():
-        return UserError(f"{path} reads {place}, which is not there; a query is about local files")
+def _undeclared(path: Path, names: list[str]) -> UserError:
+    places = [_place(name) for name in names]
+    gone = [place for place in places if not place.exists()]
+    if gone:
+        return UserError(f"{path} reads {gone[0]}, which is not there; a query is about local files")
+    lines = " and ".join(f"`- {place}`" for place in places)
     return UserError(
-        f"{path} reads {place}, which is no dep of the stage make_data, so DVC would not see it change; add the line "
-        f"`- {place}` to its deps in {STAGE}"
+        f"{path} reads {' and '.join(map(str, places))}, which the deps of the stage make_data do not name, so DVC "
+        f"would not see a change; add to them in {STAGE}: {lines}"
     )
 
 

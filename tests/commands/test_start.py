@@ -196,6 +196,29 @@ def test_a_dry_run_shows_and_does_nothing(repository, added):
     assert not added
 
 
+def test_a_query_its_files_and_what_the_table_must_be_like(repository, added):
+    repository.path("q.sql").write_text("SELECT * FROM 'customers.csv'")
+    refused = repository.run("commands.start", "q.sql", "churned", fails=True)
+    assert_one_line(refused, "q.sql", "add to them in dvc.yaml: `- customers.csv`")
+    shutil.copy(ROOT / "dvc.yaml", ".")
+    wired = repository.read("dvc.yaml").replace("- ${make_data.expect}", "- ${make_data.expect}\n      - customers.csv")
+    repository.path("dvc.yaml").write_text(wired)
+    empty = repository.read("stages/expect.yaml")
+    shown = repository.run("commands.start", "q.sql", "churned", "--expect", "--dry-run").stdout
+    assert "stages/expect.yaml would say:" in shown and repository.read("stages/expect.yaml") == empty
+    said = repository.run("commands.start", "q.sql", "churned", "--expect").stdout
+    assert added == [("add", "--quiet", "--no-relink", "customers.csv")]
+    assert "`git add q.sql`" in said and "stages/expect.yaml says what the table is like" in said
+    assert "categories: [Oslo, Paris, Rome]" in repository.read("stages/expect.yaml")
+    repository.path("customers.csv").write_text(table().replace("Rome", "Roma", 1))
+    for command in (["make_data"], ["commands.start", "q.sql", "churned"]):
+        assert_one_line(repository.run(*command, fails=True), "stages/expect.yaml", "'Roma' in row 1 (1 row in all)")
+    again = ["commands.start", "q.sql", "churned", "--expect"]
+    assert_one_line(repository.run(*again, fails=True), "stages/expect.yaml has changes that are in no commit")
+    repository.run(*again, "--yes")
+    assert "Roma" in repository.read("stages/expect.yaml")
+
+
 # ---- it asks before it overwrites
 
 

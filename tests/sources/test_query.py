@@ -16,6 +16,7 @@ def folder(tmp_path, monkeypatch):
     (tmp_path / "visits.csv").write_text(VISITS)
     (tmp_path / "customers.jsonl").write_text(CUSTOMERS)
     (tmp_path / "other.csv").write_text(VISITS)
+    (tmp_path / "third.csv").write_text(VISITS)
     (tmp_path / "more").mkdir()
     (tmp_path / "more/visits.csv").write_text(VISITS)
     deps = "      - ${make_data.source}\n      - visits.csv\n      - customers.jsonl\n      - more\n"
@@ -56,12 +57,16 @@ def test_a_join_gives_the_same_order_each_time(folder):
 @pytest.mark.parametrize(
     "sql, words",
     [
-        ("SELECT * FROM 'other.csv'", ["reads other.csv, which is no dep of the stage make_data", "`- other.csv`"]),
-        ("SELECT * FROM read_csv('other.csv')", ["add the line `- other.csv` to its deps in dvc.yaml"]),
+        (
+            "SELECT * FROM 'other.csv'",
+            ["reads other.csv, which the deps of the stage make_data do not name", "`- other.csv`"],
+        ),
+        ("SELECT * FROM read_csv('other.csv')", ["add to them in dvc.yaml: `- other.csv`"]),
         ("SELECT * FROM read_csv(['visits.csv', 'other.csv'])", ["`- other.csv`"]),
-        ("SELECT * FROM 'more/../other.csv'", ["no dep of the stage"]),
-        ("SELECT * FROM read_text('/etc/hostname')", ["/etc/hostname, which is no dep"]),
-        ("SELECT * FROM '*.csv'", ["no dep of the stage"]),
+        ("FROM 'other.csv' JOIN 'third.csv' USING (visit)", ["`- other.csv` and `- third.csv`"]),
+        ("SELECT * FROM 'more/../other.csv'", ["do not name"]),
+        ("SELECT * FROM read_text('/etc/hostname')", ["/etc/hostname, which the deps"]),
+        ("SELECT * FROM '*.csv'", ["do not name"]),
         ("SELECT * FROM 'https://example.org/a.csv'", ["which is not there; a query is about local files"]),
         ("SELECT * FROM 'none.csv'", ["none.csv, which is not there"]),
         ("SELECT * FROM visits.csv", ["names visits.csv without quotes; write 'visits.csv'"]),
