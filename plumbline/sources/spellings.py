@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 from plumbline.basics.errors import UserError
 from plumbline.sources.rows import Rows
-from plumbline.tables import columns, duck
+from plumbline.tables import columns, duck, spelled
 from plumbline.tables import spelling as s
 from plumbline.tables.store import Spelling
 
@@ -66,7 +66,7 @@ def read(rows: Rows, source: str, but: set[str], decimal: str | None, dates: str
         elif by:
             found[name] = by
     for name, by in [*found.items()][:SHOWN]:
-        print(f"{source}: column {name!r} is text, read as {s.in_words(by)}: {by.example!r} is {_read(by)}")
+        print(f"{source}: column {name!r} is text, read as {spelled.in_words(by)}: {by.example!r} is {_read(by)}")
     if len(found) > SHOWN:
         print(f"{source}: {len(found) - SHOWN} more columns of text are read as numbers or dates")
     select = {name: _or_error(rows.select[name], name, by) for name, by in found.items()}
@@ -226,7 +226,7 @@ def _of_dates(column: _Column, dates: str | None) -> Spelling:
     if len(clear) > 1:
         asked = {"day-first": "dmy", "month-first": "mdy"}.get(dates)
         if asked not in clear:
-            ways = " or ".join(s.IN_WORDS[order] for order in clear)
+            ways = " or ".join(spelled.IN_WORDS[order] for order in clear)
             raise UserError(
                 f"{what}: {column.example(sum(s.ORDERS.values()))} and all others may be {ways}; set make_data.dates "
                 f"to day-first or month-first, or write them as 2021-12-31"
@@ -237,11 +237,13 @@ def _of_dates(column: _Column, dates: str | None) -> Spelling:
 
 def _read(by: Spelling) -> str:
     """What the example is read as."""
-    return duck.rows(f"SELECT ({s.value(duck.text(by.example), by)})::VARCHAR")[0][0]
+    return duck.rows(f"SELECT ({spelled.value(duck.text(by.example), by)})::VARCHAR")[0][0]
 
 
 def _or_error(cell: str, name: str, by: Spelling) -> str:
     """SQL of a cell's value; an error for one that its shape belied, such as 25:61."""
-    said = f"{duck.text(f'column {name!r} holds ')} || {cell} || {duck.text(f', which is none of {s.in_words(by)}')}"
+    said = (
+        f"{duck.text(f'column {name!r} holds ')} || {cell} || {duck.text(f', which is none of {spelled.in_words(by)}')}"
+    )
     missing = f"{cell} IS NULL OR regexp_full_match({cell}, {duck.text(columns.BLANK)})"
-    return f"coalesce({s.value(cell, by)}, CASE WHEN NOT ({missing}) THEN error({said}) END)"
+    return f"coalesce({spelled.value(cell, by)}, CASE WHEN NOT ({missing}) THEN error({said}) END)"

@@ -1,16 +1,14 @@
-"""Numbers, dates and times of day that are not written as programs write them: told apart, and read.
+"""Numbers, dates and times of day that are not written as programs write them: told apart.
 
 `shape` says of a cell what it may be, as bits that a column's cells are or-ed by; whoever looks at a whole column makes
-a Spelling of them. `value` is SQL that reads cells by a column's Spelling. No locale or clock of the machine has a say.
+a Spelling of them, and plumbline.tables.spelled reads cells by it. No locale or clock of the machine has a say.
 """
 
 import datetime
 import re
 import unicodedata
 
-from plumbline.basics.errors import UserError
 from plumbline.tables import columns, duck
-from plumbline.tables.store import Spelling, Table
 
 # Of a number: how its digits are written
 SHORT, LONG, CODE = 1 << 0, 1 << 1, 1 << 2  # 800; 1250; 007, or past int64
@@ -26,16 +24,6 @@ OLD_A, OLD_C = 1 << 21, 1 << 22  # the first, or the last digits are of no clear
 TIMED, ZONED, LOCAL = (1 << i for i in range(23, 26))
 CLOCK, MISSING, TEXT = (1 << i for i in range(26, 29))
 ORDERS = {"dmy": NO_DMY, "mdy": NO_MDY, "ymd": NO_YMD}
-PLAIN = {  # of columns that were no text in training
-    "number": Spelling("DOUBLE", ""),
-    "duration": Spelling("DOUBLE", ""),
-    "instant": Spelling("TIMESTAMP", ""),
-    "time of day": Spelling("TIME", ""),
-}
-INSTANTS = ("DATE", "TIMESTAMP", "TIMESTAMPTZ")
-CLOCKS = (*INSTANTS, "TIME")
-IN_WORDS = {"dmy": "day first", "mdy": "month first", "ymd": "year first"}
-
 CODES = """AED AFN ALL AMD ANG AOA ARS AUD AWG AZN BAM BBD BDT BGN BHD BIF BMD BND BOB BRL BSD BTN BWP BYN BZD CAD CDF
 CHF CLP CNY COP CRC CUP CVE CZK DJF DKK DOP DZD EGP ERN ETB EUR FJD FKP GBP GEL GHS GIP GMD GNF GTQ GYD HKD HNL HRK HTG
 HUF IDR ILS INR IQD IRR ISK JMD JOD JPY KES KGS KHR KMF KPW KRW KWD KYD KZT LAK LBP LKR LRD LSL LYD MAD MDL MGA MKD MMK
@@ -52,6 +40,7 @@ NUMBERS = (
     rf"(?P<b>(?:[0-9.,](?:[0-9.,' ]*[0-9.,])?)(?:[eE][-+]?[0-9]+)?)"
     rf" ?(?P<t>-?) ?(?P<v>(?:{UNIT})?) ?(?P<w>-?) ?(?P<c>\)?)"
 )
+MOST_DIGITS = 18  # of a whole number, in an int64
 INT, POWER = "(?:0|[1-9][0-9]*)", "(?:[eE][-+]?[0-9]+)"
 GROUPS = {
     ",": "(?:[1-9][0-9]{0,2}(?:,[0-9]{3})+|[1-9][0-9]?(?:,[0-9]{2})+,[0-9]{3})",  # the second as in India
@@ -60,7 +49,7 @@ GROUPS = {
 }
 BODIES = {  # the first that fits
     "0|[1-9][0-9]{0,2}": SHORT,
-    r"0[0-9]+(?:[.,][0-9]*)?|[1-9][0-9]{18,}": CODE,
+    r"0[0-9]+(?:[.,][0-9]*)?": CODE,
     "[1-9][0-9]{3,}": LONG,
     r"[1-9][0-9]{0,2}\.[0-9]{2}0": POINT_3 | ROUND_POINT,
     r"[1-9][0-9]{0,2}\.[0-9]{3}": POINT_3,
@@ -101,8 +90,9 @@ DATES = (
     "(?:(?P<a>[0-9]{1,4}) ?(?P<s>[-/.]) ?(?P<b>[0-9]{1,2}) ?(?P<t>[-/.]) ?(?P<c>[0-9]{1,4})"
     rf"|(?P<d1>[0-9]{{1,2}}){ORDINAL}{TO}~(?P<n1>[0-9]+)_{TO}'?(?P<y1>{YEAR})"
     rf"|~(?P<n2>[0-9]+)_{TO}(?P<d2>[0-9]{{1,2}}){ORDINAL}[-/ .,]+(?P<y2>{YEAR})"
-    rf"|(?P<y3>[0-9]{{4}}){TO}~(?P<n3>[0-9]+)_{TO}(?P<d3>[0-9]{{1,2}}))"
-    rf"(?:(?:, ?| at | |t){HOURS})?"
+    rf"|(?P<y3>[0-9]{{4}}){TO}~(?P<n3>[0-9]+)_{TO}(?P<d3>[0-9]{{1,2}})"
+    rf"|~(?P<n4>[0-9]+)_{TO}(?P<y4>[0-9]{{4}}))"  # a month, which is its first day
+    rf"(?:(?:, ?| at | |t|:){HOURS})?"
 )
 
 
@@ -120,6 +110,7 @@ def shape(cell: str) -> tuple[int, str]:
         if bits:
             unit = n["u"] + n["v"]
             bits |= {"": 0, "+": PLUS}.get(signs, MINUS) | (PERCENT if "%" in unit else CURRENCY if unit else 0)
+            bits |= CODE if len(re.sub("[^0-9]", "", n["b"])) > MOST_DIGITS and not bits & (POINT | COMMA) else 0
             return bits | (BARE if not unit and re.search("[1-9]", n["b"]) else 0), unit
     d = re.fullmatch(HOURS, even.lower())
     if d and not d["z"] and _clock(d):
@@ -138,7 +129,8 @@ def _numbered(even: str) -> str:
 
 def _day_bits(d: re.Match) -> int:
     """The bits of a cell whose pieces are a date's, or TEXT."""
-    named = (d["y1"] or d["y2"] or d["y3"], d["n1"] or d["n2"] or d["n3"], d["d1"] or d["d2"] or d["d3"])
+    year, month = d["y1"] or d["y2"] or d["y3"] or d["y4"], d["n1"] or d["n2"] or d["n3"] or d["n4"]
+    named = (year, month, d["d1"] or d["d2"] or d["d3"] or "1")
     fails = sum(bit for order, bit in ORDERS.items() if not _is_day(named if named[1] else _in_order(d, order)))
     if fails == sum(ORDERS.values()) or (d["h"] and not _clock(d)):
         return TEXT
@@ -189,159 +181,12 @@ def key(cell: str) -> str:
     space = "[,.'\N{RIGHT SINGLE QUOTATION MARK}" + columns.SPACES + "]"
     number = f"{around}[0-9]+(?:{space}[0-9]{{3}})*(?:[.,][0-9]*)?{around}"
     return (
-        f"CASE WHEN {_fits(cell, number)} THEN translate({cell}, '12345678', '99999999') "
+        f"CASE WHEN {fits(cell, number)} THEN translate({cell}, '12345678', '99999999') "
         f"WHEN contains({cell}, ':') THEN regexp_replace({cell}, ':[0-9][0-9](?:[.,][0-9]+)?', ':00', 'g') "
         f"ELSE {cell} END"
     )
 
 
-def value(cell: str, by: Spelling, kind: str = "") -> str:
-    """SQL of a cell's value by a column's spelling, NULL for one that is missing, or that does not fit.
-
-    kind: DuckDB's type instead of the spelling's own.
-    """
-    kind = kind or by.type
-    if by.type == "TIME":
-        return _let("e__", _even(cell), _time("e__", kind))
-    if by.type in INSTANTS:
-        return _let("d__", _dated(_even(cell)), _instant(by, kind))
-    number = f"{INT}|" + "|".join(GROUPS[mark] for mark in by.thousands)
-    mark, unit = re.escape(by.decimal), re.escape(by.unit)
-    body = f"(?:(?:{number.rstrip('|')})(?:{mark}[0-9]*)?{POWER}?|{mark}[0-9]+{POWER}?)"
-    before, after = (f"(?:{unit} ?)?", f"(?: ?{unit})?") if unit else ("", "")
-    ways = [rf"{before}[-+]? ?{before}{body}{after}", rf"{before}{body}(?: ?-{after}|{after} ?-)"]
-    ways.append(rf"\( ?{before}{body}{after} ?\)|{before}\( ?{body} ?\){after}")
-    even = f"replace({_even(cell)}, {duck.text(by.unit)}, '')" if unit else _even(cell)
-    other = "".join(mark for mark in ",. '()" if mark != by.decimal)
-    digits = f"replace(translate({even}, {duck.text(other)}, ''), {duck.text(by.decimal)}, '.')"
-    signed = (
-        f"CASE WHEN contains({cell}, '(') THEN '-' || {digits} "
-        f"WHEN {digits} LIKE '%-' THEN '-' || left({digits}, -1) ELSE {digits} END"
-    )
-    fits = _fits(_even(cell), "|".join(ways))
-    if by.unit == "%":
-        fits += f" AND (contains({cell}, '%') OR NOT regexp_matches({cell}, '[1-9]'))"
-    return f"CASE WHEN {fits} THEN try_cast({signed} AS {kind}) END"
-
-
-def number(table: Table, name: str, kind: str, by: Spelling | None) -> str:
-    """SQL of a column of text as DOUBLE, nan for missing, as `columns.number_or_nan` has it of others.
-
-    kind: number, instant, time of day or duration. by: how the training table wrote it, if it was text there.
-    UserError for the first cell that is not written so.
-    """
-    used = by or PLAIN[kind]
-    read = value(f"{duck.name(name)}::VARCHAR", used, "" if used.type in CLOCKS else "DOUBLE")
-    bad = columns.first(table, f"({read}) IS NULL AND {columns.text(name)} IS NOT NULL", duck.name(name))
-    if bad:
-        raise UserError(
-            f"column {name!r} holds {bad[0][1]!r} in row {bad[0][0]}, and the model was trained on {in_words(used)}"
-            f"{f' such as {by.example!r}' if by else ''} there; mend the row, or train anew"
-        )
-    return f"coalesce({f'epoch({read})' if used.type in CLOCKS else read}, 'nan'::DOUBLE)"
-
-
-def in_words(by: Spelling) -> str:
-    """What cells of a spelling are."""
-    if by.type not in ("BIGINT", "DOUBLE"):
-        thing = {"DATE": "dates", "TIME": "times of day"}.get(by.type, "dates with times")
-        return f"{thing}, {IN_WORDS[by.order]}" if by.order else thing
-    marks = {",": "decimal commas"}.get(by.decimal, "") if by.type == "DOUBLE" else ""
-    return "numbers" + (f" with {marks}" if marks else "") + (f" in {by.unit}" if by.unit else "")
-
-
-# ---- pieces of cells
-
-
-def _let(name: str, of: str, sql: str) -> str:
-    """SQL with a name for a value, which is so computed once."""
-    return f"list_transform([{of}], lambda {name}: {sql})[1]"
-
-
-def _even(cell: str) -> str:
-    """A cell with one kind of space, of minus and of apostrophe, and no space around it."""
-    return f"trim(translate({cell}, {duck.text(UNEVEN)}, {duck.text(EVEN)}))"
-
-
-def _struct(text: str, pattern: str) -> str:
-    """The named groups of a pattern that must fit the whole text; all of them '' where it does not."""
-    names = re.findall(r"\?P<(\w+)>", pattern)
-    return f"regexp_extract({text}, {duck.text(f'^(?:{pattern})$')}, [{duck.texts(names)}])"
-
-
-def _fits(text: str, pattern: str) -> str:
+def fits(text: str, pattern: str) -> str:
+    """SQL of whether all of a text is of a pattern."""
     return f"regexp_full_match({text}, {duck.text(pattern)})"
-
-
-def _time(even: str, kind: str) -> str:
-    """SQL of a time of day, NULL for what is none."""
-    is_one = "d__.h <> '' AND d__.z = ''"
-    return _let(
-        "d__", _struct(f"lower({even})", HOURS), f"CASE WHEN {is_one} THEN try_cast({_clock_text()} AS {kind}) END"
-    )
-
-
-def _clock_text() -> str:
-    """SQL of a clock's text as ISO 8601 has it."""
-    hour = (
-        "CASE WHEN d__.m = '' THEN d__.h WHEN try_cast(d__.h AS INTEGER) NOT BETWEEN 1 AND 12 THEN '99' "
-        "ELSE (try_cast(d__.h AS INTEGER) % 12 + CASE WHEN left(d__.m, 1) = 'p' THEN 12 ELSE 0 END)::VARCHAR END"
-    )
-    second = "CASE WHEN d__.k = '' THEN '00' ELSE replace(d__.k, ',', '.') END"
-    return f"lpad({hour}, 2, '0') || ':' || d__.i || ':' || {second}"
-
-
-def _dated(even: str) -> str:
-    """SQL of a date's pieces, the name of a month being a number."""
-    text = f"regexp_replace(lower(strip_accents({even})), {duck.text(WEEKDAY)}, '')"
-    name = f"regexp_extract(text__, {duck.text(f'(?:^|[^a-z])({NAME})(?:[^a-z]|$)')}, 1)"
-    number = " ".join(f"WHEN name__ IN ({duck.texts(line.split())}) THEN '{i}'" for i, line in enumerate(MONTHS, 1))
-    named = f"CASE WHEN name__ <> '' THEN replace(text__, name__, '~' || CASE {number} END || '_') ELSE text__ END"
-    return _let("text__", text, _let("name__", name, _struct(named, DATES)))
-
-
-def _day(order: str) -> str:
-    """SQL of a date's text as ISO 8601 has it, its digits being in an order, 'dmy', 'mdy', 'ymd' or '' for none."""
-    by_digits = "NULL"
-    if order:
-        lengths = (
-            "length(d__.a) = 2 AND length(d__.c) < 3"
-            if order == "ymd"
-            else "length(d__.a) < 3 AND length(d__.c) IN (2, 4)"
-        )
-        year, month, day = (f"d__.{'abc'[order.index(part)]}" for part in "ymd")
-        by_digits = f"CASE WHEN {lengths} THEN {_century(year)} || '-' || {month} || '-' || {day} END"
-    year = _century("(d__.y1 || d__.y2 || d__.y3)")
-    return (
-        f"CASE WHEN {MONTH_OF_D} <> '' THEN {year} || '-' || {MONTH_OF_D} || '-' || d__.d1 || d__.d2 || d__.d3 "
-        f"WHEN d__.s <> d__.t THEN NULL "
-        f"WHEN length(d__.a) = 4 AND length(d__.c) < 3 THEN d__.a || '-' || d__.b || '-' || d__.c ELSE {by_digits} END"
-    )
-
-
-def _century(year: str) -> str:
-    """SQL of a year in four digits, of two on which programs agree: Excel turns at 30, POSIX at 69."""
-    return f"CASE WHEN length({year}) = 4 THEN {year} WHEN {year} < '30' THEN '20' || {year} ELSE '19' || {year} END"
-
-
-def _old(year: str) -> str:
-    """SQL of whether two digits are of a year whose century programs do not agree on."""
-    return f"(length({year}) = 2 AND {year} BETWEEN '30' AND '68')"
-
-
-def _stamp(order: str) -> str:
-    """SQL of a date with its clock and zone, if it has them, as ISO 8601 has it; NULL where it is no such date."""
-    zone = r"regexp_replace(d__.z, '^(?:utc|gmt)?([-+][0-9][0-9]):?([0-9]*)$', '\1:\2')"
-    zone = f"CASE WHEN d__.z = '' THEN '' WHEN d__.z IN ('z', 'utc', 'gmt') THEN '+00:00' ELSE rpad({zone}, 6, '0') END"
-    return f"({_day(order)}) || CASE WHEN d__.h = '' THEN '' ELSE ' ' || {_clock_text()} || {zone} END"
-
-
-def _instant(by: Spelling, kind: str) -> str:
-    """SQL of a date's value."""
-    zone = {"TIMESTAMPTZ": "d__.z <> ''", "TIMESTAMP": "d__.z = ''", "DATE": "d__.h = ''"}[by.type]
-    old = [NAMED_OLD, *([_old("d__.a" if by.order == "ymd" else "d__.c")] if by.order else [])]
-    return f"CASE WHEN {zone} AND NOT ({' OR '.join(old)}) THEN try_cast({_stamp(by.order)} AS {kind}) END"
-
-
-MONTH_OF_D = "(d__.n1 || d__.n2 || d__.n3)"
-NAMED_OLD = f"{_old('d__.y1')} OR {_old('d__.y2')}"

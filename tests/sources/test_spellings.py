@@ -5,8 +5,9 @@ import datetime
 import pandas as pd
 import pytest
 
-from plumbline.sources import labels, source
-from plumbline.tables import duck, store
+from plumbline.basics.errors import UserError
+from plumbline.sources import in_memory, labels, source
+from plumbline.tables import duck, encoding, store
 
 N = 60
 WHOLE = [(i * 7919) % 9000 + 100 for i in range(N)]  # of three and four digits
@@ -48,12 +49,12 @@ def grouped(value, mark=",", decimals=0):
 
 
 def indian(value):
-    head, tail = str(value)[:-3], str(value)[-3:]
-    return tail if not head else indian(int(head))[:0] + ",".join([*_pairs(head), tail])
-
-
-def _pairs(head):
-    return ([head[:1]] if len(head) % 2 else []) + [head[i : i + 2] for i in range(len(head) % 2, len(head), 2)]
+    head, tail = divmod(value, 1000)
+    pairs = []
+    while head:
+        head, pair = divmod(head, 100)
+        pairs.insert(0, f"{pair:02}" if head else str(pair))
+    return ",".join([*pairs, f"{tail:03}"])
 
 
 NUMBERS = {
@@ -106,23 +107,259 @@ DATES = {
 }
 
 
-@pytest.mark.parametrize("few", [False, True])
-@pytest.mark.parametrize("kind", [",", ";", ".parquet"])
 @pytest.mark.parametrize("how", NUMBERS)
-def test_numbers_are_read_however_they_are_written(tmp_path, how, kind, few, capsys):
+def test_numbers_are_read_however_they_are_written(tmp_path, how, capsys):
+    """In a CSV, in one with semicolons, and, few different ones, in Parquet."""
     values, write = NUMBERS[how]
-    values = [*values[:3], values[3] // 10 * 10] * (N // 4) if few else values
-    types, rows, spellings = made(written(tmp_path, [write(value) for value in values], kind))
-    assert [row[0] for row in rows] == values
-    assert types["x"] == ("BIGINT" if all(isinstance(value, int) for value in values) else "DOUBLE")
-    if "x" in spellings:
-        assert "column 'x' is text, read as numbers" in capsys.readouterr().out
+    few = [*values[:3], values[3] // 10 * 10] * (N // 4)
+    for kind, some in ((",", values), (";", values), (".parquet", few)):
+        types, rows, spellings = made(written(tmp_path, [write(value) for value in some], kind))
+        assert [row[0] for row in rows] == some
+        assert types["x"] == ("BIGINT" if all(isinstance(value, int) for value in some) else "DOUBLE")
+        assert not spellings or "column 'x' is text, read as numbers" in capsys.readouterr().out
 
 
-@pytest.mark.parametrize("kind", [",", ";", ".parquet"])
 @pytest.mark.parametrize("how", DATES)
-def test_dates_are_read_however_they_are_written(tmp_path, how, kind, capsys):
+def test_dates_are_read_however_they_are_written(tmp_path, how, capsys):
     values, form = DATES[how]
-    _, rows, _ = made(written(tmp_path, [value.strftime(form) for value in values], kind))
-    assert [row[0] for row in rows] == values
-    assert form in ("%Y-%m-%d", "%Y-%m-%dT%H:%M:%S") or "column 'x' is text, read as dates" in capsys.readouterr().out
+    for kind in (";", ".parquet"):
+        _, rows, spellings = made(written(tmp_path, [value.strftime(form) for value in values], kind))
+        assert [row[0] for row in rows] == values
+        assert not spellings or "column 'x' is text, read as dates" in capsys.readouterr().out
+
+
+def test_other_languages_zones_and_months(tmp_path):
+    for cells, values in (
+        (
+            ["1er mai 2021", "17 août 2020", "3. Dez. 2019", "14 de março de 2021"],
+            ["2021-05-01", "2020-08-17", "2019-12-03", "2021-03-14"],
+        ),
+        (["Mar 2021", "December 2020"], ["2021-03-01", "2020-12-01"]),
+        (
+            ["2021-03-04T10:00:00+01:00", "Thu, 4 Mar 2021 10:00 -0500"],
+            ["2021-03-04 09:00:00+00", "2021-03-04 15:00:00+00"],
+        ),
+        (
+            ["04/Mar/2021:10:00:00 +0000", "05/Mar/2021:23:59:59 Z"],
+            ["2021-03-04 10:00:00+00", "2021-03-05 23:59:59+00"],
+        ),
+        (["9:05 PM", "12:00 am"], ["21:05:00", "00:00:00"]),
+    ):
+        made(written(tmp_path, cells * 2, ","))
+        found = duck.rows(f"SELECT x::VARCHAR FROM '{tmp_path / 'dataset.parquet'}'")
+        assert [row[0] for row in found] == values * 2
+
+
+@pytest.mark.parametrize(
+    "cells",
+    [
+        ["007", "12", "15"],
+        ["007.5", "12.5"],
+        ["12345678901234567890", "1"],
+        ["9,500,000,000,000,000,000", "1,000"],
+        ["+49 170 1234567", "+49 171 7654321"],
+        ["555-0101", "555-0102"],
+        ["12-34-56", "12-35-99"],
+        ["1.2.3", "1.10.0"],
+        ["1234 5678", "2345 6789"],
+        ["10-20", "20-30"],
+        ["120/80", "130/85"],
+        ["2021-W10", "2021-W11"],
+        ["1 May Street", "May"],
+        ["125:30", "99:10"],
+        ["5 kB", "7 MB"],
+    ],
+)
+def test_what_is_no_number_and_no_date_stays_text(tmp_path, cells):
+    for kind in (",", ".parquet"):
+        assert [row[0] for row in made(written(tmp_path, cells * 6, kind))[1]] == cells * 6
+
+
+COMMAS = [f"{i},5" for i in range(N)]
+MANY = [f"${i * 37:,}" for i in range(N - 2)]
+
+
+@pytest.mark.parametrize(
+    "cells, other, words",
+    [
+        (
+            ["3/4/2021", "5/6/2021"],
+            None,
+            ["'3/4/2021' (row 0) and all others may be day first or month first", "make_data.dates"],
+        ),
+        (["1.842", "2.500"], COMMAS, ["'1.842' (row 0) may be over a thousand", "make_data.decimal"]),
+        (["1,842", "2,501"], COMMAS, ["'1,842' (row 0) may be over a thousand", "make_data.decimal"]),
+        (["4.200", "800"], COMMAS, ["'4.200' (row 0) may be over a thousand"]),
+        (["25/12/2021", "12/25/2021"], None, ["no one order", "'12/25/2021' (row 1)", "'25/12/2021' (row 0)"]),
+        (["12/03/45", "13/03/50"], None, ["the century of '12/03/45' (row 0)", "four digits"]),
+        (["5%", "0.05"], None, ["'0.05' (row 1) and '5%' (row 0)", "a share or a percentage"]),
+        (["$5", "\N{EURO SIGN}6"], None, ["'$5' and '\N{EURO SIGN}6'", "one unit"]),
+        (["0.5", "0,5"], None, ["decimal point in '0.5' (row 0) and a comma in '0,5' (row 1)"]),
+        (["2021-03-04 10:00Z", "2021-03-04 10:00"], None, ["with a zone and without: '2021-03-04 10:00' (row 1)"]),
+        (
+            [*MANY, "unknown", "?"],
+            None,
+            ["2 cells of text ('unknown' in row 58, '?' in row 59)", "mend or empty"],
+        ),
+        (
+            [f"{i % 28 + 1}/03/2021" for i in range(N - 1)] + ["31/02/2021"],
+            None,
+            ["dates and 1 cells of text ('31/02/2021' in"],
+        ),
+    ],
+)
+def test_what_can_be_read_in_two_ways_is_refused_in_one_line(tmp_path, cells, other, words):
+    cells = cells if len(cells) == N else cells * (N // 2)
+    with pytest.raises(UserError) as error:
+        made(written(tmp_path, cells, ";", other))
+    for word in ["column 'x'", *words]:
+        assert word in str(error.value)
+    assert "\n" not in str(error.value)
+
+
+def test_a_setting_says_what_is_left_open_and_nothing_else(tmp_path):
+    path = written(tmp_path, ["1.842", "800"] * (N // 2), ";", COMMAS)
+    assert made(path, decimal=",")[1][:2] == [(1842, 0.5, "a"), (800, 1.5, "b")]
+    assert made(path, decimal=".")[1][:2] == [(1.842, 0.5, "a"), (800.0, 1.5, "b")]
+    path = written(tmp_path, ["3/4/2021", "5/6/2021"] * 2, ",")
+    assert made(path, dates="day-first")[1][0][0] == datetime.date(2021, 4, 3)
+    assert made(path, dates="month-first")[1][0][0] == datetime.date(2021, 3, 4)
+    path = written(tmp_path, ["3/14/2021", "5/6/2021"] * 2, ",")
+    assert made(path, dates="day-first")[1][0][0] == datetime.date(2021, 3, 14)
+
+
+def test_cells_further_down_decide_as_well(tmp_path, monkeypatch):
+    monkeypatch.setattr("plumbline.sources.spellings.SAMPLE", 2)
+    assert made(written(tmp_path, ["1/2/2021"] * 50 + ["25/2/2021"] * 2, ","))[1][0][0] == datetime.date(2021, 2, 1)
+    assert made(written(tmp_path, ["1,5"] * 50 + ["x", "y"] * 30, ";"))[0]["x"] == "VARCHAR"
+    with pytest.raises(UserError, match="decimal point"):
+        made(written(tmp_path, ["1,5"] * 50 + ["2.5", "3.5"], ";"))
+
+
+@pytest.mark.parametrize("engine", ["pandas", "polars", "duckdb", "csv"])
+@pytest.mark.parametrize("labels", [["u", "v", "w"], ["1", "2", "3"]])
+def test_who_wrote_a_column_makes_no_difference(tmp_path, engine, labels, capsys):
+    """Text, categorical or enum, but for numbers: a categorical of them stays one."""
+    import polars
+
+    cells, y = labels * 20, ["a", "b"] * 30
+    path = tmp_path / ("t.csv" if engine == "csv" else "t.parquet")
+    expected = labels * 20
+    for kind in ("text", "category"):
+        if engine == "pandas":
+            pd.DataFrame({"x": pd.Series(cells, dtype="str" if kind == "text" else "category"), "y": y}).to_parquet(
+                path
+            )
+        elif engine == "polars":
+            dtype = polars.String if kind == "text" else polars.Enum(labels)
+            polars.DataFrame({"x": polars.Series(cells, dtype=dtype), "y": y}).write_parquet(path)
+        elif engine == "duckdb":
+            dtype = "VARCHAR" if kind == "text" else f"ENUM ({duck.texts(labels)})"
+            rows = ", ".join(f"('{x}', '{label}')" for x, label in zip(cells, y))
+            duck.run(f"COPY (SELECT x::{dtype} AS x, y FROM (VALUES {rows}) AS t(x, y)) TO '{path}' (FORMAT parquet)")
+        else:
+            pd.DataFrame({"x": cells, "y": y}).to_csv(path, index=False)
+        is_number = labels[0] == "1" and (
+            kind == "text" or engine in ("duckdb", "csv")
+        )  # DuckDB writes an enum as text
+        assert [row[0] for row in made(path)[1]] == ([*map(int, expected)] if is_number else expected)
+        said = capsys.readouterr().out
+        assert ("'x' is a category, as the file declares it" in said) == (labels[0] == "1" and not is_number)
+
+
+def test_six_and_six_point_nought_are_one_category(tmp_path):
+    frame = pd.DataFrame({"x": pd.Categorical([6, 7, 8] * 20), "y": ["a", "b"] * 30})
+    frame.to_parquet(tmp_path / "t.parquet")
+    assert [row[0] for row in made(tmp_path / "t.parquet")[1]] == ["6", "7", "8"] * 20
+    fitted = encoding.fit(
+        store.Table(tmp_path / "dataset.parquet", store.Facts("y", ["a", "b"], [30, 30], None)), "robust"
+    )
+    frame["x"] = pd.Categorical([6.0, 7.0, None] * 20)
+    frame.to_parquet(tmp_path / "t.parquet")
+    assert [row[0] for row in made(tmp_path / "t.parquet")[1]] == ["6", "7", None] * 20
+    for new in (pd.Series([6.0, None]), pd.Series(["6.0", ""]), pd.Series([6.0, None]).astype("category")):
+        pd.DataFrame({"x": new}).to_parquet(tmp_path / "new.parquet")
+        assert encoding.encode(fitted, source.table(tmp_path / "new.parquet", tmp_path, fitted.texts))[0] == [0]
+
+
+def test_a_files_index_and_row_numbers_without_a_name_are_left_out(tmp_path, capsys):
+    frame = pd.DataFrame({"x": [1.5, 2.5] * 20, "y": ["a", "b"] * 20})
+    frame.set_index(pd.Index([f"c{i}" for i in range(40)], name="customer")).to_parquet(tmp_path / "t.parquet")
+    assert list(made(tmp_path / "t.parquet")[0]) == ["x", "y"]
+    assert "column 'customer' is left out: the file's index" in capsys.readouterr().out
+    frame.iloc[::-1].to_parquet(tmp_path / "t.parquet")
+    assert list(made(tmp_path / "t.parquet")[0]) == ["x", "y"]
+    for text in (
+        frame.to_csv(),
+        frame.sample(30, random_state=0).to_csv(),
+        frame.to_csv().replace(",x", "Unnamed: 0,x", 1),
+    ):
+        (tmp_path / "t.csv").write_text(text)
+        assert list(made(tmp_path / "t.csv")[0]) == ["x", "y"]
+        assert "row numbers without a name" in capsys.readouterr().out
+    (tmp_path / "t.csv").write_text(",y\n" + "1,a\n2,b\n3,a\n1,b\n" * 5)
+    assert list(made(tmp_path / "t.csv")[0]) == ["column0", "y"]
+
+
+def fitted_on(tmp_path, cells):
+    """The encoding of a table, and a function that encodes new cells in each kind of table."""
+    _, _, spellings = made(written(tmp_path, cells, ","))
+    facts = store.Facts("y", ["a", "b"], [N // 2, N // 2], None, spellings=spellings)
+    fitted = encoding.fit(store.Table(tmp_path / "dataset.parquet", facts), "raw")
+
+    def encoded(new):
+        for kind in ("new.csv", "new.parquet", "frame"):
+            frame = pd.DataFrame({"x": new, "other": 1.0})
+            if kind == "frame":
+                table = in_memory.table(frame, tmp_path, list)
+            else:
+                frame.to_csv(tmp_path / kind, index=False) if kind == "new.csv" else frame.to_parquet(tmp_path / kind)
+                table = source.table(tmp_path / kind, tmp_path, fitted.texts)
+            yield encoding.encode(fitted, table)[:, fitted.places[0][0]].tolist()
+
+    return encoded
+
+
+@pytest.mark.parametrize(
+    "write, new, values",
+    [
+        (
+            lambda w: f"$ {w:,}",
+            ["$ 1,371", "$1371", " 1,371 ", "(1,371)"],
+            [1371.0, 1371.0, 1371.0, -1371.0],
+        ),
+        (lambda w: f"{w / 8}".replace(".", ","), ["1,5", "2"], [1.5, 2.0]),
+        (lambda w: f"{w / 8} %", ["1.5%", "0"], [1.5, 0.0]),
+        (str, [" 5 ", "-7"], [5.0, -7.0]),
+    ],
+)
+def test_new_rows_are_read_as_the_training_rows_were(tmp_path, write, new, values):
+    for found in fitted_on(tmp_path, [write(w) for w in WHOLE])(new):
+        assert found == values
+
+
+@pytest.mark.parametrize(
+    "write, new",
+    [
+        (lambda w: f"$ {w:,}", ["5", "$ 1.371"]),
+        (lambda w: f"$ {w:,}", ["5", "\N{EURO SIGN} 5"]),
+        (lambda w: f"$ {w:,}", ["5", "$ 1,37"]),
+        (lambda w: f"{w / 8}".replace(".", ","), ["5", "1.842"]),
+        (lambda w: f"{w / 8} %", ["5%", "5"]),
+        (str, ["5", "1,842"]),
+        (str, ["5", "007"]),
+    ],
+)
+def test_a_new_row_that_is_written_otherwise_is_refused_by_column_and_row(tmp_path, write, new):
+    encoded = fitted_on(tmp_path, [write(w) for w in WHOLE])(new)
+    with pytest.raises(UserError, match=r"column 'x' holds '.+' in row 1, and the model was trained on numbers"):
+        next(encoded)
+
+
+def test_new_dates_are_read_as_the_training_rows_were(tmp_path):
+    encoded = fitted_on(tmp_path, [day.strftime("%d.%m.%Y") for day in DAYS])
+    for found in encoded(["13.02.2021", "3/2/2021", "2021-02-13", "13 Feb 2021"]):
+        assert len(set(found)) == 2
+        assert found[0] == found[2] == found[3]
+    with pytest.raises(UserError, match=r"holds '2\.13\.2021' in row 0, .* dates, day first such as '"):
+        next(encoded(["2.13.2021"]))
