@@ -65,7 +65,7 @@ def _data(job: Job) -> list[str]:
     columns = sections.columns(job)
     positive = f" The positive class is {code(job.positive)}." if job.positive is not None else ""
     return [
-        f"{code(job.settings.make_data.source, CELL)}: {total:,} rows with a target ({parts}).{positive}",
+        f"{code(job.settings.make_data.source)}: {total:,} rows with a target ({parts}).{positive}",
         "\n".join(markdown.table(["class", "rows", "share"], some)),
         *_tables(columns, foreign=True),
         *[columns.note] * bool(columns),
@@ -94,7 +94,7 @@ def _limits(job: Job) -> list[str]:
     else:
         told.append("Rows were drawn without regard to time. Figures are of rows like these, not of a later time.")
     for row in periods[:5]:
-        told.append(f"Training rows hold {code(row['values'], CELL)} in {code(row['column'])}.")
+        told.append(f"Training rows hold {code(row['values'])} in {code(row['column'])}.")
     told.append("Beyond the values that training rows have it guesses; `plumbline predict` counts such rows.")
     told.append("It classifies. What it goes by need not be a cause.")
     return told
@@ -125,6 +125,8 @@ def _tables(section: Section | None, title: str = "", foreign: bool = False, fir
 
 
 def _cell(value, is_ours: bool) -> str:
-    if isinstance(value, str):
-        return value if is_ours or not value else code(value, CELL)
-    return shown(value)
+    if not isinstance(value, str):
+        return shown(value)
+    if len(value) > markdown.LONGEST:  # a fence of more backticks than GitHub looks at would be none
+        value = value.replace("`", "'")
+    return value if is_ours or not value else code(value, CELL)

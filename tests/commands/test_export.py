@@ -111,6 +111,8 @@ def test_figures_are_of_this_model_or_not_there(default, tmp_path, monkeypatch, 
         return {each.key: each.value for each in onnx.load("m.onnx").metadata_props}, capsys.readouterr().out
 
     said, _ = metadata()
+    written = project.path("m.onnx").read_bytes()
+    assert metadata()[0] == said and project.path("m.onnx").read_bytes() == written
     assert said["commit"] == project.run("git", "rev-parse", "HEAD").stdout.strip()
     assert json.loads(said["figures"])[0]["value"] == 0.945
     other = tmp_path / "other.safetensors"

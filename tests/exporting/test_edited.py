@@ -38,10 +38,9 @@ def table():
     return pa.table(columns)
 
 
-@pytest.mark.parametrize("members", [1, 2])
-def test_it_answers_as_predict_does(tmp_path, table, members):
+def test_it_answers_as_predict_does(tmp_path, table):
     fitted = encoding.fit(stored(table, FACTS), "mixed")
-    model = model_of(tmp_path, "nn.ReLU()", "nn.BatchNorm1d(hidden_size), nn.Tanh(), nn.Dropout()", fitted, members)
+    model = model_of(tmp_path, "nn.ReLU()", "nn.BatchNorm1d(hidden_size), nn.Tanh(), nn.Dropout()", fitted, members=2)
     file = graph.made(model, {})
     onnx.checker.check_model(file, full_check=True)
     given = {"linear": np.array(table["linear"])[:, None], "plan": np.array(table["plan"], object)[:, None]}
@@ -51,7 +50,9 @@ def test_it_answers_as_predict_does(tmp_path, table, members):
     assert label.tolist() == np.array(["no", "yes"])[metrics.predicted(mean)].tolist()
 
 
-@pytest.mark.parametrize("hostile", ["self.net(x) if x.sum() > 0 else x", "self.net(x) * (1 if len(x) > 10 else 2)"])
+@pytest.mark.parametrize(
+    "hostile", ["torch.stack([self.net(row) for row in x])", "self.net(x) * (1 if len(x) > 10 else 2)"]
+)
 def test_what_no_graph_can_say_is_refused(tmp_path, table, hostile, capfd):
     model = model_of(tmp_path, "self.net(x)", hostile, encoding.fit(stored(table, FACTS), "robust"))
     with pytest.raises(UserError, match=r"PyTorch cannot export it \(.*\); `plumbline predict` scores it as it is"):
