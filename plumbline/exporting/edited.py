@@ -15,7 +15,7 @@ from plumbline.basics.errors import UserError, reason
 from plumbline.model import network as networks
 from plumbline.model.model import Model
 
-TRIED = 64, 1  # rows at a time that tell whether the graph says what the module says
+TRIED = 16, 1  # rows at a time that tell whether the graph says what the module says
 NEAR = 1e-5  # of logits
 
 

@@ -199,13 +199,14 @@ def _bins(graph: Graph, values: str, ends: list[list[float]]) -> str:
 
 def _code(graph: Graph, column: Category) -> str:
     """The number of each row's category, int64 (n,): of those of no input the number of inputs."""
-    other = len(column.values) if column.pools_others else column.codes
-    missing = column.codes - 1 if column.marks_missing else column.codes
-    values = column.values or [""]  # where all are pooled; '' is missing, whatever its number
-    known = {"keys_strings": values, "values_int64s": range(len(values))}
-    code = graph.add("LabelEncoder", column.name, domain="ai.onnx.ml", default_int64=other, **known)
+    known = {f"{value}{end}": i for end in (".0", "") for i, value in enumerate(column.values)}  # as columns.spellings
+    known = known or {"": 0}  # where all are pooled; '' is missing, whatever its number
+    keys = {"keys_strings": known.keys(), "values_int64s": known.values()}
+    code = graph.add("LabelEncoder", column.name, domain="ai.onnx.ml", default_int64=column.other, **keys)
     is_missing = graph.add("RegexFullMatch", column.name, pattern=BLANK)
-    return graph.add("Squeeze", graph.add("Where", is_missing, np.int64(missing), code), np.array([1]))
+    return graph.add(
+        "Squeeze", graph.add("Where", is_missing, np.int64(min(column.missing, column.codes)), code), np.array([1])
+    )
 
 
 # ---- networks

@@ -98,7 +98,8 @@ def spellings(name: str, kind: str) -> list[str]:
         ]
     if kind == "BOOLEAN":
         return [f"{column}::VARCHAR", f"CASE {column} WHEN true THEN 'True' WHEN false THEN 'False' END"]
-    return [f"{column}::VARCHAR", f"regexp_replace({column}::VARCHAR, '\\.0+$', '')"]
+    zeros = "0+" if kind.startswith("DECIMAL") else "0"
+    return [f"{column}::VARCHAR", f"regexp_replace({column}::VARCHAR, '\\.{zeros}$', '')"]
 
 
 def label(value: str, kind: str) -> str:

@@ -50,9 +50,7 @@ def test_it_answers_as_predict_does(tmp_path, table):
     assert label.tolist() == np.array(["no", "yes"])[metrics.predicted(mean)].tolist()
 
 
-@pytest.mark.parametrize(
-    "hostile", ["torch.stack([self.net(row) for row in x])", "self.net(x) * (1 if len(x) > 10 else 2)"]
-)
+@pytest.mark.parametrize("hostile", ["self.net(x) if x.sum() > 0 else x", "self.net(x) * (1 if len(x) > 9 else 2)"])
 def test_what_no_graph_can_say_is_refused(tmp_path, table, hostile, capfd):
     model = model_of(tmp_path, "self.net(x)", hostile, encoding.fit(stored(table, FACTS), "robust"))
     with pytest.raises(UserError, match=r"PyTorch cannot export it \(.*\); `plumbline predict` scores it as it is"):

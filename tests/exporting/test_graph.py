@@ -17,7 +17,7 @@ from plumbline.model.network import SHIPPED
 from plumbline.scores import metrics
 from plumbline.tables import encoding
 from plumbline.tables.columns import MISSING, SPACES
-from plumbline.tables.store import Facts
+from plumbline.tables.store import Facts, Spelling
 
 DAY = datetime.datetime(2024, 2, 29, 13, 45, 7, 250_000)
 UTC = datetime.UTC
@@ -66,7 +66,7 @@ def new_rows(n=300):
         "moment": [datetime.datetime(1700, 1, 1), datetime.datetime(2262, 1, 1)],
         "is always told": [None],
         "plan": ["gold", "", "NA", "  ", "n/a ", "\u3000null\t", "Basic", "basic ", "x" * 5000],
-        "code": ["001", "", "1.0"],
+        "code": ["001", "", "1.0", "1.00", "-1.0", "1.0.0", ".0"],
         "rare": ["r1", "r39", "never"],
         "city": ["c0", "c400", "nowhere", None],
     }
@@ -238,9 +238,11 @@ def test_what_predict_refuses_is_nan():
 
 def test_inputs_say_what_they_hold():
     table = training_rows()
-    file = graph.made(model_of(encoding.fit(stored(table, FACTS), "robust")), {"target": "y"})
+    facts = msgspec.structs.replace(FACTS, spellings={"narrow": Spelling("DOUBLE", "1.234,5 €", ",", ".", "€")})
+    file = graph.made(model_of(encoding.fit(stored(table, facts), "robust")), {"target": "y"})
     holds = {each.name: (each.type.tensor_type.elem_type, each.doc_string) for each in file.graph.input}
     assert holds["number"] == (onnx.TensorProto.DOUBLE, "a number; NaN is a gap")
+    assert holds["narrow"] == (onnx.TensorProto.DOUBLE, "a number; NaN is a gap; the table has it as '1.234,5 €'")
     assert holds["date"] == (onnx.TensorProto.DOUBLE, "seconds since 1970-01-01 UTC; NaN is a gap")
     assert holds["clock"] == (onnx.TensorProto.DOUBLE, "seconds since midnight; NaN is a gap")
     assert holds["plan"] == (onnx.TensorProto.STRING, "text; '' is a gap")
