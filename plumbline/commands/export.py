@@ -34,7 +34,7 @@ def main(words: list[str] | None = None) -> None:
     has_figures = last_run.is_of(options.model)
     said = described(saved.card, whose) | {"model": last_run.md5(options.model)} | (figures() if has_figures else {})
     text = graph.made(used, said).SerializeToString(deterministic=True)
-    with files.replacing(output) as partial:
+    with files.together(), files.replacing(output) as partial:
         partial.write_bytes(text)
     columns = len(saved.card.encoding.columns)
     print(f"{output}: {columns} columns in, {saved.card.target!r} by {whose} out")

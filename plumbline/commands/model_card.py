@@ -3,8 +3,8 @@
 Markdown as GitHub shows it. Whatever comes from the table stands in code spans (plumbline.pages.markdown).
 """
 
+from plumbline.basics import files
 from plumbline.basics.errors import UserError
-from plumbline.basics.files import replacing
 from plumbline.commands import last_run, sections
 from plumbline.commands.last_run import MODEL, Job, rows_of
 from plumbline.model.network import SHIPPED
@@ -40,7 +40,7 @@ def write(job: Job, path: str) -> None:
         "## How to score",
         *_scoring(),
     ]
-    with replacing(path) as partial:
+    with files.together(), files.replacing(path) as partial:
         partial.write_text("\n\n".join(blocks) + "\n", encoding="utf-8", newline="\n")
 
 

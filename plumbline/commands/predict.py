@@ -50,7 +50,7 @@ def main(words: list[str] | None = None) -> None:
         check_kept(kept, [ROW, PREDICTED, *named, WARNINGS])
         return used.needed(there) + kept
 
-    with files.scratch(output.parent) as scratch:
+    with files.together(), files.scratch(output.parent) as scratch:
         table = source.table(given, scratch, card.encoding.texts, needed, options.sheet)
         pieces = predictions(used, table, named, options.threshold, counts)
         with duck.collected(pieces, table.query(kept) if kept else None) as collected:

@@ -1,13 +1,13 @@
 """Prove that the committed revision reproduces: run its pipeline in a scratch copy and compare with its dvc.lock.
 
-Reads HEAD, and the DVC cache for tables that DVC tracks; writes nothing but a scratch folder, which goes again. Prints
-a line for every file, and where one differs which stage went off first and by how much. Exits 1 on any difference.
+Reads HEAD, and the DVC cache for tables that DVC tracks; writes nothing but a scratch folder, which goes again. Every
+stage of HEAD's dvc.yaml runs, and no output of theirs is there before. Prints a line for every file, and where one
+differs which stage went off first and by how much. Exits 1 on any difference.
 
     plumbline verify
 """
 
 import argparse
-import hashlib
 import os
 import shutil
 import tempfile
@@ -15,16 +15,18 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import NamedTuple
 
-from plumbline.basics.errors import UserError
-from plumbline.basics.files import read_yaml
+import numpy as np
+
+from plumbline.basics.errors import UserError, reason
+from plumbline.basics.files import read_csv, read_yaml
 from plumbline.comparing import lock
-from plumbline.comparing.apart import difference, is_near
+from plumbline.comparing.apart import UNITS, difference, is_near, says_the_same
 from plumbline.comparing.programs import dvc, git
 from plumbline.model import network
 from plumbline.pages.page import aligned
 
-EXEMPT = ("train", "evaluate")  # the stages whose bits are the machine's own when autograd trains
 TOLERANCE = {"metrics/baselines.json": 0.01}  # scikit-learn's figures: their last bits are the machine's linear algebra
+RUNS_NOT = "HEAD's pipeline does not run in a scratch copy"
 GOOD = ("same", "within the tolerance", "exempt, differs")
 
 
@@ -54,23 +56,27 @@ def main(words: list[str] | None = None) -> None:
         committed, copy = Path(scratch, "committed", folder), Path(scratch, "copy", folder)
         old = locked(committed)
         cache = dvc("cache", "dir").strip()
-        prepare(copy, old, cache)
+        places = prepare(copy, old, cache)
         run = "repro", "--force", "--no-run-cache", "--no-commit"  # every stage, and nothing into the user's cache
-        dvc(*run, at=copy, remedy="HEAD's pipeline does not run in a scratch copy")
+        os.environ["PYTHONPATH"] = f"{copy}{os.pathsep}{os.environ.get('PYTHONPATH', '')}"  # the copy's own code
+        dvc(*run, at=copy, remedy=RUNS_NOT)
         new = lock.read((copy / "dvc.lock").read_bytes(), "the dvc.lock that the scratch copy wrote")
+        if missing := places.keys() - new.keys():
+            raise UserError(f"DVC ran no stage {sorted(missing)[0]} of HEAD's dvc.yaml, so it proves nothing; see why")
+        old, new = lock.placed(old, places), lock.placed(new, places)
         why_exempt = bits_of_the_machine(copy)
-        rows = compare(old, new, committed, copy, bool(why_exempt))
+        rows = compare(old, new, committed, copy, bool(why_exempt)) + unmade(new, committed)
         print()
         print("\n".join(aligned(["stage", "file", "same or not"], rows)), flush=True)
         notes = list(explanations(rows, copy, committed, old, Path(cache)))
     print("".join(f"\n{note}" for note in notes))
     if why_exempt:
-        print(f"{why_exempt}: the bits of train and evaluate are this machine's and are not held to dvc.lock")
+        print(f"{why_exempt}: the bits of what it trains are this machine's; the figures are held to a tolerance")
     wrong = [row for row in rows if row.verdict not in GOOD]
     if wrong:
         raise UserError(
-            f"{len(wrong)} of {len(rows)} lines above are not as dvc.lock of {head} has them; run `dvc repro`, "
-            "see what `git diff` shows, and commit it if it is meant"
+            f"{len(wrong)} of {len(rows)} lines above are not as dvc.lock of {head} has them; `rm dvc.lock && "
+            "dvc repro -f` makes them anew: see what `git diff` shows, and commit it if it is meant"
         )
     print(f"{sum(row.verdict == 'same' for row in rows)} of {len(rows)} files have the bits of dvc.lock")
 
@@ -85,22 +91,51 @@ def locked(committed: Path) -> dict[str, lock.Stage]:
     return lock.read((committed / "dvc.lock").read_bytes(), "dvc.lock of HEAD")
 
 
-def prepare(copy: Path, old: dict[str, lock.Stage], cache: str) -> None:
-    """Take away dvc.lock and the outputs that git keeps; bring in what DVC tracks and no stage makes."""
-    for path in ("dvc.lock", *lock.outs(old)):
-        shutil.rmtree(copy / path) if (copy / path).is_dir() else (copy / path).unlink(missing_ok=True)
+def prepare(copy: Path, old: dict[str, lock.Stage], cache: str) -> dict[str, str]:
+    """Take away dvc.lock and the outputs that git keeps; bring in what DVC tracks and no stage makes.
+
+    Returns the stages of dvc.yaml by name, and the folder that each runs in; a UserError for one that DVC would skip.
+    """
+    stages = declared(copy)
+    for stage in stages:
+        if stage.frozen:
+            raise UserError(f"stage {stage.name} of HEAD's dvc.yaml is frozen, and DVC does not run it; unfreeze it")
+    outs = [Path(out.fs_path) for stage in stages for out in stage.outs]
+    for path in (copy / "dvc.lock", *(copy / path for path in lock.outs(old)), *outs):
+        if path.resolve().is_relative_to(copy.resolve()):
+            shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink(missing_ok=True)
     tracked = [str(path.relative_to(copy)) for path in copy.rglob("*.dvc") if path.is_file()]
     if tracked:
         dvc("cache", "dir", "--local", cache, at=copy)
         dvc("checkout", *tracked, at=copy, remedy="`dvc pull` brings it into the cache")
+    return {stage.name: os.path.relpath(stage.wdir, copy) for stage in stages}
+
+
+def declared(copy: Path) -> list:
+    """The stages of dvc.yaml as DVC itself reads them; a UserError where there are none."""
+    from dvc.exceptions import DvcException
+    from dvc.repo import Repo
+
+    try:
+        with Repo(str(copy)) as repo:
+            stages = [
+                stage for stage in repo.index.stages if Path(stage.path).resolve() == (copy / "dvc.yaml").resolve()
+            ]
+    except DvcException as error:
+        raise UserError(f"dvc.yaml of HEAD: {reason(error)}; {RUNS_NOT}") from None
+    if not stages:
+        raise UserError(f"dvc.yaml of HEAD has no stages; {RUNS_NOT}")
+    return stages
 
 
 def bits_of_the_machine(copy: Path) -> str | None:
     """Why the training is autograd's, whose bits are the machine's own; None if the kernel trains."""
-    engine = read_yaml((copy / "params.yaml").read_bytes(), "params.yaml of HEAD")["train"]["engine"]
-    if engine == "torch":
+    settings = read_yaml((copy / "params.yaml").read_bytes(), "params.yaml of HEAD")["train"]
+    if settings["engine"] == "torch":
         return "train.engine is torch"
-    if engine == "auto" and not network.read(copy / network.PATH).is_shipped:
+    if settings.get("device") == "cuda":
+        return "train.device is cuda, and autograd trains there"
+    if settings["engine"] == "auto" and not network.read(copy / network.PATH).is_shipped:
         return f"{network.PATH} is not as shipped, and autograd trains it"
     return None
 
@@ -112,7 +147,7 @@ def compare(
     old: dict[str, lock.Stage], new: dict[str, lock.Stage], committed: Path, copy: Path, exempt: bool
 ) -> list[Row]:
     """Every file, and what is wrong with the lock, in the order in which stages ran."""
-    rows = []
+    rows, of_the_machine, scored = [], after_training(new) if exempt else set(), scored_rows(copy)
     for stage in new | old:
         if stage not in old or stage not in new:
             rows.append(Row(stage, "dvc.lock", f"stage is not in {'it' if stage in new else 'dvc.yaml'}"))
@@ -124,19 +159,47 @@ def compare(
         found = [Row(stage, what, "dvc.lock is stale: HEAD has another") for what in sorted(stale)]
         for path in sorted(was.outs | now.outs):
             verdict = verdict_on(was.outs.get(path), now.outs.get(path), committed / path)
-            near = path in TOLERANCE and is_near(committed / path, copy / path, TOLERANCE[path])
-            if verdict == "DIFFERS" and near:
+            in_git, anew = committed / path, copy / path
+            near = path in TOLERANCE and is_near(in_git, anew, TOLERANCE[path])
+            if verdict == "DIFFERS" and (near or (stage in of_the_machine and says_the_same(in_git, anew, scored))):
                 verdict = "within the tolerance"
-            elif verdict == "DIFFERS" and exempt and stage in EXEMPT:
+            elif verdict == "DIFFERS" and stage in of_the_machine and not in_git.exists():
                 verdict = "exempt, differs"
             found.append(Row(stage, path, verdict))
         rows += sorted(found, key=lambda row: row.verdict == "same")
     return rows
 
 
+def after_training(stages: dict[str, lock.Stage]) -> set[str]:
+    """The stages that train, as their parameters say, and those that go by what they made."""
+    found = {name for name, stage in stages.items() if "train.engine" in lock.params({name: stage})}
+    while more := {
+        name for name in stages.keys() - found if any(stages[name].deps.keys() & stages[by].outs.keys() for by in found)
+    }:
+        found |= more
+    return found
+
+
+def scored_rows(copy: Path) -> float:
+    """The rows of the smallest part that was scored; none but losses have a tolerance where nothing says so."""
+    path = copy / "metrics/scores.csv"
+    return min((row["rows"] for row in read_csv(path, ["rows"])), default=np.inf) if path.exists() else np.inf
+
+
+def unmade(stages: dict[str, lock.Stage], committed: Path) -> list[Row]:
+    """Figures that git keeps beside those of the stages, and that none of these makes or reads."""
+    kept = {path for path in lock.outs(stages) if (committed / path).exists()}
+    known = [*lock.outs(stages), *(path for stage in stages.values() for path in stage.deps)]
+    folders = sorted({str(Path(path).parent) for path in kept} - {"."})
+    listed = git("ls-files", "-z", *folders, at=committed).split("\0") if folders else []
+    found = [path for path in listed if Path(path).suffix in UNITS]
+    found = [path for path in found if not any(Path(path).is_relative_to(other) for other in known)]
+    return [Row("none", path, "no stage makes it; `git rm` it") for path in found]
+
+
 def verdict_on(old: str | None, new: str | None, in_git: Path) -> str:
     """Whether an output is the same in dvc.lock, in git if it is kept there, and as made anew."""
-    if in_git.is_file() and hashlib.md5(in_git.read_bytes(), usedforsecurity=False).hexdigest() != old:
+    if in_git.exists() and lock.md5(in_git) != old:
         return f"DIFFERS in git, {'not' if old == new else 'and'} in dvc.lock"
     return "same" if old == new else "DIFFERS"
 
@@ -151,7 +214,9 @@ def explanations(
     for stage, path, _ in differing:
         digest = old[stage].outs.get(path, "")
         before = committed / path if (committed / path).is_file() else cache / "files/md5" / digest[:2] / digest[2:]
-        if not before.is_file():
+        if before.is_dir():
+            yield f"{path}: a folder, whose files `diff -r` compares"
+        elif not before.is_file():
             yield f"{path}: the committed version is not at hand (`dvc pull` brings it)"
         elif not (copy / path).is_file():
             yield f"{path}: HEAD's pipeline does not make it"

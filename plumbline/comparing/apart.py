@@ -3,6 +3,10 @@
 What `plumbline verify` says of a file whose bytes differ.
 """
 
+import collections
+import contextlib
+import csv
+import io
 import json
 from pathlib import Path
 
@@ -12,6 +16,10 @@ from plumbline.basics.errors import reason
 from plumbline.tables import duck
 
 UNITS = {".parquet": "column", ".csv": "column", ".safetensors": "array", ".json": "figure"}
+# What trainings by autograd on two machines may say of the same networks:
+LOSS = 1e-3  # of a loss
+FEW = 3  # rows that fall into another class
+CURVE = 0.05  # of the points of a plot, on the average
 
 
 def difference(old: Path, new: Path) -> str:
@@ -33,6 +41,58 @@ def is_near(old: Path, new: Path, gap: float) -> bool:
         return same and all(how_far(x, b[name]) is None or np.allclose(x, b[name], 0, gap) for name, x in a.items())
     except Exception:  # as above; texts that differ are not near
         return False
+
+
+def says_the_same(old: Path, new: Path, rows: float) -> bool:
+    """Whether two files of figures say the same, as trainings do that differ in their last bits alone.
+
+    rows: of the smallest part that was scored. Texts and counts are equal, a table's by FEW at most; losses by LOSS,
+    other figures by FEW rows; curves, whose points may be others, by CURVE.
+    """
+    try:
+        a, b = said(old), said(new)
+        if new.suffix == ".csv" and isinstance(next(iter(a.values())), float):
+            return is_near_curve(old, new)
+        return a.keys() == b.keys() and all(is_near_figure(name, x, b[name], rows) for name, x in a.items())
+    except Exception:  # a file that is broken says nothing
+        return False
+
+
+def said(path: Path) -> dict[str, object]:
+    """Every figure by its name; in a CSV by column, row and the texts in that row, whose order does not count."""
+    if path.suffix == ".json":
+        return {name: value.item() for name, value in figures(json.loads(path.read_text(encoding="utf-8"))).items()}
+    found, seen = {}, collections.Counter()
+    for row in csv.DictReader(io.StringIO(path.read_text(encoding="utf-8"), newline="")):
+        cells = {column: value_of(cell) for column, cell in row.items()}
+        texts = " ".join(cell for cell in cells.values() if isinstance(cell, str))
+        seen[texts] += 1
+        found |= {f"{texts} {seen[texts]} {column}": cell for column, cell in cells.items()}
+    return found
+
+
+def value_of(cell: str) -> int | float | str:
+    """A cell as what it looks like."""
+    for kind in (int, float):
+        with contextlib.suppress(ValueError):
+            return kind(cell)
+    return cell
+
+
+def is_near_figure(name: str, x: object, y: object, rows: float) -> bool:
+    """Whether two values of a figure are apart by no more than the last bits of weights explain."""
+    if type(x) is not type(y) or not isinstance(x, int | float):
+        return x == y
+    if isinstance(x, int):
+        return x == y or (name.endswith(" rows") and abs(x - y) <= FEW)
+    return abs(x - y) <= (LOSS if "loss" in name else max(LOSS, FEW / rows)) * max(1.0, abs(x))
+
+
+def is_near_curve(old: Path, new: Path) -> bool:
+    """Whether two curves, with x in their first column, lie over one another."""
+    (x, *a), (z, *b) = (list(contents(path, ".csv").values()) for path in (old, new))
+    apart = [np.abs(y - np.interp(x, z, w)) / max(1.0, np.abs(y).max()) for y, w in zip(a, b, strict=True)]
+    return all(gaps.mean() <= CURVE for gaps in apart)
 
 
 def how_far(x: np.ndarray, y: np.ndarray) -> str | None:

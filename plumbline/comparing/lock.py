@@ -3,6 +3,10 @@
 A folder has one MD5 in it, with `.dir` at its end. Stages stand in the order in which they ran first.
 """
 
+import hashlib
+import json
+import os
+from pathlib import Path
 from typing import NamedTuple
 
 from plumbline.basics.errors import UserError, reason
@@ -34,6 +38,28 @@ def read(text: bytes, name: str) -> dict[str, Stage]:
 def outs(stages: dict[str, Stage]) -> dict[str, str]:
     """The MD5 of everything that some stage makes, by its path."""
     return {path: md5 for stage in stages.values() for path, md5 in stage.outs.items()}
+
+
+def placed(stages: dict[str, Stage], folders: dict[str, str]) -> dict[str, Stage]:
+    """The stages with all paths from the folder of dvc.yaml; folders: where each of its stages runs (its `wdir`)."""
+
+    def moved(items: dict, folder: str) -> dict:
+        return {os.path.normpath(f"{folder}/{path}"): md5 for path, md5 in items.items()}
+
+    return {
+        name: stage._replace(**{kind: moved(getattr(stage, kind), folders.get(name, ".")) for kind in ("deps", "outs")})
+        for name, stage in stages.items()
+    }
+
+
+def md5(path: Path) -> str:
+    """The MD5 of a file or a folder, as DVC has it."""
+    if path.is_dir():
+        files = sorted(each for each in path.rglob("*") if each.is_file())
+        listed = [{"md5": md5(each), "relpath": each.relative_to(path).as_posix()} for each in files]
+        listed = json.dumps(sorted(listed, key=lambda each: each["relpath"]), sort_keys=True).encode()
+        return f"{hashlib.md5(listed, usedforsecurity=False).hexdigest()}.dir"
+    return hashlib.md5(path.read_bytes(), usedforsecurity=False).hexdigest()
 
 
 def params(stages: dict[str, Stage]) -> dict:

@@ -1,5 +1,6 @@
 """verify against revisions that reproduce, that are forged, that are stale, and that cannot reproduce."""
 
+import hashlib
 import shutil
 import subprocess
 
@@ -193,6 +194,48 @@ def test_a_stage_that_was_taken_out_of_dvc_yaml_and_stays_in_dvc_lock_proves_not
     assert wrong(small.verify(fails=True)) == {("train", "dvc.lock"): "stage is not in dvc.yaml"}
 
 
+def test_figures_that_no_stage_makes_are_found_though_dvc_lock_has_none_of_them_either(small):
+    """The stage was taken out of dvc.yaml and of dvc.lock, and what git keeps of it says what it likes."""
+    second = DVC_YAML.replace("metrics: [{metrics/train.json: {cache: false}}, ", "metrics: [").replace(
+        "train:\n", "b:\n"
+    )
+    small.write("dvc.yaml", second)
+    small.edit_lock(lambda stages: stages.update(b=stages.pop("train")))
+    small.edit_lock(lambda stages: stages["b"]["outs"].pop(1))
+    small.replace("metrics/train.json", '"rows": 40', '"rows": 99')
+    small.commit()
+    assert wrong(small.verify(fails=True)) == {("none", "metrics/train.json"): "no stage makes it; `git rm` it"}
+
+
+@pytest.mark.parametrize(
+    "change, said",
+    [
+        (
+            ("    params: [train]\n", "    params: [train]\n    frozen: true\n"),
+            "stage train of HEAD's dvc.yaml is frozen",
+        ),
+        ((DVC_YAML, "stages: {}\n"), "dvc.yaml of HEAD has no stages"),
+    ],
+)
+def test_what_makes_dvc_skip_a_stage_is_refused_by_name(small, change, said):
+    small.write("dvc.yaml", DVC_YAML.replace(*change))
+    small.commit()
+    assert_one_line(small.verify(fails=True), said)
+
+
+def test_a_folder_that_git_keeps_a_stage_of_another_folder_and_one_that_always_runs(small):
+    """Their files are looked at where they lie, and what git had of them is gone before the stage runs."""
+    made = "  plot: {wdir: deep, cmd: mkdir points; echo 1 > points/a.csv, always_changed: true, plots: "
+    small.path("deep").mkdir()
+    small.write("dvc.yaml", DVC_YAML + made + "[{points: {cache: false}}]}\n")
+    small.run("dvc repro -q")
+    small.commit()
+    assert not wrong(small.verify())
+    small.write("deep/points/a.csv", "2\n")
+    small.commit()
+    assert wrong(small.verify(fails=True)) == {("plot", "deep/points"): "DIFFERS in git, not in dvc.lock"}
+
+
 def test_a_module_that_is_not_in_git_is_not_found_elsewhere(small):
     small.write("stages/helper.py", "SCALE = 3.0\n")
     small.write("stages/train.py", "from stages.helper import SCALE\n" + TRAIN)
@@ -214,6 +257,18 @@ def test_what_only_the_machine_computes_is_exempt_and_no_more(tmp_path):
         ("train", "metrics/train.json"): "DIFFERS in git, not in dvc.lock",
     }
     assert "train.engine is torch" in done.stdout
+    small.run("dvc repro -q")
+    small.edit_lock(lambda stages: stages["train"]["outs"][1].update(md5=md5(small.path("metrics/train.json"), "99")))
+    small.commit()
+    assert wrong(small.verify(fails=True))["train", "metrics/train.json"] == "DIFFERS"
+
+
+def md5(path, rows):
+    """Write another number of rows, and say the file's MD5."""
+    text = path.read_text().replace('"rows": 40', f'"rows": {rows}')
+    path.unlink()
+    path.write_text(text)
+    return hashlib.md5(text.encode(), usedforsecurity=False).hexdigest()
 
 
 def test_an_edited_network_is_autograds_and_exempt_too(small):

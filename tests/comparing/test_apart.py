@@ -6,7 +6,7 @@ import pyarrow.parquet as pq
 import pytest
 from safetensors.numpy import save_file
 
-from plumbline.comparing.apart import difference
+from plumbline.comparing.apart import difference, says_the_same
 
 KINDS = ("safetensors", "json", "csv", "parquet")
 
@@ -30,6 +30,40 @@ def test_tables_are_compared_by_rows_and_columns(tmp_path, change, said):
     write_parquet(tmp_path / "old.parquet", [1, 2, 3], [0] * 6)
     write_parquet(tmp_path / "new.parquet", *change)
     assert said in difference(tmp_path / "old.parquet", tmp_path / "new.parquet")
+
+
+FIGURES = {  # what is near, and what is not, of 200 rows
+    "a.json": (
+        '{"accuracy": 0.9, "log_loss": 0.3, "rows": 200}',
+        '{"accuracy": 0.91, "log_loss": 0.3005, "rows": 200}',
+    ),
+    "b.csv": ("of,metric,value\nx,auc,0.9\nx,log_loss,0.3\n", "of,metric,value\nx,log_loss,0.3005\nx,auc,0.91\n"),
+    "roc.csv": ("x,y\n0.0,0.0\n0.5,0.9\n1.0,1.0\n", "x,y\n0.0,0.0\n0.49,0.9\n0.7,0.96\n1.0,1.0\n"),
+    "confusion.csv": ("actual,predicted,number of rows\n0,0,50\n", "actual,predicted,number of rows\n0,0,52\n"),
+}
+
+
+@pytest.mark.parametrize("name", FIGURES)
+def test_figures_of_autograd_are_near_within_a_few_rows_and_a_thousandth_of_a_loss(tmp_path, name):
+    old, new = tmp_path / f"old-{name}", tmp_path / f"new-{name}"
+    forged = [
+        ("0.91", "0.92"),
+        ("0.3005", "0.302"),
+        ("0.49,0.9", "0.49,0.1"),
+        ("52", "54"),
+        ("200", "201"),
+        ("x,", "z,"),
+    ]
+    forged += [("auc", "f1"), ("}", ', "more": 1}')]
+    old.write_text(FIGURES[name][0])
+    new.write_text(FIGURES[name][1])
+    assert says_the_same(old, new, 200)
+    for this, other in forged:
+        if this in FIGURES[name][1] and (name, this) != ("roc.csv", "x,"):
+            new.write_text(FIGURES[name][1].replace(this, other))
+            assert not says_the_same(old, new, 200), other
+    new.write_text("no table")
+    assert not says_the_same(old, new, 200)
 
 
 def test_parameters_figures_and_texts_are_compared(tmp_path):
