@@ -110,10 +110,8 @@ def _check_unwritten(paths: list[Path]) -> None:
         with contextlib.suppress(FileNotFoundError):
             state = path.lstat()
             if state.st_ctime > inputs.began + _ahead and state.st_ino not in _ours and not path.is_dir():
-                raise UserError(
-                    f"{path} was written by another process while this ran, and stays as it is; "
-                    "nothing was written: run it again"
-                )
+                said = "was written by another process while this ran, and stays as it is; nothing was written"
+                raise UserError(f"{path} {said}: run it again")
 
 
 @contextlib.contextmanager
@@ -130,8 +128,8 @@ def _alone(folders: set[Path]) -> Iterator[None]:
                 locks.append(_lock(path))
         yield
     finally:
-        for lock in locks:
-            _unlock(lock)
+        for lock in filter(None, locks):
+            os.close(lock)
 
 
 def _lock(path: Path, how: int = fcntl.LOCK_EX) -> int | None:
@@ -151,11 +149,6 @@ def _lock(path: Path, how: int = fcntl.LOCK_EX) -> int | None:
             raise
         return None
     return held
-
-
-def _unlock(lock: int | None) -> None:
-    if lock is not None:
-        os.close(lock)
 
 
 @contextlib.contextmanager
@@ -179,7 +172,8 @@ def scratch(beside: str | Path) -> Iterator[Path]:
         raise OSError(error.errno, error.strerror, error.filename or str(beside)) from error
     finally:
         shutil.rmtree(folder, ignore_errors=True)
-        _unlock(lock)
+        if lock is not None:
+            os.close(lock)
 
 
 def sweep(folder: Path) -> None:
@@ -201,7 +195,7 @@ def _lives(process: int) -> bool:
     except (ProcessLookupError, OverflowError):
         return False
     except PermissionError:  # another user's
-        return True
+        pass
     return True
 
 
