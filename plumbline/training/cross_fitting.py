@@ -38,20 +38,21 @@ def cross_fit(part: Table, seed: int, train: Train, network: Network, keeper: Ke
     cut = f"{fold_of.max() + 1} {f'later blocks of {by_time}' if by_time else 'folds'}"
     before = f"; the earliest {(fold_of[0] == folds.NOT_SCORED).sum()} rows are not scored" if by_time else ""
     print(f"cross-fitting: {train.replicas} replicas x {cut}, {len(tasks)} networks{before}")
-    threads, y, over, reading = threads_for(part, train, len(tasks) // group.size), part.classes(), Event(), Lock()
+    ours, y, over, reading = tasks[group.rank :: group.size], part.classes(), Event(), Lock()
+    threads = threads_for(part, train, len(ours))
+
+    def judge(r: int, f: int, own: Keeper) -> Model:
+        with reading:  # the tables' connection is of one thread at a time
+            taught = lesson(part, fold_of[r], r, f, seed, train)
+        return trained(taught, y, part.facts, (seed, r, "folds", f), train, network, own)
 
     def of_thread(number: int) -> dict[tuple[int, int], Model]:
         if threads > 1:
             from plumbline.bits import compiling
 
             compiling.alone()
-        rank, size, found = group.rank + number * group.size, group.size * threads, {}
-        own = keeper.named(f"folds-{rank}-of-{size}", over)
-        for r, f in tasks[rank::size]:
-            with reading:  # the tables' connection is of one thread at a time
-                taught = lesson(part, fold_of[r], r, f, seed, train)
-            found[r, f] = trained(taught, y, part.facts, (seed, r, "folds", f), train, network, own)
-        return found
+        own = keeper.named(f"folds-{group.rank}-of-{group.size}-{number}-of-{threads}", over)
+        return {task: judge(*task, own) for task in ours[number::threads]}
 
     mine = {}
     with ThreadPoolExecutor(threads) as pool:

@@ -186,7 +186,9 @@ def test_workers_threads_and_kills_change_no_bit(threads, monkeypatch):
 
     with pytest.raises(KeyError):  # the first has not heard of the second
         cross_fit(table, train, Worker(0))
+    monkeypatch.setattr(cross_fitting, "threads_for", lambda *_: 4 - threads)  # of a host with other cores
     assert_same(cross_fit(table, train, Worker(1)), whole)
+    monkeypatch.setattr(cross_fitting, "threads_for", lambda *_: threads)
 
     monkeypatch.setattr(snapshot, "EVERY", 0.0)
     monkeypatch.setattr(snapshot, "SHARE", 1e9)
