@@ -42,6 +42,7 @@ def of_text(texts: Texts) -> str | None:
     if texts.distinct > max(texts.present / 2, 10):
         words = sum(len(text.split()) for text, _ in texts.frequent)
         thing = "free text" if words >= 3 * len(texts.frequent) else "an identifier"
+        thing = "text" if MEASURE.fullmatch(example) else thing
         why = f"{thing}: {texts.distinct} different values in {texts.present} rows"
         if MEASURE.fullmatch(example):
             why += f", such as {example!r}; if that is a measure write it as a number, and a date as 2021-12-31"
