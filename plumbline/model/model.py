@@ -94,7 +94,7 @@ def load(path: str | Path, network: str | Path | None = None) -> Model:
     except FileNotFoundError:
         raise UserError(f"{path} is not there; `dvc repro` trains it, `dvc checkout` brings it back") from None
     except msgspec.ValidationError as error:
-        raise UserError(f"{path} was written by another version of plumbline ({error}); run `dvc repro`") from None
+        raise UserError(f"{path} is not a model of this version of plumbline ({error}); run `dvc repro`") from None
     except (sealed.Refused, msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
         raise UserError(f"{path} is not a model that train wrote ({error}); run `dvc repro`") from None
     return checked(weights, card, path, network)

@@ -356,7 +356,7 @@ def test_what_cannot_be_scored_in_python_is_one_class_of_error(mixed):
     weights, text = sealed.read("models/model.safetensors")
     sealed.write("older.safetensors", weights, text.replace(b'"train_counts"', b'"counts"'))
     Path("junk.safetensors").write_bytes(b"junk")
-    for name, words in [("none", "is not there"), ("junk", "is not a model"), ("older", "another version")]:
+    for name, words in [("none", "is not there"), ("junk", "is not a model"), ("older", "of this version")]:
         with pytest.raises(plumbline.UserError, match=words):
             plumbline.load(f"{name}.safetensors")
 
