@@ -335,7 +335,7 @@ def test_what_cannot_be_scored_in_python_is_one_class_of_error(mixed):
     for given, words in [
         (frame.drop(columns="age"), "column 'age' is missing"),
         (frame.rename(columns={"age": "Age"}), "did you mean 'Age'"),
-        (frame.assign(age="old"), "'age' holds text ('old' in row 0)"),
+        (frame.assign(age="old"), "'age' holds 'old' in row 0"),
         (frame.assign(since=3), "'since' holds bigint"),
         (frame.assign(age=[1, "x"] + [2] * 7), "age"),
         (frame.assign(age=[[1.0]] * 9), "'age' holds"),
