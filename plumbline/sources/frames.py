@@ -91,7 +91,7 @@ def found(file: Path, path: Path, word: str = "line") -> Frame:
     if above:
         numbers = _numbers([line.number for line in above], word)
         said.append(f"{numbers} above the header: left out ({_short(above[0], separator.mark)})")
-    names = list(header.cells)
+    names = list(header.cells[:width])
     whole = [line.cells for line in lines if len(line.cells) == width]
     while whole and len(names) > 1 and not names[-1].strip() and not any(row[len(names) - 1].strip() for row in whole):
         names.pop()
@@ -115,7 +115,7 @@ def found(file: Path, path: Path, word: str = "line") -> Frame:
         said.append(f"{word} {second.number} has units, and is left out ({_short(second, separator.mark)})")
         skipped = second.end
     names = [name or f"column{i}" for i, name in enumerate(stripped)]
-    bare = header.number == 1 and skipped == header.end
+    bare = header.number == 1 and skipped == header.end and len(header.cells) <= width
     frame = Frame(names, separator.mark, skipped, bare, trailing, separator.spaced, word=word)
     total = _total(file, path, frame)
     if total:
@@ -193,9 +193,10 @@ def _sampled(file: Path, path: Path, word: str) -> tuple[_Separator, list[Line]]
     taken = cut(mark)
     if not any(cell.strip() for line in taken for cell in line.cells):
         raise UserError(f"{path} is blank in its first {word}s, and one must name the columns; write their names there")
-    if not said and word == "line" and _width(taken)[0] < 2:
+    width = _width(taken)[0]
+    if not said and word == "line" and (width < 2 or any(len(line.cells) != width for line in taken[1:3])):
         ways = {mark: cut(mark) for mark in SEPARATORS}
-        mark = max(ways, key=lambda mark: _width(ways[mark])[::-1] if _width(ways[mark])[0] > 1 else (0, 0))
+        mark = max(ways, key=lambda mark: _width(ways[mark][1:])[::-1] if _width(ways[mark])[0] > 1 else (0, 0))
         taken = ways[mark] if _width(ways[mark])[0] > 1 else taken
     width = _width(taken)[0]
     spaced = word == "line" and _is_spaced([line.cells for line in taken if len(line.cells) == width])
@@ -226,7 +227,8 @@ def _header(lines: list[Line], path: Path, mark: str, word: str) -> tuple[int, i
     header, whole = lines[at].cells, [line.cells for line in lines[at + 1 :] if len(line.cells) == width]
     beyond = any(cell.strip() for row in whole for cell in row[len(header) :])
     names = at == 0 or _is_no_data(header, whole) or not any(_is_number(cell) for cell in header)
-    if names and (len(header) == width or (len(header) < width and not beyond)):
+    beyond = beyond or any(cell.strip() for cell in header[width:])
+    if names and (len(header) == width or not beyond):
         return at, width
     if len(header) != width and 2 * len(whole) <= len(lines) - at - 1:
         return at, len(header)
@@ -282,8 +284,8 @@ def _total(file: Path, path: Path, frame: Frame) -> Line | None:
         opened.seek(max(opened.seek(0, 2) - TAIL, 0))
         text = opened.read().decode(errors="replace").rstrip().replace("\r", "\n").rpartition("\n")[2]
     cells = next(csv.reader([text], delimiter=frame.separator, skipinitialspace=frame.spaced), [])
-    label = next((i for i, cell in enumerate(cells) if cell.strip()), None)
-    if label is None or not _sums_up(cells[label]) or len(cells) != len(frame.names) + frame.trailing:
+    label = next((i for i, cell in enumerate(cells) if _sums_up(cell)), None)
+    if label is None or len(cells) != len(frame.names) + frame.trailing:
         return None
     sums, count, total = [[0.0, 0] for _ in frame.names], 0, None
     for row in frame.rows(file, path):
@@ -303,6 +305,8 @@ def _total(file: Path, path: Path, frame: Frame) -> Line | None:
         if not any(math.isclose(number, each, rel_tol=1e-3) for each in wanted):
             numbers = []
             break
+    if not numbers and any(cell.strip() for cell in cells[:label]):
+        return None
     if not numbers:
         raise UserError(
             f"{path} {frame.word} {total.number}: {total.cells[label]!r} is a word for totals, and its numbers are no "
