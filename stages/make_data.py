@@ -34,11 +34,12 @@ def main() -> None:
         drawn = stream.to_text(generator) if make.source.endswith(".py") else None
         positive = labels.positive(classes, make.positive)
         facts = store.Facts(make.target, classes, counts, drawn, positive=positive, spellings=dict(rows.spellings))
-        with files.together(), source.copying(rows, labelled, OUTPUT, facts) as dataset:
-            columns.check(dataset)
+        with files.together():
+            with source.copying(rows, labelled, OUTPUT, facts) as dataset:
+                columns.check(dataset)
+                features = len(dataset.features)
             shares = ", ".join(f"{label}: {count}" for label, count in zip(classes[:10], counts))
-            about = f"{sum(counts)} rows, {len(dataset.features)} features"
-            print(f"{make.source}: {about}, {make.target} {{{shares}}}")
+            print(f"{make.source}: {sum(counts)} rows, {features} features, {make.target} {{{shares}}}")
 
 
 if __name__ == "__main__":

@@ -1,9 +1,10 @@
 """What a user did wrong, said in one line: it names the thing, the rule, the value and what to do next."""
 
+import contextlib
 import io
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 from plumbline.basics.parent import end_with_dvc
 
@@ -24,6 +25,21 @@ def reason(error: object) -> str:
     return " ".join(str(error).split())[:300]
 
 
+def flush() -> None:
+    """Have what was printed written out."""
+    with _named():
+        sys.stdout.flush()
+
+
+@contextlib.contextmanager
+def _named() -> Iterator[None]:
+    """An OSError of a standard stream says that it is of none of the files."""
+    try:
+        yield
+    except OSError as error:  # BrokenPipeError stays what it is, by its number
+        raise OSError(error.errno, error.strerror, "standard output") from None
+
+
 def run(main: Callable[[], None]) -> None:
     """Run a command's `main` and turn what a user can cause into one line on stderr and a non-zero exit.
 
@@ -34,7 +50,7 @@ def run(main: Callable[[], None]) -> None:
     end_with_dvc()
     try:
         main()
-        sys.stdout.flush()  # here, where it can be said what goes wrong
+        flush()  # here, where it can be said what goes wrong
     except UserError as error:
         sys.exit("error: " + str(error).replace("\n", "\\n"))  # a name may have more lines than one
     except ModuleNotFoundError as error:
@@ -68,4 +84,8 @@ def _open_streams() -> None:
 
 
 def _harmless(write: Callable[[str], int]) -> Callable[[str], int]:
-    return lambda text: write(text.translate(SHOWN))
+    def written_out(text: str) -> int:
+        with _named():
+            return write(text.translate(SHOWN))
+
+    return written_out

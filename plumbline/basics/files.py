@@ -51,8 +51,7 @@ def together() -> Iterator[None]:
         _, waiting = _block = folders, []
         try:
             yield
-            if sys.stdout:
-                sys.stdout.flush()  # a full disk there is told while nothing is replaced
+            errors.flush()  # a full disk there is told while nothing is replaced
             with _alone({path.parent for _, path in waiting}):
                 inputs.check()
                 _check_unwritten([path for _, path in waiting])

@@ -261,7 +261,7 @@ def test_standard_output_on_a_full_disk_is_one_line_and_leaves_every_file_as_it_
     before = everything(full)
     done = in_shell(full, f"exec python -m stages.{stage} > /dev/full")
     assert done.returncode == 1
-    assert_one_line(done, "No space left on device; nothing was written under its final name")
+    assert_one_line(done, "standard output: No space left on device; nothing was written under its final name")
     assert everything(full) == before
 
 
