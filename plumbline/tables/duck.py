@@ -52,8 +52,9 @@ def _connection(process: int) -> duckdb.DuckDBPyConnection:
     return connection
 
 
+@functools.cache
 def _share() -> int:
-    """Bytes for DuckDB."""
+    """Bytes for DuckDB, as the process found them first."""
     return int(memory.limit() * SHARE)
 
 
@@ -159,8 +160,7 @@ def answer(sql: str, views: Mapping[str, str], path: Path, rows_a_group: int, re
     On a connection of its own, on one thread, so that joins keep an order. views: queries by the names that it may use
     for them. readable: files and folders that it may read; None: all there are.
     """
-    share = int(memory.limit() * SHARE)
-    settings = {"memory_limit": f"{share}B", "threads": 1, "temp_directory": str(path.with_name("spilled"))}
+    settings = {"memory_limit": f"{_share()}B", "threads": 1, "temp_directory": str(path.with_name("spilled"))}
     settings |= {"autoinstall_known_extensions": False, "autoload_known_extensions": False}
     with _plain_errors(), duckdb.connect(config=settings) as connection:
         connection.execute("SET enable_progress_bar = false; SET TimeZone = 'UTC'")
