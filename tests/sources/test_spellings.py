@@ -6,6 +6,7 @@ import pandas as pd
 import pytest
 
 from plumbline.basics.errors import UserError
+from plumbline.model import model
 from plumbline.sources import in_memory, labels, source
 from plumbline.tables import duck, encoding, store
 
@@ -363,3 +364,22 @@ def test_new_dates_are_read_as_the_training_rows_were(tmp_path):
         assert found[0] == found[2] == found[3]
     with pytest.raises(UserError, match=r"holds '2\.13\.2021' in row 0, .* dates, day first such as '"):
         next(encoded(["2.13.2021"]))
+
+
+def test_a_twin_gives_the_same_model_and_the_same_predictions_to_the_bit(workspace):
+    """Amounts in dollars with blank cells, and days as people write them, beside numbers, gaps and ISO 8601."""
+    plain = pd.DataFrame({"x": [None, *WHOLE[1:]], "day": DAYS, "y": ["a", "b"] * (N // 2)}).astype({"x": "Int64"})
+    local = plain.assign(
+        x=[" ", *(f"$ {w:,}" for w in WHOLE[1:])], day=[day.strftime("%d.%m.%Y") for day in plain["day"]]
+    )
+    made_of = {}
+    workspace.set(make_data__target="y", train__encoding="robust", train__epochs=1, train__replicas=1)
+    for name, frame in (("plain.csv", plain), ("local.csv", local), ("local.parquet", local)):
+        frame.to_csv(name, index=False) if name.endswith("csv") else frame.to_parquet(name)
+        workspace.set(make_data__source=name)
+        for stage in ("make_data", "split", "train"):
+            workspace.run(stage)
+        workspace.run("commands.predict", name, "--output", "scored.csv")
+        weights = model.load("models/model.safetensors").weights
+        made_of[name] = [*(array.tobytes() for array in weights.values()), workspace.read("scored.csv")]
+    assert made_of["plain.csv"] == made_of["local.csv"] == made_of["local.parquet"]
