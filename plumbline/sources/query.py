@@ -16,17 +16,12 @@ from plumbline.sources.rows import STAGED, Keep, Rows, check_names, in_short
 from plumbline.tables import duck
 
 STAGE = "dvc.yaml"
-# What has another value each time, as functions and as words
-CHANGING = {"random", "setseed", "uuid", "uuidv4", "uuidv7", "gen_random_uuid", "now", "today", "nextval", "currval"}
-CHANGING |= {"get_current_time", "get_current_timestamp", "transaction_timestamp", "current_localtime"}
-CHANGING |= {
-    "current_date",
-    "current_time",
-    "current_timestamp",
-    "localtime",
-    "localtimestamp",
-    "current_localtimestamp",
-}
+# What has another value each time, or elsewhere: words, and functions
+WORDS = {"current_date", "current_time", "current_timestamp", "localtime", "localtimestamp"}
+FUNCTIONS = WORDS | {"random", "setseed", "uuid", "uuidv4", "uuidv7", "gen_random_uuid", "now", "today", "nextval"}
+FUNCTIONS |= {"currval", "get_current_time", "get_current_timestamp", "transaction_timestamp", "current_localtime"}
+FUNCTIONS |= {"current_localtimestamp", "current_setting", "version"}
+END = re.compile(r"(;\s*(--[^\n]*\s*|/\*.*?\*/\s*)*)+\Z", re.DOTALL)
 REFUSED = re.compile(r'Cannot access (?:file|directory) "(.*?)"')
 
 
@@ -80,7 +75,8 @@ def tables(path: Path) -> list[str]:
 def _parsed(path: Path) -> tuple[str, list[dict]]:
     """The query's text, and all nodes of what it says."""
     try:
-        sql = path.read_text(encoding="utf-8-sig").strip().removesuffix(";")
+        sql = path.read_text(encoding="utf-8-sig")
+        sql = END.sub("", sql)
         said = json.loads(duck.rows(f"SELECT json_serialize_sql({duck.text(sql)})")[0][0])
     except UnicodeDecodeError as error:
         raise UserError(f"{path} is no UTF-8 text ({error.reason}); save it anew") from None
@@ -102,15 +98,20 @@ def _changes(node: dict) -> str | None:
     sample = node.get("sample")
     if sample and not sample["repeatable"]:
         return "a sample without REPEATABLE"
-    name = node.get("function_name") or (node.get("column_names") or [""])[-1]
-    return repr(name) if isinstance(name, str) and name.lower() in CHANGING else None
+    function, words = node.get("function_name", ""), node.get("column_names") or []
+    if function.lower() in FUNCTIONS:
+        return repr(function)
+    return repr(words[0]) if len(words) == 1 and str(words[0]).lower() in WORDS else None
 
 
 def _deps() -> list[Path]:
     """What the stage make_data depends on."""
-    stages = files.read_yaml(files.content(STAGE), STAGE)["stages"] if Path(STAGE).exists() else {}
-    deps = stages.get("make_data", {}).get("deps", [])
-    return [Path(dep).resolve() for dep in deps if isinstance(dep, str) and "$" not in dep]
+    said = files.read_yaml(files.content(STAGE), STAGE) if Path(STAGE).exists() else None
+    try:
+        deps = said["stages"]["make_data"]["deps"]
+    except (TypeError, KeyError):  # none are declared
+        deps = None
+    return [Path(dep).resolve() for dep in deps or [] if isinstance(dep, str) and "$" not in dep]
 
 
 def _place(name: str) -> Path:

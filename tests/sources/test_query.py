@@ -36,7 +36,8 @@ def found(folder, sql, declared=True):
     "sql",
     [
         "SELECT * FROM 'visits.csv'",
-        'select * from "visits.csv" -- all;\n;',
+        'select * from "visits.csv" -- all;\n; -- end',
+        "/* all */ SELECT * FROM 'visits.csv';",
         "FROM './more/visits.csv'",
         "WITH visits AS (SELECT * FROM 'visits.csv') SELECT visits.* FROM visits",
         "SELECT visits.* FROM 'visits.csv' JOIN 'customers.jsonl' c ON visits.customer = c.customer ORDER BY visit",
