@@ -10,21 +10,24 @@ class, thresholds.csv those of each threshold, and metrics/plots/ the points of 
 import itertools
 
 from plumbline.basics import files, params
-from plumbline.basics.errors import UserError, run
+from plumbline.basics.errors import run
 from plumbline.explaining import answers, baselines, importance
 from plumbline.model import folds, model
 from plumbline.profiling import unseen
 from plumbline.scores import curves, figures, predictions, thresholds
 from plumbline.tables import store
 
+MODEL = "models/model.safetensors"
+
 
 def main() -> None:
     asked = params.read("evaluate", "split")
     settings = asked.evaluate
-    saved, by_epoch = model.load("models/model.safetensors"), model.load("models/epochs.safetensors")
-    judges = folds.load("models/folds.safetensors")
+    saved = model.load(MODEL)
+    by_epoch = model.load("models/epochs.safetensors", beside=MODEL)
+    judges = folds.load("models/folds.safetensors", beside=MODEL)
     train, validation, test = (store.open(f"data/{part}.parquet") for part in ("train", "validation", "test"))
-    check((validation, test), saved, by_epoch)
+    answers.check((train, validation, test), saved)
     card = saved.card
 
     with files.together(), files.scratch("metrics") as scratch:
@@ -64,15 +67,6 @@ def main() -> None:
         baselines.write("metrics/baselines.json", settings.baselines, saved, judges, train, scored)
         for line in figures.told(scores, {part: each.together.says for part, each in scored.items()}):
             print(line)
-
-
-def check(parts: tuple[store.Table, ...], saved: model.Model, by_epoch: model.Model) -> None:
-    """What stands in the files must be of one training; a UserError names what is not."""
-    if by_epoch.card != saved.card:
-        raise UserError("models/model.safetensors and models/epochs.safetensors are of two trainings; run `dvc repro`")
-    for table in parts:
-        if table.facts.classes != saved.card.classes:
-            raise UserError(f"{table.path} and the model have different classes; run `dvc repro`")
 
 
 if __name__ == "__main__":

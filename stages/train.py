@@ -63,9 +63,9 @@ def main(group: workers.Group = workers.ALONE) -> None:
     about = facts.target, facts.classes, counts, fitted, net.tree
     card = model.Card(*about, *sizes, watches, facts.positive, drawn.every)
     with files.together():
-        model.save(whole.weights, card, "models/model.safetensors")
-        model.save(whole.by_epoch, card, "models/epochs.safetensors")
-        folds.save(cross_fitted)
+        seal = model.save(whole.weights, card, "models/model.safetensors")
+        model.save(whole.by_epoch, card, "models/epochs.safetensors", seal)
+        folds.save(cross_fitted, of=seal)
         files.write_csv(history[0], (row.values() for row in history), "metrics/history.csv")
         files.write_csv(profile.Column._fields, seen, "metrics/columns.csv")
         files.write_json(networks.figures(trained, drawn, rows, facts, train), "metrics/train.json")

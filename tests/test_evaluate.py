@@ -9,7 +9,7 @@ import pytest
 from conftest import Workspace, assert_one_line, scores
 from sklearn import metrics as sklearn
 
-from plumbline.model import model
+from plumbline.model import folds, model
 from plumbline.tables import store
 
 WRITTEN = [
@@ -234,7 +234,10 @@ def test_a_part_of_other_classes_is_refused_in_one_line(two, trained):
 def test_a_probability_that_is_no_number_is_refused_by_row_and_network(trained):
     saved = model.load("models/model.safetensors")
     saved.weights["net.0.bias"][2] = saved.weights["net.2.weight"][2] = 1e30  # their products leave float32
-    model.save(saved.weights, saved.card, "models/model.safetensors")
+    epochs = model.load("models/epochs.safetensors", beside="models/model.safetensors")
+    seal = model.save(saved.weights, saved.card, "models/model.safetensors")
+    model.save(epochs.weights, epochs.card, "models/epochs.safetensors", seal)
+    folds.save(folds.NONE, of=seal)
     row = pd.read_parquet("data/validation.parquet")["_row"].iloc[0]
     done = trained.run("evaluate", fails=True)
     assert_one_line(done, "data/validation.parquet", "network 2", f"row {row} ", "train.learning_rate")

@@ -306,37 +306,47 @@ def as_yaml(values: Mapping[str, object]) -> str:
 
 
 def read_csv(
-    path: str | Path, numbers: Collection[str] | None = None, text: Collection[str] = (), name: str | None = None
+    path: str | Path,
+    numbers: Collection[str] | None = None,
+    text: Collection[str] = (),
+    gaps: Collection[str] = (),
+    name: str | None = None,
 ) -> list[dict]:
     """The rows of a table that `write_csv` wrote, {column: cell}; UserErrors call it `name`.
 
-    numbers: columns of finite numbers, None where a cell is empty; all if it is None. text: columns that must be there
-    as well.
+    numbers: columns of finite numbers; all if it is None. text: columns that must be there as well. gaps: those columns
+    of numbers of which a cell may be empty, and is None then.
     """
     try:
         rows = list(csv.DictReader(io.StringIO(content(path).decode(), newline="")))
         if any(None in row or None in row.values() for row in rows):
             raise ValueError("a row has too many or too few cells")
         return [
-            row | {t: row[t] for t in text} | {n: _number(row[n]) for n in (row if numbers is None else numbers)}
+            row
+            | {t: row[t] for t in text}
+            | {n: _number(row[n], n in gaps) for n in (row if numbers is None else numbers)}
             for row in rows
         ]
     except (ValueError, KeyError, csv.Error) as error:
         raise UserError(f"{name or path} is not as the stages write it ({reason(error)}); run `dvc repro`") from None
 
 
-def _number(cell: str) -> float | None:
-    value = float(cell) if cell else None
-    if value is not None and not math.isfinite(value):
+def _number(cell: str, may_be_empty: bool) -> float | None:
+    if may_be_empty and not cell:
+        return None
+    value = float(cell)
+    if not math.isfinite(value):
         raise ValueError(f"{cell} is no finite number")
     return value
 
 
-def read_json(path: str | Path) -> dict:
-    """The metrics that `write_json` wrote; UserError for what is none."""
+def read_json(path: str | Path, kind: type):
+    """The metrics that `write_json` wrote, of that type; UserError for what is none."""
+    import msgspec
+
     try:
-        return json.loads(content(path))
-    except ValueError as error:
+        return msgspec.json.decode(content(path), type=kind)
+    except (msgspec.MsgspecError, RecursionError, UnicodeDecodeError) as error:
         raise UserError(f"{path} is not as the stages write it ({reason(error)}); run `dvc repro`") from None
 
 

@@ -4,6 +4,8 @@ import hashlib
 from pathlib import Path
 from typing import NamedTuple
 
+import msgspec
+
 from plumbline.basics import params
 from plumbline.basics.errors import UserError
 from plumbline.basics.files import read_csv, read_json
@@ -16,11 +18,26 @@ MODEL, SCORES = "models/model.safetensors", "metrics/scores.csv"
 NAMES = {"log_loss": "log loss", "brier": "Brier score", "roc_auc": "ROC AUC", "f1": "F1"}
 
 
+GAPS = ("low", "high", "missing", "distinct", "new", "outside")  # numbers that some rows have none of
+
+
+class Train(msgspec.Struct, frozen=True):
+    """metrics/train.json: network 0 as it was kept."""
+
+    loss: float
+    accuracy: float
+    parameters: int
+    rows: int
+    batches: int
+    epoch: int | None = None  # with early stopping
+    positive_rate: float | None = None  # of two classes
+
+
 class Job(NamedTuple):
     """What every section must know. rows: by part, out-of-fold ones train too; classes: rows of the whole table."""
 
     settings: params.Params
-    train: dict  # metrics/train.json
+    train: Train
     rows: dict[str, int]
     classes: dict[str, int]
     networks: int
@@ -54,13 +71,14 @@ class Job(NamedTuple):
 
 def read() -> Job:
     """The last run, as its files tell it."""
-    train, said = read_json("metrics/train.json"), predictions.table()
+    train, said = read_json("metrics/train.json", Train), predictions.table()
     facts = said.facts
     classes, counts = facts.classes, facts.class_counts
     rows = dict(said.rows(f"SELECT part, count(*) FROM {said.relation} GROUP BY part ORDER BY part DESC"))
     values = said.rows(f"SELECT len(probability) FROM {said.relation} LIMIT 1")[0][0]
-    figures = read_csv(SCORES, ("value", "low", "high", "rows"), ("part", "of", "metric"))
-    return Job(
+    figures = read_csv(SCORES, ("value", "low", "high", "rows"), ("part", "of", "metric"), GAPS)
+    columns = {side: ("epoch", f"{side}_loss", f"{side}_accuracy") for side in revisions.CURVES}
+    job = Job(
         params.read(),
         train,
         {"train": sum(counts) - sum(rows[part] for part in rows if part != "out-of-fold"), **rows},
@@ -68,8 +86,32 @@ def read() -> Job:
         values // outputs_for(len(classes)),
         str(classes[1] if facts.positive is None else facts.positive) if len(classes) == 2 else None,
         {(row["part"], row["metric"], row["of"]): row for row in figures},
-        *(read_csv(path) for path in revisions.CURVES.values()),
+        *(read_csv(path, None, columns[side]) for side, path in revisions.CURVES.items()),
     )
+    _check_one_run(job)
+    return job
+
+
+def _check_one_run(job: Job) -> None:
+    """Refuse files of which one is another run's."""
+    epochs, tested = ([row["epoch"] for row in rows] for rows in (job.train_epochs, job.test_epochs))
+    if not epochs or epochs != list(range(1, len(epochs) + 1)) or not 1 <= (job.train.epoch or 1) <= len(epochs):
+        said = f"epochs 1 to {len(epochs)}" if epochs else "no epoch"
+        _refuse(revisions.CURVES["train"], "metrics/train.json", f"{said}, epoch {job.train.epoch or 1} was kept")
+    step = int(tested[1] - tested[0]) if len(tested) > 1 else len(epochs)
+    if tested != epochs[:: max(step, 1)] * ("test" in job.rows):
+        _refuse(revisions.CURVES["test"], revisions.CURVES["train"], f"{len(tested)} epochs, and {len(epochs)}")
+    if job.train.rows > job.rows["train"]:
+        _refuse("metrics/train.json", predictions.PATH, f"{job.train.rows} training rows, and {job.rows['train']}")
+    scored = {part: row["rows"] for (part, *_), row in job.figures.items()}
+    needed = {(part, "accuracy", of) for part in scored for of in ("network", "shares")}
+    needed |= {(part, metric, of) for part, metric, one in job.figures if one == "network" for of in ("networks", one)}
+    if scored != {part: rows for part, rows in job.rows.items() if part != "train"} or not needed <= job.figures.keys():
+        _refuse(SCORES, predictions.PATH, f"rows {scored}, and {job.rows}")
+
+
+def _refuse(one: str, other: str, why: str) -> None:
+    raise UserError(f"{one} and {other} are of two runs ({why}); run `dvc repro`, or `dvc checkout` and `git restore`")
 
 
 def rule(job: Job) -> str:
@@ -80,7 +122,7 @@ def rule(job: Job) -> str:
 
 def rows_of(path: str, *numbers: str, text: tuple[str, ...] = ()) -> list[dict]:
     """The rows of a small file, as `files.read_csv` reads them; [] where there is no file."""
-    return read_csv(path, numbers, text) if Path(path).exists() else []
+    return read_csv(path, numbers, text, GAPS) if Path(path).exists() else []
 
 
 def best_threshold(rows: list[dict]) -> dict:

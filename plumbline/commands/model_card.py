@@ -51,7 +51,7 @@ def _what(job: Job) -> str:
     return (
         f"{code(MODEL)} gives a row of such a table a probability for each of {len(job.classes)} classes of "
         f"{code(job.settings.make_data.target)}. It is a network of {members}{train.hidden_size} hidden units"
-        f"{own}, with {job.train['parameters']:,} parameters. "
+        f"{own}, with {job.train.parameters:,} parameters. "
         f"Its MD5, as dvc.lock has it, is {code(last_run.md5(MODEL))}."
     )
 

@@ -38,13 +38,13 @@ def facts(job: Job) -> list[tuple[str, str]]:
     parts = ", ".join(f"{rows:,} {part}" for part, rows in job.rows.items() if part != "out-of-fold")
     shares = [f"{clean(label, 30)} ({shown(Share(rows / total))})" for label, rows in job.classes.items()]
     listed = ", ".join(shares[: sections.MOST_CLASSES]) + ", ..." * (len(shares) > sections.MOST_CLASSES)
-    network = f"{train.hidden_size} hidden units, {job.train['parameters']:,} parameters"
+    network = f"{train.hidden_size} hidden units, {job.train.parameters:,} parameters"
     if train.members > 1:
         network = f"{train.members} members of {network}"
     told = [("Rows", f"{total:,}: {parts}"), ("Target", f"{len(shares)} classes: {listed}")]
     if job.positive is not None:
         told.append(("Positive class", f"{clean(job.positive, 40)}: precision, recall and F1 are about it"))
-    told.append(("Network 0", f"the model: {network}, trained on {job.train['rows']:,} rows"))
+    told.append(("Network 0", f"the model: {network}, trained on {job.train.rows:,} rows"))
     if job.networks > 1:
         others = f"{job.networks - 1} more networks, which differ from it by their random numbers alone"
         told.append(("Replicas", f"{others}; with them intervals count two kinds of luck: rows, random numbers"))

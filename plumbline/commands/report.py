@@ -63,22 +63,22 @@ def figures(job: Job) -> list[str]:
         final = f", final test accuracy {accuracy:.3f} (always answering the training shares: {always:.3f})"
     watched, held_out = "validation", ""
     if job.settings.train.held_out:
-        watched, held_out = "held-out", f" ({job.rows['train'] - train['rows']} more held out)"
+        watched, held_out = "held-out", f" ({job.rows['train'] - train.rows} more held out)"
     lines = [
-        f"{train['rows']} training rows{held_out} in {train['batches']} batches{tested}",
-        *([f"Positive class rate: {train['positive_rate']}"] if "positive_rate" in train else []),
-        f"Trainable parameters: {train['parameters']}",
+        f"{train.rows} training rows{held_out} in {train.batches} batches{tested}",
+        *([f"Positive class rate: {train.positive_rate}"] if train.positive_rate is not None else []),
+        f"Trainable parameters: {train.parameters}",
         "",
         *epoch_table(job.train_epochs, job.test_epochs, watched),
         "",
-        f"Final train accuracy {train['accuracy']:.3f}{final}",
+        f"Final train accuracy {train.accuracy:.3f}{final}",
     ]
     if rows and always >= accuracy:
         lines.append("Always answering the most frequent class is as accurate as the network.")
-    if "epoch" in train:
+    if train.epoch is not None:
         ran, each = len(job.train_epochs), "each member at its" if job.settings.train.members > 1 else "that of the"
-        more = "; more epochs may do better (train.epochs)" if train["epoch"] == job.settings.train.epochs else ""
-        lines.append(f"Kept: epoch {train['epoch']} of {ran}, {each} lowest {watched} loss{more}")
+        more = "; more epochs may do better (train.epochs)" if train.epoch == job.settings.train.epochs else ""
+        lines.append(f"Kept: epoch {train.epoch} of {ran}, {each} lowest {watched} loss{more}")
     for part, what in (("test", "Mean test accuracy of"), ("out-of-fold", "Out-of-fold accuracy, mean of")):
         mean = job.figures.get((part, "accuracy", "networks"), {})
         if mean.get("low") is not None:

@@ -2,6 +2,9 @@
 
 from pathlib import Path
 
+import msgspec
+
+from plumbline.basics.errors import UserError
 from plumbline.basics.files import read_json
 from plumbline.commands.last_run import NAMES, Job, best_threshold, name_of, rows_of, rule
 from plumbline.pages import charts
@@ -28,26 +31,36 @@ def warnings(job: Job) -> Section | None:
     return Section("Warnings", "", [], [Table(["column", "warning"], told[:MOST_ROWS])]) if told else None
 
 
+class Beside(msgspec.Struct, frozen=True):
+    """Another model in metrics/baselines.json, and what it says of the networks."""
+
+    accuracy: float
+    log_loss: float
+    verdict: str
+    difference: float | None = None
+    low: float | None = None
+    high: float | None = None
+
+
 def baselines(job: Job) -> Section | None:
     """Other models on the same rows, and what they say of the network."""
     path = Path("metrics/baselines.json")
-    told = read_json(path) if path.exists() else {}
+    told = read_json(path, dict[str, Beside | int | str]) if path.exists() else {}
     if not told:
         return None
+    match told:
+        case {"rows": int(rows), "trained_rows": int(trained), "part": str(part)}:
+            models = {name: of for name, of in told.items() if isinstance(of, Beside)}
+        case _:
+            raise UserError(f"{path} does not say its rows, trained_rows and part; run `dvc repro`")
     listed = [
-        [
-            name.replace("_", " "),
-            *(of.get(figure) for figure in ("accuracy", "log_loss", "difference")),
-            between(of.get("low"), of.get("high")),
-            of.get("verdict"),
-        ]
-        for name, of in told.items()
-        if isinstance(of, dict)
+        [name.replace("_", " "), of.accuracy, of.log_loss, of.difference, between(of.low, of.high), of.verdict]
+        for name, of in models.items()
     ]
     head = ["model", "accuracy", "log loss", "log loss: networks minus it", "about 95 %", "the network is"]
     note = (
-        f"On {told['rows']:,} {told.get('part', 'test')} rows, trained on {told['trained_rows']:,} rows. The "
-        "difference is the networks' log loss minus the other model's: below 0 the network is better."
+        f"On {rows:,} {part} rows, trained on {trained:,} rows. The difference is the networks' log loss minus the "
+        "other model's: below 0 the network is better."
     )
     return Section("Beside other models", note, [], [Table(head, listed)])
 
@@ -136,7 +149,7 @@ def epochs(job: Job) -> Section | None:
     watched = "held out" if job.settings.train.held_out else "validation"
     parts = [("train", "train", BLUE, "-", job.train_epochs), ("validation", watched, GREEN, "--", job.train_epochs)]
     parts.append(("test", "test", ORANGE, "-.", job.test_epochs))
-    drawn, kept = [], job.train.get("epoch")
+    drawn, kept = [], job.train.epoch
     for metric, unit in (("loss", "log loss"), ("accuracy", "accuracy")):
         lines = []
         for part, name, colour, dash, rows in parts:

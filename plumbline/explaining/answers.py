@@ -35,6 +35,25 @@ class Judge(NamedTuple):
     rows: np.ndarray | slice  # a mask of the part's rows (n,), or all
 
 
+def check(parts: tuple[Table, ...], saved: Model) -> None:
+    """The parts must be of one split, and the model trained on the first; a UserError names what is another's.
+
+    Of one split every row of the dataset is in one part, which sums of hashes of the rows' numbers tell.
+    """
+    train, seen = parts[0].facts, 0
+    for table in parts:
+        facts, its = table.facts, f"SELECT coalesce(bit_xor(hash({store.ROW}::BIGINT)), 0) FROM {table.relation}"
+        if (facts.target, facts.classes) != (saved.card.target, saved.card.classes):
+            raise UserError(f"{table.path} and the model have different classes; run `dvc repro`")
+        seen ^= table.rows(its)[0][0]
+    rows = sum(train.class_counts)
+    ((every,),) = parts[0].rows(f"SELECT bit_xor(hash(range)) FROM range({rows})")
+    if seen != every or any(table.facts.class_counts != train.class_counts for table in parts):
+        raise UserError(f"{', '.join(str(table.path) for table in parts)} are not of one split; run `dvc repro`")
+    if sum(saved.card.train_counts) != len(parts[0]):
+        raise UserError(f"the model was trained on other rows than {parts[0].path} has; run `dvc repro`")
+
+
 def judges_of(saved: Model, judges: Folds, fold_of: np.ndarray | None) -> Iterator[Judge]:
     """Who scores a part. fold_of: the fold of its rows in each replica (R, n), if they are out-of-fold."""
     if fold_of is None:

@@ -44,21 +44,24 @@ class Folds(NamedTuple):
 NONE = Folds(np.empty((0, 0), np.int32), [])
 
 
-def save(folds: Folds, path: str | Path = PATH) -> None:
-    """Write the fold networks, whole or not at all."""
+def save(folds: Folds, path: str | Path = PATH, of: str = "") -> None:
+    """Write the fold networks, whole or not at all. of: the seal of the model that they judge."""
     arrays = {FOLDS: folds.fold_of}
     for r, replica in enumerate(folds.models):
         for f, fold in enumerate(replica):
             arrays |= {f"{r}/{f}/{name}": array for name, array in fold.weights.items()}
     cards = [[fold.card for fold in replica] for replica in folds.models]
-    sealed.write(path, arrays, msgspec.json.encode(cards))
+    sealed.write(path, arrays, msgspec.json.encode(cards), of)
 
 
-def load(path: str | Path = PATH, network: str | Path | None = None) -> Folds:
-    """Read the fold networks; a UserError says what is wrong with a file that train did not write."""
+def load(path: str | Path = PATH, network: str | Path | None = None, beside: str | Path | None = None) -> Folds:
+    """Read the fold networks; a UserError says what is wrong with a file that train did not write.
+
+    beside: the model that they must judge.
+    """
     inputs.watch(path)
     try:
-        arrays, text = sealed.read(path)
+        arrays, text = sealed.read(path, beside)
         cards = msgspec.json.decode(text, type=list[list[Card]])
         fold_of = arrays.pop(FOLDS)
     except FileNotFoundError:

@@ -77,19 +77,20 @@ class Model(NamedTuple):
         return networks.probabilities(self.network, *of, self.weights, x, batch_size)
 
 
-def save(weights: dict[str, np.ndarray], card: Card, path: str | Path) -> None:
-    """Write a model, whole or not at all."""
-    sealed.write(path, weights, msgspec.json.encode(card))
+def save(weights: dict[str, np.ndarray], card: Card, path: str | Path, of: str = "") -> str:
+    """Write a model, whole or not at all, and give its seal. of: that of the model whose epochs these are."""
+    return sealed.write(path, weights, msgspec.json.encode(card), of)
 
 
-def load(path: str | Path, network: str | Path | None = None) -> Model:
+def load(path: str | Path, network: str | Path | None = None, beside: str | Path | None = None) -> Model:
     """Read a model; a UserError says what is wrong with a file that is not one, or of another network.
 
-    network: the file that defines the network; without a name stages/network.py where it is there.
+    network: the file that defines the network; without a name stages/network.py where it is there. beside: the model
+    whose epochs these must be.
     """
     inputs.watch(path)
     try:
-        weights, text = sealed.read(path)
+        weights, text = sealed.read(path, beside)
         card = msgspec.json.decode(text, type=Card)
     except FileNotFoundError:
         raise UserError(f"{path} is not there; `dvc repro` trains it, `dvc checkout` brings it back") from None

@@ -20,22 +20,26 @@ class Refused(Exception):
     """Why a file is not taken for what its name says; the reader adds what to do about it."""
 
 
-class _Seal(msgspec.Struct):
+class _Seal(msgspec.Struct, omit_defaults=True):
     sha256: str
     text: msgspec.Raw
+    of: str = ""  # the seal of the model file that this one belongs to; none of a model file
 
 
-def write(path: str | Path, arrays: dict[str, np.ndarray], text: bytes) -> None:
-    """Write arrays and a JSON text, whole or not at all."""
+def write(path: str | Path, arrays: dict[str, np.ndarray], text: bytes, of: str = "") -> str:
+    """Write arrays and a JSON text, whole or not at all; give the seal. of: that of the file that this belongs to."""
     from safetensors.numpy import save
 
-    metadata = msgspec.json.encode(_Seal(_digest(arrays, text), msgspec.Raw(text))).decode()
+    seal = _Seal(_digest(arrays, text, of), msgspec.Raw(text), of)
     with replacing(path) as partial:
-        partial.write_bytes(save(arrays, {METADATA_KEY: metadata}))
+        partial.write_bytes(save(arrays, {METADATA_KEY: msgspec.json.encode(seal).decode()}))
+    return seal.sha256
 
 
-def read(path: str | Path) -> tuple[dict[str, np.ndarray], bytes]:
+def read(path: str | Path, beside: str | Path | None = None) -> tuple[dict[str, np.ndarray], bytes]:
     """The arrays and the JSON text; Refused, or FileNotFoundError.
+
+    beside: the sealed file that it must belong to; without one it must be no other's.
 
     What is allocated is at most the file's size: safetensors holds every array to bytes that are there.
     """
@@ -43,26 +47,36 @@ def read(path: str | Path) -> tuple[dict[str, np.ndarray], bytes]:
 
     try:
         with safe_open(path, framework="numpy") as file:
-            metadata = (file.metadata() or {}).get(METADATA_KEY)
-            if metadata is None:
-                raise Refused(f"it has no {METADATA_KEY!r} metadata")
-            seal = msgspec.json.decode(metadata, type=_Seal)
+            seal = _seal(file)
             arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (it is no mapping)
     except FileNotFoundError:
         raise
     except (SafetensorError, msgspec.MsgspecError, OSError, ValueError, TypeError, AttributeError, RecursionError) as e:
         raise Refused(reason(e) or type(e).__name__) from None
     text = bytes(seal.text)
-    if seal.sha256 != _digest(arrays, text):
+    if seal.sha256 != _digest(arrays, text, seal.of):
         raise Refused("its content does not match its SHA-256: it was altered")
+    if beside is None and seal.of:
+        raise Refused("it goes with a model, and is none")
+    if beside is not None:
+        with safe_open(beside, framework="numpy") as file:
+            if seal.of != _seal(file).sha256:
+                raise Refused(f"it and {beside} are of two trainings")
     for name, array in arrays.items():
         if array.dtype.kind == "f" and not np.isfinite(array).all():
             raise Refused(f"{name} has values that are not finite")
     return arrays, text
 
 
-def _digest(arrays: dict[str, np.ndarray], text: bytes) -> str:
-    digest = hashlib.sha256(text)
+def _seal(file) -> _Seal:
+    metadata = (file.metadata() or {}).get(METADATA_KEY)
+    if metadata is None:
+        raise Refused(f"it has no {METADATA_KEY!r} metadata")
+    return msgspec.json.decode(metadata, type=_Seal)
+
+
+def _digest(arrays: dict[str, np.ndarray], text: bytes, of: str) -> str:
+    digest = hashlib.sha256(text + of.encode())
     for name in sorted(arrays):
         array = arrays[name]
         digest.update(f"\n{name} {array.dtype.str} {array.shape}\n".encode())
