@@ -23,11 +23,13 @@ from collections.abc import Collection, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import BinaryIO
 
+import msgspec
 import numpy as np
 
 from plumbline.basics import errors, inputs
 from plumbline.basics.errors import UserError, reason
 
+Names = Collection[str]
 NULL = "tag:yaml.org,2002:null"
 SMALL = 2**20  # bytes of an array that is not worth a file
 DVC_LOCK = ".dvc/tmp/lock"  # DVC's own, which it holds whenever it works, but not while a stage runs
@@ -306,11 +308,7 @@ def as_yaml(values: Mapping[str, object]) -> str:
 
 
 def read_csv(
-    path: str | Path,
-    numbers: Collection[str] | None = None,
-    text: Collection[str] = (),
-    gaps: Collection[str] = (),
-    name: str | None = None,
+    path: str | Path, numbers: Names | None = None, text: Names = (), gaps: Names = (), name: str | None = None
 ) -> list[dict]:
     """The rows of a table that `write_csv` wrote, {column: cell}; UserErrors call it `name`.
 
@@ -319,31 +317,24 @@ def read_csv(
     """
     try:
         rows = list(csv.DictReader(io.StringIO(content(path).decode(), newline="")))
-        if any(None in row or None in row.values() for row in rows):
-            raise ValueError("a row has too many or too few cells")
-        return [
-            row
-            | {t: row[t] for t in text}
-            | {n: _number(row[n], n in gaps) for n in (row if numbers is None else numbers)}
-            for row in rows
-        ]
+        if any(None in row or None in row.values() or not row.keys() >= {*text} for row in rows):
+            raise ValueError(f"a row has too many or too few cells, or the header not {', '.join(text)}")
+        for row in rows:
+            of = [*row] if numbers is None else numbers
+            row |= {n: _number(row[n]) if row[n] or n not in gaps else None for n in of}
+        return rows
     except (ValueError, KeyError, csv.Error) as error:
         raise UserError(f"{name or path} is not as the stages write it ({reason(error)}); run `dvc repro`") from None
 
 
-def _number(cell: str, may_be_empty: bool) -> float | None:
-    if may_be_empty and not cell:
-        return None
-    value = float(cell)
-    if not math.isfinite(value):
+def _number(cell: str) -> float:
+    if not math.isfinite(value := float(cell)):
         raise ValueError(f"{cell} is no finite number")
     return value
 
 
 def read_json(path: str | Path, kind: type):
     """The metrics that `write_json` wrote, of that type; UserError for what is none."""
-    import msgspec
-
     try:
         return msgspec.json.decode(content(path), type=kind)
     except (msgspec.MsgspecError, RecursionError, UnicodeDecodeError) as error:
