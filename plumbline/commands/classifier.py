@@ -19,6 +19,7 @@ from plumbline.model import model
 from plumbline.scores import metrics
 from plumbline.sources import in_memory
 from plumbline.tables import encoding, store, unseen
+from plumbline.tables.encoding import Encoding
 
 VALUES = 2**22  # numbers of encoded rows, or probabilities of all networks, at a time
 _one_at_a_time = threading.Lock()  # DuckDB's connection is the process's, and a server has many threads
@@ -77,7 +78,7 @@ class Classifier:
         for x, values in encoding.with_values(fitted, table, rows):
             mean = metrics.ensemble(self.model.probabilities(x))  # (n, k)
             row = np.arange(start, start + len(x))
-            _check_finite(mean, row)
+            _check_finite(mean, row, x, fitted)
             said = _warnings(unseen.of_rows(fitted, values), len(x))
             yield Scored(row, metrics.by_class(mean), metrics.predicted(mean), *said)
             start += len(x)
@@ -106,11 +107,14 @@ def _warnings(found: Iterable[tuple[str, str, np.ndarray]], n: int) -> tuple[np.
     return said, counts
 
 
-def _check_finite(probability: np.ndarray, row: np.ndarray) -> None:
-    """Refuse rows whose values, or weights, leave what float32 can hold."""
-    bad = row[~np.isfinite(probability).all(axis=1)]
+def _check_finite(probability: np.ndarray, row: np.ndarray, x: np.ndarray, fitted: Encoding) -> None:
+    """Refuse rows whose values, or weights, leave what float32 can hold: by row and its largest column."""
+    bad = np.flatnonzero(~np.isfinite(probability).all(axis=1))
     if len(bad):
+        largest = int(np.abs(x[bad[0]]).argmax())
+        (name,) = [column.name for column, own in zip(fitted.columns, fitted.places) if largest in own]
         raise UserError(
-            f"row {bad[0]}: it gets no finite probability ({len(bad)} such rows here), for its values or the "
-            "weights leave what float32 can hold; mend the row, or train with train.encoding robust"
+            f"row {row[bad[0]]}: it gets no finite probability ({len(bad)} such rows here), for its values (most "
+            f"in column {name!r}) or the weights leave what float32 can hold; mend the row, or train with "
+            "train.encoding robust"
         )

@@ -102,6 +102,13 @@ def by_epoch(saved: Model, table: Table, batch_size: int) -> np.ndarray:
     for x in encoding.pieces(saved.card.encoding, table, _rows_at_a_time(saved)):
         sums += metrics.loss_and_right(saved.probabilities(x, batch_size), target[start : start + len(x)])
         start += len(x)
+    wrong = np.flatnonzero(~np.isfinite(sums).all(axis=1))
+    if len(wrong):
+        epoch = 1 + wrong[0] * saved.card.every
+        raise UserError(
+            f"{table.path}: after epoch {epoch} network 0 gives some row no finite loss; lower train.learning_rate, or "
+            "set train.encoding to robust"
+        )
     return sums / len(table)
 
 

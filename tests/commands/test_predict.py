@@ -422,7 +422,7 @@ def test_a_probability_that_is_no_number_is_refused_with_its_row(workspace):
     rows = pd.read_parquet("data/test.parquet").drop(columns="y").head(4)
     rows.loc[2, "x0":"x9"] = 3e38
     rows.to_csv("n.csv", index=False)
-    assert_one_line(predict(workspace, "n.csv", "--output", "s.csv", fails=True), "row 2: ", "no finite probability")
+    assert_one_line(predict(workspace, "n.csv", "--output", "s.csv", fails=True), "row 2: ", "in column 'x")
     weights, text = sealed.read("models/model.safetensors")
     huge = {name: np.full_like(array, 3e38) for name, array in weights.items()}
     sealed.write("huge.safetensors", huge, text)
