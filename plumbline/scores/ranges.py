@@ -11,7 +11,7 @@ import numpy as np
 from plumbline.scores import intervals, labels, metrics
 from plumbline.scores.differences import Rows
 
-FEWEST_OF_FOLD = 20  # rows of a class in every fold
+FEWEST_OF_FOLD = 30  # rows of a class in every fold
 MOST = {"log_loss": math.inf, "brier": 2.0}  # every other metric lies between 0 and 1
 
 
