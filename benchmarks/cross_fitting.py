@@ -58,7 +58,11 @@ class Table(NamedTuple):
 
 
 CELLS = [World("two classes", rows) for rows in (300, 1000, 3000)]
-CELLS += [World("10 % positives", 1000, offset=4.5), World("groups of ten", 1000, group=10), World("3 classes", 1000, 3)]
+CELLS += [
+    World("10 % positives", 1000, offset=4.5),
+    World("groups of ten", 1000, group=10),
+    World("3 classes", 1000, 3),
+]
 
 
 def main() -> None:
