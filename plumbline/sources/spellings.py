@@ -14,7 +14,7 @@ from plumbline.tables import spelling as s
 from plumbline.tables.store import Spelling
 
 SAMPLE = 1000  # first rows that tell whether a column of text may be anything else
-FEW = 20  # a cell of text in so many is a mistake among numbers; or where all such cells are of three words at most
+FEW, WORDS = 20, 3  # a cell of text in so many is a mistake among numbers; or where all such cells are of so few words
 KINDS = {s.NUMBER: "numbers", s.DAY: "dates", s.CLOCK: "times of day", s.TEXT: "text"}
 SHOWN = 10  # lines about columns
 
@@ -49,7 +49,7 @@ def read(rows: Rows, source: str, but: set[str], decimal: str | None, dates: str
     """
     texts = [name for name, kind in rows.types.items() if kind == "VARCHAR" and name not in but]
     seen = {name: _seen(rows, name, SAMPLE) for name in texts}
-    seen = {name: _seen(rows, name) for name, of in seen.items() if 2 * of.rows[s.TEXT] < of.present}
+    seen = {name: _seen(rows, name) for name, of in seen.items() if _may_be_another(of)}
     seen = {name: of for name, of in seen.items() if _is_one_kind(rows, source, name, of)}
     numbers = [of.bits for of in seen.values() if of.kind == s.NUMBER]
     point = rows.has_point or any(map(_of_point, numbers))
@@ -91,16 +91,22 @@ def _seen(rows: Rows, name: str, first: int | None = None) -> Seen:
     return Seen(counts, bits, shapes)
 
 
+def _may_be_another(of: Seen) -> bool:
+    """Whether a column of text may be of another kind: most of its cells, or all but a word or three."""
+    texts = of.rows[s.TEXT]
+    return 2 * texts < of.present or (texts < of.present and len(of.such(s.TEXT)) <= WORDS)
+
+
 def _is_one_kind(rows: Rows, source: str, name: str, of: Seen) -> bool:
     """Whether a column's cells are of one kind; UserError where a few of another kind are a mistake."""
     others = of.present - of.rows[of.kind]
     if not others:
         return bool(of.present) and not of.bits & s.CODE
-    if others >= of.present / 2 or name in rows.declared:
-        return False
     words = of.such(sum(KINDS) - of.kind)
+    if (others >= of.present / 2 and len(words) > WORDS) or name in rows.declared:
+        return False
     values = duck.rows(f"SELECT count(DISTINCT hash({rows.select[name]})) FROM {rows.relation}")[0][0] - len(words)
-    if values > columns.MANY and (others <= of.present / FEW or len(words) <= 3):
+    if values > columns.MANY and (others <= of.present / FEW or len(words) <= WORDS):
         some = _first(rows, name, words, 5)
         listed = ", ".join(f"{cell!r} in row {row}" for row, cell in some) + (", ..." if others > 5 else "")
         raise UserError(
@@ -217,18 +223,25 @@ def _of_dates(column: _Column, dates: str | None) -> Spelling:
     if not fit:
         one, other = column.example(s.NO_DMY), column.example(s.NO_MDY)
         raise UserError(f"{what} has dates of no one order: {one}, {other}; write them as 2021-12-31")
+    marks = [mark for mark in (s.LED, *s.MARKS.values()) if bits & mark]
+    if len(marks) > 1:  # as Excel has it where it took some days for months, and left the others as text
+        one, other = (column.example(mark) for mark in marks[:2])
+        raise UserError(
+            f"{what} has dates written in two ways: {one}, {other}; in some of them day and month may be swapped; "
+            f"write all as 2021-12-31"
+        )
     clear = [order for order in fit if not bits & (s.OLD_A if order == "ymd" else s.OLD_C)]
     if not clear:
         short = column.example(s.OLD_C | s.OLD_A, "[^0-9](3[0-9]|[45][0-9]|6[0-8])([^0-9]|$)")
         raise UserError(f"{what}: the century of {short} cannot be told; write years with four digits")
-    if len(clear) == len(s.ORDERS):  # no cell that its digits' order would change
+    if marks in ([], [s.LED]) and len(clear) == len(s.ORDERS):  # no cell that its digits' order would change
         return Spelling(kind, _telling(column.of))
     if len(clear) > 1:
         asked = {"day-first": "dmy", "month-first": "mdy"}.get(dates)
         if asked not in clear:
             ways = " or ".join(spelled.IN_WORDS[order] for order in clear)
             raise UserError(
-                f"{what}: {column.example(sum(s.ORDERS.values()))} and all others may be {ways}; set make_data.dates "
+                f"{what}: {column.example(s.DAY)} and all others may be {ways}; set make_data.dates "
                 f"to day-first or month-first, or write them as 2021-12-31"
             )
         clear = [asked]

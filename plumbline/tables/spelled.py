@@ -157,7 +157,8 @@ def _stamp(order: str) -> str:
 def _instant(by: Spelling, kind: str) -> str:
     """SQL of a date's value."""
     zone = {"TIMESTAMPTZ": "d__.z <> ''", "TIMESTAMP": "d__.z = ''", "DATE": "d__.h = ''"}[by.type]
-    old = [NAMED_OLD, *([_old("d__.a" if by.order == "ymd" else "d__.c")] if by.order else [])]
+    last = f"length(d__.a) < 4 AND {_old('d__.c')}"  # of 2021-12-31 these are the day
+    old = [NAMED_OLD, *([_old("d__.a") if by.order == "ymd" else last] if by.order else [])]
     return f"CASE WHEN {zone} AND NOT ({' OR '.join(old)}) THEN try_cast({_stamp(by.order)} AS {kind}) END"
 
 

@@ -23,6 +23,9 @@ DAY, NO_DMY, NO_MDY, NO_YMD = (1 << i for i in range(17, 21))  # DAY: it is one;
 OLD_A, OLD_C = 1 << 21, 1 << 22  # the first, or the last digits are of no clear century, if they are a year
 TIMED, ZONED, LOCAL = (1 << i for i in range(23, 26))
 CLOCK, MISSING, TEXT = (1 << i for i in range(26, 29))
+# Between the digits of a date; LED: whatever is there, for a year of four digits comes first
+LED, SLASHED, DOTTED, DASHED = (1 << i for i in range(29, 33))
+MARKS = {"/": SLASHED, ".": DOTTED, "-": DASHED}
 ORDERS = {"dmy": NO_DMY, "mdy": NO_MDY, "ymd": NO_YMD}
 CODES = """AED AFN ALL AMD ANG AOA ARS AUD AWG AZN BAM BBD BDT BGN BHD BIF BMD BND BOB BRL BSD BTN BWP BYN BZD CAD CDF
 CHF CLP CNY COP CRC CUP CVE CZK DJF DKK DOP DZD EGP ERN ETB EUR FJD FKP GBP GEL GHS GIP GMD GNF GTQ GYD HKD HNL HRK HTG
@@ -136,7 +139,8 @@ def _day_bits(d: re.Match) -> int:
         return TEXT
     old_a = OLD_A if _is_old(d["a"] or named[0]) else 0
     old_c = OLD_C if _is_old(d["c"] or named[0]) else 0
-    return DAY | fails | old_a | old_c | (TIMED if d["h"] else 0) | (ZONED if d["z"] else LOCAL)
+    mark = LED if len(d["a"] or "") == 4 else MARKS[d["s"]] if d["s"] else 0
+    return DAY | fails | old_a | old_c | mark | (TIMED if d["h"] else 0) | (ZONED if d["z"] else LOCAL)
 
 
 def _in_order(d: re.Match, order: str) -> tuple[str, str, str] | None:

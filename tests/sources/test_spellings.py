@@ -192,6 +192,10 @@ MANY = [f"${i * 37:,}" for i in range(N - 2)]
         (["1,842", "2,501"], COMMAS, ["'1,842' (row 0) may be over a thousand", "make_data.decimal"]),
         (["4.200", "800"], COMMAS, ["'4.200' (row 0) may be over a thousand"]),
         (["25/12/2021", "12/25/2021"], None, ["no one order", "'12/25/2021' (row 1)", "'25/12/2021' (row 0)"]),
+        (["01/02/03", "04/05/06"], None, ["'01/02/03' (row 0)", "day first or month first or year first"]),
+        (["2021-03-04", "25/03/2021"], None, ["in two ways: '2021-03-04' (row 0), '25/03/2021' (row 1)", "swapped"]),
+        (["2021-03-30", "25/03/2021"], None, ["in two ways: '2021-03-30' (row 0)"]),
+        (["25.03.2021", "03/04/2021"], None, ["in two ways: '03/04/2021' (row 1), '25.03.2021' (row 0)"]),
         (["12/03/45", "13/03/50"], None, ["the century of '12/03/45' (row 0)", "four digits"]),
         (["5%", "0.05"], None, ["'0.05' (row 1) and '5%' (row 0)", "a share or a percentage"]),
         (["$5", "\N{EURO SIGN}6"], None, ["'$5' and '\N{EURO SIGN}6'", "one unit"]),
@@ -201,6 +205,11 @@ MANY = [f"${i * 37:,}" for i in range(N - 2)]
             [*MANY, "unknown", "?"],
             None,
             ["2 cells of text ('unknown' in row 58, '?' in row 59)", "mend or empty"],
+        ),
+        (
+            ["none", "-"] * 15 + [str(i) for i in range(N // 2)],
+            None,
+            ["numbers and 30 cells of text ('none' in row 0, '-' in row 1", "mend or empty"],
         ),
         (
             [f"{i % 28 + 1}/03/2021" for i in range(N - 1)] + ["31/02/2021"],
@@ -362,6 +371,8 @@ def test_new_dates_are_read_as_the_training_rows_were(tmp_path):
     for found in encoded(["13.02.2021", "3/2/2021", "2021-02-13", "13 Feb 2021"]):
         assert len(set(found)) == 2
         assert found[0] == found[2] == found[3]
+    first, second = next(encoded(["2021-12-30", "30.12.2021"]))
+    assert first == second
     with pytest.raises(UserError, match=r"holds '2\.13\.2021' in row 0, .* dates, day first such as '"):
         next(encoded(["2.13.2021"]))
 
