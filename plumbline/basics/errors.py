@@ -5,6 +5,7 @@ import io
 import os
 import sys
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 from plumbline.basics.parent import end_with_dvc
 
@@ -47,6 +48,10 @@ def run(main: Callable[[], None]) -> None:
     """
     _open_streams()
     written.clear()
+    try:
+        Path.home()
+    except RuntimeError:  # a container's user has no name and no home, and DVC asks for both
+        os.environ |= {"HOME": os.sep, "USER": str(os.getuid())}
     end_with_dvc()
     try:
         main()

@@ -56,7 +56,7 @@ def read(name: str | None, path: str = predictions.PATH) -> Revision:
     UserError says what is missing and which command brings it, or what is not as it was when the stages ran.
     """
     called = name or "workspace"
-    with _opened(name) as (repo, commit, root), tempfile.TemporaryDirectory(prefix="plumbline-compare-") as folder:
+    with _opened(name) as (repo, commit, root), tempfile.TemporaryDirectory(".scratch", ".plumbline-") as folder:
         brought = _brought(repo, path, folder)
         if not brought:
             brings = f"run `dvc pull`, or check out {called} and run `dvc repro`"

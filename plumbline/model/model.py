@@ -20,6 +20,7 @@ from plumbline.bits import initial
 from plumbline.model import network as networks
 from plumbline.model import sealed
 from plumbline.model.network import SHIPPED, Network
+from plumbline.tables import store
 from plumbline.tables.encoding import Encoding
 
 
@@ -36,6 +37,10 @@ class Card(msgspec.Struct, frozen=True):
     watched: bool = False  # whether the networks watched the validation part, and stopped by it
     positive: bool | int | float | str | None = None  # as in the facts of the table
     every: int = 1  # models/epochs.safetensors has the first epoch and then one of so many
+
+    def __post_init__(self):
+        """ValueError for senseless classes."""
+        store.check_classes(self.classes, self.train_counts, self.positive)
 
     @property
     def sizes(self) -> tuple[int, int, int]:

@@ -58,6 +58,24 @@ class Facts(msgspec.Struct, frozen=True):
     folds: Folds | None = None  # of a training part that is cross-fitted
     spellings: dict[str, Spelling] = {}  # of columns that were text, and are numbers, dates or times of day
 
+    def __post_init__(self):
+        """ValueError for senseless classes."""
+        if self.classes or self.class_counts:  # a table without a target has none
+            check_classes(self.classes, self.class_counts, self.positive)
+
+
+def check_classes(classes: list, counts: list[int], positive: object) -> None:
+    """ValueError for what a stage would not take for classes: different labels of one kind, each with its rows.
+
+    msgspec has it as one of its own where a file is read.
+    """
+    if not 2 <= len(classes) == len(set(classes)) or len(set(map(type, classes))) > 1:
+        raise ValueError(f"classes {reason(classes)} are not two or more different labels of one kind")
+    if len(counts) != len(classes) or min(counts) < 0:
+        raise ValueError(f"{len(classes)} classes have the rows {reason(counts)}")
+    if positive is not None and (positive not in classes[:2] or len(classes) > 2):
+        raise ValueError(f"positive class {positive!r} is none of {reason(classes)}")
+
 
 NO_FACTS = Facts("", [], [], None)  # of a table without a target
 

@@ -15,6 +15,7 @@ from conftest import ENVIRONMENT
 from dvc.cli import main as dvc
 
 from plumbline import __main__ as plumbline
+from plumbline.basics import inputs
 from plumbline.basics.errors import UserError
 from plumbline.scores import differences
 from plumbline.tables import duck, store
@@ -137,6 +138,7 @@ def compare(made, monkeypatch, capsys):
 
     def run(*arguments):
         capsys.readouterr()
+        inputs.forget()  # a process a command, as a user has it
         plumbline.command(["compare", *arguments])
         return capsys.readouterr().out
 

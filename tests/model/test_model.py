@@ -1,9 +1,10 @@
+import msgspec
 import numpy as np
 import pytest
 
 from plumbline.basics.errors import UserError
 from plumbline.bits import initial, rows, scoring, stream
-from plumbline.model import model
+from plumbline.model import model, sealed
 from plumbline.model.network import SHIPPED
 from plumbline.tables.encoding import Category, Encoding, LeftOut, Number
 
@@ -62,6 +63,31 @@ def test_weights_that_do_not_fit_are_refused_by_name(tmp_path, changes, words):
         model.load(tmp_path / "model.safetensors")
     for word in words:
         assert word in str(error.value)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"classes": ["a", "a"]},
+        {"classes": ["a"], "train_counts": [1]},
+        {"classes": ["a", 1]},
+        {"classes": [1, 1.5]},
+        {"classes": [0, True]},
+        {"classes": []},
+        {"classes": [None, "a"]},
+        {"classes": ["a", ["b"]]},
+        {"classes": ["a", "b", "c"], "train_counts": [1] * 3},
+        {"train_counts": [1]},
+        {"train_counts": [1, -1]},
+        {"positive": "c"},
+    ],
+)
+def test_a_card_with_senseless_classes_is_refused_in_one_line(tmp_path, changes):
+    path = tmp_path / "model.safetensors"
+    weights, card = saved(path)
+    sealed.write(path, weights, msgspec.json.encode(msgspec.to_builtins(card) | changes))
+    with pytest.raises(UserError, match=r"^[^\n]*(class|train_counts|net\.2)[^\n]*; run `dvc repro`$"):
+        model.load(path)
 
 
 @pytest.mark.parametrize("content", [b"", b"junk", b"\xff" * 100, b"\x80\x04K\x01."])
