@@ -12,7 +12,7 @@ import csv
 import gzip
 import itertools
 import zlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO
 
@@ -51,25 +51,20 @@ def of_text(text: Path, frame: Frame, path: Path, folder: Path, keep: Keep, text
             writer = csv.writer(file, delimiter=separator, lineterminator="\n")
             writer.writerows(line.cells for line in frame.rows(text, path))
 
-    def relation(numbers: Iterable[str] = ()) -> str:
-        """The file as DuckDB reads it, all text but for `numbers`: everything that it would guess is said."""
-        types = {f"c{i}": "VARCHAR" for i in range(len(names))} | dict.fromkeys(numbers, "DOUBLE")
-        return (
-            f"read_csv({duck.text(duck.literal(plain))}, auto_detect = false, strict_mode = true, columns = {types}, "
-            f"header = {has_header}, delim = {duck.text(separator)}, quote = '\"', escape = '\"', comment = '', "
-            f"nullstr = {duck.text(NEVER)})"
-        )
-
-    def copy(kinds: dict[str, int], numbers: list[str]) -> None:
-        duck.copy(f"SELECT {cells.select(kinds, numbers)} FROM {relation(numbers)}", staged, STAGED, "")
-
+    # The file as DuckDB reads it, all text: everything that it would guess is said
+    types = {f"c{i}": "VARCHAR" for i in range(len(names))}
+    relation = (
+        f"read_csv({duck.text(duck.literal(plain))}, auto_detect = false, strict_mode = true, columns = {types}, "
+        f"header = {has_header}, delim = {duck.text(separator)}, quote = '\"', escape = '\"', comment = '', "
+        f"nullstr = {duck.text(NEVER)})"
+    )
     try:
-        kinds = cells.kinds(relation(), SAMPLE // len(columns) + 1)
+        kinds = cells.kinds(relation, SAMPLE // len(columns) + 1)
         try:
-            copy(kinds, cells.plain(kinds))
+            duck.copy(cells.query(kinds, relation), staged, STAGED, "")
         except duck.Error:  # a cell of another kind, or a bad line
-            kinds = cells.kinds(relation())
-            copy(kinds, [])
+            kinds = cells.kinds(relation)
+            duck.copy(cells.query(kinds, relation), staged, STAGED, "")
     except duck.Error as error:
         _check_text(text, path)
         _check_rows(text, frame, path)

@@ -132,7 +132,7 @@ def _broken(rows: Rows, name: str, expected: Expected, is_target: bool, path: st
     kind, cells, says = rows.types[name], _cells(rows, name), []
     known, what = columns.described(kind), f"column {name!r}"
     if expected.kind and not is_target and known != expected.kind:
-        words = f"NOT {columns.is_number('v')} AND v IS NOT NULL"
+        words = "v IS NOT NULL AND try_cast(v AS DOUBLE) IS NULL"
         of = _where(rows, cells, words) if (known, expected.kind) == ("category", "number") else ""
         return [f"{what} is of kind {known!r} and not {expected.kind!r}" + (f": {of}" if of else "")]
     if expected.range:
@@ -160,8 +160,8 @@ def _where(rows: Rows, cells: str, condition: str) -> str:
     if not found:
         return ""
     numbers = [place for place, _, _ in found]
-    places = rows.places(numbers) if rows.places else [f"row {number}" for number in numbers]
-    shown = ", ".join(place if v is None else f"{v[:40]!r} in {place}" for place, (_, v, _) in zip(places, found))
+    places = zip(rows.placed(numbers), found)
+    shown = ", ".join(place if v is None else f"{v[:40]!r} in {place}" for place, (_, v, _) in places)
     count = found[0][2]
     return f"{shown} ({count} row{'s' if count > 1 else ''} in all)"
 

@@ -37,6 +37,10 @@ class Rows(NamedTuple):
         select = {name: sql for name, sql in self.select.items() if name in kept}
         return self._replace(select=select, types={name: self.types[name] for name in select})
 
+    def placed(self, numbers: list[int]) -> list[str]:
+        """In words, where rows of these numbers, from 0 and in order, stand in the source."""
+        return self.places(numbers) if self.places else [f"row {number}" for number in numbers]
+
     @property
     def query(self) -> str:
         """The query for all rows."""

@@ -56,11 +56,11 @@ def table(
     """
     rows = _read(Path(path), scratch, keep, set(texts), sheet)
     if rows.file:
-        return store.Table(rows.file, store.NO_FACTS)
+        return store.Table(rows.file, store.NO_FACTS, rows.places)
     written = scratch / "table.parquet"
     with _reading(path, rows):
         store.copy(rows.query, written, "table")
-    return store.Table(written, store.NO_FACTS)
+    return store.Table(written, store.NO_FACTS, rows.places)
 
 
 @contextlib.contextmanager

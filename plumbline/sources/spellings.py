@@ -13,10 +13,12 @@ from plumbline.tables import columns, duck, spelled
 from plumbline.tables import spelling as s
 from plumbline.tables.store import Spelling
 
-SAMPLE = 1000  # first rows that tell whether a column of text may be anything else
+SAMPLE = 1000  # rows, evenly spaced, that tell whether a column of text may be anything else
 FEW, WORDS = 20, 3  # a cell of text in so many is a mistake among numbers; or where all such cells are of so few words
 KINDS = {s.NUMBER: "numbers", s.DAY: "dates", s.CLOCK: "times of day", s.TEXT: "text"}
 SHOWN = 10  # lines about columns
+MIXTURE = "a mixture"
+SHORT_DECIMALS = r"^[^0-9]*[1-9][0-9]*,[0-9]{1,2}[^0-9]*$"
 
 
 class Seen(NamedTuple):
@@ -50,21 +52,28 @@ def read(rows: Rows, source: str, but: set[str], decimal: str | None, dates: str
     texts = [name for name, kind in rows.types.items() if kind == "VARCHAR" and name not in but]
     seen = {name: _seen(rows, name, SAMPLE) for name in texts}
     seen = {name: _seen(rows, name) for name, of in seen.items() if _may_be_another(of)}
-    seen = {name: of for name, of in seen.items() if _is_one_kind(rows, source, name, of)}
-    numbers = [of.bits for of in seen.values() if of.kind == s.NUMBER]
+    mixed = [_Column(rows, name, f"{source}: column {name!r}", of) for name, of in seen.items()]
+    kept = {column.name: why for column in mixed if (why := _why_text(column))}
+    whole = [column for column in mixed if column.name not in kept and column.of.present]
+    numbers = [column.of.bits for column in whole if column.of.kind == s.NUMBER]
     point = rows.has_point or any(map(_of_point, numbers))
     comma = any(map(_of_comma, numbers))
     found = {}
-    for name, of in seen.items():
-        column = _Column(rows, name, f"{source}: column {name!r}", of)
+    for column in whole:
+        _, name, what, of = column
         if of.kind == s.NUMBER:
             by = _of_numbers(column, decimal, point, comma)
         else:
             by = _of_dates(column, dates) if of.kind == s.DAY else Spelling("TIME", of.such(s.CLOCK)[0])
         if by and name in rows.declared:
-            print(f"{source}: column {name!r} is a category, as the file declares it, though its labels are numbers")
+            print(f"{what} is a category, as the file declares it, though its labels are numbers")
         elif by:
             found[name] = by
+        else:
+            kept[name] = f"{column.example(s.PLUS)} has a plus, and none a minus"
+    for name, why in [*kept.items()][:SHOWN]:
+        if why != MIXTURE:
+            print(f"{source}: column {name!r} stays text: {why}")
     for name, by in [*found.items()][:SHOWN]:
         print(f"{source}: column {name!r} is text, read as {spelled.in_words(by)}: {by.example!r} is {_read(by)}")
     if len(found) > SHOWN:
@@ -77,9 +86,11 @@ def read(rows: Rows, source: str, but: set[str], decimal: str | None, dates: str
 # ---- what a column holds
 
 
-def _seen(rows: Rows, name: str, first: int | None = None) -> Seen:
-    """What the cells of a column are, of all rows or the first ones."""
-    cells = f"SELECT {rows.select[name]} AS cell FROM {rows.relation} {f'LIMIT {first}' if first else ''}"
+def _seen(rows: Rows, name: str, some: int | None = None) -> Seen:
+    """What the cells of a column are, of all rows or at least some, evenly spaced."""
+    cells = f"SELECT {rows.select[name]} AS cell FROM {rows.relation}"
+    if some and rows.count > some:
+        cells = f"SELECT cell FROM {_numbered(rows, name)} WHERE row % {rows.count // some} = 0"
     counted = f"SELECT min(cell), count(*) FROM ({cells}) WHERE cell IS NOT NULL GROUP BY {s.key('cell')} ORDER BY 1"
     counts, shapes, bits = dict.fromkeys(KINDS, 0), [], 0
     for cell, count in duck.rows(counted):
@@ -94,35 +105,43 @@ def _seen(rows: Rows, name: str, first: int | None = None) -> Seen:
 def _may_be_another(of: Seen) -> bool:
     """Whether a column of text may be of another kind: most of its cells, or all but a word or three."""
     texts = of.rows[s.TEXT]
-    return 2 * texts < of.present or (texts < of.present and len(of.such(s.TEXT)) <= WORDS)
+    return 2 * texts < max(of.present, 1) or (texts < of.present and len(of.such(s.TEXT)) <= WORDS)
 
 
-def _is_one_kind(rows: Rows, source: str, name: str, of: Seen) -> bool:
-    """Whether a column's cells are of one kind; UserError where a few of another kind are a mistake."""
-    others = of.present - of.rows[of.kind]
+def _why_text(column: "_Column") -> str:
+    """Why a column stays text, "" if its cells are of one kind; UserError where a few of another are a mistake."""
+    rows, name, what, of = column
+    others, kind = of.present - of.rows[of.kind], KINDS[of.kind]
     if not others:
-        return bool(of.present) and not of.bits & s.CODE
+        return f"{column.example(s.CODE)} is written as a code" if of.bits & s.CODE else ""
     words = of.such(sum(KINDS) - of.kind)
     if (others >= of.present / 2 and len(words) > WORDS) or name in rows.declared:
-        return False
+        return MIXTURE
     values = duck.rows(f"SELECT count(DISTINCT hash({rows.select[name]})) FROM {rows.relation}")[0][0] - len(words)
-    if values > columns.MANY and (others <= of.present / FEW or len(words) <= WORDS):
-        some = _first(rows, name, words, 5)
-        listed = ", ".join(f"{cell!r} in row {row}" for row, cell in some) + (", ..." if others > 5 else "")
-        raise UserError(
-            f"{source}: column {name!r} holds {KINDS[of.kind]} and {others} cells of text ({listed}); mend or empty "
-            f"those cells, or leave the column out (make_data.drop)"
-        )
-    return False
+    wrong = of.such(s.WRONG) if of.kind in (s.DAY, s.CLOCK) else []
+    if not wrong and values <= columns.MANY:
+        return MIXTURE
+    listed = ", ".join(f"{cell!r} in {place}" for place, cell in _first(rows, name, (wrong or words)[:100], 5))
+    mend = "mend or empty those cells, or leave the column out (make_data.drop)"
+    if wrong:
+        raise UserError(f"{what} holds {kind}, and some that there are not: {listed}; {mend}")
+    listed += ", ..." if others > 5 else ""
+    if others <= of.present / FEW or len(words) <= WORDS:
+        raise UserError(f"{what} holds {kind} and {others} cells of text ({listed}); {mend}")
+    return f"of {of.present} cells {others} are no {kind} ({listed})"
 
 
-def _first(rows: Rows, name: str, cells: list[str], count: int = 1) -> list[tuple[int, str]]:
-    """The first rows that have one of some cells, numbered from 0."""
+def _first(rows: Rows, name: str, cells: list[str], count: int = 1) -> list[tuple[str, str]]:
+    """Where the first rows stand that have one of some cells, and these."""
+    wanted = f"cell IN ({duck.texts(cells)})"
+    found = duck.rows(f"SELECT row, cell FROM {_numbered(rows, name)} WHERE {wanted} ORDER BY row LIMIT {count}")
+    return [*zip(rows.placed([row for row, _ in found]), (cell for _, cell in found))]
+
+
+def _numbered(rows: Rows, name: str) -> str:
+    """What stands behind FROM for a column's cells with their rows' numbers."""
     column = f"SELECT {rows.select[name]} AS cell FROM {rows.relation}"
-    numbered = f"SELECT row, cell FROM range({rows.count}) AS r(row) POSITIONAL JOIN ({column})"
-    return duck.rows(
-        f"SELECT row, cell FROM ({numbered}) WHERE cell IN ({duck.texts(cells)}) ORDER BY row LIMIT {count}"
-    )
+    return f"(SELECT row, cell FROM range({rows.count}) AS r(row) POSITIONAL JOIN ({column}))"
 
 
 class _Column(NamedTuple):
@@ -134,10 +153,10 @@ class _Column(NamedTuple):
     of: Seen
 
     def example(self, bits: int, pattern: str = "") -> str:
-        """A cell with some bits, and its row."""
+        """A cell with some bits, and where it stands."""
         cells = [cell for cell in self.of.such(bits) if re.search(pattern, cell)] or self.of.such(bits)
-        row, cell = _first(self.rows, self.name, cells[:100])[0]
-        return f"{cell!r} (row {row})"
+        place, cell = _first(self.rows, self.name, cells[:100])[0]
+        return f"{cell!r} ({place})"
 
 
 # ---- numbers
@@ -173,7 +192,10 @@ def _of_numbers(column: _Column, decimal: str | None, point: bool, comma: bool) 
     if _of_point(bits) and _of_comma(bits):
         of_point, of_comma = column.example(s.POINT | s.COMMAS), column.example(s.COMMA | s.POINTS)
         raise UserError(f"{what} has a decimal point in {of_point} and a comma in {of_comma}; write all as 1234.5")
-    mark = _decimal(bits, decimal, point, comma)
+    # 1,250 is filled up with a zero and 1,5 is not: no program writes both
+    sure = column.of.such(s.COMMA | s.POINTS)
+    is_uneven = bits & s.ROUND_COMMA and not decimal and all(re.search(SHORT_DECIMALS, cell) for cell in sure)
+    mark = _decimal(bits & ~s.COMMA if is_uneven else bits, decimal, point, comma)
     if not mark:
         raise UserError(
             f"{what}: {column.example(s.POINT_3 | s.COMMA_3)} may be over a thousand, or have three decimals; set "

@@ -223,6 +223,6 @@ def _check_large(table: Table, name: str) -> None:
     if table.rows(f"SELECT count(DISTINCT {column}) < count({column}) FROM {table.relation}")[0][0]:
         row, value = first(table, _past_exact(name), column)[0]
         raise UserError(
-            f"column {name!r} is {value} in row {row}, past 2^53, where numbers are no longer exact; "
+            f"column {name!r} is {value} in {table.placed(row)}, past 2^53, where numbers are no longer exact; "
             f"leave it out (make_data.drop) if it is an identifier, else write it in larger units"
         )

@@ -57,10 +57,11 @@ def number(table: Table, name: str, kind: str, by: Spelling | None) -> str:
     used = by or PLAIN[kind]
     read = value(f"{duck.name(name)}::VARCHAR", used, "" if used.type in CLOCKS else "DOUBLE")
     bad = columns.first(table, f"({read}) IS NULL AND {columns.text(name)} IS NOT NULL", duck.name(name))
-    if bad:
+    for row, cell in bad:
+        such = f" such as {by.example!r}" if by else ""
         raise UserError(
-            f"column {name!r} holds {bad[0][1]!r} in row {bad[0][0]}, and the model was trained on {in_words(used)}"
-            f"{f' such as {by.example!r}' if by else ''} there; mend the row, or train anew"
+            f"column {name!r} holds {cell!r} in {table.placed(row)}, and the model was trained on {in_words(used)}"
+            f"{such} there; mend the row, or train anew"
         )
     return f"coalesce({f'epoch({read})' if used.type in CLOCKS else read}, 'nan'::DOUBLE)"
 

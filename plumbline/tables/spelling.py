@@ -26,6 +26,7 @@ CLOCK, MISSING, TEXT = (1 << i for i in range(26, 29))
 # Between the digits of a date; LED: whatever is there, for a year of four digits comes first
 LED, SLASHED, DOTTED, DASHED = (1 << i for i in range(29, 33))
 MARKS = {"/": SLASHED, ".": DOTTED, "-": DASHED}
+WRONG = 1 << 33  # text in the digits of a date or clock: 2021-02-30, 25:61
 ORDERS = {"dmy": NO_DMY, "mdy": NO_MDY, "ymd": NO_YMD}
 CODES = """AED AFN ALL AMD ANG AOA ARS AUD AWG AZN BAM BBD BDT BGN BHD BIF BMD BND BOB BRL BSD BTN BWP BYN BZD CAD CDF
 CHF CLP CNY COP CRC CUP CVE CZK DJF DKK DOP DZD EGP ERN ETB EUR FJD FKP GBP GEL GHS GIP GMD GNF GTQ GYD HKD HNL HRK HTG
@@ -116,8 +117,8 @@ def shape(cell: str) -> tuple[int, str]:
             bits |= CODE if len(re.sub("[^0-9]", "", n["b"])) > MOST_DIGITS and not bits & (POINT | COMMA) else 0
             return bits | (BARE if not unit and re.search("[1-9]", n["b"]) else 0), unit
     d = re.fullmatch(HOURS, even.lower())
-    if d and not d["z"] and _clock(d):
-        return CLOCK, ""
+    if d and not d["z"]:
+        return CLOCK if _clock(d) else TEXT | WRONG, ""
     d = re.fullmatch(DATES, _numbered(even))
     return (_day_bits(d) if d else TEXT), ""
 
@@ -136,9 +137,9 @@ def _day_bits(d: re.Match) -> int:
     named = (year, month, d["d1"] or d["d2"] or d["d3"] or "1")
     fails = sum(bit for order, bit in ORDERS.items() if not _is_day(named if named[1] else _in_order(d, order)))
     if fails == sum(ORDERS.values()) or (d["h"] and not _clock(d)):
-        return TEXT
+        return TEXT | WRONG
     old_a = OLD_A if _is_old(d["a"] or named[0]) else 0
-    old_c = OLD_C if _is_old(d["c"] or named[0]) else 0
+    old_c = OLD_C if _is_old(named[0] or (d["c"] if len(d["a"]) < 4 else "")) else 0
     mark = LED if len(d["a"] or "") == 4 else MARKS[d["s"]] if d["s"] else 0
     return DAY | fails | old_a | old_c | mark | (TIMED if d["h"] else 0) | (ZONED if d["z"] else LOCAL)
 
@@ -186,7 +187,7 @@ def key(cell: str) -> str:
     number = f"{around}[0-9]+(?:{space}[0-9]{{3}})*(?:[.,][0-9]*)?{around}"
     return (
         f"CASE WHEN {fits(cell, number)} THEN translate({cell}, '12345678', '99999999') "
-        f"WHEN contains({cell}, ':') THEN regexp_replace({cell}, ':[0-9][0-9](?:[.,][0-9]+)?', ':00', 'g') "
+        f"WHEN contains({cell}, ':') THEN regexp_replace({cell}, ':[0-5][0-9](?:[.,][0-9]+)?', ':00', 'g') "
         f"ELSE {cell} END"
     )
 

@@ -101,7 +101,7 @@ def _check_column(table: Table, name: str, parameter: str) -> None:
     absent = f"({column} IS NULL OR isnan({column}))" if kind in columns.FLOATS else f"({column} IS NULL)"
     for row, missing in columns.first(table, absent, "count(*) OVER ()"):
         raise UserError(
-            f"{parameter} {name!r} is missing in {missing} rows (first in row {row}), and every row "
+            f"{parameter} {name!r} is missing in {missing} rows (first in {table.placed(row)}), and every row "
             f"must fall on a side; fill it or drop those rows"
         )
 

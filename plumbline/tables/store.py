@@ -89,10 +89,11 @@ class Table:
     """A Parquet table in its file.
 
     columns: DuckDB's type of each column, by name. relation: what stands behind FROM. numbered: the same with PLACE.
+    places: where rows stand in the file that they came from.
     """
 
-    def __init__(self, path: str | Path, facts: Facts):
-        self.path, self.facts = Path(path), facts
+    def __init__(self, path: str | Path, facts: Facts, places: Callable[[list[int]], list[str]] | None = None):
+        self.path, self.facts, self._places = Path(path), facts, places
         self.relation, self.numbered = duck.parquet([path]), duck.parquet([path], f"{PLACE} = true")
         self.columns = duck.columns(self.relation)
         self._bytes = self.path.stat().st_size
@@ -102,6 +103,10 @@ class Table:
     def __len__(self) -> int:
         """Rows."""
         return self._rows
+
+    def placed(self, number: int) -> str:
+        """In words, where a row stands."""
+        return self._places([number])[0] if self._places else f"row {number}"
 
     @property
     def is_small(self) -> bool:

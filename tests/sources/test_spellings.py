@@ -186,35 +186,35 @@ MANY = [f"${i * 37:,}" for i in range(N - 2)]
         (
             ["3/4/2021", "5/6/2021"],
             None,
-            ["'3/4/2021' (row 0) and all others may be day first or month first", "make_data.dates"],
+            ["'3/4/2021' (line 2) and all others may be day first or month first", "make_data.dates"],
         ),
-        (["1.842", "2.500"], COMMAS, ["'1.842' (row 0) may be over a thousand", "make_data.decimal"]),
-        (["1,842", "2,501"], COMMAS, ["'1,842' (row 0) may be over a thousand", "make_data.decimal"]),
-        (["4.200", "800"], COMMAS, ["'4.200' (row 0) may be over a thousand"]),
-        (["25/12/2021", "12/25/2021"], None, ["no one order", "'12/25/2021' (row 1)", "'25/12/2021' (row 0)"]),
-        (["01/02/03", "04/05/06"], None, ["'01/02/03' (row 0)", "day first or month first or year first"]),
-        (["2021-03-04", "25/03/2021"], None, ["in two ways: '2021-03-04' (row 0), '25/03/2021' (row 1)", "swapped"]),
-        (["2021-03-30", "25/03/2021"], None, ["in two ways: '2021-03-30' (row 0)"]),
-        (["25.03.2021", "03/04/2021"], None, ["in two ways: '03/04/2021' (row 1), '25.03.2021' (row 0)"]),
-        (["12/03/45", "13/03/50"], None, ["the century of '12/03/45' (row 0)", "four digits"]),
-        (["5%", "0.05"], None, ["'0.05' (row 1) and '5%' (row 0)", "a share or a percentage"]),
+        (["1.842", "2.500"], COMMAS, ["'1.842' (line 2) may be over a thousand", "make_data.decimal"]),
+        (["1,842", "2,501"], COMMAS, ["'1,842' (line 2) may be over a thousand", "make_data.decimal"]),
+        (["4.200", "800"], COMMAS, ["'4.200' (line 2) may be over a thousand"]),
+        (["25/12/2021", "12/25/2021"], None, ["no one order", "'12/25/2021' (line 3)", "'25/12/2021' (line 2)"]),
+        (["01/02/03", "04/05/06"], None, ["'01/02/03' (line 2)", "day first or month first or year first"]),
+        (["2021-03-04", "25/03/2021"], None, ["in two ways: '2021-03-04' (line 2), '25/03/2021' (line 3)", "swapped"]),
+        (["2021-03-30", "25/03/2021"], None, ["in two ways: '2021-03-30' (line 2)"]),
+        (["25.03.2021", "03/04/2021"], None, ["in two ways: '03/04/2021' (line 3), '25.03.2021' (line 2)"]),
+        (["12/03/45", "13/03/50"], None, ["the century of '12/03/45' (line 2)", "four digits"]),
+        (["5%", "0.05"], None, ["'0.05' (line 3) and '5%' (line 2)", "a share or a percentage"]),
         (["$5", "\N{EURO SIGN}6"], None, ["'$5' and '\N{EURO SIGN}6'", "one unit"]),
-        (["0.5", "0,5"], None, ["decimal point in '0.5' (row 0) and a comma in '0,5' (row 1)"]),
-        (["2021-03-04 10:00Z", "2021-03-04 10:00"], None, ["with a zone and without: '2021-03-04 10:00' (row 1)"]),
+        (["0.5", "0,5"], None, ["decimal point in '0.5' (line 2) and a comma in '0,5' (line 3)"]),
+        (["2021-03-04 10:00Z", "2021-03-04 10:00"], None, ["with a zone and without: '2021-03-04 10:00' (line 3)"]),
         (
             [*MANY, "unknown", "?"],
             None,
-            ["2 cells of text ('unknown' in row 58, '?' in row 59)", "mend or empty"],
+            ["2 cells of text ('unknown' in line 60, '?' in line 61)", "mend or empty"],
         ),
         (
             ["none", "-"] * 15 + [str(i) for i in range(N // 2)],
             None,
-            ["numbers and 30 cells of text ('none' in row 0, '-' in row 1", "mend or empty"],
+            ["numbers and 30 cells of text ('none' in line 2, '-' in line 3", "mend or empty"],
         ),
         (
             [f"{i % 28 + 1}/03/2021" for i in range(N - 1)] + ["31/02/2021"],
             None,
-            ["dates and 1 cells of text ('31/02/2021' in"],
+            ["dates, and some that there are not: '31/02/2021' in line 61; mend"],
         ),
     ],
 )
@@ -244,6 +244,44 @@ def test_cells_further_down_decide_as_well(tmp_path, monkeypatch):
     assert made(written(tmp_path, ["1,5"] * 50 + ["x", "y"] * 30, ";"))[0]["x"] == "VARCHAR"
     with pytest.raises(UserError, match="decimal point"):
         made(written(tmp_path, ["1,5"] * 50 + ["2.5", "3.5"], ";"))
+
+
+@pytest.mark.parametrize("row", [0, N - 1])
+@pytest.mark.parametrize(
+    "cells, odd, found",
+    [
+        ("1.5", "0012", "stays text: '0012' (line {}) is written as a code"),
+        ("1.5", "-0012.5", "stays text: '-0012.5' (line {})"),
+        ("1.5", " +0012", "stays text: ' +0012' (line {})"),
+        ("1.5", "12345678901234567890", "stays text: '12345678901234567890' (line {})"),
+        ("1.5", "1_000", "stays text"),
+        ("1.5", "1,234", 1234.0),
+        ("1.5", "$5", 5.0),
+        ("1.5", "n/a", None),
+        ("1.5", "\xa0", None),
+        ("15", "+5", "stays text: '+5' (line {}) has a plus, and none a minus"),
+        ("2021-01-05", "31/12/2021", "UserError: dates written in two ways: .*line"),
+        ("2021-01-05", "2021-13-01", "UserError: dates, and some that there are not: '2021-13-01' in line {}; mend"),
+        ("5.1.2021", "31.02.2021", "UserError: dates, and some that there are not: '31.02.2021' in line {};"),
+        ("10:05", "10:61", "UserError: times of day, and some that there are not: '10:61' in line {}; mend"),
+        ("10:05", "25:00", "UserError: times of day, and some that there are not: '25:00' in line {}; mend"),
+    ],
+)
+def test_a_cell_says_the_same_wherever_it_stands(tmp_path, monkeypatch, capsys, cells, odd, found, row):
+    """In the rows that a column's type is first told by, and beyond these."""
+    monkeypatch.setattr("plumbline.sources.delimited.SAMPLE", 30)
+    path = written(tmp_path, [odd if i == row else cells for i in range(N)], ",")
+    line = row + 2
+    if str(found).startswith("UserError"):
+        with pytest.raises(UserError, match=found.split(": ", 1)[1].format(line)):
+            made(path)
+        return
+    value = made(path)[1][row][0]
+    if isinstance(found, str):
+        assert value == odd
+        assert found.format(line) in capsys.readouterr().out or odd == "1_000"  # beside one number a category
+    else:
+        assert value == found
 
 
 @pytest.mark.parametrize("engine", ["pandas", "polars", "duckdb", "csv"])
@@ -360,9 +398,9 @@ def test_new_rows_are_read_as_the_training_rows_were(tmp_path, write, new, value
         (str, ["5", "007"]),
     ],
 )
-def test_a_new_row_that_is_written_otherwise_is_refused_by_column_and_row(tmp_path, write, new):
+def test_a_new_row_that_is_written_otherwise_is_refused_by_column_and_line(tmp_path, write, new):
     encoded = fitted_on(tmp_path, [write(w) for w in WHOLE])(new)
-    with pytest.raises(UserError, match=r"column 'x' holds '.+' in row 1, and the model was trained on numbers"):
+    with pytest.raises(UserError, match=r"column 'x' holds '.+' in line 3, and the model was trained on numbers"):
         next(encoded)
 
 
@@ -373,7 +411,7 @@ def test_new_dates_are_read_as_the_training_rows_were(tmp_path):
         assert found[0] == found[2] == found[3]
     first, second = next(encoded(["2021-12-30", "30.12.2021"]))
     assert first == second
-    with pytest.raises(UserError, match=r"holds '2\.13\.2021' in row 0, .* dates, day first such as '"):
+    with pytest.raises(UserError, match=r"holds '2\.13\.2021' in line 2, .* dates, day first such as '"):
         next(encoded(["2.13.2021"]))
 
 
