@@ -14,6 +14,7 @@ from plumbline.sources.rows import Keep, Rows, check_names, of_files, relation, 
 from plumbline.tables import columns, duck
 
 PER_SECOND = {"s": 1, "ms": 1_000, "us": 1_000_000, "ns": 1_000_000_000}
+TEXT = 2**20  # bytes of a cell: more is a document, and no category
 FILE = "file_index"  # the number of the file in which a row stands, from 0; DuckDB's name, which is reserved by that
 
 
@@ -48,6 +49,7 @@ def read(source: Path, paths: list[Path], keep: Keep, partitions: dict[str, Part
             _check_exact(its_paths, types, rows.only(kept).types)
         for name in partitions.keys() & rows.types.keys():  # Polars writes the partitions' columns too
             _check_partition(rows, name, partitions[name])
+        _check_texts(rows.only(kept))
     except duck.Error as error:
         raise unreadable(source, error) from None
     rows = as_declared(rows.only(own), list(schemas))
@@ -171,6 +173,24 @@ def _check_exact(paths: list[Path], types: dict[str, str], read_as: dict[str, st
                 raise UserError(
                     f"{paths[file]}: column {name!r} is of whole numbers here and cannot be {kind.lower()}, as in "
                     f"other files: {value} would not be exact; write the files alike"
+                )
+
+
+def _check_texts(rows: Rows) -> None:
+    """Refuse a text that is too long for a cell.
+
+    A dictionary has a text once for all rows, so that a small file may hold more of them than fits in any memory. To
+    look at lengths takes none, and columns where no row group has so many bytes are not looked at.
+    """
+    files = duck.texts(map(duck.literal, rows.paths))
+    listed = f"SELECT DISTINCT path_in_schema FROM parquet_metadata([{files}]) WHERE total_uncompressed_size > {TEXT}"
+    for (name,) in duck.rows(listed):
+        if rows.types.get(name) == "VARCHAR":
+            longer = f"{rows.relation} WHERE strlen({duck.name(name)}) > {TEXT}"
+            for file, size in duck.rows(f"SELECT {FILE}, strlen({duck.name(name)}) FROM {longer} LIMIT 1"):
+                raise UserError(
+                    f"{rows.paths[file]}: column {name!r} holds a text of {size:,} bytes, and a cell has {TEXT:,} at "
+                    "most; shorten it, or leave the column out (make_data.drop)"
                 )
 
 

@@ -111,9 +111,7 @@ def test_a_table_without_rows_is_one_piece(tmp_path):
     assert pq.read_table(tmp_path / "t.parquet").num_rows == 0
 
 
-@pytest.mark.parametrize(
-    "classes", [["b", "a", "it's"], [3, 1, 2**60], [0.5, -1.0], [False, True], ["10", "9"], ["only"]]
-)
+@pytest.mark.parametrize("classes", [["b", "a", "it's"], [3, 1, 2**60], [0.5, -1.0], [False, True], ["10", "9"]])
 def test_classes_are_numbered_as_the_facts_have_them(classes):
     numbers = np.random.default_rng(0).integers(0, len(classes), 500)
     table = stored(pa.table({"y": [classes[i] for i in numbers]}), Facts("y", classes, [1] * len(classes), None))
