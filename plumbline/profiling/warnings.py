@@ -21,6 +21,8 @@ FREQUENT = 100  # values of a column that are not rare, at most
 POOLED = 0.75  # share of a column's rows whose category is rare, from which on it looks like an identifier
 FLAT = 0.02  # and share of its most frequent value up to which it does
 DATES = 0.8  # share of the rows with a frequent value
+MEASURED = r"\s*[^\w\s]?\s?-?(?:0|[1-9]\d*)(?:[.,]\d+)?(\s?(?!(?:st|nd|rd|th)\b)[^\W\d_]+)\.?\s*"  # 66.7 kg, not 4th
+FEWEST_MEASURES = 10  # different ones
 FEW_ROWS = 20  # too few to say that their order is no chance
 RARE, RARE_ROWS = 0.01, 100  # a class of a smaller share and of fewer rows is rare
 SHOWN = 10  # lines on the terminal
@@ -49,7 +51,8 @@ def judge(table: Table, found: list[Column], fitted: Encoding | None = None) -> 
             warning = of_target(column, classes, np.bincount(y, minlength=len(classes)).tolist())
         else:
             warning = column.column in tells and leak(tells[column.column])
-            warning = warning or dates_as_text(table, column)
+            warning = warning or dates_as_text(table, column) or dates_as_numbers(table, column)
+            warning = warning or measure_as_text(table, column)
             warning = warning or (column.column in names and identifier(table, column, tells.get(column.column)))
             near = column.kind == "category" and column.column not in left_out and nearly_equal(table, column.column)
             warning = "; it ".join(filter(None, [warning, near]))
@@ -144,6 +147,36 @@ def dates_as_text(table: Table, column: Column) -> str | None:
         return None
     return (
         f"is text that reads as dates, such as {next(iter(dates))!r}; write them as 2021-12-31, and they become seconds"
+    )
+
+
+def dates_as_numbers(table: Table, column: Column) -> str | None:
+    """Whole numbers that all are days, such as 20211231."""
+    if table.columns[column.column] not in columns.INTEGERS or column.distinct <= FEW_ROWS:
+        return None
+    value = duck.name(column.column)
+    first, last = table.rows(f"SELECT min({value}), max({value}) FROM {table.relation}")[0]
+    if first < 19000101 or last > 20991231:
+        return None
+    day = f"{value} IS NULL OR try_strptime({value}::VARCHAR, '%Y%m%d') IS NOT NULL"
+    if not table.rows(f"SELECT bool_and({day}) FROM {table.relation}")[0][0]:
+        return None
+    return f"is numbers that read as dates, such as {first}; write them as 2021-12-31, and they become seconds"
+
+
+def measure_as_text(table: Table, column: Column) -> str | None:
+    """Text of which most values are numbers with one unit behind."""
+    if column.kind != "category" or column.distinct < FEWEST_MEASURES:
+        return None
+    frequent = columns.all_texts(table, column.column).frequent[:FREQUENT]
+    found = [(text, rows, match[1].strip()) for text, rows in frequent if (match := re.fullmatch(MEASURED, text))]
+    units = {unit for _, _, unit in found}
+    few = sum(rows for _, rows, _ in found) < DATES * sum(rows for _, rows in frequent)
+    if len(units) != 1 or len(found) < FEWEST_MEASURES or few:
+        return None
+    return (
+        f"is text that reads as numbers with {units.pop()!r} behind, such as {found[0][0]!r}; write the numbers alone, "
+        f"and they become a measure"
     )
 
 

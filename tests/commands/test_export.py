@@ -50,6 +50,9 @@ def test_the_file_answers_as_predict_does_and_tells_what_it_is(ran):
         assert "4 columns in, 'left' by " in done.stdout
         np.testing.assert_allclose(probability, own.filter(like="probability"), rtol=0, atol=1e-7)
         assert label.tolist() == own["predicted"].tolist()
+    page, rows = (ROOT / "docs/export.md").read_text(encoding="utf-8"), {}
+    exec(re.search(r"```python\n(.*?)```", page, re.S)[1].replace("model.onnx", "m.onnx"), rows)  # dates, gaps and text
+    assert np.isfinite(rows["probabilities"]).all() and len(rows["probabilities"]) == 48
     said = {each.key: each.value for each in onnx.load("m.onnx").metadata_props}
     assert (said["target"], json.loads(said["classes"])) == ("left", ["No ", "Yes"])
     assert (json.loads(said["positive"]), said["answers"]) == ("Yes", "the mean of 3 networks")

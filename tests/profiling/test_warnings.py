@@ -184,6 +184,27 @@ def test_a_few_dates_among_texts():
     assert warning(texts * 2) == ""
 
 
+def test_dates_as_numbers():
+    days = draws().choice(DAYS.strftime("%Y%m%d").to_numpy(dtype=int), ROWS)
+    assert "is numbers that read as dates, such as 20210301;" in warning(days)
+    assert warning(days + 50) == warning(draws().integers(1950, 2020, ROWS)) == ""
+
+
+@pytest.mark.parametrize("form", ["{} kg", "{}.5kg", " {},5 Mio.", "${}M"])
+def test_measures_as_text(form):
+    texts = [form.format(i) for i in range(100, 160)]
+    assert "is text that reads as numbers with '" in warning(draws().choice(texts, ROWS))
+
+
+@pytest.mark.parametrize("form", ["{}th", "{}", "A{}", "0{} kg", "{} kg or more", "{}-{} kg"])
+def test_what_is_no_measure(form):
+    assert warning(draws().choice([form.format(i, i) for i in range(100, 160)], ROWS)) == ""
+
+
+def test_numbers_with_several_units():
+    assert warning(draws().choice([f"{i}{'AB'[i % 2]}" for i in range(60)], ROWS)) == ""
+
+
 # ---- the target
 
 
