@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from plumbline.basics.errors import UserError
-from plumbline.tables.columns import MISSING
+from plumbline.tables.columns import MISSING, SPACES
 
 SEPARATORS = {",": "commas", ";": "semicolons", "\t": "tabs"}
 ROWS, CELLS = 100, 2**16  # that tell how a file is written
@@ -100,9 +100,9 @@ def found(file: Path, path: Path, word: str = "line") -> Frame:
         said.append(f"each {word} ends in a separator, which begins no column")
     if separator.spaced:
         said.append("spaces behind separators are left out")
-    stripped = [name.strip() for name in names]
+    stripped = [name.strip(SPACES) for name in names]
     if stripped != names:
-        odd = next(name for name in names if name != name.strip())
+        odd = next(name for name in names if name != name.strip(SPACES))
         said.append(f"names are taken without the spaces around them, as of {odd!r}")
     skipped = header.end
     if len(whole) > 2 and _is_no_data(whole[0], whole[1:]):

@@ -32,6 +32,8 @@ KINDS |= dict.fromkeys(["VARCHAR", "ENUM", "UUID", '"NULL"'], "category")
 MISSING = ["", "#N/A", "#N/A N/A", "#NA", "-1.#IND", "-1.#QNAN", "-NaN", "-nan", "1.#IND", "1.#QNAN"]
 MISSING += ["N/A", "NA", "NULL", "NaN", "n/a", "nan", "null"]
 SPACES = "".join(letter for letter in map(chr, range(0x3001)) if letter.isspace())
+SPACES += "\u200b\u200e\u200f\u202a\u202c\u202d\u2060\u2066\u2068\u2069\ufeff"  # and what nobody sees
+AS_SPACES = dict.fromkeys(map(ord, SPACES), " ")
 BLANK = f"[{SPACES}]*({'|'.join(map(re.escape, MISSING))})[{SPACES}]*"  # a regular expression
 ALIKE = "case, spaces or how accents are written"  # what two texts of one meaning may differ in
 MANY_CLASSES = 20  # different whole numbers that can still be those of classes; of other numbers half as many
@@ -164,7 +166,7 @@ def alike(counts: Mapping[str, int]) -> list[str]:
     """Texts that differ in nothing but what ALIKE says, in words with their counts; those of most rows first."""
     by_key = {}
     for text in counts:
-        key = unicodedata.normalize("NFC", " ".join(text.split())).casefold()
+        key = unicodedata.normalize("NFC", " ".join(text.translate(AS_SPACES).split())).casefold()
         by_key.setdefault(unicodedata.normalize("NFC", key), []).append(text)
     groups = [sorted(texts, key=lambda text: (-counts[text], text)) for texts in by_key.values() if len(texts) > 1]
     groups.sort(key=lambda texts: (-sum(map(counts.get, texts)), texts))

@@ -40,11 +40,12 @@ def value(cell: str, by: Spelling, kind: str = "") -> str:
     digits = f"replace(translate({even}, {duck.text(other)}, ''), {duck.text(by.decimal)}, '.')"
     signed = (
         f"CASE WHEN contains({cell}, '(') THEN '-' || {digits} "
+        f"WHEN {digits} LIKE '%.-' THEN left({digits}, -2) "  # 5.- is 5, without cents
         f"WHEN {digits} LIKE '%-' THEN '-' || left({digits}, -1) ELSE {digits} END"
     )
     is_one = fits(_even(cell), "|".join(ways))
     if by.unit == "%":
-        is_one += f" AND (contains({cell}, '%') OR NOT regexp_matches({cell}, '[1-9]'))"
+        is_one += f" AND (contains({_even(cell)}, '%') OR NOT regexp_matches({cell}, '[1-9]'))"
     return f"CASE WHEN {is_one} THEN try_cast({signed} AS {kind}) END"
 
 

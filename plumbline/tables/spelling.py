@@ -36,8 +36,9 @@ SCR SDG SEK SGD SHP SLE SOS SRD SSP STN SVC SYP SZL THB TJS TMT TND TOP TRY TTD 
 WST XAF XCD XOF XPF YER ZAR ZMW ZWL"""  # ISO 4217
 SIGNS = ["US$", "R$", "A$", "C$", "$", *"€£¥₹₽₩₺₴₪₫฿₦₱₲₵₸₼₾", "zł", "Kč", "kr.", "kr", "Ft", "Fr.", "Rs.", "Rs"]
 UNIT = "|".join(map(re.escape, [*SIGNS, *CODES.split(), "%"]))
-UNEVEN = "\N{MINUS SIGN}\N{RIGHT SINGLE QUOTATION MARK}" + columns.SPACES
-EVEN = "-'" + " " * len(columns.SPACES)
+WIDE = [*map(chr, range(0xFF10, 0xFF1A)), *map(chr, range(0x660, 0x66A))]  # digits of East Asia, and Arabic ones
+UNEVEN = "\N{MINUS SIGN}\u2010\u2011\u2013\uff0d\N{RIGHT SINGLE QUOTATION MARK}\uff05" + "".join(WIDE) + columns.SPACES
+EVEN = "-----'%" + 2 * "0123456789" + " " * len(columns.SPACES)
 EVENED = str.maketrans(UNEVEN, EVEN)
 NUMBERS = (
     rf"(?P<o>\(?) ?(?P<s>[-+]?) ?(?P<u>(?:{UNIT})?) ?(?P<r>[-+]?) ?"
@@ -112,7 +113,7 @@ def shape(cell: str) -> tuple[int, str]:
     if n and len(signs) < 2 and bool(n["o"]) == bool(n["c"]):
         bits = next((bits for pattern, bits in BODIES.items() if re.fullmatch(pattern, n["b"])), 0)
         if bits:
-            unit = n["u"] + n["v"]
+            unit, signs = n["u"] + n["v"], "" if n["b"][-1] in ".," and n["t"] else signs  # 5.- is 5, without cents
             bits |= {"": 0, "+": PLUS}.get(signs, MINUS) | (PERCENT if "%" in unit else CURRENCY if unit else 0)
             bits |= CODE if len(re.sub("[^0-9]", "", n["b"])) > MOST_DIGITS and not bits & (POINT | COMMA) else 0
             return bits | (BARE if not unit and re.search("[1-9]", n["b"]) else 0), unit
@@ -169,7 +170,8 @@ def _is_day(parts: tuple[str, str, str] | None) -> bool:
 def _clock(d: re.Match) -> bool:
     """Whether there is such a time of day."""
     hour, minute, second = int(d["h"]), int(d["i"]), float((d["k"] or "0").replace(",", "."))
-    return (1 <= hour <= 12 if d["m"] else hour < 24) and minute < 60 and second < 60
+    is_end = hour == 24 and minute == second == 0 and not d["m"]  # of a day
+    return is_end or ((1 <= hour <= 12 if d["m"] else hour < 24) and minute < 60 and second < 60)
 
 
 def _is_old(year: str) -> bool:

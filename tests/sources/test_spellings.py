@@ -85,6 +85,12 @@ NUMBERS = {
     "accounting dollars": (REAL, lambda v: f"(${-v:,.2f})" if v < 0 else f"${v:,.2f}"),
     "trailing minus": (REAL, lambda v: f"{-v:.2f}-" if v < 0 else f"{v:.2f}"),
     "U+2212": (REAL, lambda v: f"{v}".replace("-", "\u2212")),
+    "a dash": (REAL, lambda v: f"{v}".replace("-", "\u2013")),
+    "no cents": ([float(w) for w in WHOLE], lambda w: f"{w:.0f}.-"),
+    "no cents and euros": ([w * 1000.0 for w in WHOLE], lambda w: f"{grouped(w, '.')},- \N{EURO SIGN}"),
+    "wide digits": (WHOLE, lambda w: str(w).translate({48 + i: 0xFF10 + i for i in range(10)})),
+    "Arabic digits": (WHOLE, lambda w: str(w).translate({48 + i: 0x660 + i for i in range(10)})),
+    "what nobody sees": (WHOLE, lambda w: f"\ufeff{w}\u200b"),
     "a plus and a minus": (REAL, lambda v: f"{v:+}"),
 }
 DATES = {
@@ -127,6 +133,14 @@ def test_dates_are_read_however_they_are_written(tmp_path, how, capsys):
         _, rows, spellings = made(written(tmp_path, [value.strftime(form) for value in values], kind))
         assert [row[0] for row in rows] == values
         assert not spellings or "column 'x' is text, read as dates" in capsys.readouterr().out
+
+
+def test_the_end_of_a_day_is_the_next_one_in_a_csv_and_in_text_of_parquet(tmp_path):
+    found = [
+        made(written(tmp_path, ["2021-01-05 24:00", "2021-01-05 10:00"] * 3, kind))[1] for kind in (",", ".parquet")
+    ]
+    assert found[0] == found[1]
+    assert found[0][0][0] == datetime.datetime(2021, 1, 6)
 
 
 def test_other_languages_zones_and_months(tmp_path):
