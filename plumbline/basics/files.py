@@ -31,6 +31,7 @@ from plumbline.basics.errors import UserError, reason
 
 Names = Collection[str]
 NULL = "tag:yaml.org,2002:null"
+APART = "<\u2060"  # for < in </ and <!, which would end the script that `dvc plots` puts cells into
 SMALL = 2**20  # bytes of an array that is not worth a file
 DVC_LOCK = ".dvc/tmp/lock"  # DVC's own, which it holds whenever it works, but not while a stage runs
 OF_DUCKDB = re.compile(r"\.duckdb\.(\d+)\.scratch")  # made by it when it must, of a process and without a lock
@@ -256,10 +257,10 @@ def write_json(values: Mapping, path: str | Path) -> None:
 
 def write_csv(columns: Iterable[str], rows: Iterable[Iterable], path: str | Path) -> None:
     """Write a small table for `dvc plots`, floats to six significant digits."""
-    with replacing(path) as partial, partial.open("w", encoding="utf-8", newline="") as file:
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(columns)
-        writer.writerows([six_digits(value) for value in row] for row in rows)
+    table = io.StringIO()
+    csv.writer(table, lineterminator="\n").writerows([columns, *(map(six_digits, row) for row in rows)])
+    with replacing(path) as partial:
+        partial.write_text(re.sub("<(?=[/!])", APART, table.getvalue()), encoding="utf-8", newline="\n")
 
 
 def read_yaml(text: bytes, name: str | Path):
@@ -316,7 +317,7 @@ def read_csv(
     of numbers of which a cell may be empty, and is None then.
     """
     try:
-        rows = list(csv.DictReader(io.StringIO(content(path).decode(), newline="")))
+        rows = list(csv.DictReader(io.StringIO(content(path).decode().replace(APART, "<"), newline="")))
         if any(None in row or None in row.values() or not row.keys() >= {*text} for row in rows):
             raise ValueError(f"a row has too many or too few cells, or the header not {', '.join(text)}")
         for row in rows:

@@ -302,3 +302,12 @@ def test_an_array_on_the_disk_is_an_array(tmp_path):
     array[:] = 7
     assert array.sum() == 7 * 300_000
     assert list(tmp_path.iterdir()) == []  # its file has no name
+
+
+def test_a_cell_ends_no_script_of_the_page_that_dvc_plots_makes_and_is_read_as_it_was(tmp_path):
+    names = ["<script>alert(1)</script>", "<!--<script>", "a < b </", "<i>\r\nx"]
+    files.write_csv(["column", "n"], [(name, 1.0) for name in names], tmp_path / "t.csv")
+    text = (tmp_path / "t.csv").read_bytes().decode()
+    assert "</" not in text
+    assert "<!" not in text
+    assert [row["column"] for row in files.read_csv(tmp_path / "t.csv", ["n"])] == names
