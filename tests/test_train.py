@@ -160,8 +160,17 @@ def test_a_replica_is_what_it_is_alone_through_the_whole_stage(workspace, defaul
     few, many = (model.load(side.path("models/model.safetensors")).weights for side in (workspace, default))
     for name in few:
         np.testing.assert_array_equal(few[name], many[name][:3])
-    for same in ("models/epochs.safetensors", "metrics/history.csv", "metrics/train.json"):
+    few, many = (epochs_of(side) for side in (workspace, default))
+    assert few.keys() == many.keys()
+    for name in few:
+        np.testing.assert_array_equal(few[name], many[name])
+    for same in ("metrics/history.csv", "metrics/train.json"):
         assert workspace.path(same).read_bytes() == default.path(same).read_bytes(), same
+
+
+def epochs_of(files):
+    """Network 0's weights of each epoch; the file also says of which model file they are."""
+    return model.load(files.path("models/epochs.safetensors"), beside=files.path("models/model.safetensors")).weights
 
 
 def test_the_test_part_is_not_among_trains_dependencies(default):
@@ -214,8 +223,8 @@ def test_members(workspace):
     plain = model.load("models/model.safetensors").weights
     workspace.set(train__members=3)
     workspace.repro()
-    merged, epochs = (model.load(f"models/{name}.safetensors") for name in ("model", "epochs"))
-    assert merged.card.sizes == epochs.card.sizes == (10, 24, 1)
+    merged, epochs = model.load("models/model.safetensors"), epochs_of(workspace)
+    assert merged.card.sizes == (10, 24, 1)
     np.testing.assert_array_equal(merged.weights["net.0.weight"][:, :8], plain["net.0.weight"])
     np.testing.assert_array_equal(merged.weights["net.2.weight"][:, :, :8], plain["net.2.weight"] / np.float32(3))
     told, history = figures(workspace, "train"), pd.read_csv("metrics/history.csv")
@@ -226,11 +235,13 @@ def test_members(workspace):
     said = workspace.run("commands.report").stdout
     assert f"Kept: epoch {told['epoch']} of {len(history)}, each member at its lowest held-out loss" in said
 
-    names = ("models/epochs.safetensors", "metrics/history.csv", "metrics/train.json")
+    names = ("metrics/history.csv", "metrics/train.json")
     two = {name: workspace.path(name).read_bytes() for name in names}
     workspace.set(train__replicas=1)
     assert "289 parameters, 1 networks of 3 members" in workspace.run("train").stdout
     assert two == {name: workspace.path(name).read_bytes() for name in names}
+    for name, each in epochs_of(workspace).items():
+        np.testing.assert_array_equal(each, epochs[name])
     alone = model.load("models/model.safetensors").weights
     for name in alone:
         np.testing.assert_array_equal(alone[name][0], merged.weights[name][0])

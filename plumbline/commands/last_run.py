@@ -104,7 +104,7 @@ def _check_one_run(job: Job) -> None:
     if job.train.rows > job.rows["train"]:
         _refuse("metrics/train.json", predictions.PATH, f"{job.train.rows} training rows, and {job.rows['train']}")
     scored = {part: row["rows"] for (part, *_), row in job.figures.items()}
-    if scored != {part: rows for part, rows in job.rows.items() if part != "train"}:
+    if scored and scored != {part: rows for part, rows in job.rows.items() if part != "train"}:
         _refuse(SCORES, predictions.PATH, f"rows {scored}, and {job.rows}")
 
 

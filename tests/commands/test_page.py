@@ -66,7 +66,7 @@ x1,-0.001,-0.01,0.008,1,validation,96,8
 """,
 }
 BASELINES = {
-    "shares": {"accuracy": 0.63, "log_loss": 0.66},
+    "shares": {"accuracy": 0.63, "log_loss": 0.66, "verdict": "better"},
     "logistic_regression": {
         "accuracy": 0.85,
         "log_loss": 0.31,
@@ -77,6 +77,7 @@ BASELINES = {
     },
     "rows": 200,
     "trained_rows": 777,
+    "part": "test",
 }
 
 

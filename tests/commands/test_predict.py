@@ -452,7 +452,7 @@ def test_what_cannot_be_predicted_on_is_one_line_and_writes_nothing(mixed):
 
 
 def test_two_that_write_one_file_leave_one_of_the_two_whole(mixed):
-    """Each writes under a temporary name of its own."""
+    """Each writes under a temporary name of its own, and the one that ends last beside the other says so."""
     customers(500).to_csv("more.csv", index=False)
     command = [sys.executable, "-m", "plumbline", "predict"]
     environment = ENVIRONMENT | {"PYTHONPATH": str(ROOT)}
@@ -460,6 +460,6 @@ def test_two_that_write_one_file_leave_one_of_the_two_whole(mixed):
         subprocess.Popen([*command, name, "--output", "both.csv"], env=environment, stdout=subprocess.DEVNULL)
         for name in ("customers.csv", "more.csv")
     ]
-    assert [process.wait() for process in running] == [0, 0]
+    assert sorted(process.wait() for process in running) in ([0, 0], [0, 1])
     assert len(pd.read_csv("both.csv")) in (240, 500)
     inputs.forget()
