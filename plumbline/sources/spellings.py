@@ -15,9 +15,12 @@ from plumbline.tables.store import Spelling
 
 SAMPLE = 1000  # rows, evenly spaced, that tell whether a column of text may be anything else
 FEW, WORDS = 20, 3  # a cell of text in so many is a mistake among numbers; or where all such cells are of so few words
-KINDS = {s.NUMBER: "numbers", s.DAY: "dates", s.CLOCK: "times of day", s.TEXT: "text"}
+KINDS = {s.NUMBER: "numbers", s.DAY: "dates", s.CLOCK: "times of day", s.TRUTH: "truth values", s.TEXT: "text"}
 SHOWN = 10  # lines about columns
 MIXTURE = "a mixture"
+MEASURE = re.compile(
+    r"[<>~\u2248\u00b1]?\s*-?[0-9]+(?:[.,][0-9]{3})*(?:[.,][0-9]+)?\s*([^\W\d]{0,6}[^\w\s]{0,3}[^\W\d]{0,4})"
+)
 SHORT_DECIMALS = r"^[^0-9]*[1-9][0-9]*,[0-9]{1,2}[^0-9]*$"
 
 
@@ -50,10 +53,11 @@ def read(rows: Rows, source: str, but: set[str], decimal: str | None, dates: str
     in two ways, or that mixes them.
     """
     texts = [name for name, kind in rows.types.items() if kind == "VARCHAR" and name not in but]
-    seen = {name: _seen(rows, name, SAMPLE) for name in texts}
-    seen = {name: _seen(rows, name) for name, of in seen.items() if _may_be_another(of)}
+    some = {name: _seen(rows, name, SAMPLE) for name in texts}
+    seen = {name: _seen(rows, name) for name, of in some.items() if _may_be_another(of)}
     mixed = [_Column(rows, name, f"{source}: column {name!r}", of) for name, of in seen.items()]
     kept = {column.name: why for column in mixed if (why := _why_text(column))}
+    kept |= {name: why for name, of in some.items() if name not in seen and (why := _measured(rows, name, of))}
     whole = [column for column in mixed if column.name not in kept and column.of.present]
     numbers = [column.of.bits for column in whole if column.of.kind == s.NUMBER]
     point = rows.has_point or any(map(_of_point, numbers))
@@ -63,10 +67,12 @@ def read(rows: Rows, source: str, but: set[str], decimal: str | None, dates: str
         _, name, what, of = column
         if of.kind == s.NUMBER:
             by = _of_numbers(column, decimal, point, comma)
+        elif of.kind == s.DAY:
+            by = _of_dates(column, dates)
         else:
-            by = _of_dates(column, dates) if of.kind == s.DAY else Spelling("TIME", of.such(s.CLOCK)[0])
+            by = Spelling("TIME" if of.kind == s.CLOCK else "BOOLEAN", of.such(of.kind)[0])
         if by and name in rows.declared:
-            print(f"{what} is a category, as the file declares it, though its labels are numbers")
+            print(f"{what} is a category, as the file declares it, though its labels are {KINDS[of.kind]}")
         elif by:
             found[name] = by
         else:
@@ -108,6 +114,19 @@ def _may_be_another(of: Seen) -> bool:
     return 2 * texts < max(of.present, 1) or (texts < of.present and len(of.such(s.TEXT)) <= WORDS)
 
 
+def _measured(rows: Rows, name: str, of: Seen) -> str:
+    """Of a column whose cells are numbers with a unit that is not read, or a sign before them: that they are."""
+    cells = of.such(s.TEXT)
+    found = [MEASURE.fullmatch(cell.strip()) for cell in cells]
+    if not cells or not all(found) or len({each[1] for each in found}) > WORDS or _distinct(rows, name) <= columns.MANY:
+        return ""
+    return f"its cells are numbers with more, such as {cells[0]!r}; if it is a measure, write plain numbers"
+
+
+def _distinct(rows: Rows, name: str) -> int:
+    return duck.rows(f"SELECT count(DISTINCT hash({rows.select[name]})) FROM {rows.relation}")[0][0]
+
+
 def _why_text(column: "_Column") -> str:
     """Why a column stays text, "" if its cells are of one kind; UserError where a few of another are a mistake."""
     rows, name, what, of = column
@@ -117,7 +136,7 @@ def _why_text(column: "_Column") -> str:
     words = of.such(sum(KINDS) - of.kind)
     if (others >= of.present / 2 and len(words) > WORDS) or name in rows.declared:
         return MIXTURE
-    values = duck.rows(f"SELECT count(DISTINCT hash({rows.select[name]})) FROM {rows.relation}")[0][0] - len(words)
+    values = _distinct(rows, name) - len(words)
     wrong = of.such(s.WRONG) if of.kind in (s.DAY, s.CLOCK) else []
     if not wrong and values <= columns.MANY:
         return MIXTURE

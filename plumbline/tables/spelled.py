@@ -28,6 +28,8 @@ def value(cell: str, by: Spelling, kind: str = "") -> str:
         return _let("e__", _even(cell), _time("e__", kind))
     if by.type in INSTANTS:
         return _let("d__", _dated(_even(cell)), _instant(by, kind))
+    if by.type == "BOOLEAN":
+        return f"CASE lower({_even(cell)}) WHEN 'true' THEN true::{kind} WHEN 'false' THEN false::{kind} END"
     number = f"{INT}|" + "|".join(GROUPS[mark] for mark in by.thousands)
     mark, unit = re.escape(by.decimal), re.escape(by.unit)
     some = "(?:[0-9]{1,2}|[0-9]{4,})?" if by.thousands and by.type == "BIGINT" else "[0-9]*"  # 1.842 is a thousand?
@@ -70,7 +72,7 @@ def number(table: Table, name: str, kind: str, by: Spelling | None) -> str:
 def in_words(by: Spelling) -> str:
     """What cells of a spelling are."""
     if by.type not in ("BIGINT", "DOUBLE"):
-        thing = {"DATE": "dates", "TIME": "times of day"}.get(by.type, "dates with times")
+        thing = {"DATE": "dates", "TIME": "times of day", "BOOLEAN": "truth values"}.get(by.type, "dates with times")
         return f"{thing}, {IN_WORDS[by.order]}" if by.order else thing
     marks = {",": "decimal commas"}.get(by.decimal, "") if by.type == "DOUBLE" else ""
     return "numbers" + (f" with {marks}" if marks else "") + (f" in {by.unit}" if by.unit else "")

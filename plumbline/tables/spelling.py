@@ -26,6 +26,7 @@ CLOCK, MISSING, TEXT = (1 << i for i in range(26, 29))
 # Between the digits of a date; LED: whatever is there, for a year of four digits comes first
 LED, SLASHED, DOTTED, DASHED = (1 << i for i in range(29, 33))
 MARKS = {"/": SLASHED, ".": DOTTED, "-": DASHED}
+TRUTH = 1 << 34
 WRONG = 1 << 33  # text in the digits of a date or clock: 2021-02-30, 25:61
 ORDERS = {"dmy": NO_DMY, "mdy": NO_MDY, "ymd": NO_YMD}
 CODES = """AED AFN ALL AMD ANG AOA ARS AUD AWG AZN BAM BBD BDT BGN BHD BIF BMD BND BOB BRL BSD BTN BWP BYN BZD CAD CDF
@@ -107,7 +108,7 @@ def shape(cell: str) -> tuple[int, str]:
     if re.fullmatch(columns.BLANK, cell):
         return MISSING, ""
     if not re.search("[0-9]", even):
-        return TEXT, ""
+        return TRUTH if even.lower() in ("true", "false") else TEXT, ""
     n = re.fullmatch(NUMBERS, even)
     signs = "".join(n.group("s", "r", "t", "w", "o")) if n else ""
     if n and len(signs) < 2 and bool(n["o"]) == bool(n["c"]):

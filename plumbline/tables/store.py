@@ -38,7 +38,7 @@ class Folds(msgspec.Struct, frozen=True):
 class Spelling(msgspec.Struct, frozen=True, omit_defaults=True):
     """How a column of text writes its numbers, dates or times of day (plumbline.tables.spelling)."""
 
-    type: str  # DuckDB's: BIGINT, DOUBLE, DATE, TIMESTAMP, TIMESTAMPTZ or TIME
+    type: str  # DuckDB's: BIGINT, DOUBLE, DATE, TIMESTAMP, TIMESTAMPTZ, TIME or BOOLEAN
     example: str  # a cell of the training table
     decimal: str = "."
     thousands: str = ""  # the marks between them: a comma, a point, a space (which stands for an apostrophe as well)

@@ -260,6 +260,34 @@ def test_cells_further_down_decide_as_well(tmp_path, monkeypatch):
         made(written(tmp_path, ["1,5"] * 50 + ["2.5", "3.5"], ";"))
 
 
+@pytest.mark.parametrize(
+    "write, said",
+    [
+        (lambda w: f"{w} kg", "stays text: its cells are numbers with more, such as '"),
+        (lambda w: f"{w}\N{PER MILLE SIGN}", "numbers with more"),
+        (lambda w: f"{w / 10}k", "numbers with more"),
+        (lambda w: f"~{w}" if w % 2 else str(w), "numbers with more"),
+        (lambda w: f"{'ABCDEFGH'[w % 8]}{w}" if w % 3 == 0 else str(w), "are no numbers ('"),
+        (lambda w: f"10.{w % 9}.{w % 80}.{w % 7}", ""),
+        (lambda w: f"{w}-{w + 9}", ""),
+        (lambda w: f"{w % 9} rooms", ""),
+    ],
+)
+def test_numbers_that_stay_text_are_said(tmp_path, write, said, capsys):
+    assert made(written(tmp_path, [write(w) for w in WHOLE], ","))[0]["x"] == "VARCHAR"
+    out = capsys.readouterr().out
+    assert said in out if said else not out
+
+
+def test_truth_values_are_such_in_a_csv_and_in_text_of_parquet(tmp_path):
+    cells = ["True", "FALSE", "", "true"] * 15
+    found = [made(written(tmp_path, cells, kind))[:2] for kind in (",", ".parquet")]
+    assert found[0] == found[1]
+    assert [row[0] for row in found[1][1][:4]] == [True, False, None, True]
+    for numbers in fitted_on(tmp_path, ["True", "False"] * (N // 2), ".parquet")(["false", "True"]):
+        assert numbers == [0.0, 1.0]
+
+
 @pytest.mark.parametrize("row", [0, N - 1])
 @pytest.mark.parametrize(
     "cells, odd, found",
@@ -363,9 +391,9 @@ def test_a_files_index_and_row_numbers_without_a_name_are_left_out(tmp_path, cap
     assert list(made(tmp_path / "t.csv")[0]) == ["column0", "y"]
 
 
-def fitted_on(tmp_path, cells):
+def fitted_on(tmp_path, cells, kind=","):
     """The encoding of a table, and a function that encodes new cells in each kind of table."""
-    _, _, spellings = made(written(tmp_path, cells, ","))
+    _, _, spellings = made(written(tmp_path, cells, kind))
     facts = store.Facts("y", ["a", "b"], [N // 2, N // 2], None, spellings=spellings)
     fitted = encoding.fit(store.Table(tmp_path / "dataset.parquet", facts), "raw")
 

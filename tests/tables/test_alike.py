@@ -21,4 +21,5 @@ def test_texts_that_differ_in_case_spaces_or_composition_are_named_with_their_ro
         "'Café' (4 rows) and 'Cafe\\u0301' (2 rows)",
         "'STRASSE' (1 rows) and 'Straße' (1 rows)",
     ]
+    assert columns.alike({"a": 5, "a\u200b": 2}) == ["'a' (5 rows) and 'a\\u200b' (2 rows)"]
     assert columns.alike({"a": 1, "b": 2}) == []
