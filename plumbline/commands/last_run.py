@@ -98,6 +98,8 @@ def _check_one_run(job: Job) -> None:
     if not epochs or epochs != list(range(1, len(epochs) + 1)) or not 1 <= (job.train.epoch or 1) <= len(epochs):
         said = f"epochs 1 to {len(epochs)}" if epochs else "no epoch"
         _refuse(revisions.CURVES["train"], "metrics/train.json", f"{said}, epoch {job.train.epoch or 1} was kept")
+    if len({"validation_loss", "validation_accuracy"} & job.train_epochs[0].keys()) == 1:
+        raise UserError(f"{revisions.CURVES['train']} has loss or accuracy of validation alone; run `dvc repro`")
     step = int(tested[1] - tested[0]) if len(tested) > 1 else len(epochs)
     if tested != epochs[:: max(step, 1)] * ("test" in job.rows):
         _refuse(revisions.CURVES["test"], revisions.CURVES["train"], f"{len(tested)} epochs, and {len(epochs)}")
