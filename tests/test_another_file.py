@@ -1,12 +1,19 @@
 """A file that is whole and another's: each is refused in one line where it is read, and nothing is written."""
 
+import random
 import shutil
 
 import pytest
 from conftest import Workspace, assert_one_line
 
+from plumbline.basics import inputs, params
 from plumbline.basics.errors import UserError
 from plumbline.commands import last_run, page, report
+from plumbline.comparing import predictions
+from plumbline.explaining import answers
+from plumbline.model import folds, model
+from plumbline.tables import encoding, store
+from plumbline.tables.splits import PARTS
 
 SMALL = {"train__replicas": 2, "train__epochs": 3, "split__train": 0.7, "split__validation": 0.1}
 RUN = ("data", "models", "metrics")
@@ -100,7 +107,11 @@ def test_a_table_of_figures_that_is_anothers_is_one_line_in_the_report(runs, thi
     other = this.read("metrics/plots/roc.csv" if name != "plots/roc" else "metrics/classes.csv")
     first, _, rest = own.partition("\n")
     cells = own.splitlines()[1].split(",") if rest else []
-    spoilt = [",".join([*cells[:i], word, *cells[i + 1 :]]) for i in range(len(cells)) for word in ("x", "nan", "")]
+    spoilt = [
+        ",".join([*cells[:i], word, *cells[i + 1 :]])
+        for i in range(len(cells))
+        for word in ("x", "nan", "", "-9", "1e9")
+    ]
     names = [own.replace(each, "xxx", 1) for each in first.split(",")]  # a column of another name
     for text in [other, first + "\n", "", *names, *(f"{first}\n{row}\n" for row in spoilt)]:
         path.write_text(text)
@@ -125,3 +136,56 @@ def test_figures_of_another_run_are_reported_by_none(this, name):
     this.repro()
     this.path(name).write_bytes(alone)
     assert_one_line(this.run("commands.report", fails=True), "are of two runs", "dvc repro")
+
+
+def part(path):
+    found = store.open(path)
+    answers.check(
+        [found if name in path else store.open(f"data/{name}.parquet") for name in PARTS], model.load(last_run.MODEL)
+    )
+    return found.classes(), encoding.encode(model.load(last_run.MODEL).card.encoding, found)
+
+
+def told(_):
+    job = last_run.read()
+    return page.tiles(job), [make(job) for make in page.SECTIONS], report.figures(job)
+
+
+READERS = {
+    "models/model.safetensors": model.load,
+    "models/epochs.safetensors": lambda path: model.load(path, beside=last_run.MODEL),
+    "models/folds.safetensors": lambda path: folds.load(path, beside=last_run.MODEL),
+    "metrics/predictions.parquet": lambda path: predictions.read(path, path),
+    "params.yaml": lambda path: params.read(),
+    **{f"data/{name}.parquet": part for name in PARTS},
+    **{f"metrics/{name}.csv": told for name in TABLES},
+    **{f"metrics/{name}.json": told for name in ("train", "baselines")},
+}
+
+
+def mutated(content, choices):
+    place, other = sorted(choices.randrange(len(content)) for _ in range(2))
+    return choices.choice(
+        [
+            content[:place],
+            content[:place]
+            + choices.choice([b"", b"nan", b"-1", b"1e999", b"[]", b"\xff", b"\n"])
+            + content[place + 3 :],
+            content[:place] + choices.randbytes(1) + content[place + 1 :],
+            content[:-place] + choices.randbytes(1) + content[1 - place :],
+            content[:place] + content[place : place + 50] + content[place:other] + content[other + 1 :],
+        ]
+    )
+
+
+def test_any_mutated_file_is_read_or_refused_in_one_line(this):
+    choices = random.Random(0)
+    for name, read in [(name, read) for name, read in READERS.items() for _ in range(8)]:
+        whole = this.path(name).read_bytes()
+        this.path(name).write_bytes(mutated(whole, choices))
+        inputs.forget()
+        try:
+            read(name)
+        except UserError as error:
+            assert "\n" not in str(error)
+        this.path(name).write_bytes(whole)

@@ -33,6 +33,14 @@ class Train(msgspec.Struct, frozen=True):
     positive_rate: float | None = None  # of two classes
 
 
+class _Figures(dict):
+    """metrics/scores.csv, by part, metric and whose it is."""
+
+    def __missing__(self, key: tuple[str, str, str]):
+        """UserError: what a page must have is not there."""
+        raise UserError(f"{SCORES} has no {key[1]} of {key[2]} in the {key[0]} part; run `dvc repro`")
+
+
 class Job(NamedTuple):
     """What every section must know. rows: by part, out-of-fold ones train too; classes: rows of the whole table."""
 
@@ -85,7 +93,7 @@ def read() -> Job:
         dict(zip(map(str, classes), counts)),
         values // outputs_for(len(classes)),
         str(classes[1] if facts.positive is None else facts.positive) if len(classes) == 2 else None,
-        {(row["part"], row["metric"], row["of"]): row for row in figures},
+        _Figures({(row["part"], row["metric"], row["of"]): row for row in figures}),
         *(read_csv(path, None, columns[side]) for side, path in revisions.CURVES.items()),
     )
     _check_one_run(job)
