@@ -148,7 +148,7 @@ MANY = "".join(f"{i},{i % 2}\n" for i in range(99))
         ("t.csv", "a,y\n1,0\n2,0\n3,b\n", ["class 'b' of the target 'y' has 1 row", "join it to another"]),
         ("t.csv", "a,y\n1,k\n2,l\n3,m\n", ["3 different values in 3 rows", "2 to 100 that come more than once"]),
         ("t.csv", "a,y\n" + MANY + "x,1\n", ["'a' holds numbers and 1 cells of text ('x' in line 101)", "mend"]),
-        ("t.csv", "a,y\n" + MANY + "9007199254740993,1\n" * 2, ["'a' is 9007199254740993 in row 99, past 2^53"]),
+        ("t.csv", "a,y\n" + MANY + "9007199254740993,1\n" * 2, ["'a' is 9007199254740993 in line 101, past 2^53"]),
         ("t.parquet", GOOD, ["t.parquet", "cannot be read as its name says"]),
         ("t.py", "x = 1\n", ["t.py must define make(params, generator)"]),
         ("t.py", "def make(params, generator):\n    return 1 / 0\n", ["t.py line 2", "ZeroDivisionError"]),

@@ -73,6 +73,7 @@ def copying(rows: Rows, labels: Labels, output: str, facts: store.Facts) -> Iter
     if labels.missing:
         rows = rows._replace(where=f"({labels.select}) IS NOT NULL")
     with store.copying(rows.in_order, output, "dataset", facts, store.values_of(rows.query)) as dataset:
+        dataset.places = None if labels.missing else rows.places
         yield dataset
 
 

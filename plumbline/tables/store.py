@@ -93,7 +93,7 @@ class Table:
     """
 
     def __init__(self, path: str | Path, facts: Facts, places: Callable[[list[int]], list[str]] | None = None):
-        self.path, self.facts, self._places = Path(path), facts, places
+        self.path, self.facts, self.places = Path(path), facts, places
         self.relation, self.numbered = duck.parquet([path]), duck.parquet([path], f"{PLACE} = true")
         self.columns = duck.columns(self.relation)
         self._bytes = self.path.stat().st_size
@@ -106,7 +106,7 @@ class Table:
 
     def placed(self, number: int) -> str:
         """In words, where a row stands."""
-        return self._places([number])[0] if self._places else f"row {number}"
+        return self.places([number])[0] if self.places else f"row {number}"
 
     @property
     def is_small(self) -> bool:
