@@ -114,8 +114,11 @@ def _check_one_run(job: Job) -> None:
     if job.train.rows > job.rows["train"]:
         _refuse("metrics/train.json", predictions.PATH, f"{job.train.rows} training rows, and {job.rows['train']}")
     scored = {part: row["rows"] for (part, *_), row in job.figures.items()}
-    if scored and scored != {part: rows for part, rows in job.rows.items() if part != "train"}:
+    if scored != {part: rows for part, rows in job.rows.items() if part != "train"}:
         _refuse(SCORES, predictions.PATH, f"rows {scored}, and {job.rows}")
+    shown = {(part, "accuracy", of) for part in scored for of in ("network", "shares")}
+    if lacking := sorted(shown - job.figures.keys()):
+        raise UserError(f"{SCORES} has no {' of '.join(lacking[0][1:])} in part {lacking[0][0]}; run `dvc repro`")
 
 
 def _refuse(one: str, other: str, why: str) -> None:

@@ -140,14 +140,14 @@ def _why_text(column: "_Column") -> str:
     wrong = of.such(s.WRONG) if of.kind in (s.DAY, s.CLOCK) else []
     if not wrong and values <= columns.MANY:
         return MIXTURE
-    listed = ", ".join(f"{cell!r} in {place}" for place, cell in _first(rows, name, (wrong or words)[:100], 5))
+    examples = [f"{cell!r} in {place}" for place, cell in _first(rows, name, (wrong or words)[:100], 5)]
+    listed = ", ".join(examples) + ", ..." * (others > 5 and not wrong)
     mend = "mend or empty those cells, or leave the column out (make_data.drop)"
     if wrong:
         raise UserError(f"{what} holds {kind}, and some that there are not: {listed}; {mend}")
-    listed += ", ..." if others > 5 else ""
     if others <= of.present / FEW or len(words) <= WORDS:
         raise UserError(f"{what} holds {kind} and {others} cells of text ({listed}); {mend}")
-    return f"of {of.present} cells {others} are no {kind} ({listed})"
+    return f"of {of.present} cells {others} are no {kind}, such as {examples[0]}"
 
 
 def _first(rows: Rows, name: str, cells: list[str], count: int = 1) -> list[tuple[str, str]]:

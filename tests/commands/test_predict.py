@@ -435,7 +435,7 @@ def test_what_cannot_be_predicted_on_is_one_line_and_writes_nothing(mixed):
     frame = customers(9)
     cases = {
         "missing": (frame.drop(columns="größe, cm"), ["'größe, cm' is missing"]),
-        "text": (frame.assign(age=["old"] * 9), ["'age' holds 'old' in row 0", "on numbers"]),
+        "text": (frame.assign(age=["old"] * 9), ["'age' holds 'old' in line 2", "on numbers"]),
         "dates": (frame.assign(since=3), ["'since' holds bigint", "an instant"]),
     }
     for name, (changed, words) in cases.items():

@@ -267,7 +267,7 @@ def test_cells_further_down_decide_as_well(tmp_path, monkeypatch):
         (lambda w: f"{w}\N{PER MILLE SIGN}", "numbers with more"),
         (lambda w: f"{w / 10}k", "numbers with more"),
         (lambda w: f"~{w}" if w % 2 else str(w), "numbers with more"),
-        (lambda w: f"{'ABCDEFGH'[w % 8]}{w}" if w % 3 == 0 else str(w), "are no numbers ('"),
+        (lambda w: f"{'ABCDEFGH'[w % 8]}{w}" if w % 3 == 0 else str(w), "are no numbers, such as '"),
         (lambda w: f"10.{w % 9}.{w % 80}.{w % 7}", ""),
         (lambda w: f"{w}-{w + 9}", ""),
         (lambda w: f"{w % 9} rooms", ""),
