@@ -55,7 +55,16 @@ def test_commas_of_a_title_and_of_decimals_separate_nothing(tmp_path):
 
 @pytest.mark.parametrize(
     "last",
-    ["Total;9;12.5;", "Sum:;9;12.5;", ";;;\nGRAND TOTAL;9;12.50;", "Mean;3;4.17;", ";9;12.5;total", "Summe;9;12,5;"],
+    [
+        "Total;9;12.5;",
+        "Sum:;9;12.5;",
+        ";;;\nGRAND TOTAL;9;12.50;",
+        "Mean;3;4.17;",
+        "All;9;12.5;No",
+        "Overall;9;12.5;",
+        ";9;12.5;total",
+        "Summe;9;12,5;",
+    ],
 )
 def test_totals_in_the_last_line_are_left_out_if_they_are_those(tmp_path, capsys, last):
     rows = "k;a;b;y\nu;1;2.5;Yes\nv;3;4.0;No\nw;5;6.0;Yes\n"
