@@ -32,20 +32,8 @@ UNITS = re.compile(
     re.IGNORECASE,
 )
 TOTALS = {"total", "totals", "sum", "grand total", "subtotal", "average", "mean", "summe", "gesamt", "gesamtsumme"}
-TOTALS |= {
-    "overall",
-    "all",
-    "insgesamt",
-    "mittelwert",
-    "somme",
-    "total général",
-    "suma",
-    "total general",
-    "totale",
-    "totaal",
-    "toplam",
-    "всего",
-}
+TOTALS |= {"overall", "all", "insgesamt", "mittelwert", "somme", "total général", "suma", "total general", "totale"}
+TOTALS |= {"totaal", "toplam", "всего"}
 
 
 class Line(NamedTuple):
