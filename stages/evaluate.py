@@ -9,7 +9,7 @@ class, thresholds.csv those of each threshold, and metrics/plots/ the points of 
 
 import itertools
 
-from plumbline.basics import files, params
+from plumbline.basics import files, formats, params
 from plumbline.basics.errors import run
 from plumbline.explaining import answers, baselines, importance
 from plumbline.model import folds, model
@@ -43,8 +43,8 @@ def main() -> None:
         of = [figures.of_part(part, each.rows, each.counts, scratch) for part, each in scored.items()]
         scores = list(itertools.chain(*of))
         few = figures.few(scores)
-        files.write_json(files.six_digits(few), "metrics/evaluate.json")
-        files.write_csv(figures.Figure._fields, scores, "metrics/scores.csv")
+        formats.write_json(formats.six_digits(few), "metrics/evaluate.json")
+        formats.write_csv(figures.Figure._fields, scores, "metrics/scores.csv")
 
         # Network 0: class by class, threshold by threshold, epoch by epoch, and the curves of `dvc plots`
         first = {
@@ -59,7 +59,7 @@ def main() -> None:
         by_epoch = answers.by_epoch(by_epoch, test, settings.batch_size)
         tables["plots/test_epochs"] = figures.by_epoch(by_epoch, card.every)
         for name, (columns, lines) in tables.items():
-            files.write_csv(columns, lines, f"metrics/{name}.csv")
+            formats.write_csv(columns, lines, f"metrics/{name}.csv")
 
         # What only the test part shows of the columns, what the networks go by, and whether simpler models are as good
         unseen.write("metrics/test_columns.csv", test, train, card.encoding)

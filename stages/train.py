@@ -14,7 +14,7 @@ network as it is shipped a compiled kernel stands in, which does the same mathem
 import sys
 from pathlib import Path
 
-from plumbline.basics import files, params
+from plumbline.basics import files, formats, params
 from plumbline.model import folds, model, network
 from plumbline.profiling import profile, warnings
 from plumbline.tables import encoding, store
@@ -66,9 +66,9 @@ def main(group: workers.Group = workers.ALONE) -> None:
         seal = model.save(whole.weights, card, "models/model.safetensors")
         model.save(whole.by_epoch, card, "models/epochs.safetensors", seal)
         folds.save(cross_fitted, of=seal)
-        files.write_csv(history[0], (row.values() for row in history), "metrics/history.csv")
-        files.write_csv(profile.Column._fields, seen, "metrics/columns.csv")
-        files.write_json(networks.figures(trained, drawn, rows, facts, train), "metrics/train.json")
+        formats.write_csv(history[0], (row.values() for row in history), "metrics/history.csv")
+        formats.write_csv(profile.Column._fields, seen, "metrics/columns.csv")
+        formats.write_json(networks.figures(trained, drawn, rows, facts, train), "metrics/train.json")
     keeper.drop()
 
 

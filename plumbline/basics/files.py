@@ -1,4 +1,4 @@
-"""Files that appear whole or not at all, scratch files, and the text formats that DVC reads: YAML, JSON and CSV.
+"""Files that appear whole or not at all, and scratch files.
 
 A file is written in a folder of its own beside its final name, which it takes at the end. That folder is locked while
 its process lives, so whoever writes there next sees what killed ones have left, and removes it. The files of a block of
@@ -6,11 +6,8 @@ its process lives, so whoever writes there next sees what killed ones have left,
 """
 
 import contextlib
-import csv
 import errno
 import fcntl
-import io
-import json
 import math
 import mmap
 import os
@@ -19,19 +16,15 @@ import shutil
 import sys
 import tempfile
 import time
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO
 
-import msgspec
 import numpy as np
 
 from plumbline.basics import errors, inputs
-from plumbline.basics.errors import UserError, reason
+from plumbline.basics.errors import UserError
 
-Names = Collection[str]
-NULL = "tag:yaml.org,2002:null"
-APART = "<\u2060"  # for < in </ and <!, which would end the script that `dvc plots` puts cells into
 SMALL = 2**20  # bytes of an array that is not worth a file
 DVC_LOCK = ".dvc/tmp/lock"  # DVC's own, which it holds whenever it works, but not while a stage runs
 OF_DUCKDB = re.compile(r"\.duckdb\.(\d+)\.scratch")  # made by it when it must, of a process and without a lock
@@ -233,118 +226,3 @@ def mapped(shape: int | tuple[int, ...], dtype, folder: str | Path) -> np.ndarra
         return np.empty(shape, dtype)
     with nameless(size, folder) as file:
         return np.frombuffer(mmap.mmap(file.fileno(), size), dtype).reshape(shape)
-
-
-# ---- formats
-
-
-def six_digits(value):
-    """`value` with every float rounded to six significant digits, which is more than any metric's n can carry.
-
-    It also hides the last bit of a library's logarithm, which differs between CPUs.
-    """
-    if isinstance(value, Mapping):
-        return {key: six_digits(item) for key, item in value.items()}
-    return float(f"{value:.6g}") if isinstance(value, float) else value
-
-
-def write_json(values: Mapping, path: str | Path) -> None:
-    """Write metrics as DVC reads them: nested objects of finite numbers, a key a line."""
-    text = json.dumps(values, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
-    with replacing(path) as partial:
-        partial.write_text(text, encoding="utf-8", newline="\n")
-
-
-def write_csv(columns: Iterable[str], rows: Iterable[Iterable], path: str | Path) -> None:
-    """Write a small table for `dvc plots`, floats to six significant digits."""
-    table = io.StringIO()
-    csv.writer(table, lineterminator="\n").writerows([columns, *(map(six_digits, row) for row in rows)])
-    with replacing(path) as partial:
-        partial.write_text(re.sub("<(?=[/!])", APART, table.getvalue()), encoding="utf-8", newline="\n")
-
-
-def read_yaml(text: bytes, name: str | Path):
-    """What a YAML text holds, as DVC itself reads it; a UserError names the line that is none."""
-    from ruamel.yaml import YAML
-    from ruamel.yaml.error import MarkedYAMLError, YAMLError
-
-    try:
-        return YAML(typ="safe", pure=True).load(text.decode())
-    except (YAMLError, UnicodeDecodeError) as error:
-        mark = error.problem_mark if isinstance(error, MarkedYAMLError) else None
-        where, why = (f" line {mark.line + 1}", error.problem) if mark else ("", error)
-        raise UserError(f"{name}{where}: not valid YAML ({reason(why)}); mend it") from None
-
-
-def edited_yaml(text: str, values: Mapping[str, object]) -> str:
-    """A YAML text with other values of some names, such as "train.epochs"; its comments and its order stay.
-
-    Numbers are written out as 0.0001, which every reader of YAML takes for a number; lists a line an item.
-    """
-    from ruamel.yaml import YAML
-
-    yaml = YAML()
-    yaml.preserve_quotes, yaml.width = True, 2**16  # a long value is not folded
-    yaml.representer.add_representer(type(None), lambda dumper, _: dumper.represent_scalar(NULL, "null"))
-    whole, edited = yaml.load(text), io.StringIO()
-    for name, value in values.items():
-        *sections, field = name.split(".")
-        section = whole
-        for each in sections:
-            section = section[each]
-        if section[field] != value:
-            section[field] = value
-    yaml.dump(whole, edited)
-    return edited.getvalue()
-
-
-def as_yaml(values: Mapping[str, object]) -> str:
-    """Values as a YAML text, in their order; lists and sections of plain values on a line."""
-    from ruamel.yaml import YAML
-
-    yaml, text = YAML(typ="safe", pure=True), io.StringIO()
-    yaml.default_flow_style, yaml.width, yaml.sort_base_mapping_type_on_output = None, 2**16, False
-    yaml.dump(values, text)
-    return text.getvalue()
-
-
-def read_csv(
-    path: str | Path, numbers: Names | None = None, text: Names = (), gaps: Names = (), name: str | None = None
-) -> list[dict]:
-    """The rows of a table that `write_csv` wrote, {column: cell}; UserErrors call it `name`.
-
-    numbers: columns of finite numbers; all if it is None. text: columns that must be there as well. gaps: those columns
-    of numbers of which a cell may be empty, and is None then.
-    """
-    try:
-        rows = list(csv.DictReader(io.StringIO(content(path).decode().replace(APART, "<"), newline="")))
-        if any(None in row or None in row.values() or not row.keys() >= {*text} for row in rows):
-            raise ValueError(f"a row has too many or too few cells, or the header not {', '.join(text)}")
-        for row in rows:
-            of = [*row] if numbers is None else numbers
-            row |= {n: _number(row[n]) if row[n] or n not in gaps else None for n in of}
-        return rows
-    except (ValueError, KeyError, csv.Error) as error:
-        raise UserError(f"{name or path} is not as the stages write it ({reason(error)}); run `dvc repro`") from None
-
-
-def _number(cell: str) -> float:
-    if not math.isfinite(value := float(cell)):
-        raise ValueError(f"{cell} is no finite number")
-    return value
-
-
-def read_json(path: str | Path, kind: type):
-    """The metrics that `write_json` wrote, of that type; UserError for what is none."""
-    try:
-        return msgspec.json.decode(content(path), type=kind)
-    except (msgspec.MsgspecError, RecursionError, UnicodeDecodeError) as error:
-        raise UserError(f"{path} is not as the stages write it ({reason(error)}); run `dvc repro`") from None
-
-
-def content(path: str | Path) -> bytes:
-    """A file that a stage wrote, for reading; UserError where it is not there."""
-    try:
-        return Path(path).read_bytes()
-    except FileNotFoundError:
-        raise UserError(f"{path} is not there; `dvc repro` makes it, `git restore metrics` brings it back") from None

@@ -15,7 +15,7 @@ import msgspec
 
 from plumbline.basics import inputs
 from plumbline.basics.errors import UserError
-from plumbline.basics.files import read_yaml
+from plumbline.basics.formats import read_yaml
 
 PATH = "params.yaml"
 

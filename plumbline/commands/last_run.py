@@ -8,7 +8,7 @@ import msgspec
 
 from plumbline.basics import params
 from plumbline.basics.errors import UserError
-from plumbline.basics.files import read_csv, read_json
+from plumbline.basics.formats import read_csv, read_json
 from plumbline.bits.initial import outputs_for
 from plumbline.comparing import lock, predictions, revisions
 from plumbline.comparing.programs import git
@@ -132,7 +132,7 @@ def rule(job: Job) -> str:
 
 
 def rows_of(path: str, *numbers: str, text: tuple[str, ...] = ()) -> list[dict]:
-    """The rows of a small file, as `files.read_csv` reads them; [] where there is no file."""
+    """The rows of a small file, as `formats.read_csv` reads them; [] where there is no file."""
     return read_csv(path, numbers, text, GAPS) if Path(path).exists() else []
 
 

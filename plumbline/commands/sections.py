@@ -5,7 +5,7 @@ from pathlib import Path
 import msgspec
 
 from plumbline.basics.errors import UserError
-from plumbline.basics.files import read_json
+from plumbline.basics.formats import read_json
 from plumbline.commands.last_run import NAMES, Job, best_threshold, name_of, rows_of, rule
 from plumbline.pages import charts
 from plumbline.pages.charts import BLUE, GREEN, ORANGE, QUIET, RED, Interval, Line

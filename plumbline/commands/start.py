@@ -24,7 +24,7 @@ from pathlib import Path
 import msgspec
 import numpy as np
 
-from plumbline.basics import files, params
+from plumbline.basics import files, formats, params
 from plumbline.basics.errors import UserError, reason
 from plumbline.bits import stream
 from plumbline.commands.settings import settings_for, suited_to
@@ -39,7 +39,7 @@ OUTPUTS = "data"  # where scratch files lie, as those of the stages
 
 def main(words: list[str] | None = None) -> None:
     options = arguments(words)
-    text = files.content(params.PATH).decode() if Path(params.PATH).exists() else ""
+    text = formats.content(params.PATH).decode() if Path(params.PATH).exists() else ""
     now = params.read()  # what stands there must be right in itself
     place = place_of(options.table)
     asked = {
@@ -55,16 +55,19 @@ def main(words: list[str] | None = None) -> None:
         "split.stratify": False,
     }
     generator = stream.seeded(now.seed)
-    with looked_at(checked(files.edited_yaml(text, asked)).make_data, generator, options.expect) as (dataset, expected):
+    with looked_at(checked(formats.edited_yaml(text, asked)).make_data, generator, options.expect) as (
+        dataset,
+        expected,
+    ):
         facts, rows = dataset.facts, len(dataset)
         order, size = stream.permutation(generator, rows), (rows, len(facts.classes), len(dataset.features))
         if options.positive:
             asked["make_data.positive"] = positive(facts.classes, options.positive)
         own = {"split.stratify": False} if options.group or options.time else {}
-        wanted = files.edited_yaml(text, asked | settings_for(*size) | own)
+        wanted = formats.edited_yaml(text, asked | settings_for(*size) | own)
         part, why = trained(dataset, order, checked(wanted))
         if why:
-            wanted = files.edited_yaml(text, asked | settings_for(*size, can_fold=False) | own)
+            wanted = formats.edited_yaml(text, asked | settings_for(*size, can_fold=False) | own)
             part, _ = trained(dataset, order, checked(wanted))
         show(dataset, encoding.fit(part, checked(wanted).train.encoding))
     print(folded(checked(wanted).split.folds, why) + "\n")
@@ -119,7 +122,7 @@ def arguments(words: list[str] | None) -> argparse.Namespace:
 
 def checked(text: str) -> params.Params:
     """What a text of parameters says; UserError where it contradicts itself."""
-    return params.check(files.read_yaml(text.encode(), params.PATH))
+    return params.check(formats.read_yaml(text.encode(), params.PATH))
 
 
 # ---- the table
@@ -232,7 +235,7 @@ def tracked(place: str) -> tuple[bool, str]:
 def ask(path: str, yes: bool) -> None:
     """Go on if a file stands in the last commit as it is here, or if the user says so."""
     try:
-        is_committed = git("show", f"HEAD:./{path}") == files.content(path).decode()
+        is_committed = git("show", f"HEAD:./{path}") == formats.content(path).decode()
     except UserError:  # there is no commit, or it has no such file
         is_committed = False
     if is_committed or yes:

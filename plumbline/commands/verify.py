@@ -18,7 +18,7 @@ from typing import NamedTuple
 import numpy as np
 
 from plumbline.basics.errors import UserError, reason
-from plumbline.basics.files import read_csv, read_yaml
+from plumbline.basics.formats import read_csv, read_yaml
 from plumbline.comparing import lock
 from plumbline.comparing.apart import UNITS, difference, is_near, says_the_same
 from plumbline.comparing.programs import dvc, git

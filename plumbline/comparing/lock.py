@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from plumbline.basics.errors import UserError, reason
-from plumbline.basics.files import read_yaml
+from plumbline.basics.formats import read_yaml
 from plumbline.comparing.result import Changes
 
 

@@ -13,7 +13,7 @@ from typing import NamedTuple
 import msgspec
 
 from plumbline.basics.errors import UserError, reason
-from plumbline.basics.files import read_csv
+from plumbline.basics.formats import read_csv
 from plumbline.comparing import lock, predictions
 from plumbline.comparing.lock import Stage
 from plumbline.comparing.predictions import Part

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
-from plumbline.basics import files
+from plumbline.basics import files, formats
 from plumbline.bits import rows
 from plumbline.explaining.answers import Answered, judges_of
 from plumbline.model.folds import Folds
@@ -35,7 +35,7 @@ def write(
     path: str | Path, asked: bool, saved: Model, judges: Folds, train: Table, scored: dict[str, Answered]
 ) -> None:
     """Write what the baselines reach, and how the networks differ from each; {} if not asked."""
-    files.write_json(files.six_digits(compared(saved, judges, train, scored)) if asked else {}, path)
+    formats.write_json(formats.six_digits(compared(saved, judges, train, scored)) if asked else {}, path)
 
 
 def compared(saved: Model, judges: Folds, train: Table, scored: dict[str, Answered]) -> dict:

@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from plumbline.basics import files
+from plumbline.basics import files, formats
 from plumbline.bits import rows as encoded
 from plumbline.bits import stream
 from plumbline.explaining import answers
@@ -63,7 +63,7 @@ def write(path: str | Path, asked: bool, saved: Model, judges: Folds, scored: di
         drops = measured_on(saved, judges, scored[name], work, Path(path).parent)
         lines = [(*drop, name, work.rows, work.networks) for drop in sorted(drops, key=lambda drop: -drop.drop)]
         print(described(work, name, saved))
-    files.write_csv(COLUMNS, lines, path)
+    formats.write_csv(COLUMNS, lines, path)
 
 
 def described(work: Work, part: str, saved: Model) -> str:

@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from plumbline.basics import files
+from plumbline.basics import formats
 from plumbline.profiling import copies
 from plumbline.profiling.profile import WHOLE, line, share
 from plumbline.tables import columns, duck, encoding
@@ -33,7 +33,7 @@ class Column(NamedTuple):
 def write(path: str, test: Table, train: Table, fitted: Encoding) -> None:
     """Write metrics/test_columns.csv, and print its warnings on stderr."""
     found = unseen(test, train, fitted)
-    files.write_csv(Column._fields, found, path)
+    formats.write_csv(Column._fields, found, path)
     for warning in warned(found, test.facts.target):
         print(warning, file=sys.stderr)
 

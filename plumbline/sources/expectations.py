@@ -17,7 +17,7 @@ from typing import Annotated, Any, Literal
 
 import msgspec
 
-from plumbline.basics import files, inputs
+from plumbline.basics import formats, inputs
 from plumbline.basics.errors import UserError
 from plumbline.basics.params import nearest
 from plumbline.sources.rows import Rows
@@ -69,12 +69,12 @@ def check(path: str, rows: Rows, source: str, target: str) -> None:
 def written(rows: Rows, target: str) -> str:
     """The text of a file that says what a table is."""
     found = Expectations(columns={name: _found(rows, name, name == target) for name in rows.types})
-    return HEADER + files.as_yaml(msgspec.to_builtins(found))
+    return HEADER + formats.as_yaml(msgspec.to_builtins(found))
 
 
 def _read(path: str) -> Expectations:
     inputs.watch(path)
-    said = files.read_yaml(files.content(path), path) or {}
+    said = formats.read_yaml(formats.content(path), path) or {}
     if isinstance(said, dict) and isinstance(said.get("columns"), dict):
         said["columns"] = {str(name): column or {} for name, column in said["columns"].items()}
     try:

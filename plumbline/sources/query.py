@@ -9,7 +9,7 @@ import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from plumbline.basics import files, inputs
+from plumbline.basics import formats, inputs
 from plumbline.basics.errors import UserError
 from plumbline.sources import parquet
 from plumbline.sources.rows import STAGED, Keep, Rows, check_names, in_short
@@ -106,7 +106,7 @@ def _changes(node: dict) -> str | None:
 
 def _deps() -> list[Path]:
     """What the stage make_data depends on."""
-    said = files.read_yaml(files.content(STAGE), STAGE) if Path(STAGE).exists() else None
+    said = formats.read_yaml(formats.content(STAGE), STAGE) if Path(STAGE).exists() else None
     try:
         deps = said["stages"]["make_data"]["deps"]
     except (TypeError, KeyError):  # none are declared

@@ -11,7 +11,7 @@ from typing import NamedTuple
 import msgspec
 import numpy as np
 
-from plumbline.basics import files
+from plumbline.basics import formats
 from plumbline.basics.errors import UserError
 from plumbline.basics.params import Params, Train
 from plumbline.bits import initial, stream
@@ -281,7 +281,7 @@ def figures(trained: Trained, drawn: Drawn, rows: int, facts: Facts, settings: T
     if settings.patience:
         told |= {"epoch": line["epoch"], "validation_loss": line["validation_loss"]}
     told |= {"rows": rows, "batches": -(-rows // settings.batch_size)}
-    told = files.six_digits(told)
+    told = formats.six_digits(told)
     if len(facts.classes) == 2:  # of the whole table and in float32, as the notebook's mean is
         positive = facts.class_counts[int(facts.positive != facts.classes[0])]
         told["positive_rate"] = float(np.float32(positive / sum(facts.class_counts)))

@@ -10,13 +10,13 @@ from pathlib import Path
 import pytest
 from conftest import ENVIRONMENT, ROOT, assert_one_line
 
-from plumbline.basics import files, inputs
+from plumbline.basics import files, formats, inputs
 from plumbline.basics.errors import UserError
 
 
 def test_a_file_appears_whole_or_not_at_all(tmp_path):
     path = tmp_path / "deep" / "file.json"
-    files.write_json({"old": 1}, path)
+    formats.write_json({"old": 1}, path)
     with pytest.raises(KeyboardInterrupt), files.replacing(path) as partial:
         partial.write_text("half")
         raise KeyboardInterrupt
@@ -27,19 +27,19 @@ def test_a_file_appears_whole_or_not_at_all(tmp_path):
 def test_metrics_are_finite_or_not_written(tmp_path):
     path = tmp_path / "file.json"
     with pytest.raises(ValueError, match="JSON"):
-        files.write_json({"a": math.nan}, path)
+        formats.write_json({"a": math.nan}, path)
     assert not path.exists()
 
 
 def test_six_digits():
     values = {"a": 0.123456789, "b": {"c": 123456789.0, "d": 7}, "e": "text", "f": 1e-300, "g": True}
     rounded = {"a": 0.123457, "b": {"c": 123457000.0, "d": 7}, "e": "text", "f": 1e-300, "g": True}
-    assert files.six_digits(values) == rounded
+    assert formats.six_digits(values) == rounded
 
 
 def test_csv_has_one_line_end_everywhere(tmp_path):
     path = tmp_path / "file.csv"
-    files.write_csv(("a", "b, c"), [(1, 0.1234567), ("x\ny", 2.0)], path)
+    formats.write_csv(("a", "b, c"), [(1, 0.1234567), ("x\ny", 2.0)], path)
     assert path.read_bytes() == b'a,"b, c"\n1,0.123457\n"x\ny",2.0\n'
 
 
@@ -97,11 +97,11 @@ def test_files_written_together_appear_together_or_not_at_all(tmp_path):
     paths = [tmp_path / name for name in "abc"]
     with files.together():
         for path in paths:
-            files.write_json({}, path)
+            formats.write_json({}, path)
         assert not any(path.exists() for path in paths)
     assert all(path.exists() for path in paths)
     with pytest.raises(KeyboardInterrupt), files.together():
-        files.write_json({"new": 1}, paths[0])
+        formats.write_json({"new": 1}, paths[0])
         raise KeyboardInterrupt
     assert paths[0].read_text() == "{}\n"
     assert sorted(path.name for path in tmp_path.iterdir()) == ["a", "b", "c"]
@@ -169,7 +169,7 @@ def test_a_folder_under_a_later_name_stops_all_before_the_first_is_replaced(tmp_
     (tmp_path / "b").mkdir()
     with pytest.raises(UserError, match="b is a folder"), files.together():
         for name in "ab":
-            files.write_json({}, tmp_path / name)
+            formats.write_json({}, tmp_path / name)
     assert [path.name for path in tmp_path.iterdir()] == ["b"]
 
 
@@ -243,7 +243,7 @@ def test_of_two_writers_of_one_file_the_first_to_end_is_right_and_the_other_is_t
     said = r"b was written by another process while this ran, .* nothing was written: run it again"
     with pytest.raises(UserError, match=said), files.together():
         for name in "ab":
-            files.write_json({"mine": 1}, tmp_path / name)
+            formats.write_json({"mine": 1}, tmp_path / name)
         subprocess.run(["cp", "/dev/null", tmp_path / "b"], check=True)
     assert texts(tmp_path) == {"b": ""}
 
@@ -252,7 +252,7 @@ def test_what_this_process_wrote_itself_it_may_write_again(tmp_path):
     for number in range(2):
         with files.together():
             for name in "ab":
-                files.write_json({"mine": number}, tmp_path / name)
+                formats.write_json({"mine": number}, tmp_path / name)
     assert set(texts(tmp_path).values()) == {'{\n  "mine": 1\n}\n'}
 
 
@@ -280,7 +280,7 @@ def test_dvc_takes_no_hashes_while_a_stage_by_hand_gives_names(tmp_path, monkeyp
     with subprocess.Popen(hashing, stdout=subprocess.PIPE) as held:
         assert held.stdout.readline() == b"held\n"
         with files.together():
-            files.write_json({}, "a.json")
+            formats.write_json({}, "a.json")
         assert (tmp_path / "hashed").exists()
 
 
@@ -306,8 +306,8 @@ def test_an_array_on_the_disk_is_an_array(tmp_path):
 
 def test_a_cell_ends_no_script_of_the_page_that_dvc_plots_makes_and_is_read_as_it_was(tmp_path):
     names = ["<script>alert(1)</script>", "<!--<script>", "a < b </", "<i>\r\nx"]
-    files.write_csv(["column", "n"], [(name, 1.0) for name in names], tmp_path / "t.csv")
+    formats.write_csv(["column", "n"], [(name, 1.0) for name in names], tmp_path / "t.csv")
     text = (tmp_path / "t.csv").read_bytes().decode()
     assert "</" not in text
     assert "<!" not in text
-    assert [row["column"] for row in files.read_csv(tmp_path / "t.csv", ["n"])] == names
+    assert [row["column"] for row in formats.read_csv(tmp_path / "t.csv", ["n"])] == names

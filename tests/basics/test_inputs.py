@@ -6,7 +6,7 @@ import sys
 import pytest
 from conftest import assert_one_line
 
-from plumbline.basics import files, inputs, params
+from plumbline.basics import files, formats, inputs, params
 from plumbline.basics.errors import UserError
 
 
@@ -20,7 +20,7 @@ def nothing_watched():
 def write_with(edit):
     """Write an output after an edit of what was read; returns whether it was written."""
     with files.together():
-        files.write_json({}, "out.json")
+        formats.write_json({}, "out.json")
         edit()
 
 

@@ -9,7 +9,7 @@ import pytest
 from conftest import ROOT
 
 from plumbline import __main__ as plumbline
-from plumbline.basics import files
+from plumbline.basics import formats
 from plumbline.basics.errors import UserError
 from plumbline.commands import last_run
 
@@ -70,7 +70,7 @@ def test_the_positive_class_and_its_best_threshold_are_told_of_a_table_of_ones_o
     workspace.set(make_data__source="own.csv", train__replicas=2)
     workspace.repro()
     lines = workspace.run("commands.report").stdout.splitlines()
-    rows = {row["class"]: row for row in files.read_csv("metrics/classes.csv", ())}
+    rows = {row["class"]: row for row in formats.read_csv("metrics/classes.csv", ())}
     assert (rows["yes"]["support"], rows["yes"]["positive"]) == (
         str((pd.read_parquet("data/test.parquet")["y"] == "yes").sum()),
         "1",
@@ -84,7 +84,7 @@ def test_the_positive_class_and_its_best_threshold_are_told_of_a_table_of_ones_o
     assert "--threshold" not in "\n".join(lines)
     workspace.set(split__train=0.6, split__validation=0.2)
     workspace.repro()
-    best = last_run.best_threshold(files.read_csv("metrics/thresholds.csv", ("threshold", "f1")))
+    best = last_run.best_threshold(formats.read_csv("metrics/thresholds.csv", ("threshold", "f1")))
     text = workspace.run("commands.report").stdout
     assert "120 validation rows; positive class: yes." in text
     assert f"F1 is best at {best['threshold']:g}: `plumbline predict" in text
@@ -104,7 +104,7 @@ def test_warnings_of_the_stages_are_told_again(report):
     report.project.set(make_data__source="own.csv")
     assert "warning" not in "\n".join(report()).lower()
     for name, column in (("columns", "x1"), ("test_columns", "y")):
-        rows = files.read_csv(f"metrics/{name}.csv", ())
+        rows = formats.read_csv(f"metrics/{name}.csv", ())
         for row in rows:
             row["warning"] = f"is odd in {name}" if row["column"] == column else ""
         report.project.path(f"metrics/{name}.csv").unlink()

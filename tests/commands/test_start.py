@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from conftest import ROOT, assert_one_line, scores
 
-from plumbline.basics import files, params
+from plumbline.basics import formats, params
 from plumbline.commands import start
 from plumbline.commands.settings import settings_for
 from plumbline.tables import store
@@ -306,7 +306,7 @@ def test_a_repository_without_dvc(repository, added):
 @pytest.mark.parametrize("classes", [2, 100])
 @pytest.mark.parametrize("columns", [1, 5_000])
 def test_settings_are_parameters_that_go_together(rows, classes, columns):
-    values = files.read_yaml((ROOT / "params.yaml").read_bytes(), "params.yaml")
+    values = formats.read_yaml((ROOT / "params.yaml").read_bytes(), "params.yaml")
     for name, value in settings_for(rows, classes, columns).items():
         section, field = name.split(".")
         assert field in values[section]
