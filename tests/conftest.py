@@ -1,13 +1,15 @@
 """A scratch copy of the project in which tests run the stages: as a user would, or by their `main` in this process."""
 
+import contextlib
 import csv
+import fcntl
 import importlib
 import io
 import os
 import shutil
 import subprocess
 import sys
-from contextlib import redirect_stderr, redirect_stdout
+import warnings
 from pathlib import Path
 from typing import NamedTuple
 
@@ -78,6 +80,33 @@ class Done(NamedTuple):
     stderr: str
 
 
+def called(main, *arguments: str) -> Done:
+    """Run a `main` with these on its command line, in this process."""
+    inputs.forget()
+    out, err, code = io.StringIO(), io.StringIO(), 0
+    before, sys.argv = sys.argv, [main.__module__, *arguments]
+    try:
+        with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+            try:
+                errors.run(main)
+            except SystemExit as end:
+                code = 1 if isinstance(end.code, str) else end.code or 0
+                print(end.code, file=sys.stderr) if isinstance(end.code, str) else None
+    finally:
+        sys.argv = before
+    return Done(code, out.getvalue(), err.getvalue())
+
+
+def dvc(folder: Path, *words: str) -> None:
+    """Run DVC in this process, for most of a call's time is its start."""
+    from dvc.cli import main
+
+    with contextlib.chdir(folder), pytest.MonkeyPatch.context() as patched, warnings.catch_warnings(action="ignore"):
+        patched.setenv("PATH", ENVIRONMENT["PATH"])
+        patched.delenv("PYTHONPATH", raising=False)
+        assert main(list(words)) == 0, words
+
+
 class Workspace(Files):
     """A folder in which stages and commands run by their `main`, in this process: no git, no DVC, no start-up."""
 
@@ -88,22 +117,10 @@ class Workspace(Files):
 
     def run(self, module: str, *arguments: str, fails: bool | None = False) -> Done:
         """Run a stage ("make_data") or a command ("commands.predict") with its arguments."""
-        inputs.forget()
         home = "plumbline" if module.startswith("commands.") else "stages"
-        main = importlib.import_module(f"{home}.{module}").main
-        out, err, code = io.StringIO(), io.StringIO(), 0
-        before, sys.argv = sys.argv, [module, *arguments]
-        try:
-            with redirect_stdout(out), redirect_stderr(err):
-                try:
-                    errors.run(main)
-                except SystemExit as end:
-                    code = 1 if isinstance(end.code, str) else end.code or 0
-                    print(end.code, file=sys.stderr) if isinstance(end.code, str) else None
-        finally:
-            sys.argv = before
-        assert fails is None or (code != 0) == fails, f"{module}: {code}\n{out.getvalue()}\n{err.getvalue()}"
-        return Done(code, out.getvalue(), err.getvalue())
+        done = called(importlib.import_module(f"{home}.{module}").main, *arguments)
+        assert fails is None or (done.returncode != 0) == fails, (module, *done)
+        return done
 
     def repro(self) -> list[Done]:
         """All four stages, one after the other."""
@@ -153,7 +170,7 @@ class Project(Files):
     def restore(self) -> None:
         """Everything as the current commit has it."""
         self.run("git", "restore", ".")
-        self.run("dvc", "checkout", "-q", "--force")
+        dvc(self.folder, "checkout", "-q", "--force")
 
     def commit(self, message: str) -> None:
         self.run("git", "add", "-A")
@@ -174,13 +191,32 @@ def project(tmp_path) -> Project:
     return Project(tmp_path / "project")
 
 
+def made_once(factory, name: str, make) -> Project:
+    """A prepared project: the first of pytest-xdist's workers that asks makes it, and each has a copy of its own."""
+    if "PYTEST_XDIST_WORKER" not in os.environ:
+        return make(factory.mktemp(name) / "project")
+    folder = factory.getbasetemp().parent / name  # of this run, and of all its workers
+    with folder.with_suffix(".lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not folder.exists():
+            make(folder.with_suffix(".made"))
+            folder.with_suffix(".made").rename(folder)
+    made = object.__new__(Project)
+    made.folder = folder
+    return made.copy(factory.mktemp(name) / "project")
+
+
 @pytest.fixture(scope="session")
 def default(tmp_path_factory) -> Project:
     """A copy after `dvc repro` with the parameters as they are; tests only read it."""
-    project = Project(tmp_path_factory.mktemp("default") / "project")
-    project.repro = project.run("dvc", "repro").stdout
-    project.commit("reproduced")
-    return project
+
+    def make(folder):
+        project = Project(folder)
+        project.run("dvc", "repro")
+        project.commit("reproduced")
+        return project
+
+    return made_once(tmp_path_factory, "default", make)
 
 
 EXERCISE = {
@@ -192,12 +228,19 @@ EXERCISE = {
 
 @pytest.fixture(scope="session")
 def exercise(tmp_path_factory, default) -> Project:
-    """The notebook's exercise in a copy of the reproduced project, as the README has it; tests only read it."""
-    project = default.copy(tmp_path_factory.mktemp("exercise") / "project")
-    project.output = {}
-    for name, change in EXERCISE.items():
-        project.output[name] = project.run("dvc", "exp", "run", "--temp", "-n", name, "-S", change).stdout
-    return project
+    """The notebook's exercise in a copy of the reproduced project, as the README has it; tests only read it.
+
+    What an experiment printed is in `.git/NAME.txt`.
+    """
+
+    def make(folder):
+        project = default.copy(folder)
+        for name, change in EXERCISE.items():
+            printed = project.run("dvc", "exp", "run", "--temp", "-n", name, "-S", change).stdout
+            project.path(f".git/{name}.txt").write_text(printed)
+        return project
+
+    return made_once(tmp_path_factory, "exercise", make)
 
 
 def assert_one_line(done, *parts: str) -> None:

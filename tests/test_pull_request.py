@@ -12,7 +12,7 @@ import zipfile
 
 import pytest
 import yaml
-from conftest import ROOT, Project
+from conftest import ROOT, Project, dvc
 
 WORKFLOWS = {path.name: path.read_text() for path in (ROOT / ".github/workflows").glob("*.yml")}
 READ = {name: yaml.load(text, yaml.BaseLoader) for name, text in WORKFLOWS.items()}  # "on" stays a word
@@ -34,18 +34,16 @@ def load():
 def branch(default, tmp_path_factory):
     """A fresh clone of a bare repository, on a branch with one change, its results made; the base's are nowhere."""
     folder = tmp_path_factory.mktemp("pull")
-    project = default.copy(folder / "author")
-    project.run("git", "clone", "-q", "--bare", ".", str(folder / "origin.git"))
-    project.run("git", "remote", "add", "origin", str(folder / "origin.git"))
-    project.run("git", "checkout", "-qb", "smaller")
-    project.set(train__hidden_size=2)
-    project.run("dvc", "repro", "-q")
-    project.commit("a smaller network")
-    project.run("git", "push", "-q", "origin", "smaller")
+    default.run("git", "clone", "-q", "--bare", ".", str(folder / "origin.git"))
     clone = object.__new__(Project)
     clone.folder = folder / "runner"
-    project.run("git", "clone", "-q", "--branch", "smaller", str(folder / "origin.git"), str(clone.folder))
-    clone.run("dvc", "repro", "-q")
+    default.run("git", "clone", "-q", str(folder / "origin.git"), str(clone.folder))
+    for name, value in {"name": "test", "email": "test@example.org"}.items():
+        clone.run("git", "config", f"user.{name}", value)
+    clone.run("git", "checkout", "-qb", "smaller")
+    clone.set(train__hidden_size=2)
+    dvc(clone.folder, "repro", "-q")
+    clone.commit("a smaller network")
     return clone
 
 
@@ -93,7 +91,7 @@ def test_predictions_forged_on_a_remote_are_not_told_as_better(left, github):
 def test_a_comparison_that_is_refused_is_told_with_its_reason(default, tmp_path, github):
     project = default.copy(tmp_path / "project")
     project.set(split__train=0.7)
-    project.run("dvc", "repro", "-q")
+    dvc(project.folder, "repro", "-q")
     project.commit("another split")
     project.run(".github/pull_request.sh", "HEAD~1", str(tmp_path / "left"))
     github.leave({path.name: path.read_bytes() for path in (tmp_path / "left").iterdir()})

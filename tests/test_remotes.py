@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
-from conftest import ENVIRONMENT, ROOT, Project
+from conftest import ENVIRONMENT, ROOT, Project, dvc
 
 SSHD = shutil.which("sshd", path=f"{os.environ['PATH']}{os.pathsep}/usr/sbin{os.pathsep}/usr/local/sbin")
 needs_sshd = pytest.mark.skipif(not SSHD, reason="no SSH server is installed: apt-get install openssh-server")
@@ -86,8 +86,9 @@ def first(default, tmp_path, server) -> Project:
     project = default.copy(tmp_path / "first")
     for name in ("Makefile", "requirements.txt", "pyproject.toml"):
         shutil.copy(ROOT / name, project.path(name))
-    project.run("dvc", "remote", "add", "--default", "store", f"ssh://127.0.0.1:{server.port}{tmp_path}/remote")
-    project.run("dvc", "remote", "modify", "store", "user", getpass.getuser())
+    address = f"ssh://127.0.0.1:{server.port}{tmp_path}/remote"
+    dvc(project.folder, "remote", "add", "--default", "store", address)
+    dvc(project.folder, "remote", "modify", "store", "user", getpass.getuser())
     project.commit("a remote")
     settle(project, server)
     return project
@@ -105,7 +106,7 @@ def clone(source, folder, server) -> Project:
 
 
 def settle(project, server):
-    project.run("dvc", "remote", "modify", "--local", "store", "keyfile", str(server.folder / "user"))
+    dvc(project.folder, "remote", "modify", "--local", "store", "keyfile", str(server.folder / "user"))
     set_up(project)
 
 
@@ -133,19 +134,41 @@ def test_what_one_clone_pushes_another_pulls_and_make_there_runs_no_stage(first,
     for top in ("data", "models", "metrics"):
         for path in first.path(top).rglob("*.*"):
             assert second.path(path.relative_to(first.folder)).read_bytes() == path.read_bytes()
-    # What one changes reaches the other with git alone: it pulls what the new dvc.lock names.
-    second.set(train__epochs=3, train__replicas=2)
-    assert second.run("make").stdout.count("Running stage") == 2
-    second.commit("three epochs")
-    second.run("dvc", "push")
-    first.run("git", "pull", "-q", str(second.folder), "main")
-    assert "Running stage" not in first.run("make").stdout
-    assert first.read("metrics/evaluate.json") == second.read("metrics/evaluate.json")
+    # What one changes reaches the other with git alone: it pulls what the new dvc.lock names, folders and experiments.
+    first.path("parts/year=2024").mkdir(parents=True)
+    shutil.copy(first.path("data/dataset.parquet"), first.path("parts/year=2024/part-0.parquet"))
+    dvc(first.folder, "add", "-q", "parts")
+    first.set(make_data__source="parts", train__replicas=2, train__epochs=3)
+    dvc(first.folder, "repro", "-q")
+    first.commit("a folder")
+    first.run("dvc", "push", "-q")
+    first.run("dvc", "exp", "run", "-q", "-n", "wider", "-S", "train.hidden_size=64")
+    first.run("git", "init", "-q", "--bare", "-b", "main", str(tmp_path / "git"))
+    for clone_of_it in (first, second):
+        clone_of_it.run("git", "remote", "add", "bare", str(tmp_path / "git"))
+    first.run("git", "push", "-q", "bare", "main")
+    first.run("dvc", "exp", "push", "-q", "bare", "wider")
+    second.run("git", "pull", "-q", "bare", "main")
+    assert "Running stage" not in second.run("make").stdout
+    assert second.path("parts/year=2024/part-0.parquet").is_file()
+    second.run("dvc", "exp", "pull", "-q", "bare", "wider")
+    told = second.plumbline("compare", "HEAD", "wider").stdout
+    assert "parameter train.hidden_size: 32 -> 64" in told
+    assert told == first.plumbline("compare", "HEAD", "wider").stdout
     # With everything here nothing is asked of the server, and nothing of one that is away.
+    first.restore()
     logins = server.logins()
     server.stop()
     assert first.run("make").stderr == ""
     assert server.logins() == logins
+    # A source on which someone works, and that is saved nowhere yet, is not pulled over.
+    server.start()
+    changed = second.path("parts/year=2024/part-0.parquet")
+    rows = pd.read_parquet(changed)
+    changed.unlink()  # it may be a link into DVC's cache
+    rows[:400].to_parquet(changed)
+    assert "parts: 400 rows" in second.run("make").stdout
+    assert len(pd.read_parquet(changed)) == 400
 
 
 @needs_sshd
@@ -165,36 +188,6 @@ def test_make_goes_on_without_the_server_and_without_what_it_lacks(first, server
         f"Running stage '{stage}':" for stage in ("make_data", "train", "evaluate")
     ]
     assert third.run("git", "status", "--short").stdout == ""
-
-
-@needs_sshd
-def test_a_folder_that_dvc_tracks_and_an_experiment_travel_too(first, server, tmp_path):
-    first.path("parts/year=2024").mkdir(parents=True)
-    shutil.copy(first.path("data/dataset.parquet"), first.path("parts/year=2024/part-0.parquet"))
-    first.run("dvc", "add", "-q", "parts")
-    first.set(make_data__source="parts", train__replicas=2, train__epochs=3)
-    first.run("dvc", "repro", "-q")
-    first.commit("a folder")
-    first.run("dvc", "push", "-q")
-    first.run("dvc", "exp", "run", "-q", "-n", "wider", "-S", "train.hidden_size=64")
-    first.run("git", "init", "-q", "--bare", "-b", "main", str(tmp_path / "git"))
-    first.run("git", "remote", "add", "origin", str(tmp_path / "git"))
-    first.run("git", "push", "-q", "origin", "main")
-    first.run("dvc", "exp", "push", "-q", "origin", "wider")
-    second = clone(tmp_path / "git", tmp_path / "second", server)
-    assert "Running stage" not in second.run("make").stdout
-    assert second.path("parts/year=2024/part-0.parquet").is_file()
-    second.run("dvc", "exp", "pull", "-q", "origin", "wider")
-    told = second.plumbline("compare", "HEAD", "wider").stdout
-    assert "parameter train.hidden_size: 32 -> 64" in told
-    assert told == first.plumbline("compare", "HEAD", "wider").stdout
-    # A source on which someone works, and that is saved nowhere yet, is not pulled over.
-    changed = second.path("parts/year=2024/part-0.parquet")
-    rows = pd.read_parquet(changed)
-    changed.unlink()  # it may be a link into DVC's cache
-    rows[:400].to_parquet(changed)
-    assert "parts: 400 rows" in second.run("make").stdout
-    assert len(pd.read_parquet(changed)) == 400
 
 
 def test_make_without_a_remote_asks_for_none(project):

@@ -55,7 +55,7 @@ def main(words: list[str] | None = None) -> None:
             git("clone", "--quiet", top, f"{scratch}/{name}")
         committed, copy = Path(scratch, "committed", folder), Path(scratch, "copy", folder)
         old = locked(committed)
-        cache = dvc("cache", "dir").strip()
+        cache = cache_folder()
         places = prepare(copy, old, cache)
         run = "repro", "--force", "--no-run-cache", "--no-commit"  # every stage, and nothing into the user's cache
         os.environ["PYTHONPATH"] = f"{copy}{os.pathsep}{os.environ.get('PYTHONPATH', '')}"  # the copy's own code
@@ -109,6 +109,14 @@ def prepare(copy: Path, old: dict[str, lock.Stage], cache: str) -> dict[str, str
         dvc("cache", "dir", "--local", cache, at=copy)
         dvc("checkout", *tracked, at=copy, remedy="`dvc pull` brings it into the cache")
     return {stage.name: os.path.relpath(stage.wdir, copy) for stage in stages}
+
+
+def cache_folder() -> str:
+    """Where DVC keeps the content of files here."""
+    from dvc.repo import Repo
+
+    with Repo() as repo:
+        return repo.cache.local_cache_dir
 
 
 def declared(copy: Path) -> list:

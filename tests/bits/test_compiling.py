@@ -1,8 +1,10 @@
 """The cache of compiled code is optional: damaged or full, the run compiles and goes on."""
 
+import itertools
 import shutil
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from conftest import ENVIRONMENT, ROOT, assert_one_line
@@ -24,6 +26,16 @@ def filled(tmp_path_factory):
     assert len(asked(cache)) == 1
     assert asked(cache) == []
     return cache
+
+
+def test_processes_that_find_nothing_and_compile_at_once(filled, tmp_path):
+    """As queued runs do on a machine that has compiled nothing; what lies in the cache then is whole."""
+    cache = tmp_path / "cache"
+    with ThreadPoolExecutor() as pool:
+        said = list(pool.map(asked, [cache] * 3))
+    assert {line.split()[0] for line in itertools.chain(*said)} == {"compiling"}
+    assert {path.name for path in cache.rglob("*")} == {path.name for path in filled.rglob("*")}
+    assert asked(cache) == []
 
 
 @pytest.mark.parametrize("damage", ["empty", "half", "a bit"])

@@ -1,6 +1,5 @@
 """Comparisons as a user asks for them, between revisions whose predictions are written for it."""
 
-import contextlib
 import html
 import json
 import re
@@ -11,8 +10,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 import pytest
-from conftest import ENVIRONMENT
-from dvc.cli import main as dvc
+from conftest import ENVIRONMENT, dvc
 
 from plumbline import __main__ as plumbline
 from plumbline.basics import inputs
@@ -57,9 +55,8 @@ class Revisions:
 
     def run(self, *commands):
         for command in commands:
-            if command.startswith("dvc "):  # in this process, for most of a call's time is its start
-                with contextlib.chdir(self.folder):
-                    assert dvc(command.split()[1:]) == 0, command
+            if command.startswith("dvc "):
+                dvc(self.folder, *command.split()[1:])
                 continue
             done = subprocess.run(command.split(), cwd=self.folder, env=ENVIRONMENT, capture_output=True, text=True)
             assert done.returncode == 0, f"{command}\n{done.stdout}{done.stderr}"
@@ -457,8 +454,8 @@ def test_predictions_that_are_nowhere(made, tmp_path, monkeypatch):
 def test_predictions_come_from_a_remote_when_the_cache_has_them_not(made, tmp_path, monkeypatch, capsys):
     clone = shutil.copytree(made.folder, tmp_path / "clone", symlinks=True)
     monkeypatch.chdir(clone)
-    assert dvc(["remote", "add", "-q", "-d", "store", str(tmp_path / "store")]) == 0
-    assert dvc(["push", "-q"]) == 0
+    dvc(Path(), "remote", "add", "-q", "-d", "store", str(tmp_path / "store"))
+    dvc(Path(), "push", "-q")
     shutil.rmtree(".dvc/cache")
     Path("metrics/predictions.parquet").unlink()
     capsys.readouterr()

@@ -1,12 +1,16 @@
 """verify against revisions that reproduce, that are forged, that are stale, and that cannot reproduce."""
 
+import contextlib
 import hashlib
 import shutil
 import subprocess
+import warnings
 
 import pytest
 import yaml
-from conftest import ENVIRONMENT, ROOT, assert_one_line
+from conftest import ENVIRONMENT, ROOT, assert_one_line, called, dvc
+
+from plumbline.commands import verify
 
 # Two stages that stand for the four: quick, and in the second's way as uncertain as autograd if the engine is torch.
 DVC_YAML = """
@@ -51,9 +55,9 @@ def first(path):
 class Small:
     """A project of two small stages, run and committed."""
 
-    def __init__(self, folder, engine="auto"):
+    def __init__(self, folder):
         self.folder = folder
-        files = {"dvc.yaml": DVC_YAML, "params.yaml": f"train:\n  engine: {engine}\n  epochs: 2\n"}
+        files = {"dvc.yaml": DVC_YAML, "params.yaml": "train:\n  engine: auto\n  epochs: 2\n"}
         files |= {"stages/split.py": SPLIT, "stages/train.py": TRAIN, "stages/__init__.py": ""}
         files |= {"library/rows.py": LIBRARY, ".gitignore": "/data\n/models\n__pycache__\n"}
         files |= {"stages/network.py": (ROOT / "stages/network.py").read_text()}
@@ -61,18 +65,17 @@ class Small:
             self.write(name, text)
         self.path("rows.csv").write_bytes(b"a,answer\r\n" + b"1,yes\r\n" * 20)
         self.run("git init -q -b main", "git config user.name test", "git config user.email test@example.org")
-        self.run("dvc init -q", "dvc config core.check_update false", "dvc repro -q")
+        self.run("dvc init -q", "dvc config core.check_update false")
         self.write(".dvcignore", "__pycache__\n")
         self.run("dvc repro -q")
         self.commit()
 
-    def run(self, *commands, fails=False, **environment):
+    def run(self, *commands):
         for command in commands:
-            done = subprocess.run(
-                command.split(), cwd=self.folder, env=ENVIRONMENT | environment, capture_output=True, text=True
-            )
-            assert (done.returncode != 0) == fails, f"{command}\n{done.stdout}{done.stderr}"
-        return done
+            if command.startswith("dvc "):
+                dvc(self.folder, *command.split()[1:])
+            else:
+                subprocess.run(command.split(), cwd=self.folder, env=ENVIRONMENT, check=True, capture_output=True)
 
     def path(self, name):
         return self.folder / name
@@ -98,10 +101,18 @@ class Small:
     def commit(self):
         self.run("git add -A", "git commit -qm change")
 
-    def verify(self, **options):
-        # The project's own folder on the path, as an installation that is editable has it
-        path = f"{self.folder}:{ROOT}"
-        return self.run("python -m plumbline verify", PYTHONPATH=path, **options)
+    def verify(self, fails=False):
+        with contextlib.chdir(self.folder), pytest.MonkeyPatch.context() as environment:
+            for name in ("DVC_SITE_CACHE_DIR", "PYTHONPATH"):  # it sets them
+                environment.setenv(name, "")
+                environment.delenv(name)
+            # The project's own folder on the path, as an installation that is editable has it
+            environment.setenv("PYTHONPATH", f"{self.folder}:{ROOT}")
+            environment.setenv("GIT_CEILING_DIRECTORIES", str(self.folder.parent))
+            with warnings.catch_warnings(action="ignore"):  # DVC's own
+                done = called(verify.main)
+        assert (done.returncode != 0) == fails, done
+        return done
 
 
 @pytest.fixture(scope="module")
@@ -244,9 +255,11 @@ def test_a_module_that_is_not_in_git_is_not_found_elsewhere(small):
     assert_one_line(small.verify(fails=True), "HEAD's pipeline does not run in a scratch copy")
 
 
-def test_what_only_the_machine_computes_is_exempt_and_no_more(tmp_path):
+def test_what_only_the_machine_computes_is_exempt_and_no_more(small):
     """With the torch engine a stale lock and forged figures are found all the same."""
-    small = Small(tmp_path / "project", engine="torch")
+    small.replace("params.yaml", "engine: auto", "engine: torch")
+    small.run("dvc repro -q")
+    small.commit()
     small.replace("params.yaml", "epochs: 2", "epochs: 3")
     small.replace("metrics/train.json", '"rows": 40', '"rows": 99')
     small.run("git commit -qam forged")
@@ -323,4 +336,4 @@ def test_what_cannot_be_verified_is_one_line(small):
     small.commit()
     assert_one_line(small.verify(fails=True), "HEAD's pipeline does not run", "dvc.yaml")
     shutil.rmtree(small.path(".git"))
-    assert_one_line(small.verify(fails=True, GIT_CEILING_DIRECTORIES=str(small.folder.parent)), "git")
+    assert_one_line(small.verify(fails=True), "git")

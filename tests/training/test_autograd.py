@@ -312,12 +312,15 @@ class Workers:
         return trained
 
 
-def one_network(rank, size, port, path, results):
+def one_network(rank, size, port, path):
     drawn, data, watch, chosen = watched_problem(replicas=1, epochs=6, patience=3, engine="torch")
-    net = network.read(path)
     group = Workers(rank, size, port) if size > 1 else loop.ALONE
     chosen = msgspec.structs.replace(chosen, batch_size=31)  # a batch of 29 at the end: shares of 15 and 14
-    results.put((rank, loop.train(drawn, data, watch, chosen, net, None, group)))
+    return loop.train(drawn, data, watch, chosen, network.read(path), None, group)
+
+
+def second(port, path, results):
+    results.put(one_network(1, 2, port, path))
 
 
 def test_one_network_is_trained_by_two_workers_as_by_one():
@@ -325,19 +328,14 @@ def test_one_network_is_trained_by_two_workers_as_by_one():
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    spawn, found = multiprocessing.get_context("spawn"), {}
-    for size in (1, 2):
-        results = spawn.SimpleQueue()
-        args = size, port, ROOT / network.PATH, results
-        processes = [spawn.Process(target=one_network, args=(rank, *args)) for rank in range(size)]
-        for process in processes:
-            process.start()
-        found[size] = dict(results.get() for _ in processes)
-        for process in processes:
-            process.join()
-            assert process.exitcode == 0
-    alone, (first, second) = found[1][0], (found[2][0], found[2][1])
+    spawn, path = multiprocessing.get_context("spawn"), ROOT / network.PATH
+    results = spawn.SimpleQueue()
+    other = spawn.Process(target=second, args=(port, path, results))
+    other.start()
+    alone, first, theirs = one_network(0, 1, port, path), one_network(0, 2, port, path), results.get()
+    other.join()
+    assert other.exitcode == 0
     np.testing.assert_allclose(first.history, alone.history, rtol=1e-4)
     for name, array in alone.weights.items():
         np.testing.assert_allclose(first.weights[name], array, rtol=0, atol=1e-4)
-        np.testing.assert_array_equal(first.weights[name], second.weights[name])
+        np.testing.assert_array_equal(first.weights[name], theirs.weights[name])
