@@ -21,7 +21,7 @@ from plumbline.sources import in_memory
 from plumbline.tables import encoding, store, unseen
 from plumbline.tables.encoding import Encoding
 
-VALUES = 2**22  # numbers of encoded rows, or probabilities of all networks, at a time
+VALUES = 2**21  # numbers of encoded rows, or probabilities of all networks, at a time
 _one_at_a_time = threading.Lock()  # DuckDB's connection is the process's, and a server has many threads
 
 

@@ -23,6 +23,7 @@ PLAIN = "DICTIONARY_SIZE_LIMIT 1_000, WRITE_BLOOM_FILTER false"  # else writing 
 SHARE = 0.4  # of the memory that DuckDB may take; the rest is for arrays, and for what it takes beyond its limit
 DISK = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EACCES, errno.EROFS)  # what a disk or folder says no with
 A_THREAD = 2**27  # bytes that a thread works well with: https://duckdb.org/docs/stable/guides/performance/environment
+OF_ARROW = {"Out of Memory": duckdb.OutOfMemoryException, "IO": duckdb.IOException}
 WRITING = 3  # times as many a thread for writing, which with more only holds more rows back
 
 
@@ -40,7 +41,7 @@ def _connection(process: int) -> duckdb.DuckDBPyConnection:
     folder = Path("data" if Path("data").is_dir() else ".").absolute()
     settings = {
         "memory_limit": f"{_share()}B",
-        "threads": _threads(),
+        "threads": threads(),
         "temp_directory": str(folder / f".duckdb.{process}.scratch"),
         "preserve_insertion_order": True,
         "autoinstall_known_extensions": False,  # nothing is fetched from the network
@@ -58,7 +59,8 @@ def _share() -> int:
     return int(memory.limit() * SHARE)
 
 
-def _threads() -> int:
+def threads() -> int:
+    """As many as there are cores, and memory for."""
     return max(min(os.cpu_count() or 1, _share() // A_THREAD), 1)
 
 
@@ -94,6 +96,44 @@ def arrays(sql: str) -> list[np.ndarray]:
     """What a query finds, an array (n,) a column: masked where values are missing, objects for text."""
     with _plain_errors():
         return list(connect().execute(sql).fetchnumpy().values())  # it renames those of one name
+
+
+def streamed(sql: str, rows: int) -> Iterator[list[np.ndarray]]:
+    """As `arrays`, of numbers, so many rows at a time."""
+    held, room = [], rows
+    for batch in _batches(sql, rows):
+        while batch.num_rows:
+            held.append([_array(column) for column in batch.slice(0, room).columns])
+            batch, room = batch.slice(room), room - len(held[-1][0])
+            if not room:
+                yield _joined(held)
+                held, room = [], rows
+    if held:
+        yield _joined(held)
+
+
+def _batches(sql: str, rows: int) -> Iterator:
+    """A query's rows as they come, as record batches of pyarrow's, on a cursor that no other query ends."""
+    with _plain_errors():
+        try:
+            yield from connect().cursor().sql(sql).to_arrow_reader(rows)
+        except OSError as error:  # Arrow's name for all that goes wrong
+            kind = str(error).partition(" Error: ")[0]
+            raise OF_ARROW.get(kind, duckdb.Error)(str(error)) from None
+
+
+def _array(column) -> np.ndarray:
+    """Numbers of pyarrow's, whose own way to NumPy imports pandas."""
+    gaps, values = column.buffers()
+    found = np.from_dlpack(column.from_buffers(column.type, len(column), [None, values], 0, column.offset))
+    if not column.null_count:
+        return found
+    there = np.unpackbits(np.frombuffer(gaps, np.uint8), bitorder="little")[column.offset :][: len(column)]
+    return np.ma.masked_array(found, there == 0)
+
+
+def _joined(held: list[list[np.ndarray]]) -> list[np.ndarray]:
+    return held[0] if len(held) == 1 else [np.ma.concatenate(parts) for parts in zip(*held)]
 
 
 def parquet(paths: Iterable[str | Path], *options: str) -> str:
@@ -136,8 +176,7 @@ def collected(
             if beside:
                 source += f" POSITIONAL JOIN ({beside(start, count)})"
             with registered(_piece=piece):
-                run(f"CREATE TEMP TABLE IF NOT EXISTS _collected AS FROM {source} LIMIT 0")
-                run(f"INSERT INTO _collected FROM {source}")
+                run(f"{'INSERT INTO _collected' if start else 'CREATE TEMP TABLE _collected AS'} FROM {source}")
             start += count
         yield "_collected"
     finally:
@@ -147,7 +186,7 @@ def collected(
 def copy(sql: str, path: str | Path, rows_a_group: int, metadata: str) -> None:
     """Write a query's rows, in their order, as uncompressed Parquet with the text `metadata` under "plumbline"."""
     options = f"FORMAT parquet, COMPRESSION uncompressed, ROW_GROUP_SIZE {rows_a_group}, {PLAIN}"
-    run(f"SET memory_limit = '{min(_share(), WRITING * A_THREAD * _threads())}B'")
+    run(f"SET memory_limit = '{min(_share(), WRITING * A_THREAD * threads())}B'")
     try:
         run(f"COPY ({sql}) TO {text(path)} ({options}, KV_METADATA {{plumbline: {text(metadata)}}})")
     finally:

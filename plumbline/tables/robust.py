@@ -6,14 +6,13 @@ Order statistics, and exact sums of what is clipped, depend neither on the order
 import bisect
 import functools
 import math
-from collections.abc import Iterator
 from typing import NamedTuple
 
 import numpy as np
 
 from plumbline.basics import files
 from plumbline.basics.errors import UserError
-from plumbline.tables import columns
+from plumbline.tables import columns, duck
 from plumbline.tables.store import ROW, VALUES, Table
 
 IN_CACHE = 2**15  # rows to work on at a time: a column of them stays in the second-level cache
@@ -53,41 +52,47 @@ class Numbers(NamedTuple):
 
 @functools.cache
 def numbers(table: Table) -> dict[str, Numbers]:
-    """Of every column that has an order. A table is gone through for it once: fitting and the profile need it."""
-    names = [name for name, kind in table.columns.items() if columns.kind_of(kind) not in (None, "category")]
-    return {name: _of(ordered) for name, ordered in _in_order(table, [name for name in names if name != ROW])}
+    """Of every column that has an order. A table is gone through for it once: fitting and the profile need it.
 
-
-def _of(ordered: np.ndarray) -> Numbers:
-    if not len(ordered):
-        return Numbers(0, 0, None, None, None, None, [])
-    distinct = 1 + int(np.count_nonzero(ordered[1:] != ordered[:-1]))
-    ends = ordered[0].item(), ordered[-1].item()
-    return Numbers(len(ordered), distinct, *ends, quantile(ordered, 0.5), statistics(ordered), edges(ordered, distinct))
-
-
-def _in_order(table: Table, names: list[str]) -> Iterator[tuple[str, np.ndarray]]:
-    """Of each column its values (m,) that are not missing, from the lowest to the highest.
-
-    As many columns are read together as make a piece.
+    As many columns are read together as make a piece, or as there are threads, which have a column each.
     """
-    at_once = max(VALUES // max(len(table), 1), 1)
-    for start in range(0, len(names), at_once):
-        some = names[start : start + at_once]
-        values, filled = {}, dict.fromkeys(some, 0)
-        for piece in table.pieces({name: columns.exact(name, table.columns[name]) for name in some}):
-            for name, found in piece.items():
-                found = np.ma.compressed(found)
-                if found.dtype.kind == "f":
-                    found = found[~np.isnan(found)] + found.dtype.type(0.0)  # -0.0 is 0.0
-                if name not in values:
-                    values[name] = files.mapped(len(table), found.dtype, table.path.parent)
-                values[name][filled[name] : filled[name] + len(found)] = found
-                filled[name] += len(found)
-        for name in some:
-            ordered = values.pop(name)[: filled[name]]
-            ordered.sort()
-            yield name, ordered
+    from concurrent.futures import ThreadPoolExecutor  # late, for it takes time, and most commands need none
+
+    ordered = [name for name, kind in table.columns.items() if columns.kind_of(kind) not in (None, "category")]
+    names = [name for name in ordered if name != ROW]
+    found, threads = {}, duck.threads()
+    at_once = max(VALUES // max(len(table), 1), threads)
+    with ThreadPoolExecutor(threads) as pool:
+        for start in range(0, len(names), at_once):
+            values = _present(table, names[start : start + at_once])
+            found |= zip(values, pool.map(_of, values.values()))
+    return found
+
+
+def _present(table: Table, names: list[str]) -> dict[str, np.ndarray]:
+    """Of each column its values, those that are missing left out, or nan among numbers that are not whole."""
+    values, filled = {}, dict.fromkeys(names, 0)
+    for piece in table.pieces({name: columns.exact(name, table.columns[name]) for name in names}):
+        for name, found in piece.items():
+            found = np.ma.compressed(found)
+            if name not in values:
+                values[name] = files.mapped(len(table), found.dtype, table.path.parent)
+            values[name][filled[name] : filled[name] + len(found)] = found
+            filled[name] += len(found)
+    return {name: values[name][: filled[name]] for name in names}
+
+
+def _of(values: np.ndarray) -> Numbers:
+    """Of values (m,) in any order, which are sorted where they are; NumPy holds no other thread up while it sorts."""
+    values.sort()  # nan comes last
+    if values.dtype.kind == "f":
+        values = values[: np.count_nonzero(values == values)]
+        values += values.dtype.type(0.0)  # -0.0 is 0.0
+    if not len(values):
+        return Numbers(0, 0, None, None, None, None, [])
+    distinct = 1 + int(np.count_nonzero(values[1:] != values[:-1]))
+    ends = values[0].item(), values[-1].item()
+    return Numbers(len(values), distinct, *ends, quantile(values, 0.5), statistics(values), edges(values, distinct))
 
 
 def statistics(ordered: np.ndarray) -> Statistics:

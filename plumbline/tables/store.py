@@ -18,7 +18,8 @@ from plumbline.tables import duck
 
 ROWS = 2**20  # most of a row group
 SMALL = 2**28  # bytes of a table's file
-VALUES = 2**22  # of a piece and of a row group (some 32 MiB), so that a wide table takes no more than a narrow one
+VALUES = 2**22  # of a row group (some 32 MiB), so that a wide table takes no more than a narrow one
+PIECES = 4  # of which a row group's values are: larger ones take longer, for their memory is given anew each time
 WIDE = 64  # columns that are read together where a table has more
 VECTOR = 2048  # rows that DuckDB works on together: of other multiples row groups come out uneven
 ROW = "_row"  # the row's number in dataset.parquet, from 0; a reserved name
@@ -137,18 +138,18 @@ class Table:
         return held
 
     def pieces(self, select: Mapping[str, str] | Sequence[str], rows: int | None = None) -> Iterator[dict]:
-        """Columns, or SQL expressions by name, as arrays of so many rows, in order; of an empty table one piece.
+        """Columns of numbers, or SQL by name, as arrays of so many rows, in order; of an empty table one piece.
 
-        Arrays are masked where values are missing, and objects for text.
+        Arrays are masked where values are missing.
         """
         if not isinstance(select, Mapping):
             select = {name: duck.name(name) for name in select}
-        rows = rows or rows_of(len(select))
+        rows = rows or rows_of(PIECES * len(select))
         listed = ", ".join(f"{sql} AS c{i}" for i, sql in enumerate(select.values()))
-        for start in range(0, max(len(self), 1), rows):
-            with self.reading():
-                found = duck.arrays(f"SELECT {listed} FROM {self._some(start, rows)}")
-            yield dict(zip(select, found))
+        sql = f"SELECT {listed} FROM {self.relation}"
+        with self.reading():
+            for found in duck.streamed(sql, rows) if rows < len(self) else [duck.arrays(sql)]:
+                yield dict(zip(select, found))
 
     def query(self, names: Sequence[str]) -> Callable[[int, int], str]:
         """What gives the query for some columns of so many rows from one on."""
@@ -191,7 +192,7 @@ class Table:
 
 
 def rows_of(values: int) -> int:
-    """Rows of a piece or a row group of so many values a row."""
+    """Rows of a row group of so many values a row."""
     return min(ROWS, max(VALUES // max(values, 1) // VECTOR, 1) * VECTOR)
 
 

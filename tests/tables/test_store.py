@@ -1,5 +1,7 @@
 """Tables in and out: the same bytes with any threads, and what is no table of ours refused."""
 
+import errno
+
 import numpy as np
 import pandas as pd
 import pyarrow as pa
@@ -79,12 +81,56 @@ def test_many_rows_go_into_row_groups_that_are_read_in_order(tmp_path, monkeypat
     assert pq.ParquetFile(tmp_path / "t.parquet").num_row_groups == 4
     table = store.open(tmp_path / "t.parquet")
     assert not table.is_small
-    blank = "list_contains(['', 'NA', 'N/A', 'nan', 'null', 'NULL', 'NaN', 'n/a', '-nan', '#NA'], trim(s))"
     for size in (None, 999, 2**16, 10**6):
-        pieces = list(table.pieces({"number": "n", "text": f"CASE WHEN {blank} THEN NULL ELSE s END"}, size))
-        assert np.array_equal(np.concatenate([piece["number"] for piece in pieces]), columns["n"])
-        assert np.array_equal(np.concatenate([piece["text"] for piece in pieces]), columns["s"])
-        assert size is None or {len(piece["number"]) for piece in pieces[:-1]} <= {size}
+        pieces = list(table.pieces(["n"], size))
+        assert np.array_equal(np.concatenate([piece["n"] for piece in pieces]), columns["n"])
+        assert size is None or {len(piece["n"]) for piece in pieces[:-1]} <= {size}
+
+
+@pytest.mark.parametrize("kind", ["BIGINT", "UTINYINT", "SMALLINT", "UBIGINT", "FLOAT", "DOUBLE"])
+def test_pieces_are_the_whole_with_its_gaps(tmp_path, kind):
+    n = 10_000  # of rows, gaps here and there, nothing but gaps, and no gaps at all
+    gaps = f"CASE WHEN range % 7 = 0 OR range BETWEEN 5000 AND 8000 THEN NULL ELSE (range % 120)::{kind} END"
+    store.copy(f"SELECT {gaps} AS x, (range % 100)::{kind} AS y FROM range({n})", tmp_path / "t.parquet", "t")
+    table = store.open(tmp_path / "t.parquet")
+    (whole,) = table.pieces(["x", "y"], n)
+    for size in (1, 7, 2048, n - 1) if kind == "BIGINT" else (999,):
+        pieces = list(table.pieces(["x", "y"], size))
+        assert [len(piece["y"]) for piece in pieces[:-1]] == [size] * ((n - 1) // size)
+        for name, values in whole.items():
+            found = np.ma.concatenate([piece[name] for piece in pieces])
+            assert found.dtype == values.dtype
+            np.testing.assert_array_equal(np.ma.getmaskarray(found), np.ma.getmaskarray(values))
+            np.testing.assert_array_equal(np.ma.compressed(found), np.ma.compressed(values))
+
+
+def test_what_goes_wrong_between_pieces_is_named_as_in_a_whole(tmp_path):
+    store.copy("SELECT range AS x FROM range(200_000)", tmp_path / "t.parquet", "t")
+    table = store.open(tmp_path / "t.parquet")
+    with pytest.raises(UserError, match=r"t\.parquet is not a table .*no such row"):
+        list(table.pieces({"x": "CASE WHEN x > 150_000 THEN error('no such row') ELSE x END"}, 1000))
+
+
+@pytest.mark.parametrize(
+    "said, error",
+    [
+        ("Out of Memory Error: failed to allocate 16.0 MiB", MemoryError),
+        ("IO Error: Could not write: No space left on device", OSError),
+        ("Conversion Error: no number", duck.Error),
+    ],
+)
+def test_what_arrow_calls_an_oserror_has_its_own_name_again(monkeypatch, said, error):
+    class Failing:
+        def __getattr__(self, name):
+            return lambda *given: self
+
+        def __iter__(self):
+            raise OSError(said)
+
+    monkeypatch.setattr(duck, "connect", Failing)
+    with pytest.raises(error) as raised:
+        next(duck.streamed("", 10))
+    assert raised.type is not OSError or raised.value.errno == errno.ENOSPC
 
 
 def test_a_wide_table_comes_in_shorter_pieces():
