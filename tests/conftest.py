@@ -41,6 +41,15 @@ ENVIRONMENT["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PA
 ENVIRONMENT.pop("PYTHONPATH", None)
 
 
+# The files that take longest, which begin first: then no worker is left with one when the others have ended.
+LONGEST = ("remotes", "side_by_side", "readme", "train", "verify", "pipeline", "benchmarks", "workers", "pull_request")
+
+
+def pytest_collection_modifyitems(items):
+    names = {f"test_{name}.py": place for place, name in enumerate(LONGEST)}
+    items.sort(key=lambda item: names.get(item.path.name, len(names)))
+
+
 class Files:
     """A folder with params.yaml and what the stages write."""
 

@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from conftest import ENVIRONMENT, ROOT, Project, assert_one_line
+from conftest import ENVIRONMENT, ROOT, assert_one_line, dvc
 
 from plumbline.bits import scoring
 from plumbline.model import model, module, network
@@ -265,15 +265,15 @@ RESUME = "models/resume-0-1.snapshot"
 
 
 @pytest.fixture(scope="module")
-def long_training(tmp_path_factory):
+def long_training(default, tmp_path_factory):
     """A copy whose training takes a second or two and keeps snapshots all along, and its bits when left alone."""
-    project = Project(tmp_path_factory.mktemp("long") / "project")
+    project = default.copy(tmp_path_factory.mktemp("long") / "project")
     code = project.read("plumbline/training/snapshot.py")
     assert "EVERY = 5.0" in code and "SHARE = 0.02" in code
     code = code.replace("EVERY = 5.0", "EVERY = 0.05").replace("SHARE = 0.02", "SHARE = 0.5")
     project.path("plumbline/training/snapshot.py").write_text(code)
     project.set(train__epochs=700, train__replicas=2)
-    project.run("dvc", "repro", "-q")
+    dvc(project.folder, "repro", "-q")
     project.commit("left alone")
     return project, {name: project.path(name).read_bytes() for name in (*OUTS, "dvc.lock")}
 
@@ -297,10 +297,11 @@ def killed(project, command, start, seconds):
     process.communicate()
 
 
-def test_training_killed_at_random_moments(long_training):
+def test_killed_at_random_moments(long_training):
+    """First the stage, then DVC and all its processes; what runs after them ends as if left alone."""
     project, whole = long_training
     moments, went_on = random.Random(4), 0
-    for number in range(10):
+    for number in range(4):
         for name in OUTS:
             project.path(name).unlink(missing_ok=True)  # as DVC does before it runs a stage
         start = "epoch  35" if number % 2 else "800 rows"
@@ -309,31 +310,22 @@ def test_training_killed_at_random_moments(long_training):
             assert not project.path(name).exists() or project.path(name).read_bytes() == whole[name], name
         went_on += project.path(RESUME).exists()
     assert went_on > 0
-    left = project.path(RESUME).exists()
-    done = project.stage("train")
-    assert {name: project.path(name).read_bytes() for name in OUTS} == {name: whole[name] for name in OUTS}
-    assert ("going on after epoch" in done.stderr) == left
-    assert not project.path(RESUME).exists()
-
-
-def test_repro_killed_at_random_moments(long_training):
-    project, whole = long_training
-    project.run("git", "restore", ".")
-    for name in ("data/dataset.parquet", "models/model.safetensors"):
-        project.path(name).unlink(missing_ok=True)
+    project.path("data/dataset.parquet").unlink()
     project.run("rm", "-rf", ".dvc/cache", ".dvc/tmp")
-    moments = random.Random(6)
-    for _ in range(3):
-        killed(project, ["dvc", "repro", "--force"], "make_data", moments.uniform(0.0, 4.0))
+    for start, seconds in (("make_data", 1.5), ("epoch  35", 0.5)):
+        killed(project, ["dvc", "repro", "--force"], start, moments.uniform(0.0, seconds))
         # DVC itself may have been killed while it wrote these, as docs/ says.
         project.path(".dvc/tmp/rwlock").unlink(missing_ok=True)
         project.run("git", "restore", "dvc.lock")
-    project.run("dvc", "repro")
+    left = project.path(RESUME).exists()
+    done = project.run("dvc", "repro")
+    assert ("going on after epoch" in done.stderr) == left
+    assert not project.path(RESUME).exists()
     for name, content in whole.items():
         assert project.path(name).read_bytes() == content, name
     assert project.run("git", "status", "--porcelain").stdout == ""
     for name in ("models/model.safetensors", "data/train.parquet"):  # and what is cached comes back
         project.path(name).unlink()
-    project.run("dvc", "checkout", "-q")
+    dvc(project.folder, "checkout", "-q")
     assert project.path("models/model.safetensors").read_bytes() == whole["models/model.safetensors"]
     assert "up to date" in project.run("dvc", "status").stdout

@@ -210,10 +210,14 @@ def test_charts_are_drawn_in_the_pages_colours(job):
         assert f"--{name}: #" in dark
 
 
+ELEMENTS = []  # of the page with a tame name, which is drawn once
+
+
 @pytest.mark.parametrize("kind", HOSTILE)
 def test_no_name_breaks_out_of_its_place(job, kind):
     """A hostile name as column, label, value, warning and target: the page has the same elements as with a tame one."""
-    tame = [tag for tag, _ in Parsed(hostile_page(job, "tame")).elements]
+    tame = ELEMENTS or [tag for tag, _ in Parsed(hostile_page(job, "tame")).elements]
+    ELEMENTS[:] = tame
     text = hostile_page(job, HOSTILE[kind])
     parsed = Parsed(text)
     assert [tag for tag, _ in parsed.elements] == tame
