@@ -10,7 +10,7 @@ import numpy as np
 from plumbline.profiling import copies
 from plumbline.profiling.alone import Alone, alone
 from plumbline.profiling.profile import WHOLE, Column, line, share
-from plumbline.tables import columns, duck
+from plumbline.tables import columns, duck, spelling
 from plumbline.tables.columns import kind_of
 from plumbline.tables.encoding import FEWEST_ROWS, Encoding
 from plumbline.tables.store import PLACE, ROW, Table
@@ -28,10 +28,6 @@ RARE, RARE_ROWS = 0.01, 100  # a class of a smaller share and of fewer rows is r
 SHOWN = 10  # lines on the terminal
 NEAR = 3  # groups of nearly equal categories in a line
 NAMED_ID = r"(.*[_\W])?(id|ID|Id)|.*[a-z](Id|ID)"  # regular expressions, compiled where they are needed
-MONTHS = ["jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec"]
-CLOCK = r"([T ]+\d{1,2}:\d\d(:\d\d(\.\d+)?)?( ?[AaPp][Mm])?( ?(Z|UTC|[+-]\d\d:?\d\d))?)?"
-DATE = r"\s*(\d{1,4})([./-])(\d{1,2})\2(\d{1,4})" + CLOCK + r"\s*"
-DATE_IN_WORDS = r"\s*(\d{1,2}[ .-]*([A-Za-z]{3,9})|([A-Za-z]{3,9})\.? \d{1,2},?)[ .,-]*\d{2,4}" + CLOCK + r"\s*"
 
 
 def judge(table: Table, found: list[Column], fitted: Encoding | None = None) -> list[Column]:
@@ -142,7 +138,7 @@ def dates_as_text(table: Table, column: Column) -> str | None:
     if column.kind != "category" or not column.distinct:
         return None
     frequent = columns.all_texts(table, column.column).frequent[:FREQUENT]
-    dates = {text: rows for text, rows in frequent if reads_as_date(text)}
+    dates = {text: rows for text, rows in frequent if spelling.shape(text)[0] & spelling.DAY}
     if len(dates) < 2 or sum(dates.values()) < DATES * sum(rows for _, rows in frequent):
         return None
     return (
@@ -178,20 +174,6 @@ def measure_as_text(table: Table, column: Column) -> str | None:
         f"is text that reads as numbers with {units.pop()!r} behind, such as {found[0][0]!r}; write the numbers alone, "
         f"and they become a measure"
     )
-
-
-def reads_as_date(text: str) -> bool:
-    """Whether a text is a date in one of the ways in which dates are written in English, or with numbers alone."""
-    if in_words := re.fullmatch(DATE_IN_WORDS, text):
-        return (in_words[2] or in_words[3])[:3].lower() in MONTHS
-    numbers = re.fullmatch(DATE, text)
-    if not numbers:
-        return False
-    first, second, third = numbers[1], int(numbers[3]), numbers[4]
-    year, day = (first, int(third)) if len(first) > 2 else (third, int(first))
-    if len(year) not in (2, 4) or (len(year) == 4 and not 1000 <= int(year) < 3000):
-        return False
-    return (1 <= day <= 31 and 1 <= second <= 12) or (1 <= day <= 12 and 1 <= second <= 31)
 
 
 # ---- the target
