@@ -53,7 +53,8 @@ def main(words: list[str] | None = None) -> None:
     with files.together(), files.scratch(output.parent) as scratch:
         table = source.table(given, scratch, card.encoding.texts, needed, options.sheet)
         pieces = predictions(used, table, named, options.threshold, counts)
-        with duck.collected(pieces, table.query(kept) if kept else None) as collected:
+        beside = f"SELECT {', '.join(map(duck.name, kept))} FROM {table.relation}" if kept else ""
+        with table.reading(), duck.collected(pieces, beside) as collected:
             scored = f"(SELECT * REPLACE (nullif({WARNINGS}::VARCHAR, '') AS {WARNINGS}) FROM {collected})"
             order = [ROW, *kept, PREDICTED, *named, WARNINGS]
             if output.suffix:

@@ -121,15 +121,6 @@ def _index(path: Path) -> list[str]:
         return []
 
 
-def damaged(paths: list[Path]) -> None:
-    """UserError with the name of the file of which not all can be read."""
-    for path in paths:
-        try:
-            duck.rows(f"SELECT bit_xor(hash(COLUMNS(*))) FROM {relation([path])}")
-        except duck.Error as error:
-            raise unreadable(path, error) from None
-
-
 # ---- files that do not fit
 
 

@@ -41,6 +41,15 @@ class Rows(NamedTuple):
         """In words, where rows of these numbers, from 0 and in order, stand in the source."""
         return self.places(numbers) if self.places else [f"row {number}" for number in numbers]
 
+    def unreadable(self, source: str | Path, error: Exception) -> UserError:
+        """What is said of it when a query fails: which file is damaged inside, or why not all can be read."""
+        for path in self.paths:
+            try:
+                duck.rows(f"SELECT bit_xor(hash(COLUMNS(*))) FROM {relation([path])}")
+            except duck.Error as its:
+                return unreadable(path, its)
+        return unreadable(source, error)
+
     @property
     def query(self) -> str:
         """The query for all rows."""

@@ -16,7 +16,7 @@ from plumbline.basics.errors import UserError
 from plumbline.basics.params import nearest
 from plumbline.sources import converted, delimited, folder, generator, parquet, query, spellings
 from plumbline.sources.labels import Labels
-from plumbline.sources.rows import Keep, Rows, unreadable
+from plumbline.sources.rows import Keep, Rows
 from plumbline.tables import columns, duck, store
 
 UNNAMED = re.compile(r"column0|Unnamed: 0(\.\d+)?|\.\.\.1")  # as this, pandas and readr name one without a name
@@ -49,18 +49,13 @@ def opened(make, stream: np.random.Generator, output: str) -> Iterator[Rows]:
 def table(
     path: str | Path, scratch: Path, texts: Iterable[str] = (), keep: Keep = list, sheet: str | None = None
 ) -> store.Table:
-    """Any table but a generator's as one in a Parquet file: the file itself where that will do, or one in `scratch`.
+    """Any table but a generator's: where it lies, or in a Parquet file in `scratch`.
 
     texts: columns that a CSV has as the text that stands there. keep: gives the columns that are needed; more may come.
     sheet: of an Excel file, or the table of a SQLite file.
     """
     rows = _read(Path(path), scratch, keep, set(texts), sheet)
-    if rows.file:
-        return store.Table(rows.file, store.NO_FACTS, rows.places)
-    written = scratch / "table.parquet"
-    with _reading(path, rows):
-        store.copy(rows.query, written, "table")
-    return store.Table(written, store.NO_FACTS, rows.places)
+    return store.Table(rows.file or path, store.NO_FACTS, rows)
 
 
 @contextlib.contextmanager
@@ -115,8 +110,7 @@ def _reading(source: str | Path, rows: Rows) -> Iterator[None]:
     try:
         yield
     except duck.Error as error:
-        parquet.damaged(rows.paths)
-        raise unreadable(source, error) from None
+        raise rows.unreadable(source, error) from None
 
 
 def _without_index(rows: Rows, make) -> Rows:

@@ -9,7 +9,7 @@ import contextlib
 import errno
 import functools
 import os
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
 import duckdb
@@ -162,25 +162,24 @@ def registered(**tables: Mapping[str, np.ndarray]) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def collected(
-    pieces: Iterable[Mapping[str, np.ndarray]], beside: Callable[[int, int], str] | None = None
-) -> Iterator[str]:
+def collected(pieces: Iterable[Mapping[str, np.ndarray]], beside: str = "") -> Iterator[str]:
     """In the block, the name of a table of all pieces' rows, as `registered` has them: in memory, or on the disk.
 
-    beside: the query for other columns of so many rows from one on.
+    beside: a query for other columns of these rows.
     """
-    start = 0
+    found = "_collected"
     try:
-        for piece in pieces:
-            count, source = len(next(iter(piece.values()))), "_piece"
-            if beside:
-                source += f" POSITIONAL JOIN ({beside(start, count)})"
+        for number, piece in enumerate(pieces):
             with registered(_piece=piece):
-                run(f"{'INSERT INTO _collected' if start else 'CREATE TEMP TABLE _collected AS'} FROM {source}")
-            start += count
-        yield "_collected"
+                run(f"{'INSERT INTO _collected' if number else 'CREATE TEMP TABLE _collected AS'} FROM _piece")
+        if beside:
+            found = "_both"
+            run(f"CREATE TEMP TABLE _both AS FROM _collected POSITIONAL JOIN ({beside})")
+            run("DROP TABLE _collected")
+        yield found
     finally:
         run("DROP TABLE IF EXISTS _collected")
+        run("DROP TABLE IF EXISTS _both")
 
 
 def copy(sql: str, path: str | Path, rows_a_group: int, metadata: str) -> None:

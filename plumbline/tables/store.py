@@ -6,7 +6,7 @@ written in pieces or by a query. The bytes of a file depend on its rows and on D
 """
 
 import contextlib
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 import msgspec
@@ -87,19 +87,23 @@ class _Metadata(msgspec.Struct, frozen=True):
 
 
 class Table:
-    """A Parquet table in its file.
+    """A Parquet table in its file, or in a user's files as their `rows` (plumbline.sources.rows) say.
 
     columns: DuckDB's type of each column, by name. relation: what stands behind FROM. numbered: the same with PLACE.
     places: where rows stand in the file that they came from.
     """
 
-    def __init__(self, path: str | Path, facts: Facts, places: Callable[[list[int]], list[str]] | None = None):
-        self.path, self.facts, self.places = Path(path), facts, places
-        self.relation, self.numbered = duck.parquet([path]), duck.parquet([path], f"{PLACE} = true")
-        self.columns = duck.columns(self.relation)
-        self._bytes = self.path.stat().st_size
+    def __init__(self, path: str | Path, facts: Facts, rows=None):
+        self.path, self.facts, self.places, self._of = Path(path), facts, rows and rows.places, rows
+        if rows and not rows.file:
+            self.relation, self.columns, self._rows = f"({rows.query})", rows.types, rows.count
+            self.numbered = f"(FROM range({rows.count}) AS numbers({PLACE}) POSITIONAL JOIN {self.relation})"
+        else:
+            self.relation, self.numbered = duck.parquet([path]), duck.parquet([path], f"{PLACE} = true")
+            self.columns = duck.columns(self.relation)
+            self._rows = duck.rows(f"SELECT num_rows FROM parquet_file_metadata({duck.text(duck.literal(path))})")[0][0]
+        self._bytes = sum(file.stat().st_size for file in (rows.paths if rows else [self.path]))
         self._held = None  # which columns `holding` holds
-        self._rows = duck.rows(f"SELECT num_rows FROM parquet_file_metadata({duck.text(duck.literal(path))})")[0][0]
 
     def __len__(self) -> int:
         """Rows."""
@@ -151,16 +155,6 @@ class Table:
             for found in duck.streamed(sql, rows) if rows < len(self) else [duck.arrays(sql)]:
                 yield dict(zip(select, found))
 
-    def query(self, names: Sequence[str]) -> Callable[[int, int], str]:
-        """What gives the query for some columns of so many rows from one on."""
-        listed = ", ".join(map(duck.name, names))
-        return lambda start, rows: f"SELECT {listed} FROM {self._some(start, rows)}"
-
-    def _some(self, start: int, rows: int) -> str:
-        if rows >= len(self):
-            return self.relation
-        return f"{self.numbered} WHERE {PLACE} BETWEEN {start} AND {start + rows - 1}"
-
     def column(self, name: str) -> np.ndarray:
         """One whole column (n,)."""
         with self.reading():
@@ -188,6 +182,8 @@ class Table:
             yield
         except duck.Error as error:
             inputs.check()  # a file that was replaced meanwhile is no damaged one
+            if self._of:
+                raise self._of.unreadable(self.path, error) from None
             raise UserError(COMPLAINT.format(self.path, reason(error))) from None
 
 

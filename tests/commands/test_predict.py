@@ -149,13 +149,20 @@ def test_the_model_file_is_enough_elsewhere(mixed, tmp_path):
     assert (tmp_path / "scored.csv").read_text(encoding="utf-8") == mixed.read("here.csv")
 
 
-def test_pieces_are_the_whole(mixed, monkeypatch):
+def test_pieces_are_the_whole_and_a_folder_is_its_rows(mixed, monkeypatch):
     from plumbline.commands import classifier
 
+    frame = pd.read_csv("customers.csv", dtype={"code": str}, parse_dates=["since"])
+    mixed.path("cut").mkdir()
+    for start in range(0, len(frame), 40):
+        part = frame[start : start + 40].astype({"plan": "category", "since": "datetime64[s]"})
+        part.to_parquet(f"cut/{start:03}.parquet", index=False)
     predict(mixed, "customers.csv", "--output", "whole.csv", "--ensemble", "--keep", "all")
     monkeypatch.setattr(classifier, "VALUES", 100)  # 7 rows or so at a time
-    predict(mixed, "customers.csv", "--output", "pieces.csv", "--ensemble", "--keep", "all")
-    assert mixed.read("pieces.csv") == mixed.read("whole.csv")
+    for given in ("customers.csv", "cut"):
+        predict(mixed, given, "--output", "pieces.csv", "--ensemble", "--keep", "all")
+        pieces, whole = (pd.read_csv(name, parse_dates=["since"]) for name in ("pieces.csv", "whole.csv"))
+        pd.testing.assert_frame_equal(pieces, whole, check_exact=True)
 
 
 def test_what_training_never_saw_is_counted(mixed):
@@ -272,7 +279,14 @@ def test_a_folder_in_a_folder_out(mixed):
     assert_one_line(done, "hive_scored is there and is no empty folder")
     assert_one_line(predict(mixed, "hive", "--output", "out.xlsx", fails=True), ".parquet or .csv")
     assert_one_line(predict(mixed, "customers.csv", "--output", "out", fails=True), ".parquet or .csv")
-    assert not list(mixed.folder.glob(".*scratch"))
+    path = mixed.folder / "hive" / names[1]
+    content, place = bytearray(path.read_bytes()), pq.read_metadata(path).row_group(0).column(0).data_page_offset
+    content[place : place + 30] = bytes(30)
+    path.write_bytes(content)
+    for keep in ([], ["--keep", "id"]):
+        done = predict(mixed, "hive", "--output", "damaged.csv", *keep, fails=True)
+        assert_one_line(done, f"hive/{names[1]} cannot be read as its name says")
+    assert not list(mixed.folder.glob(".*scratch")) and not Path("damaged.csv").exists()
 
 
 # ---- in Python

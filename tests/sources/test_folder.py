@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 
 from plumbline.basics.errors import UserError
 from plumbline.sources import source
+from plumbline.tables import duck
 
 
 def read(path, scratch=None):
@@ -24,7 +25,7 @@ def read(path, scratch=None):
     scratch = scratch or Path(path).absolute().parent / "scratch"
     scratch.mkdir(exist_ok=True)
     table = source.table(path, scratch)
-    return pq.read_table(table.path), table.columns
+    return duck.connect().sql(f"FROM {table.relation}").to_arrow_table(), table.columns
 
 
 def put(path, rows, **options):
