@@ -153,12 +153,13 @@ def scratch(beside: str | Path) -> Iterator[Path]:
     beside = Path(beside)
     beside.mkdir(parents=True, exist_ok=True)
     sweep(beside)
-    folder, lock = beside, None
-    while lock is None:
+    while True:
         folder = Path(tempfile.mkdtemp(prefix=".", suffix=".scratch", dir=beside))
         lock = _lock(folder)
-        if lock is None and folder.exists():  # no locks here
+        if folder.exists():  # without a lock where there are none
             break
+        if lock is not None:  # another process swept it away before it was locked
+            os.close(lock)
     try:
         apart = folder.stat().st_ctime - time.time()
         _ahead = apart if abs(apart) > SKEW else 0.0

@@ -158,6 +158,22 @@ def test_what_a_killed_process_has_left_is_swept_and_what_a_living_one_has_stays
     assert [path.name for path in tmp_path.iterdir()] == ["file.json"]
 
 
+def test_a_folder_that_another_sweeps_before_it_is_locked_is_made_anew(tmp_path, monkeypatch):
+    lock, swept = files._lock, []
+
+    def late(path, *how):
+        """The other process has had the lock, and has removed the folder, when this one gets it."""
+        held = lock(path, *how)
+        if not swept:
+            swept.append(path)
+            path.rmdir()
+        return held
+
+    monkeypatch.setattr(files, "_lock", late)
+    with files.scratch(tmp_path) as folder:
+        assert folder.exists() and folder != swept[0]
+
+
 def test_a_scratch_folder_goes_whatever_happens(tmp_path):
     with pytest.raises(KeyboardInterrupt), files.scratch(tmp_path) as folder:
         (folder / "rows").write_text("many")
