@@ -11,7 +11,6 @@ from typing import NamedTuple
 import msgspec
 import numpy as np
 
-from plumbline.basics import inputs
 from plumbline.basics.errors import UserError
 from plumbline.model import model, sealed
 from plumbline.model.model import Card, Model
@@ -59,15 +58,8 @@ def load(path: str | Path = PATH, network: str | Path | None = None, beside: str
 
     beside: the model that they must judge.
     """
-    inputs.watch(path)
-    try:
-        arrays, text = sealed.read(path, beside)
-        cards = msgspec.json.decode(text, type=list[list[Card]])
-        fold_of = arrays.pop(FOLDS)
-    except FileNotFoundError:
-        raise UserError(f"{path} is not there; `dvc repro` trains it, `dvc checkout` brings it back") from None
-    except (sealed.Refused, msgspec.MsgspecError, UnicodeDecodeError, RecursionError, KeyError) as error:
-        raise UserError(f"{path} is not a file that train wrote ({error}); run `dvc repro`") from None
+    arrays, cards = sealed.opened(path, list[list[Card]], "a file", beside)
+    fold_of = arrays.pop(FOLDS, np.empty(0))
     if fold_of.ndim != 2 or len(fold_of) != len(cards) or fold_of.dtype != np.int32:
         raise UserError(
             f"{path}: {FOLDS} is {fold_of.dtype} {fold_of.shape} for {len(cards)} replicas; run `dvc repro`"

@@ -14,7 +14,6 @@ from typing import NamedTuple
 import msgspec
 import numpy as np
 
-from plumbline.basics import inputs
 from plumbline.basics.errors import UserError
 from plumbline.bits import initial
 from plumbline.model import network as networks
@@ -93,16 +92,7 @@ def load(path: str | Path, network: str | Path | None = None, beside: str | Path
     network: the file that defines the network; without a name stages/network.py where it is there. beside: the model
     whose epochs these must be.
     """
-    inputs.watch(path)
-    try:
-        weights, text = sealed.read(path, beside)
-        card = msgspec.json.decode(text, type=Card)
-    except FileNotFoundError:
-        raise UserError(f"{path} is not there; `dvc repro` trains it, `dvc checkout` brings it back") from None
-    except msgspec.ValidationError as error:
-        raise UserError(f"{path} is not a model of this version of plumbline ({error}); run `dvc repro`") from None
-    except (sealed.Refused, msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
-        raise UserError(f"{path} is not a model that train wrote ({error}); run `dvc repro`") from None
+    weights, card = sealed.opened(path, Card, "a model", beside)
     return checked(weights, card, path, network)
 
 

@@ -6,11 +6,13 @@ from run to run. A file that was cut, altered or never sealed is refused, and on
 
 import hashlib
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import numpy as np
 
-from plumbline.basics.errors import reason
+from plumbline.basics import inputs
+from plumbline.basics.errors import UserError, reason
 from plumbline.basics.files import replacing
 
 METADATA_KEY = "plumbline"
@@ -34,6 +36,25 @@ def write(path: str | Path, arrays: dict[str, np.ndarray], text: bytes, of: str 
     with replacing(path) as partial:
         partial.write_bytes(save(arrays, {METADATA_KEY: msgspec.json.encode(seal).decode()}))
     return seal.sha256
+
+
+def opened(
+    path: str | Path, kind: type, what: str, beside: str | Path | None = None
+) -> tuple[dict[str, np.ndarray], Any]:
+    """The arrays, and the JSON text as a value of a type; a UserError says what is wrong with a file.
+
+    what: the file as it should be, such as "a model". beside: as in `read`.
+    """
+    inputs.watch(path)
+    try:
+        arrays, text = read(path, beside)
+        return arrays, msgspec.json.decode(text, type=kind)
+    except FileNotFoundError:
+        raise UserError(f"{path} is not there; `dvc repro` trains it, `dvc checkout` brings it back") from None
+    except msgspec.ValidationError as error:
+        raise UserError(f"{path} is not {what} of this version of plumbline ({error}); run `dvc repro`") from None
+    except (Refused, msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
+        raise UserError(f"{path} is not {what} that train wrote ({error}); run `dvc repro`") from None
 
 
 def read(path: str | Path, beside: str | Path | None = None) -> tuple[dict[str, np.ndarray], bytes]:
