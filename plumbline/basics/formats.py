@@ -56,6 +56,14 @@ def read_yaml(text: bytes, name: str | Path):
         raise UserError(f"{name}{where}: not valid YAML ({reason(why)}); mend it") from None
 
 
+def flat(values: dict, prefix: str = "") -> dict[str, object]:
+    """Nested values by their whole names, such as train.epochs."""
+    found = {}
+    for name, value in values.items():
+        found |= flat(value, f"{prefix}{name}.") if isinstance(value, dict) else {f"{prefix}{name}": value}
+    return found
+
+
 def edited_yaml(text: str, values: Mapping[str, object]) -> str:
     """A YAML text with other values of some names, such as "train.epochs"; its comments and its order stay.
 

@@ -15,7 +15,7 @@ import msgspec
 
 from plumbline.basics import inputs
 from plumbline.basics.errors import UserError
-from plumbline.basics.formats import read_yaml
+from plumbline.basics.formats import flat, read_yaml
 
 PATH = "params.yaml"
 
@@ -103,10 +103,11 @@ def read(*sections: str, path: str | Path = PATH) -> Params:
     when the stage's outputs take their names (`inputs.check`).
     """
     values = _values(path)
-    params, before = check(values, path), _by_name(values)
+    params, before = check(values, path), flat(values)
 
     def changed() -> str | None:
-        now = _by_name(_values(path))
+        now = _values(path)
+        now = flat(now) if isinstance(now, dict) else {}
         names = (name for name in before | now if name.partition(".")[0] in sections)
         return next((f"{path}: {name}" for name in names if before.get(name) != now.get(name)), None)
 
@@ -128,14 +129,6 @@ def _whole(value):
     if isinstance(value, dict):
         return {str(key): _whole(item) for key, item in value.items()}
     return int(value) if isinstance(value, float) and value.is_integer() else value
-
-
-def _by_name(values, name: str = "") -> dict[str, object]:
-    """Every value by its whole name, such as train.epochs."""
-    if not isinstance(values, dict):
-        return {name: values}
-    within = [_by_name(value, f"{name}.{key}" if name else key) for key, value in values.items()]
-    return {key: value for each in within for key, value in each.items()}
 
 
 def check(values: object, path: str | Path = PATH) -> Params:

@@ -16,6 +16,7 @@ from pathlib import Path
 from plumbline.basics import files
 from plumbline.basics.errors import UserError
 from plumbline.commands import last_run
+from plumbline.comparing import lock
 from plumbline.model import model
 
 NEEDED = ("part", "of", "metric", "value", "low", "high", "rows")  # of a figure
@@ -32,7 +33,7 @@ def main(words: list[str] | None = None) -> None:
 
     whose = f"the mean of {used.networks} networks" if options.ensemble else "network 0"
     has_figures = last_run.is_of(options.model)
-    said = described(saved.card, whose) | {"model": last_run.md5(options.model)} | (figures() if has_figures else {})
+    said = described(saved.card, whose) | {"model": lock.md5(Path(options.model))} | (figures() if has_figures else {})
     text = graph.made(used, said).SerializeToString(deterministic=True)
     with files.together(), files.replacing(output) as partial:
         partial.write_bytes(text)

@@ -1,6 +1,5 @@
 """The last run as its files tell it: params.yaml, the facts of metrics/predictions.parquet, small files in metrics/."""
 
-import hashlib
 from pathlib import Path
 from typing import NamedTuple
 
@@ -163,13 +162,7 @@ def is_of(model: str | Path) -> bool:
         return Path(model).resolve() == Path(MODEL).resolve()
     evaluate = lock.read(Path("dvc.lock").read_bytes(), "dvc.lock").get("evaluate")
     known = evaluate.deps | evaluate.outs if evaluate else {}
-    return all(known.get(name) == md5(path) for name, path in ((MODEL, model), (SCORES, SCORES)))
-
-
-def md5(path: str | Path) -> str:
-    """As DVC has it."""
-    with Path(path).open("rb") as file:
-        return hashlib.file_digest(file, "md5").hexdigest()
+    return all(known.get(name) == lock.md5(Path(path)) for name, path in ((MODEL, model), (SCORES, SCORES)))
 
 
 def commit() -> str | None:

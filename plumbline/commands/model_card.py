@@ -3,10 +3,13 @@
 Markdown as GitHub shows it. Whatever comes from the table stands in code spans (plumbline.pages.markdown).
 """
 
+from pathlib import Path
+
 from plumbline.basics import files
 from plumbline.basics.errors import UserError
 from plumbline.commands import last_run, sections
 from plumbline.commands.last_run import MODEL, Job, rows_of
+from plumbline.comparing import lock
 from plumbline.model.network import SHIPPED
 from plumbline.model.network import read as network
 from plumbline.pages import markdown
@@ -52,7 +55,7 @@ def _what(job: Job) -> str:
         f"{code(MODEL)} gives a row of such a table a probability for each of {len(job.classes)} classes of "
         f"{code(job.settings.make_data.target)}. It is a network of {members}{train.hidden_size} hidden units"
         f"{own}, with {job.train.parameters:,} parameters. "
-        f"Its MD5, as dvc.lock has it, is {code(last_run.md5(MODEL))}."
+        f"Its MD5, as dvc.lock has it, is {code(lock.md5(Path(MODEL)))}."
     )
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from plumbline.basics.errors import UserError, reason
-from plumbline.basics.formats import read_yaml
+from plumbline.basics.formats import flat, read_yaml
 from plumbline.comparing.result import Changes
 
 
@@ -59,7 +59,8 @@ def md5(path: Path) -> str:
         listed = [{"md5": md5(each), "relpath": each.relative_to(path).as_posix()} for each in files]
         listed = json.dumps(sorted(listed, key=lambda each: each["relpath"]), sort_keys=True).encode()
         return f"{hashlib.md5(listed, usedforsecurity=False).hexdigest()}.dir"
-    return hashlib.md5(path.read_bytes(), usedforsecurity=False).hexdigest()
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()
 
 
 def params(stages: dict[str, Stage]) -> dict:
@@ -70,14 +71,6 @@ def params(stages: dict[str, Stage]) -> dict:
     for stage in stages.values():
         for file, values in stage.params.items():
             found |= flat(values or {}, "" if file == "params.yaml" else f"{file}:")
-    return found
-
-
-def flat(values: dict, prefix: str = "") -> dict:
-    """Nested values by their dotted names."""
-    found = {}
-    for name, value in values.items():
-        found |= flat(value, f"{prefix}{name}.") if isinstance(value, dict) else {f"{prefix}{name}": value}
     return found
 
 
