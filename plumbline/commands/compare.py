@@ -19,6 +19,7 @@ import msgspec
 
 from plumbline.basics.errors import UserError
 from plumbline.comparing import comment, judging, one_page, predictions, revisions, words
+from plumbline.comparing.comment import four
 from plumbline.comparing.result import Changes, Judged, Metric, Result
 from plumbline.pages import page
 from plumbline.scores import differences
@@ -135,8 +136,3 @@ def judged(d: Judged) -> list[str]:
     """A difference, its interval and the verdict."""
     interval = "-" if d.low is None else f"{d.low:+.4f} to {d.high:+.4f}"
     return [f"{d.difference:+.4f}", interval, d.verdict]
-
-
-def four(number: float) -> str:
-    """A figure with four decimals."""
-    return f"{number:.4f}"

@@ -235,4 +235,5 @@ def moved(d: Judged) -> list[str]:
 
 
 def four(number: float) -> str:
+    """A figure with four decimals."""
     return f"{number:.4f}"

@@ -185,9 +185,9 @@ def larger(estimate: Estimate, rows: float = 1.0, networks: float = 1.0) -> Esti
     )
 
 
-def half(estimate: Estimate, level: float = 0.95) -> float:
+def half(estimate: Estimate) -> float:
     """Half the width of the interval."""
-    return estimate.quantile(level) * math.sqrt(estimate.variance)
+    return estimate.quantile() * math.sqrt(estimate.variance)
 
 
 def more(estimate: Estimate) -> tuple[float, float] | None:
@@ -201,19 +201,19 @@ def more(estimate: Estimate) -> tuple[float, float] | None:
     return half(larger(estimate, rows=2)) / now, half(larger(estimate, networks=2)) / now
 
 
-def rows_needed(estimate: Estimate, width: float, level: float = 0.95) -> int | None:
+def rows_needed(estimate: Estimate, width: float) -> int | None:
     """Rows (or groups) from which on an interval reaches no farther than `width` to either side, with these networks.
 
     None where the seeds alone keep it wider: more networks would help.
     """
     low, high = 0.0, 40.0  # powers of two times the rows
-    if half(larger(estimate, rows=2**high), level) > width:
+    if half(larger(estimate, rows=2**high)) > width:
         return None
-    if half(estimate, level) <= width:
+    if half(estimate) <= width:
         return estimate.n
     while high - low > 1e-4:
         middle = (low + high) / 2
-        low, high = (low, middle) if half(larger(estimate, rows=2**middle), level) <= width else (middle, high)
+        low, high = (low, middle) if half(larger(estimate, rows=2**middle)) <= width else (middle, high)
     return math.ceil(estimate.n * 2**high)
 
 

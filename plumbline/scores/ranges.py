@@ -27,7 +27,7 @@ class Trials(NamedTuple):
         return float((self.share / self.rows).sum()) / 2, float((self.share**2 / self.rows**2).sum()) / 2
 
 
-def reported(name: str, phi: np.ndarray, rows: Rows, answered: np.ndarray, level: float = 0.95) -> dict[str, float]:
+def reported(name: str, phi: np.ndarray, rows: Rows, answered: np.ndarray) -> dict[str, float]:
     """The mean of contributions phi (R, n) and the interval around it, as files have them: mean, low, high.
 
     answered: of each class how many rows it is predicted for, the mean over networks (k,). Where nothing can be said
@@ -46,9 +46,9 @@ def reported(name: str, phi: np.ndarray, rows: Rows, answered: np.ndarray, level
         estimate = labels.floored(estimate, _labelled(name, rows), phi, rows.target, rows.group)
     estimate = intervals.cross_fitted(estimate, rows.fold)
     if name in metrics.LOSSES:
-        low, high = of_loss(mean, estimate.quantile(level) * math.sqrt(estimate.variance))
+        low, high = of_loss(mean, estimate.quantile() * math.sqrt(estimate.variance))
     else:
-        low, high = of_share(mean, estimate, trials(name, counts, answered, rows.positive, estimate.n), level)
+        low, high = of_share(mean, estimate, trials(name, counts, answered, rows.positive, estimate.n))
     most = MOST.get(name, 1.0)
     mean = min(max(mean, 0.0), most)
     return {"mean": mean, "low": min(max(low, 0.0), mean), "high": max(min(high, most), mean)}
@@ -73,7 +73,7 @@ def of_loss(mean: float, half: float) -> tuple[float, float]:
     return mean * math.exp(-by), mean * (math.exp(by) if by <= 1.0 else 1.0 + (math.e - 1.0) * by)
 
 
-def of_share(mean: float, estimate: intervals.Estimate, of: Trials, level: float = 0.95) -> tuple[float, float]:
+def of_share(mean: float, estimate: intervals.Estimate, of: Trials) -> tuple[float, float]:
     """Wilson's interval around a figure between 0 and 1, for as many rows as give its variance.
 
     That number is mean (1 - mean) / V (Korn and Graubard, Survey Methodology 24 (1998) 193). Neither falls below what
@@ -81,7 +81,7 @@ def of_share(mean: float, estimate: intervals.Estimate, of: Trials, level: float
     """
     cost, least = of.unseen
     variance = max(estimate.variance, least)
-    return intervals.wilson(mean, max(mean * (1.0 - mean), cost) / variance, estimate.quantile(level))
+    return intervals.wilson(mean, max(mean * (1.0 - mean), cost) / variance, estimate.quantile())
 
 
 def trials(name: str, counts: np.ndarray, answered: np.ndarray, positive: int, units: int) -> Trials:
