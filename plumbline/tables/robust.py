@@ -61,25 +61,25 @@ def numbers(table: Table) -> dict[str, Numbers]:
     ordered = [name for name, kind in table.columns.items() if columns.kind_of(kind) not in (None, "category")]
     names = [name for name in ordered if name != ROW]
     found, threads = {}, duck.threads()
-    at_once = max(VALUES // max(len(table), 1), threads)
+    at_once = min(max(VALUES // max(len(table), 1), threads), len(names))
+    room = files.mapped((at_once, len(table)), np.float64, table.path.parent)
     with ThreadPoolExecutor(threads) as pool:
-        for start in range(0, len(names), at_once):
-            values = _present(table, names[start : start + at_once])
+        for start in range(0, len(names), max(at_once, 1)):
+            values = _present(table, names[start : start + at_once], room)
             found |= zip(values, pool.map(_of, values.values()))
     return found
 
 
-def _present(table: Table, names: list[str]) -> dict[str, np.ndarray]:
-    """Of each column its values, those that are missing left out, or nan among numbers that are not whole."""
+def _present(table: Table, names: list[str], room: np.ndarray) -> dict[str, np.ndarray]:
+    """Of each column its values, without those that are missing (of floats these are nan): in `room`, a line each."""
     values, filled = {}, dict.fromkeys(names, 0)
     for piece in table.pieces({name: columns.exact(name, table.columns[name]) for name in names}):
-        for name, found in piece.items():
+        for line, (name, found) in zip(room, piece.items()):
             found = np.ma.compressed(found)
-            if name not in values:
-                values[name] = files.mapped(len(table), found.dtype, table.path.parent)
-            values[name][filled[name] : filled[name] + len(found)] = found
-            filled[name] += len(found)
-    return {name: values[name][: filled[name]] for name in names}
+            start, filled[name] = filled[name], filled[name] + len(found)
+            values[name] = line.view(found.dtype)[: filled[name]]
+            values[name][start:] = found
+    return values
 
 
 def _of(values: np.ndarray) -> Numbers:
