@@ -20,7 +20,7 @@ import msgspec
 from plumbline.basics.errors import UserError
 from plumbline.comparing import comment, judging, one_page, predictions, revisions, words
 from plumbline.comparing.comment import four
-from plumbline.comparing.result import Changes, Judged, Metric, Result
+from plumbline.comparing.result import Judged, Metric, Result
 from plumbline.pages import page
 from plumbline.scores import differences
 
@@ -119,14 +119,8 @@ def ranking(result: Result) -> tuple[list[str], list[list[str]]]:
     for entry in result.entries:
         said = [cell for d in entry.judged for cell in judged(d)] or ["", "", ""]
         name = " = ".join([entry.side.name, *entry.same])
-        rows.append(["*" * entry.is_among_best, name, four(entry.figure.value), *said, briefly(entry.changes)])
+        rows.append(["*" * entry.is_among_best, name, four(entry.figure.value), *said, words.briefly(entry.changes)])
     return columns, rows
-
-
-def briefly(changes: Changes) -> str:
-    """What changed, in a cell."""
-    what = [f"{name}={words.value(new)}" for name, (_, new) in changes.params.items()]
-    return ", ".join([*what, *changes.files, *changes.stages, *changes.made])
 
 
 # ---- forms

@@ -176,7 +176,10 @@ def _ranking(result: Result) -> list[str]:
     others = len(result.entries) - 1
     many = f" for all {others}" * (others > 1)
     columns = ["run", f"`{result.metric}`", f"to {heading(result.base)}", f"95 % interval{many}", "verdict"]
-    rows = [[_run(entry), four(entry.figure.value), *_beside(entry), _briefly(entry)] for entry in result.entries]
+    rows = [
+        [_run(entry), four(entry.figure.value), *_beside(entry), words.briefly(entry.changes, code)]
+        for entry in result.entries
+    ]
     first, *rest = words.sentences(called(result), code)
     left_out = [f"left out: {name}: {why}" for name, why in result.left_out.items()]
     return [
@@ -193,14 +196,6 @@ def _run(entry: Entry) -> str:
 
 def _beside(entry: Entry) -> list[str]:
     return moved(entry.judged[0]) if entry.judged else ["", "", "the base"]
-
-
-def _briefly(entry: Entry) -> str:
-    """What changed, in a cell."""
-    found = entry.changes
-    what = [f"{code(name)}={code(words.value(new))}" for name, (_, new) in found.params.items()]
-    what += map(code, [*found.files, *found.stages, *found.made])
-    return ", ".join(what[:MOST] + [f"and {len(what) - MOST} more"] * (len(what) > MOST))
 
 
 # ---- forms

@@ -5,11 +5,12 @@
 
 from collections.abc import Callable, Iterable
 
-from plumbline.comparing.result import Changes, Entry, Judged, Result
+from plumbline.comparing.result import Changes, Entry, Figure, Judged, Result
 from plumbline.scores import differences
 
 Named = Callable[[str], str]
 CLAIMS = ("better", "worse")  # verdicts that say there is a difference
+MOST = 15  # changes in a cell
 UNCHANGED = "Nothing that a stage reads has changed."
 CONFIDENT = "With 95 % confidence the best is among the *."
 
@@ -77,9 +78,9 @@ def _of_ranking(result: Result, named: Named) -> Iterable[str]:
     best, metric, name = result.entries[0], result.metric, named(result.entries[0].side.name)
     runs = len(result.entries)
     if runs == 1:
-        yield f"No experiment differs from {name}: {metric} {best.figure.value:.4f}{_around(best)}."
+        yield f"No experiment differs from {name}: {metric} {best.figure.value:.4f}{_around(best.figure)}."
         return
-    yield f"{name} is the best of {runs} runs by {metric}: {best.figure.value:.4f}{_around(best)}."
+    yield f"{name} is the best of {runs} runs by {metric}: {best.figure.value:.4f}{_around(best.figure)}."
     for d in best.judged:
         claim = f"better than {named(result.base.name)}" if d.verdict in CLAIMS else ""
         claim = claim or f"without evidence that it differs from {named(result.base.name)}"
@@ -91,9 +92,8 @@ def _of_ranking(result: Result, named: Named) -> Iterable[str]:
         yield "With 95 % confidence no other is as good."
 
 
-def _around(entry: Entry) -> str:
-    low, high = entry.figure.low, entry.figure.high
-    return "" if low is None else f", 95 % interval {low:.4f} to {high:.4f}"
+def _around(figure: Figure) -> str:
+    return "" if figure.low is None else f", 95 % interval {figure.low:.4f} to {figure.high:.4f}"
 
 
 def last_look(result: Result, named: Named = str) -> str:
@@ -107,8 +107,7 @@ def last_look(result: Result, named: Named = str) -> str:
             f"The {result.part} part chose, so no figure is free of that choice; with {such} the test part stays for "
             "a last look."
         )
-    around = "" if look.low is None else f", 95 % interval {look.low:.4f} to {look.high:.4f}"
-    return f"{name} in the test part: {result.metric} {look.value:.4f}{around} ({look.rows:,} rows)."
+    return f"{name} in the test part: {result.metric} {look.value:.4f}{_around(look)} ({look.rows:,} rows)."
 
 
 def about(result: Result, named: Named = str) -> str:
@@ -135,6 +134,13 @@ def changes(found: Changes, named: Named = str) -> list[str]:
     lines += [f"{named(path)}{', read by ' + listed(map(named, by)) if by else ''}" for path, by in found.files.items()]
     lines += [f"stage {named(name)}: another command, or it is in one alone" for name in found.stages]
     return lines + [f"{named(path)}: made anew of the same, and differs" for path in found.made]
+
+
+def briefly(found: Changes, named: Named = str) -> str:
+    """What changed, in a cell."""
+    what = [f"{named(name)}={named(value(new))}" for name, (_, new) in found.params.items()]
+    what += map(named, [*found.files, *found.stages, *found.made])
+    return ", ".join(what[:MOST] + [f"and {len(what) - MOST} more"] * (len(what) > MOST))
 
 
 def told_apart(old: object, new: object, named: Named = str) -> str:
