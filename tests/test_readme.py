@@ -7,7 +7,7 @@ import subprocess
 import sys
 
 import pytest
-from conftest import EXERCISE, ROOT
+from conftest import EXERCISE, ROOT, dvc
 
 PAGES = {path.name: path.read_text(encoding="utf-8") for path in [ROOT / "README.md", *ROOT.glob("docs/*.md")]}
 README, TABLES, TEACHING = (PAGES[name] for name in ("README.md", "tables.md", "teaching.md"))
@@ -91,12 +91,12 @@ def test_an_experiment_leaves_the_workspace_alone_and_there_is_a_way_back(pitfal
     """`--temp` changes no file; what `dvc exp apply` brings goes with a stash, and edits come back."""
     changed = pitfall.run("git", "status", "--porcelain").stdout
     assert changed.split() == ["M", "stages/network.py"]
-    pitfall.run("dvc", "exp", "apply", "sigmoid")
+    dvc(pitfall.folder, "exp", "apply", "sigmoid")
     assert "M dvc.lock" in pitfall.run("git", "status", "--porcelain").stdout
     for page in (README, TEACHING):
         assert "git stash && dvc checkout" in page
     pitfall.run("git", "stash")
-    pitfall.run("dvc", "checkout")
+    dvc(pitfall.folder, "checkout")
     assert pitfall.run("git", "status", "--porcelain").stdout == ""
     assert "up to date" in pitfall.run("dvc", "status").stdout
     pitfall.run("git", "stash", "pop")

@@ -9,7 +9,7 @@ import onnx
 import onnxruntime
 import pandas as pd
 import pytest
-from conftest import ROOT, assert_one_line
+from conftest import ROOT, assert_one_line, dvc
 
 from plumbline import __main__ as plumbline
 from plumbline.commands import last_run
@@ -89,9 +89,9 @@ def test_what_the_docs_say_runs(default, tmp_path, monkeypatch):
 def test_dvc_and_gto_find_the_model_by_its_name(default, tmp_path):
     """As docs/export.md has it, from a clone that has the remote alone."""
     project = default.copy(tmp_path / "project")
-    project.run("dvc", "remote", "add", "--default", "store", str(tmp_path / "store"))
+    dvc(project.folder, "remote", "add", "--default", "store", str(tmp_path / "store"))
     project.commit("a remote")
-    project.run("dvc", "push")
+    dvc(project.folder, "push")
     project.run("gto", "register", "model", "--version", "v1.0.0")
     project.run("git", "clone", "-q", str(project.folder), str(tmp_path / "server"))
     (tmp_path / "elsewhere").mkdir()
