@@ -104,16 +104,23 @@ def _pieces(file: BinaryIO, path: Path) -> Iterator[bytes]:
 
     A file may be small and say as much as no memory holds: what packs to nothing is looked at before it is kept.
     """
-    lines = length = 0
+    read = length = 0
     for piece in iter(lambda: file.read(PIECE), b""):
         zero, end = piece.find(b"\0"), max(piece.rfind(b"\n"), piece.rfind(b"\r"))
         if zero >= 0:
-            raise UserError(f"{path} line {lines + piece.count(NEWLINE, 0, zero) + 1}: {ZERO}; {SAVE}")
-        length = len(piece) - end - 1 if end >= 0 else length + len(piece)
-        lines += piece.count(NEWLINE)
+            raise UserError(f"{path} line {_line(file, read + zero)}: {ZERO}; {SAVE}")
+        read, length = read + len(piece), len(piece) - end - 1 if end >= 0 else length + len(piece)
         if length > LONGEST:
-            raise UserError(f"{path} line {lines + 1} has more than {LONGEST:,} bytes; end it where its row ends")
+            line = _line(file, read)
+            raise UserError(f"{path} line {line} has more than {LONGEST:,} bytes; end it where its row ends")
         yield piece
+
+
+def _line(file: BinaryIO, place: int) -> int:
+    """The number of the line in which a byte stands."""
+    file.seek(0)
+    before = iter(lambda: file.read(min(PIECE, place - file.tell())), b"")
+    return 1 + sum(piece.count(NEWLINE) for piece in before)
 
 
 @contextlib.contextmanager
