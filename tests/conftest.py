@@ -208,6 +208,7 @@ def made_once(factory, name: str, make) -> Project:
     with folder.with_suffix(".lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         if not folder.exists():
+            shutil.rmtree(folder.with_suffix(".made"), ignore_errors=True)  # of a worker that failed
             make(folder.with_suffix(".made"))
             folder.with_suffix(".made").rename(folder)
     made = object.__new__(Project)

@@ -201,9 +201,9 @@ def _beside(entry: Entry) -> list[str]:
 # ---- forms
 
 
-def heading(side: Side) -> str:
+def heading(side: Side, named: words.Named = code) -> str:
     """A revision by its branch, or else its name, and its short commit."""
-    said = " ".join(dict.fromkeys(code(word) for word in (name_of(side), side.commit) if word))
+    said = " ".join(dict.fromkeys(named(word) for word in (name_of(side), side.commit) if word))
     return f"{said}, {YOURS}" if side.name == "workspace" and side.branch else said
 
 

@@ -41,8 +41,7 @@ def _short(text: str) -> str:
 
 def _named(side: Side) -> str:
     """A revision by branch and short commit, on a page of its own without the marks of Markdown."""
-    said = " ".join(dict.fromkeys(_short(word) for word in (name_of(side), side.commit) if word))
-    return f"{said}, {comment.YOURS}" if side.name == "workspace" and side.branch else said
+    return comment.heading(side, _short)
 
 
 def _interval(d: Judged, name: str = "") -> Interval:
