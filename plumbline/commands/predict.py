@@ -53,9 +53,10 @@ def main(words: list[str] | None = None) -> None:
     with files.together(), files.scratch(output.parent) as scratch:
         table = source.table(given, scratch, card.encoding.texts, needed, options.sheet)
         pieces = predictions(used, table, named, options.threshold, counts)
-        beside = f"SELECT {', '.join(map(duck.name, kept))} FROM {table.relation}" if kept else ""
-        with table.reading(), duck.collected(pieces, beside) as collected:
+        with table.reading(), duck.collected(pieces) as collected:
             scored = f"(SELECT * REPLACE (nullif({WARNINGS}::VARCHAR, '') AS {WARNINGS}) FROM {collected})"
+            if kept:
+                scored += f" POSITIONAL JOIN (SELECT {', '.join(map(duck.name, kept))} FROM {table.relation})"
             order = [ROW, *kept, PREDICTED, *named, WARNINGS]
             if output.suffix:
                 with files.replacing(output) as partial:
@@ -203,10 +204,12 @@ def _harmless(name: str, kind: str) -> str:
 def write_folder(scored: str, order: list[str], given: Path, scratch: Path, output: Path) -> None:
     """Write a Parquet file for each of a folder's, of the same name; they appear together."""
     made, start = scratch / "scored", 0
+    duck.run(f"CREATE OR REPLACE TEMP TABLE _scored AS FROM {scored}")  # for every file looks for its rows there
     for path in folder.files(given):
         rows = duck.rows(f"SELECT num_rows FROM parquet_file_metadata({duck.text(duck.literal(path))})")[0][0]
         place = made / path.relative_to(given)
         place.parent.mkdir(parents=True, exist_ok=True)
-        write(scored, order, place, ".parquet", True, f"WHERE {ROW} BETWEEN {start} AND {start + rows - 1}")
+        write("_scored", order, place, ".parquet", True, f"WHERE {ROW} BETWEEN {start} AND {start + rows - 1}")
         start += rows
+    duck.run("DROP TABLE _scored")
     made.replace(output)

@@ -162,24 +162,15 @@ def registered(**tables: Mapping[str, np.ndarray]) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def collected(pieces: Iterable[Mapping[str, np.ndarray]], beside: str = "") -> Iterator[str]:
-    """In the block, the name of a table of all pieces' rows, as `registered` has them: in memory, or on the disk.
-
-    beside: a query for other columns of these rows.
-    """
-    found = "_collected"
+def collected(pieces: Iterable[Mapping[str, np.ndarray]]) -> Iterator[str]:
+    """In the block, the name of a table of all pieces' rows, as `registered` has them: in memory, or on the disk."""
     try:
         for number, piece in enumerate(pieces):
             with registered(_piece=piece):
                 run(f"{'INSERT INTO _collected' if number else 'CREATE TEMP TABLE _collected AS'} FROM _piece")
-        if beside:
-            found = "_both"
-            run(f"CREATE TEMP TABLE _both AS FROM _collected POSITIONAL JOIN ({beside})")
-            run("DROP TABLE _collected")
-        yield found
+        yield "_collected"
     finally:
         run("DROP TABLE IF EXISTS _collected")
-        run("DROP TABLE IF EXISTS _both")
 
 
 def copy(sql: str, path: str | Path, rows_a_group: int, metadata: str) -> None:
