@@ -34,6 +34,8 @@ COPIED = (
     "params.yaml",
     ".gitignore",
 )
+# Every call of DVC in a repository that a test makes anew would start a process to tell its makers of it.
+os.environ["DVC_NO_ANALYTICS"] = "1"
 # A stage's `python` is the one that runs the tests.
 # A make of a test's own says nothing of the make the tests run under.
 ENVIRONMENT = {name: value for name, value in os.environ.items() if not name.startswith(("MAKE", "MFLAGS"))}
@@ -42,7 +44,7 @@ ENVIRONMENT.pop("PYTHONPATH", None)
 
 
 # The files that take longest, which begin first: then no worker is left with one when the others have ended.
-LONGEST = ("remotes", "side_by_side", "readme", "train", "verify", "pipeline", "benchmarks", "workers", "pull_request")
+LONGEST = ("benchmarks", "readme", "remotes", "train", "verify", "pipeline", "side_by_side", "workers", "pull_request")
 
 
 def pytest_collection_modifyitems(items):

@@ -343,7 +343,6 @@ def test_a_changed_source_runs_the_stage_again_and_an_experiment_drops_a_column(
     dvc(project.folder, "add", "-q", "t.csv")
     project.set(make_data__source="t.csv")
     dvc(project.folder, "repro", "-q", "make_data")
-    assert "stages.make_data" not in project.run("dvc", "repro", "make_data").stdout
     frame.iloc[:50].to_csv(project.path("t.csv"), index=False)
     assert "stages.make_data" in project.run("dvc", "repro", "make_data").stdout
     project.commit("a changed table")
