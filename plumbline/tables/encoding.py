@@ -260,9 +260,8 @@ def _sql(column: Number | Category, table: Table) -> str:
     if isinstance(column, Category):
         if kind_of(kind) is None:
             raise UserError(f"column {column.name!r} holds {kind}, and the model was trained on text there; mend it")
-        known = f"ENUM ({duck.texts(column.values)})" if column.values else ""
-        cells = columns.spellings(column.name, kind) if known else []
-        codes = "".join(f"enum_code(try_cast({cell} AS {known}))::INTEGER, " for cell in cells)
+        cells = columns.spellings(column.name, kind) if column.values else []
+        codes = "".join(f"{columns.code(cell, column.values)}, " for cell in cells)
         is_missing = f"{columns.text(column.name)} IS NULL"
         return f"coalesce({codes}CASE WHEN {is_missing} THEN {column.missing} ELSE {column.other} END)"
     if kind_of(kind) == "category":
