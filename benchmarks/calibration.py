@@ -31,6 +31,7 @@ import scratch
 from scipy.special import expit, ndtri, stdtrit
 
 from plumbline.basics import params
+from plumbline.basics.formats import read_yaml
 from plumbline.bits import scoring, stream
 from plumbline.model import network
 from plumbline.scores import differences, metrics, ranges
@@ -40,7 +41,7 @@ from plumbline.training import loop
 from plumbline.training import networks as starts
 from stages import synthetic
 
-BASE = params.read(path=scratch.ROOT / "params.yaml")
+BASE = params.check(read_yaml((scratch.ROOT / params.PATH).read_bytes(), params.PATH))
 SHIPPED = network.read(scratch.ROOT / "stages/network.py")
 
 POOL, SEEDS = 50_000, 12  # rows and networks that the truth is taken from

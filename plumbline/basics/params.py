@@ -96,32 +96,32 @@ class Params(Section):
     evaluate: Evaluate
 
 
-def read(*sections: str, path: str | Path = PATH) -> Params:
+def read(*sections: str) -> Params:
     """Read and check the whole file; a UserError names the parameter, the rule, the value and the nearest name.
 
     sections: those that the stage works with, such as "seed" and "train". Their values must still stand in the file
     when the stage's outputs take their names (`inputs.check`).
     """
-    values = _values(path)
-    params, before = check(values, path), flat(values)
+    values = _values()
+    params, before = check(values), flat(values)
 
     def changed() -> str | None:
-        now = _values(path)
+        now = _values()
         now = flat(now) if isinstance(now, dict) else {}
         names = (name for name in before | now if name.partition(".")[0] in sections)
-        return next((f"{path}: {name}" for name in names if before.get(name) != now.get(name)), None)
+        return next((f"{PATH}: {name}" for name in names if before.get(name) != now.get(name)), None)
 
     inputs.watch_value(changed)
     return params
 
 
-def _values(path: str | Path) -> object:
+def _values() -> object:
     """What the file holds, as DVC's own reader has it."""
     try:
-        text = Path(path).read_bytes()
+        text = Path(PATH).read_bytes()
     except FileNotFoundError:
-        raise UserError(f"{path} is not here; run from the folder that holds dvc.yaml and {path}") from None
-    return _whole(read_yaml(text, path))
+        raise UserError(f"{PATH} is not here; run from the folder that holds dvc.yaml and {PATH}") from None
+    return _whole(read_yaml(text, PATH))
 
 
 def _whole(value):
@@ -131,14 +131,15 @@ def _whole(value):
     return int(value) if isinstance(value, float) and value.is_integer() else value
 
 
-def check(values: object, path: str | Path = PATH) -> Params:
+def check(values: object) -> Params:
     """Turn what the YAML reader gave into `Params`, or raise the UserError that `read` describes."""
     values = _whole(values)
     try:
         params = msgspec.convert(values, Params)
     except msgspec.ValidationError as error:
-        raise UserError(f"{path}: {_said(str(error), values)}") from None
-    _check_together(params, path)
+        raise UserError(f"{PATH}: {_said(str(error), values)}") from None
+    if broken := _contradiction(params):
+        raise UserError(f"{PATH}: {broken}")
     return params
 
 
@@ -164,66 +165,64 @@ def _said(error: str, values) -> str:
     return f"{name}{items} must be {choices or _rule(rule)}, not {value!r}"
 
 
-def _check_together(params: Params, path) -> None:
-    """Rules over several parameters."""
+def _contradiction(params: Params) -> str:
+    """Which rule over several parameters is broken; '' if none is."""
     split, train = params.split, params.train
     if split.train + split.validation >= 1 and not (split.folds and split.train == 1):
-        raise UserError(
-            f"{path}: split.train + split.validation must be below 1, for the rest is the test part, "
+        return (
+            "split.train + split.validation must be below 1, for the rest is the test part, "
             f"not {split.train} + {split.validation}; lower one of them"
         )
     named = {"split.stratify": split.stratify, "split.group": split.group, "split.time": split.time}
     chosen = [name for name, value in named.items() if value not in (False, None)]
     if len(chosen) > 1:
         rest = "false" if chosen[0] == "split.stratify" else "null"
-        raise UserError(
-            f"{path}: {chosen[0]} ({named[chosen[0]]}) and {chosen[1]} ({named[chosen[1]]}) cannot both be kept: "
+        return (
+            f"{chosen[0]} ({named[chosen[0]]}) and {chosen[1]} ({named[chosen[1]]}) cannot both be kept: "
             f"each says which rows go together; set {chosen[0]} to {rest} or {chosen[1]} to null"
         )
     if split.folds == 1:
-        raise UserError(
-            f"{path}: split.folds must be 0 or at least 2, not 1, for a fold is scored by what the rest taught"
-        )
+        return "split.folds must be 0 or at least 2, not 1, for a fold is scored by what the rest taught"
     if split.folds and split.validation:
-        raise UserError(
-            f"{path}: split.folds is {split.folds} and split.validation is {split.validation}: with folds every row "
+        return (
+            f"split.folds is {split.folds} and split.validation is {split.validation}: with folds every row "
             "that trains is also scored, by a network that did not see it; set split.validation to 0"
         )
     if train.fold_rows < 1 and not split.folds:
-        raise UserError(
-            f"{path}: train.fold_rows is {train.fold_rows} and there are no folds; set split.folds, or train.fold_rows "
-            "to 1.0"
+        return (
+            f"train.fold_rows is {train.fold_rows} and there are no folds; set split.folds, or train.fold_rows to 1.0"
         )
     if train.patience and split.folds and not train.held_out:
-        raise UserError(
-            f"{path}: train.patience is {train.patience} and the scored fold must not be watched; "
+        return (
+            f"train.patience is {train.patience} and the scored fold must not be watched; "
             "set train.held_out above 0, or train.patience to 0"
         )
     if train.patience and not (split.validation or train.held_out):
-        raise UserError(
-            f"{path}: train.patience is {train.patience} and there is nothing to watch; "
+        return (
+            f"train.patience is {train.patience} and there is nothing to watch; "
             f"set split.validation or train.held_out above 0, or train.patience to 0"
         )
     if train.learning_rate * train.weight_decay >= 1:
-        raise UserError(
-            f"{path}: train.learning_rate times train.weight_decay must be below 1, for each step shrinks the weights "
+        return (
+            "train.learning_rate times train.weight_decay must be below 1, for each step shrinks the weights "
             f"by it, not {train.learning_rate} times {train.weight_decay}; lower one of them"
         )
     if train.encoding == "mixed" and train.members < 2:
-        raise UserError(
-            f"{path}: train.encoding is mixed, which takes two members at least, for each sees numbers in one way, and "
+        return (
+            "train.encoding is mixed, which takes two members at least, for each sees numbers in one way, and "
             f"train.members is {train.members}; raise it, or set train.encoding to robust"
         )
     if train.device == "cuda" and train.engine == "compiled":
-        raise UserError(
-            f"{path}: train.device is cuda and train.engine is compiled, which runs on a CPU alone; "
+        return (
+            "train.device is cuda and train.engine is compiled, which runs on a CPU alone; "
             "set train.engine to torch, or train.device to cpu"
         )
     for name in (params.make_data.target, split.group, split.time):
         if name in params.make_data.drop:
-            raise UserError(f"{path}: make_data.drop names {name!r}, which another parameter uses; keep it")
+            return f"make_data.drop names {name!r}, which another parameter uses; keep it"
     if params.make_data.target in (split.group, split.time):
-        raise UserError(f"{path}: split cannot go by the target {params.make_data.target!r}; name another column")
+        return f"split cannot go by the target {params.make_data.target!r}; name another column"
+    return ""
 
 
 def nearest(name: object, known: Iterable[str], prefix: str = "") -> str:

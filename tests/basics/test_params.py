@@ -1,4 +1,5 @@
 import copy
+from pathlib import Path
 
 import pytest
 from conftest import ROOT, assert_one_line
@@ -17,8 +18,9 @@ def changed(name, value):
     return values
 
 
-def test_the_projects_own_file_is_good():
-    assert params.read(path=ROOT / "params.yaml").train.hidden_size == 32
+def test_the_projects_own_file_is_good(monkeypatch):
+    monkeypatch.chdir(ROOT)
+    assert params.read().train.hidden_size == 32
 
 
 @pytest.mark.parametrize(
@@ -85,10 +87,12 @@ def test_every_parameter_is_required(section, name):
 @pytest.mark.parametrize(
     "text, value", [("1e-2", 0.01), ("1E-2", 0.01), ("1e-2 # slow", 0.01), (".01", 0.01), ("1", 1.0)]
 )
-def test_numbers_are_what_yaml_1_2_and_dvc_say(tmp_path, text, value):
-    file = tmp_path / "params.yaml"
-    file.write_text((ROOT / "params.yaml").read_text().replace("learning_rate: 0.01", f"learning_rate: {text}"))
-    assert params.read(path=file).train.learning_rate == value
+def test_numbers_are_what_yaml_1_2_and_dvc_say(tmp_path, monkeypatch, text, value):
+    monkeypatch.chdir(tmp_path)
+    Path("params.yaml").write_text(
+        (ROOT / "params.yaml").read_text().replace("learning_rate: 0.01", f"learning_rate: {text}")
+    )
+    assert params.read().train.learning_rate == value
 
 
 def test_a_whole_float_is_an_integer():
@@ -96,11 +100,11 @@ def test_a_whole_float_is_an_integer():
 
 
 @pytest.mark.parametrize("text", ["train: [", "a: 1\na: 2\n", "\t- x", "", "- 1", "\0"])
-def test_a_file_that_is_not_yaml_is_one_line(tmp_path, text):
-    file = tmp_path / "params.yaml"
-    file.write_text(text)
+def test_a_file_that_is_not_yaml_is_one_line(tmp_path, monkeypatch, text):
+    monkeypatch.chdir(tmp_path)
+    Path("params.yaml").write_text(text)
     with pytest.raises(UserError) as error:
-        params.read(path=file)
+        params.read()
     assert "\n" not in str(error.value)
     assert "params.yaml" in str(error.value)
 
@@ -121,9 +125,10 @@ def test_a_gpu_is_not_for_the_compiled_engine():
         params.check(values)
 
 
-def test_outside_the_project_it_says_where_to_go(tmp_path):
+def test_outside_the_project_it_says_where_to_go(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
     with pytest.raises(UserError, match=r"run from the folder that holds dvc\.yaml"):
-        params.read(path=tmp_path / "params.yaml")
+        params.read()
 
 
 @pytest.mark.parametrize("one, other", [("stratify", "group"), ("stratify", "time"), ("group", "time")])
