@@ -37,13 +37,13 @@ def folded(summary: str, lines: list[str]) -> str:
     return "\n".join([f"<details><summary>{summary}</summary>", "", *lines, "", "</details>"])
 
 
-def fitting(blocks: list[str], longest: int = COMMENT) -> str:
+def fitting(blocks: list[str]) -> str:
     """Blocks one below the other; the last ones are left out, and it is said, where a comment cannot hold them all."""
     for kept in range(len(blocks), 0, -1):
         left_out = len(blocks) - kept
         said = [f"_{left_out} more section{'s' * (left_out > 1)} would not fit into a comment._"] * (left_out > 0)
         text = "\n\n".join(blocks[:kept] + said) + "\n"
-        if len(text.encode("utf-16-le")) // 2 <= longest:
+        if len(text.encode("utf-16-le")) // 2 <= COMMENT:
             return text
     return "_The comparison does not fit into a comment._\n"
 

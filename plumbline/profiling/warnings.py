@@ -30,13 +30,13 @@ NEAR = 3  # groups of nearly equal categories in a line
 NAMED_ID = r"(.*[_\W])?(id|ID|Id)|.*[a-z](Id|ID)"  # regular expressions, compiled where they are needed
 
 
-def judge(table: Table, found: list[Column], fitted: Encoding | None = None) -> list[Column]:
+def judge(table: Table, found: list[Column], fitted: Encoding) -> list[Column]:
     """The profile of a table that has a target, with its warnings: of a column the gravest, and its near categories.
 
     A last record is about the rows, where many are copies of others.
     Columns that the encoding leaves out tell the model nothing, and are warned of as dates in text alone.
     """
-    left_out = {left.name for left in fitted.left_out} if fitted else set()
+    left_out = {left.name for left in fitted.left_out}
     taken = [c for c in found if c.column not in left_out and c.kind != "target" and c.distinct + (c.missing > 0) > 1]
     classes, y = table.facts.classes, table.classes()
     tells = alone(table, [c.column for c in taken if kind_of(table.columns[c.column])], y)
@@ -89,7 +89,7 @@ def leak(of: Alone) -> str | None:
     return None
 
 
-def identifier(table: Table, column: Column, tells: Alone | None = None) -> str | None:
+def identifier(table: Table, column: Column, tells: Alone | None) -> str | None:
     """Values that name the rows, or what the rows are about; tells: what they say of the target."""
     name, drop = column.column, "drop it (make_data.drop)"
     rest = f"{drop}, or keep the rows of each in one part (split.group)"
