@@ -66,6 +66,7 @@ class Train(Section):
     schedule: Literal["constant", "cosine"]
     weight_decay: AtLeast0
     input_rate: AtLeast0
+    ema_decay: Annotated[float, msgspec.Meta(ge=0, lt=1)]
     class_weight: Literal["none", "balanced"]
     batch_size: Count
     epochs: Count

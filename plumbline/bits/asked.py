@@ -14,7 +14,7 @@ import numpy as np
 from plumbline.bits import rows
 
 NUMBERS = (np.arange(1000.0) * 0.6180339887 % 1.0).astype(np.float32)  # in [0, 1)
-LAYOUT = rows.layout_of([(rows.NUMBER, 1)] * 5 + [(rows.POSITION, 3), (rows.CODE, 4), (rows.CODE, 3)])
+LAYOUT = rows.layout_of([(rows.NUMBER, 1)] * 5 + [(rows.POSITION, 3), (rows.SPLINE, 4), (rows.CODE, 4), (rows.CODE, 3)])
 
 
 @functools.cache
@@ -58,4 +58,4 @@ def _probabilities(form: Callable) -> np.ndarray:
 
 
 QUESTIONS = {"normal": _normal, "shuffle": _shuffle, "probabilities": _probabilities}
-ANSWERS = {"normal": "d1f87ed5710e64dd", "shuffle": "9cb40710bb6624b8", "probabilities": "344c35672c5754be"}
+ANSWERS = {"normal": "d1f87ed5710e64dd", "shuffle": "9cb40710bb6624b8", "probabilities": "19b5531af21b1ddc"}

@@ -9,7 +9,7 @@ import numpy as np
 
 from plumbline.bits import rows as encoded
 from plumbline.bits.compiling import compiled, exp, prange
-from plumbline.bits.layers import CORRECT, LOSS, ONE, ZERO, backward, expand, forward, loss, pack, tile_for, unpack
+from plumbline.bits.layers import CORRECT, LOSS, ONE, ZERO, backward, forward, loss, pack, read, tile_for, unpack
 
 SHARD_ROWS = 256  # rows from which on cutting a batch pays for handing it to a second thread
 MAX_SHARDS = 64
@@ -25,7 +25,7 @@ def _shard(x, y, rows, batch_rows, class_weights, plan, weights, h, k, gradient,
 
     What is added to `sums` is not weighted. Without class_weights all rows count the same.
     """
-    inputs, places, hidden, logits = tile_for(h, k, plan)
+    inputs, places, shares, hidden, logits = tile_for(h, k, plan)
     tile, last = len(hidden), x.shape[1] - 1
     targets = np.empty(tile, np.int32)
     back = np.empty((tile, h), np.float32)
@@ -35,14 +35,14 @@ def _shard(x, y, rows, batch_rows, class_weights, plan, weights, h, k, gradient,
         n = some.size
         for i in range(n):  # a short loop, so that the memory of many rows is awaited at once
             targets[i], hidden[i, 0], hidden[i, h - 1] = y[some[i]], x[some[i], 0], x[some[i], last]
-        expand(x, some, plan, inputs, places)
-        forward(inputs[:n], places[:n], weights, h, k, hidden[:n], logits[:n])
+        read(x, some, plan, inputs, places, shares)
+        forward(inputs[:n], places[:n], shares[:n], weights, h, k, hidden[:n], logits[:n])
         loss(logits[:n], targets[:n], batch_rows, sums)
         if class_weights.size:
             for i in range(n):
                 for c in range(k):
                     logits[i, c] *= class_weights[targets[i]]
-        backward(inputs[:n], places[:n], weights, h, k, hidden[:n], logits[:n], back[:n], gradient)
+        backward(inputs[:n], places[:n], shares[:n], weights, h, k, hidden[:n], logits[:n], back[:n], gradient)
 
 
 @compiled
@@ -146,6 +146,7 @@ class Trainer:
     layout: of the rows (plumbline.bits.rows); without, all columns are numbers. columns: the stored ones that the
     networks see, numbers or a mask; weights are those of these columns' inputs alone. input_rate: how many times
     faster than weights each input's own scale is learned, by which its weights are multiplied; 0: there are none.
+    averages: whether `average` is called after each epoch; the averaged weights are then what is scored and given out.
     `learning_rate` may change between calls; `state` is all that goes on.
     """
 
@@ -159,6 +160,7 @@ class Trainer:
         layout=None,
         columns=None,
         input_rate=0.0,
+        averages=False,
     ):
         _, h, d = weights["net.0.weight"].shape
         self.sizes = d, h, weights["net.2.weight"].shape[1]
@@ -171,7 +173,9 @@ class Trainer:
         scales = np.zeros((len(self.packed), 3, d if input_rate else 0), np.float32)  # and their moments
         scales[:, 0] = ONE
         self.input_rate = input_rate
-        self.state = self.packed, *moments, np.ones((len(self.packed), 2)), base, scales  # ones: the powers of beta
+        powers = np.ones((len(self.packed), 2))  # of beta
+        averaged = self.packed[:, : self.packed.shape[1] if averages else 0].copy()
+        self.state = self.packed, *moments, powers, base, scales, averaged
 
     def train(self, x: np.ndarray, y: np.ndarray, orders: np.ndarray, sums: np.ndarray) -> None:
         """Go through some batches of every network: its order of rows (R, n), whole batches but for an epoch's last.
@@ -182,17 +186,22 @@ class Trainer:
         _, h, k = self.sizes
         batch_size = min(self.batch_size, orders.shape[1])
         if len(orders) > 1:
-            epoch, state = _epoch_by_network, self.state
+            epoch, state = _epoch_by_network, self.state[:-1]
         else:
             epoch = _epoch_by_shard if shards_of(batch_size) > 1 else _epoch_serial
-            orders, state, sums = orders[0], [array[0] for array in self.state], sums[0]
+            orders, state, sums = orders[0], [array[0] for array in self.state[:-1]], sums[0]
         rates = float(self.learning_rate), float(self.weight_decay), float(self.input_rate)
         epoch(x, y, orders, batch_size, self.class_weights, self.plan, h, k, *state, rates, sums)
+
+    def average(self, decay: float) -> None:
+        """Take in the weights as they are: `decay` times the average so far, and the rest of them."""
+        packed, *_, averaged = self.state
+        averaged[:] = np.float32(decay) * averaged + np.float32(1.0 - decay) * packed
 
     def loss_sums(self, x: np.ndarray, y: np.ndarray, rows: np.ndarray, sums: np.ndarray) -> None:
         """Add the losses and right answers of the networks to `sums`, as plumbline.bits.scoring.loss_sums."""
         _, h, k = self.sizes
-        loss_sums(x, y, rows, self.plan, self.packed, h, k, sums)
+        loss_sums(x, y, rows, self.plan, self._given_out, h, k, sums)
 
     def select(self, networks: np.ndarray) -> None:
         """Go on with some of the networks only: their indices, or a mask."""
@@ -202,7 +211,12 @@ class Trainer:
     @property
     def weights(self) -> dict[str, np.ndarray]:
         """The weights of all networks as arrays (R, ...), by their names in the state_dict."""
-        return unpack(self.packed, *self.sizes)
+        return unpack(self._given_out, *self.sizes)
+
+    @property
+    def _given_out(self) -> np.ndarray:
+        averaged = self.state[-1]
+        return averaged if averaged.size else self.packed
 
 
 # ---- scoring (plumbline.bits.scoring is what others call)
@@ -210,13 +224,13 @@ class Trainer:
 
 def _probabilities(x, plan, weights, h, k, out):
     for r in prange(len(weights)):
-        inputs, places, hidden, logits = tile_for(h, k, plan)
+        inputs, places, shares, hidden, logits = tile_for(h, k, plan)
         every = np.arange(len(hidden))
         for start in range(0, len(x), every.size):
             some = x[start : start + every.size]
             n = len(some)
-            expand(some, every[:n], plan, inputs, places)
-            forward(inputs[:n], places[:n], weights[r], h, k, hidden[:n], logits[:n])
+            read(some, every[:n], plan, inputs, places, shares)
+            forward(inputs[:n], places[:n], shares[:n], weights[r], h, k, hidden[:n], logits[:n])
             for i in range(n):
                 _probability(logits[i], out[r, start + i])
 
@@ -243,12 +257,12 @@ def _probability(logits, out):
 def _loss_sums(x, y, rows, plan, weights, h, k, sums):
     for r in prange(len(weights)):
         own = rows[r] if len(rows) > 1 else rows[0]
-        inputs, places, hidden, logits = tile_for(h, k, plan)
+        inputs, places, shares, hidden, logits = tile_for(h, k, plan)
         for start in range(0, own.size, len(hidden)):
             some = own[start : start + len(hidden)]
             n = len(some)
-            expand(x, some, plan, inputs, places)
-            forward(inputs[:n], places[:n], weights[r], h, k, hidden[:n], logits[:n])
+            read(x, some, plan, inputs, places, shares)
+            forward(inputs[:n], places[:n], shares[:n], weights[r], h, k, hidden[:n], logits[:n])
             loss(logits[:n], y[some], own.size, sums[r])
 
 

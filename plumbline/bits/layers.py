@@ -15,7 +15,7 @@ sigmoid and cross-entropy, k > 2 several classes with softmax. `pack` and `unpac
 import numpy as np
 
 from plumbline.bits.compiling import compiled, compiled_apart, exp, log
-from plumbline.bits.rows import CODE, NUMBER
+from plumbline.bits.rows import NUMBER, POSITION, SPLINE
 
 LOSS, CORRECT = 0, 1  # columns of sums
 SCRATCH = 4096  # floats of hidden activations kept at a time (16 KiB: they stay in the first-level cache)
@@ -96,53 +96,64 @@ def _add_four_by_four(a, b0, b1, b2, b3, t0, t1, t2, t3):
 
 @compiled
 def tile_for(h, k, plan):
-    """Room for a tile of rows: inputs (t, dense), places (t, codes), hidden (t, h), logits (t, k)."""
-    rows, dense, codes = max(4, SCRATCH // h // 4 * 4), 0, 0
+    """Room for a tile of rows: inputs (t, dense), places and shares (t, m), hidden (t, h), logits (t, k)."""
+    rows, dense, sparse = max(4, SCRATCH // h // 4 * 4), 0, 0
     for line in range(len(plan)):
-        if plan[line, 1] == CODE:
-            codes += 1
-        else:
+        if plan[line, 1] <= POSITION:
             dense += plan[line, 3]
-    inputs, places = np.empty((rows, dense), np.float32), np.empty((rows, codes), np.int64)
-    return inputs, places, np.empty((rows, h), np.float32), np.empty((rows, k), np.float32)
+        else:
+            sparse += 2 if plan[line, 1] == SPLINE else 1
+    inputs, places = np.empty((rows, dense), np.float32), np.empty((rows, sparse), np.int64)
+    shares = np.ones((rows, sparse), np.float32)
+    return inputs, places, shares, np.empty((rows, h), np.float32), np.empty((rows, k), np.float32)
 
 
 @compiled
-def expand(x, rows, plan, inputs, places):
-    """Some rows of x as plumbline.bits.rows has it: dense inputs (n, dense), and each category's input, -1 for none."""
-    n, code = rows.size, 0
+def read(x, rows, plan, inputs, places, shares):
+    """Some rows of x as plumbline.bits.rows has it: dense inputs (n, dense), and of splines and categories those that
+    are not 0 (n, m), -1 for none, with what they are: a category's share is 1 from the start.
+    """
+    n, m = rows.size, 0
     for line in range(len(plan)):
         source, kind, first, width = plan[line]
         if kind == NUMBER:
             for i in range(n):
                 for f in range(width):
                     inputs[i, first + f] = x[rows[i], source + f]
-        elif kind == CODE:
-            for i in range(n):
-                value = x[rows[i], source]
-                places[i, code] = first + np.int64(value) if value >= 0 and value < width else -1
-            code += 1
-        else:
+        elif kind == POSITION:
             for i in range(n):
                 position = x[rows[i], source]
                 for b in range(width):
                     full = position - np.float32(b)
                     inputs[i, first + b] = ZERO if full < ZERO else (ONE if full > ONE else full)
+        elif kind == SPLINE:
+            for i in range(n):
+                position = x[rows[i], source]
+                b = np.floor(position)
+                share = ONE - (position - b)
+                shares[i, m], shares[i, m + 1] = share, ONE - share
+                places[i, m] = first + np.int64(b) if b >= 0 and b < width else -1
+                places[i, m + 1] = first + np.int64(b) + 1 if share < ONE and b >= -1 and b + 1 < width else -1
+            m += 2
+        else:
+            for i in range(n):
+                value = x[rows[i], source]
+                places[i, m] = first + np.int64(value) if value >= 0 and value < width else -1
+            m += 1
 
 
 @compiled
-def forward(inputs, places, weights, h, k, hidden, logits):
+def forward(inputs, places, shares, weights, h, k, hidden, logits):
     """hidden = relu(x W1 + b1), logits = hidden W2' + b2 for the rows of a tile."""
     n, dense = inputs.shape
     w1, b1, w2, b2 = views(weights, h, k)
     for i in range(n):
         hidden[i, :] = b1
     _add_product(inputs[:, :], w1[:dense], hidden)
-    if places.shape[1]:
-        for i in range(n):
-            for place in places[i]:
-                if place >= 0:
-                    _add(w1[place], hidden[i])
+    for i in range(n):
+        for m in range(places.shape[1]):
+            if places[i, m] >= 0:
+                _add(w1[places[i, m]], shares[i, m], hidden[i])
     for i in range(n):
         for j in range(h):
             if hidden[i, j] < ZERO:  # a nan is not below zero, so it goes on to the loss and is found there
@@ -210,13 +221,13 @@ def loss(logits, targets, batch_rows, sums):
 
 
 @compiled_apart
-def _add(row, total):
+def _add(row, share, total):
     for j in range(total.size):
-        total[j] += row[j]
+        total[j] += share * row[j]
 
 
 @compiled
-def backward(inputs, places, weights, h, k, hidden, error, back, gradient):
+def backward(inputs, places, shares, weights, h, k, hidden, error, back, gradient):
     """Add the tile's gradient to `gradient`; `error` (n, k) is the loss's by the logits, `back` (n, h) is scratch."""
     n, dense = inputs.shape
     _, _, w2, _ = views(weights, h, k)
@@ -234,11 +245,10 @@ def backward(inputs, places, weights, h, k, hidden, error, back, gradient):
         for i in range(n):
             _mask(hidden[i], back[i], gb1)
     _add_product(inputs.T[:, :], back, gw1[:dense])
-    if places.shape[1]:
-        for i in range(n):
-            for place in places[i]:
-                if place >= 0:
-                    _add(back[i], gw1[place])
+    for i in range(n):
+        for m in range(places.shape[1]):
+            if places[i, m] >= 0:
+                _add(back[i], shares[i, m], gw1[places[i, m]])
 
 
 @compiled_apart

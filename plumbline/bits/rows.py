@@ -1,20 +1,23 @@
 """Encoded rows, and how they become the inputs of a network: a number a column, however many inputs that has.
 
 A layout has a line for each stored column, int64 (c, 3): its kind, its first input and its number of inputs. Columns
-stand in the order of their inputs, CODE columns last.
+stand in the order of their inputs: NUMBER columns, then POSITION, SPLINE and CODE.
 
 - NUMBER: the input is the number.
 - POSITION: piecewise-linear (Gorishniy et al. 2022, arXiv 2203.05556). p = bin + fraction becomes min(max(p - b, 0), 1)
   for b = 0, 1, ...: the bins below are full, its own is filled in part, those above are empty.
+- SPLINE: linear B-splines (scikit-learn's SplineTransformer of degree 1). The same p becomes max(1 - |p - i|, 0) for
+  i = 0, 1, ...: the two ends of its bin have a share each, the nearer one more; all others are 0.
 - CODE: the number of a category, whose input is 1 and the others 0. One outside the inputs switches none on.
 
-The kernel expands NUMBER and POSITION a tile of rows at a time. It never expands a CODE: a product with 0 or 1 is no
-work, so the weights of the row's category are added as they are, with the bits of the one-hot product.
+The kernel expands NUMBER and POSITION a tile of rows at a time. It never expands a SPLINE or a CODE: a product with 0
+is no work, so the weights of the two ends times their shares, and those of the row's category, are added, with the bits
+of the product with all inputs.
 """
 
 import numpy as np
 
-NUMBER, POSITION, CODE = 0, 1, 2
+NUMBER, POSITION, SPLINE, CODE = 0, 1, 2, 3
 
 
 def layout_of(stored: list[tuple[int, int]]) -> np.ndarray:
@@ -34,21 +37,20 @@ def inputs_of(layout: np.ndarray, columns: np.ndarray) -> np.ndarray:
 
 
 def terms(layout: np.ndarray) -> int:
-    """What is multiplied or added for a row and a hidden unit: dense inputs, and one for each CODE."""
-    return int(np.where(layout[:, 0] == CODE, 1, layout[:, 2]).sum())
+    """What is multiplied or added for a row and a hidden unit: dense inputs, of a SPLINE two, one of a CODE."""
+    return int(np.select([layout[:, 0] == SPLINE, layout[:, 0] == CODE], [2, 1], layout[:, 2]).sum())
 
 
 def plan(layout: np.ndarray, columns: np.ndarray | None = None) -> np.ndarray:
-    """How a tile is expanded where a network sees these columns alone (without: all): int64 (m, 4).
+    """How a tile is read where a network sees these columns alone (without: all): int64 (m, 4).
 
     A line has the column that is read, its kind, its first input among those seen and the number of inputs; NUMBER
     columns side by side share a line.
     """
     columns = np.arange(len(layout)) if columns is None else np.arange(len(layout))[columns]
     seen = layout_of(layout[columns][:, [0, 2]])
-    codes = seen[:, 0] == CODE
-    if (codes[:-1] > codes[1:]).any():
-        raise ValueError("CODE columns must come after all others")
+    if (np.diff(seen[:, 0]) < 0).any():
+        raise ValueError("columns must come in the order NUMBER, POSITION, SPLINE, CODE")
     lines = []
     for source, (kind, first, width) in zip(columns.tolist(), seen.tolist()):
         last = lines[-1] if lines else None
@@ -66,6 +68,7 @@ def expand(x: np.ndarray, layout: np.ndarray) -> np.ndarray:
     kind, of, place = by_input(layout)
     values = x[:, of]
     values[:, kind == POSITION] = np.clip(values - place, 0.0, 1.0)[:, kind == POSITION]
+    values[:, kind == SPLINE] = np.maximum(1.0 - np.abs(values - place), 0.0)[:, kind == SPLINE]
     values[:, kind == CODE] = (values == place)[:, kind == CODE]
     return values
 

@@ -20,8 +20,8 @@ def settings_for(rows: int, classes: int, columns: int, can_fold: bool = True) -
     elif rows <= LARGE:
         steps = {"learning_rate": 0.004, "schedule": "constant", "batch_size": 128, "epochs": 60, "patience": 8}
     else:
-        epochs = int(min(max(WORK / (rows * max(columns + classes, 50)), 5), 15))
-        steps = {"learning_rate": 0.004, "schedule": "cosine", "batch_size": 512, "epochs": epochs, "patience": 3}
+        epochs = int(min(max(WORK / (rows * max(columns + classes, 50)), 5), 30))
+        steps = {"learning_rate": 0.004, "schedule": "cosine", "batch_size": 256, "epochs": epochs, "patience": 5}
     split = {"train": 0.7, "validation": 0.1 if rows >= FEWEST else 0.0, "folds": 0}
     if rows <= SMALL and can_fold:
         split = {"train": 0.8 if rows >= ENOUGH else 1.0, "validation": 0.0, "folds": 5}
@@ -29,11 +29,12 @@ def settings_for(rows: int, classes: int, columns: int, can_fold: bool = True) -
         **{f"split.{name}": value for name, value in split.items()},
         "split.stratify": True,
         "train.encoding": "mixed",
-        "train.hidden_size": 256 if rows <= LARGE else 128,
+        "train.hidden_size": 256,
         "train.weight_decay": 0.1,
         "train.input_rate": 3.0,
+        "train.ema_decay": 0.7,
         "train.held_out": 0.125,
-        "train.members": 4 if rows <= 10 * LARGE else 2,
+        "train.members": 6 if rows <= SMALL else 4 if rows <= LARGE else 2,
         "train.replicas": 3 if split["folds"] else 4,  # the fewest that can tell how seeds differ
         "evaluate.importance": True,
         "evaluate.baselines": True,

@@ -108,7 +108,7 @@ def training_rows(encoded: Encoding, table: Table, outputs: int) -> tuple[np.nda
 
 def inputs(encoded: Encoding, x: np.ndarray) -> np.ndarray:
     """What the models see of encoded rows: numbers as they are, and not their bins beside; float32 (n, d)."""
-    seen = encoded.views[0]
+    seen = encoded.views[-1]
     return rows.expand(x[:, seen], rows.layout_of(encoded.layout[seen][:, [0, 2]]))
 
 

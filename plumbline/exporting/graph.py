@@ -17,7 +17,7 @@ import onnx
 from onnx import TensorProto, helper, numpy_helper
 
 from plumbline.basics.errors import UserError
-from plumbline.bits.rows import CODE
+from plumbline.bits.rows import CODE, NUMBER, POSITION, SPLINE
 from plumbline.exporting import edited
 from plumbline.model.model import Model
 from plumbline.model.network import SHIPPED
@@ -115,14 +115,14 @@ def _encoded(graph: Graph, encoding: Encoding) -> tuple[str | None, dict[int, st
     """The first inputs of the network, those that are no codes, float (n, d), if there are any; and the codes, int64
     (n,), by the numbers of their columns. Columns of a kind go side by side through one node.
     """
-    blocks, width, of = [], 0, [[] for _ in encoding.columns]
+    blocks, width, of = [], 0, {kind: [[] for _ in encoding.columns] for kind in (NUMBER, POSITION, SPLINE)}
 
-    def put(block: str, wide: int, inputs: dict[int, int]) -> None:
+    def put(block: str, wide: int, inputs: dict[int, int], kind: int = NUMBER) -> None:
         """Numbers (n, w), of which so many, from each `wide` on, are inputs of a column."""
         nonlocal width
         blocks.append(block)
         for i, used in inputs.items():
-            of[i] += range(width, width + used)
+            of[kind][i] += range(width, width + used)
             width += wide
 
     numbers = {i: column for i, column in enumerate(encoding.columns) if isinstance(column, Number)}
@@ -138,12 +138,14 @@ def _encoded(graph: Graph, encoding: Encoding) -> tuple[str | None, dict[int, st
         put(_robust(graph, values, missing, centre, scaled), 1, dict.fromkeys(scaled, 1))
         marks = [column.marks_missing for column in scaled.values()]
         put(graph.add("Cast", missing, to=FLOAT), 1, dict(zip(scaled, map(int, marks))))
-        cut = {i: len(column.edges) - 1 for i, column in scaled.items() if column.edges}
+        cut = [i for i, column in scaled.items() if column.edges]
         if cut:
             some = np.array([place for place, i in enumerate(scaled) if i in cut])
-            filled = graph.add("Where", missing, centre, values)
-            bins = [scaled[i].edges for i in cut]
-            put(_bins(graph, graph.add("Gather", filled, some, axis=1), bins), max(cut.values()), cut)
+            filled = graph.add("Gather", graph.add("Where", missing, centre, values), some, axis=1)
+            for field, kind in ("edges", POSITION), ("knots", SPLINE):
+                ends = {i: getattr(scaled[i], field) for i in cut}
+                inputs = {i: len(each) - (kind == POSITION) for i, each in ends.items()}
+                put(_places(graph, filled, [*ends.values()], kind), max(inputs.values()), inputs, kind)
     codes = {}
     for i, column in enumerate(encoding.columns):
         if isinstance(column, Category):
@@ -153,7 +155,7 @@ def _encoded(graph: Graph, encoding: Encoding) -> tuple[str | None, dict[int, st
                 put(graph.add("Gather", said, codes[i]), said.shape[1], {i: said.shape[1]})
     if not blocks:
         return None, codes
-    order = np.array([*chain.from_iterable(of)])
+    order = np.array([*chain.from_iterable(chain.from_iterable(of.values()))])
     return graph.add("Gather", graph.add("Concat", *blocks, axis=1), order, axis=1), codes
 
 
@@ -183,8 +185,10 @@ def _robust(graph: Graph, values: str, missing: str, centre: np.ndarray, columns
     return graph.add("Cast", graph.add("Where", missing, np.float64(0), z), to=FLOAT)
 
 
-def _bins(graph: Graph, values: str, ends: list[list[float]]) -> str:
-    """Float (n, m b): the place of values, double (n, m), among the ends of at most b bins, as b inputs each."""
+def _places(graph: Graph, values: str, ends: list[list[float]], kind: int) -> str:
+    """Float (n, m w): the place of values, double (n, m), among the ends of at most b bins, as b inputs each, or as
+    b + 1 that are splines.
+    """
     first, last = (np.array([each[place] for each in ends]) for place in (0, -1))
     b = max(map(len, ends)) - 1
     low, width = np.full((len(ends), b), np.inf), np.ones((len(ends), b))  # nothing lies in a bin that is not there
@@ -194,8 +198,12 @@ def _bins(graph: Graph, values: str, ends: list[list[float]]) -> str:
     inside = graph.add("Div", graph.add("Sub", values, low), width)
     inside = graph.add("Clip", inside, np.float64(0), np.float64(1))
     place = graph.add("Cast", graph.add("ReduceSum", inside, np.array([2])), to=FLOAT)
-    inputs = graph.add("Clip", graph.add("Sub", place, np.arange(b, dtype=np.float32)), np.float32(0), np.float32(1))
-    return graph.add("Reshape", inputs, np.array([-1, len(ends) * b]))
+    wide = b + (kind == SPLINE)
+    inputs = graph.add("Sub", place, np.arange(wide, dtype=np.float32))
+    if kind == SPLINE:
+        inputs = graph.add("Sub", np.float32(1), graph.add("Abs", inputs))
+    inputs = graph.add("Clip", inputs, np.float32(0), np.float32(1))
+    return graph.add("Reshape", inputs, np.array([-1, len(ends) * wide]))
 
 
 def _code(graph: Graph, column: Category) -> str:

@@ -3,10 +3,10 @@
 `raw` leaves numbers as they are, as the notebook does, and encodes what is no number. `robust` is for real tables:
 every column is centred on its median, divided by its interquartile range and clipped smoothly, so that neither an odd
 scale nor a heavy tail reaches the network, and then standardized; what is missing becomes the mean and is marked in an
-input of its own. `mixed` has beside that each number's place among bins of the training rows, as piecewise-linear
-inputs (Gorishniy et al. 2022, arXiv 2203.05556): some members of a network see the numbers, the others the bins.
-Under all, text becomes one input a category; under `mixed` the others see target statistics where categories are many
-(plumbline.tables.targets). Columns that can teach nothing are left out, with the reason.
+input of its own. `mixed` has beside that each number's place among bins of the training rows, twice: as linear splines,
+and as piecewise-linear inputs (plumbline.bits.rows). Members of a network see splines, bins, numbers, in turn. Under
+all, text becomes one input a category; under `mixed` members that see no numbers see target statistics where categories
+are many (plumbline.tables.targets). Columns that can teach nothing are left out, with the reason.
 
 An encoded row has one number for a category, whichever it is, and not one for each input (plumbline.bits.rows).
 
@@ -46,14 +46,15 @@ class Number(msgspec.Struct, frozen=True, tag="number", omit_defaults=True):
     mean: float  # of the clipped values
     deviation: float
     marks_missing: bool
-    edges: list[float] = []  # the ends of its bins, an input each
+    edges: list[float] = []  # of its bins
+    knots: list[float] = []  # of its splines; both or none
     boolean: bool = False  # of true and false, as 1 and 0
     spelling: Spelling | None = None  # of a column that was text
 
     @property
     def stored(self) -> list[tuple[int, int]]:
         """Columns of an encoded row: kind and number of inputs of each."""
-        bins = [(encoded.POSITION, len(self.edges) - 1)] if self.edges else []
+        bins = [(encoded.POSITION, len(self.edges) - 1), (encoded.SPLINE, len(self.knots))] if self.edges else []
         return [(encoded.NUMBER, 1)] * (1 + self.marks_missing) + bins
 
     @property
@@ -116,7 +117,7 @@ class LeftOut(msgspec.Struct, frozen=True):
 
 
 class Encoding(msgspec.Struct, frozen=True):
-    """How a table's columns become the network's inputs, in this order: numbers first, then categories."""
+    """How a table's columns become the network's inputs: numbers, their bins, their splines, then categories."""
 
     columns: list[Number | Category]
     left_out: list[LeftOut] = []
@@ -125,32 +126,36 @@ class Encoding(msgspec.Struct, frozen=True):
     def layout(self) -> np.ndarray:
         """How an encoded row becomes the inputs: int64 (c, 3), see plumbline.bits.rows."""
         stored = [each for column in self.columns for each in column.stored]
-        return encoded.layout_of(sorted(stored, key=_is_code))
+        return encoded.layout_of(sorted(stored, key=_kind))
 
     @property
     def places(self) -> list[list[int]]:
-        """Of each column its numbers among the stored ones, where codes come last."""
+        """Of each column its numbers among the stored ones, which are sorted by kind."""
         stored = [(each, i) for i, column in enumerate(self.columns) for each in column.stored]
         found = [[] for _ in self.columns]
-        for place, (_, i) in enumerate(sorted(stored, key=lambda each: _is_code(each[0]))):
+        for place, (_, i) in enumerate(sorted(stored, key=lambda each: _kind(each[0]))):
             found[i].append(place)
         return found
 
     @property
     def views(self) -> list[np.ndarray]:
-        """What members see, in turn: numbers of stored columns. The first see numbers and categories, the second bins
-        and statistics instead, these with the frequent categories. Where no column has any, all see all.
+        """What members see, in turn: numbers of stored columns. The first see splines, the second bins, the third
+        numbers and categories; the others see statistics instead of categories, with the frequent ones of these. Where
+        no column has any, all see all.
         """
-        first, second = [], []
+        found = [[], [], []]
         for column, places in zip(self.columns, self.places):
             if isinstance(column, Category):
-                first += places[-1:]
-                second += places[:-1] or places
+                ways = places[:-1] or places, places[:-1] or places, places[-1:]
+            elif column.edges:
+                number, *marks, bins, splines = places
+                ways = [*marks, splines], [*marks, bins], [number, *marks]
             else:
-                cut = bool(column.edges)
-                first += places[: len(places) - cut]
-                second += places[cut:]
-        return [np.sort(first), np.sort(second)] if first != second else [np.sort(first)]
+                ways = places, places, places
+            for view, own in zip(found, ways):
+                view += own
+        found = [sorted(view) for view in found]
+        return [np.array(view) for i, view in enumerate(found) if view not in found[:i]]
 
     @property
     def width(self) -> int:
@@ -163,8 +168,8 @@ class Encoding(msgspec.Struct, frozen=True):
         return [each.name for each in self.columns if isinstance(each, Category) or each.spelling]
 
 
-def _is_code(stored: tuple[int, int]) -> bool:
-    return stored[0] == encoded.CODE
+def _kind(stored: tuple[int, int]) -> int:
+    return stored[0]
 
 
 def fit(table: Table, setting: str) -> Encoding:
@@ -303,7 +308,9 @@ def _encode_piece(every: list[tuple], piece: dict[str, np.ndarray], x: np.ndarra
                 if column.marks_missing:
                     own[:, 1] = missing
                 if column.edges:
-                    own[:, -1] = robust.position(np.where(missing, column.centre, values), column.edges)
+                    values = np.where(missing, column.centre, values)
+                    for place, ends in zip(places[-2:], (column.edges, column.knots)):
+                        x[row : row + IN_CACHE, place] = robust.position(values, ends)
 
 
 # ---- fitting
@@ -316,9 +323,9 @@ def _fit_number(table: Table, name: str, seen: Numbers, setting: str) -> Number 
         return why
     by = table.facts.spellings.get(name)
     if setting == "raw" and kind == "number":
-        return Number(name, kind, float(seen.low), float(seen.high), 0.0, 0.0, 0.0, 1.0, False, [], boolean, by)
-    edges = seen.edges if setting == "mixed" else []
-    return Number(name, kind, *seen.robust, seen.present < len(table), edges, boolean, by)
+        return Number(name, kind, float(seen.low), float(seen.high), 0.0, 0.0, 0.0, 1.0, False, [], [], boolean, by)
+    ends = (seen.edges, seen.knots) if setting == "mixed" else ([], [])
+    return Number(name, kind, *seen.robust, seen.present < len(table), *ends, boolean, by)
 
 
 def _fit_category(table: Table, name: str, setting: str) -> Category | str:

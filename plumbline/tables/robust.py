@@ -18,7 +18,8 @@ from plumbline.tables.store import ROW, VALUES, Table
 IN_CACHE = 2**15  # rows to work on at a time: a column of them stays in the second-level cache
 QUARTERS = (0.25, 0.5, 0.75)
 IQR_OF_NORMAL = 1.349  # an interquartile range is so many standard deviations of a normal column
-BINS = 8  # most that a column of numbers is cut into, as measured on 27 tables (docs/tables.md)
+BINS, MANY = (8, 16), 10_000  # most that a column of numbers is cut into, the second from so many values on
+OF_ALL = 2048  # bins of all columns together: a wide table's have fewer, and with fewer than two none
 CLIP = 6.0  # standard deviations that no value gets past
 UNIT = 2**40  # of the fixed-point sums; 2^15 squares of CLIP in it are below 2^63
 NOTHING = 2.0**-36  # a variance below is that of equal numbers, whose sums are rounded
@@ -48,6 +49,7 @@ class Numbers(NamedTuple):
     median: float | None
     robust: Statistics | None
     edges: list[float]  # of bins with as many rows each, or of one a value where there are few; empty for one value
+    knots: list[float]  # of splines: edges of bins half as wide
 
 
 @functools.cache
@@ -66,7 +68,7 @@ def numbers(table: Table) -> dict[str, Numbers]:
     with ThreadPoolExecutor(threads) as pool:
         for start in range(0, len(names), max(at_once, 1)):
             values = _present(table, names[start : start + at_once], room)
-            found |= zip(values, pool.map(_of, values.values()))
+            found |= zip(values, pool.map(_of, values.values(), [OF_ALL // len(names)] * len(values)))
     return found
 
 
@@ -82,17 +84,22 @@ def _present(table: Table, names: list[str], room: np.ndarray) -> dict[str, np.n
     return values
 
 
-def _of(values: np.ndarray) -> Numbers:
-    """Of values (m,) in any order, which are sorted where they are; NumPy holds no other thread up while it sorts."""
+def _of(values: np.ndarray, most: int) -> Numbers:
+    """Of values (m,) in any order, which are sorted where they are; NumPy holds no other thread up while it sorts.
+
+    most: bins.
+    """
     values.sort()  # nan comes last
     if values.dtype.kind == "f":
         values = values[: np.count_nonzero(values == values)]
         values += values.dtype.type(0.0)  # -0.0 is 0.0
     if not len(values):
-        return Numbers(0, 0, None, None, None, None, [])
+        return Numbers(0, 0, None, None, None, None, [], [])
     distinct = 1 + int(np.count_nonzero(values[1:] != values[:-1]))
     ends = values[0].item(), values[-1].item()
-    return Numbers(len(values), distinct, *ends, quantile(values, 0.5), statistics(values), edges(values, distinct))
+    bins = min(BINS[len(values) >= MANY], most)
+    cut = (edges(values, distinct, bins), edges(values, distinct, 2 * bins)) if bins > 1 else ([], [])
+    return Numbers(len(values), distinct, *ends, quantile(values, 0.5), statistics(values), *cut)
 
 
 def statistics(ordered: np.ndarray) -> Statistics:
@@ -134,8 +141,8 @@ def smooth_clip(values: np.ndarray, centre: float, scale: float) -> np.ndarray:
     return z / np.sqrt(1.0 + (z / CLIP) * (z / CLIP))
 
 
-def edges(ordered: np.ndarray, distinct: int, bins: int = BINS) -> list[float]:
-    """Ends of the bins of a column's values (m,), from the lowest to the highest: quantiles, each once.
+def edges(ordered: np.ndarray, distinct: int, bins: int) -> list[float]:
+    """Ends of so many bins of a column's values (m,), from the lowest to the highest: quantiles, each once.
 
     Where few values differ they are the ends themselves. Fewer than two ends are no bins.
     """

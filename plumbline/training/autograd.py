@@ -120,6 +120,7 @@ class Trainer:
     class_weights: float32 (classes,), what a row's loss counts; without, 1 each. layout: of the rows, without one all
     columns are numbers; modules see each batch expanded. scales: float32 (R, d), what a network's inputs are multiplied
     by, learned input_rate times faster than weights; of the shipped network alone, whose weights take them in.
+    averages: as the kernel's; buffers are averaged with the weights.
     `learning_rate` may change between epochs.
     """
 
@@ -137,6 +138,7 @@ class Trainer:
         layout: np.ndarray | None = None,
         scales: np.ndarray | None = None,
         input_rate: float = 0.0,
+        averages: bool = False,
     ):
         networks, (d, h, _) = len(next(iter(weights.values()))), sizes
         if networks * batch_size * d * h <= SMALL:
@@ -154,10 +156,17 @@ class Trainer:
         self.is_compact = bool((layout[:, 0] != encoded.NUMBER).any())
         self.held: list[tuple] = []  # what was trained on and what is watched, x as given, and x and y on the device
         self.input_rate = input_rate
-        each = [module_of.filled(module_of.blank(network, sizes), weights, r) for r in range(networks)]
+        self.averaged = {name: array.copy() for name, array in weights.items()} if averages else {}
+        each = self._filled(weights).each
         if scales is not None:
             each = [Scaled(one, own, input_rate > 0) for one, own in zip(each, scales)]
         self._set_up(each)
+
+    def _filled(self, weights: Weights) -> Networks:
+        """Networks of these weights (R, ...)."""
+        each = range(len(next(iter(weights.values()))))
+        blanks = ((module_of.blank(self.network, self.sizes), r) for r in each)
+        return Networks(module_of.filled(blank, weights, r) for blank, r in blanks).to(self.device)
 
     def _set_up(self, each: Iterable[nn.Module], moments: dict[torch.Tensor, dict] | None = None) -> None:
         """Go on with these networks; moments: by parameter, of networks that have been trained."""
@@ -234,7 +243,9 @@ class Trainer:
         kind, of, place = self.inputs
         values = x[:, :, of]
         is_one = (values == place).to(values.dtype)
-        values = torch.where(kind == encoded.POSITION, (values - place).clamp(0.0, 1.0), values)
+        beyond = values - place
+        values = torch.where(kind == encoded.POSITION, beyond.clamp(0.0, 1.0), values)
+        values = torch.where(kind == encoded.SPLINE, (1.0 - beyond.abs()).clamp(min=0.0), values)
         return torch.where(kind == encoded.CODE, is_one, values)
 
     def _there(self, x: np.ndarray, y: np.ndarray, rows: np.ndarray) -> tuple[torch.Tensor, ...]:
@@ -253,11 +264,12 @@ class Trainer:
         rows: numbers of rows of x and y, one line for all networks (1, n) or one each (R, n).
         """
         x, y, rows = self._there(x, y, rows)
-        self.networks.eval()
+        networks = self._filled(self.averaged) if self.averaged else self.networks
+        networks.eval()
         with torch.no_grad(), in_one_line(self.network):  # a buffer assigned in inference_mode could train no more
             for some in rows.expand(len(sums), -1).split(SCORED, dim=1):
                 some = some.long()
-                logits = self.networks(self._expanded(x[some]))
+                logits = networks(self._expanded(x[some]))
                 sums += summed(self.loss_fn(logits, y[some]), logits, y[some]).cpu().numpy()
 
     def seed(self, seed: int) -> None:
@@ -267,11 +279,21 @@ class Trainer:
     def select(self, networks: np.ndarray) -> None:
         """Go on with some of the networks only: their indices, or a mask."""
         each = self.networks.each
+        self.averaged = {name: array[networks] for name, array in self.averaged.items()}
         self._set_up([each[r] for r in np.arange(len(each))[networks]], self.optimizer.state)
 
     @property
     def weights(self) -> Weights:
         """The weights of all networks as arrays (R, ...), by their names in the state_dict."""
+        return self.averaged or self._weights()
+
+    def average(self, decay: float) -> None:
+        """Take in the weights as they are: `decay` times the average so far, and the rest of them."""
+        for name, now in self._weights().items():
+            was = self.averaged[name]
+            was[...] = np.float32(decay) * was + np.float32(1.0 - decay) * now if now.dtype == np.float32 else now
+
+    def _weights(self) -> Weights:
         each = self.networks.each
         states = [one.folded() if isinstance(one, Scaled) else module_of.state(one) for one in each]
         return {name: torch.stack([state[name].detach() for state in states]).cpu().numpy() for name in states[0]}
@@ -280,7 +302,8 @@ class Trainer:
     def state(self) -> list[np.ndarray]:
         """Weights, buffers and moments, on a CPU as views: what training goes on from."""
         moments = [tensor for each in self.optimizer.state.values() for tensor in each.values()]
-        return [tensor.detach().cpu().numpy() for tensor in (*self.networks.tensors(), *moments)]
+        tensors = [tensor.detach().cpu().numpy() for tensor in (*self.networks.tensors(), *moments)]
+        return [*tensors, *self.averaged.values()]
 
 
 def check_device(device: str) -> None:

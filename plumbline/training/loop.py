@@ -154,6 +154,8 @@ def one_epoch(job: Job, drawn: Drawn, run: Run, trainer, own) -> tuple[np.ndarra
         trainer.train(*window, trained)
     trained /= orders.shape[1]
     check_finite(trained, epoch, numbers, settings.learning_rate)
+    if settings.ema_decay:
+        trainer.average(min(settings.ema_decay, (epoch - 1) / epoch))  # the first epochs' plain mean
 
     weights, watched = trainer.weights, np.empty((len(running), 0))
     if rows.size and (has_network_0 or settings.patience):
@@ -235,15 +237,15 @@ def trainer_for(job: Job, drawn: Drawn, run: Run):
     """A trainer of the running networks, of the engine that train.engine names; all have the same methods."""
     settings, layout = job.settings, drawn.layout
     weights, view_of = {name: array[run.running] for name, array in run.weights.items()}, drawn.view_of(run.running)
-    given = settings.batch_size, settings.learning_rate, settings.weight_decay
+    given, averages = (settings.batch_size, settings.learning_rate, settings.weight_decay), settings.ema_decay > 0
     if settings.engine == "torch":
         from plumbline.training import autograd
 
         scales = networks.seen(drawn)[view_of] if drawn.views or settings.input_rate else None
-        more = settings.device, job.group, job.class_weights, layout, scales, settings.input_rate
+        more = settings.device, job.group, job.class_weights, layout, scales, settings.input_rate, averages
         return autograd.Trainer(job.network, drawn.sizes, weights, *given, *more)
-    names = ("batch_size", "learning_rate", "weight_decay", "class_weights", "input_rate")
-    options = dict(zip(names, (*given, job.class_weights, settings.input_rate)))
+    names = ("batch_size", "learning_rate", "weight_decay", "class_weights", "input_rate", "averages")
+    options = dict(zip(names, (*given, job.class_weights, settings.input_rate, averages)))
     if drawn.views:
         from plumbline.training import views
 

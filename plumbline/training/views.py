@@ -1,6 +1,6 @@
 """Members that see different inputs, trained each by those that it sees (train.encoding: mixed).
 
-A member of one view sees a number, a member of the other its place among bins. To all else they are networks of all
+A member of one view sees a number, a member of another its bins or splines. To all else they are networks of all
 inputs, whose weights of the inputs that they do not see are 0, so that members can be merged into one network.
 """
 
@@ -34,6 +34,11 @@ class Trainer:
             own = sums[lines]
             trainer.train(x, y, orders[lines], own)
             sums[lines] = own
+
+    def average(self, decay: float) -> None:
+        """As the kernel's, of all networks."""
+        for trainer in self.trainers.values():
+            trainer.average(decay)
 
     def loss_sums(self, x: np.ndarray, y: np.ndarray, rows: np.ndarray, sums: np.ndarray) -> None:
         """As the kernel's, of all networks."""

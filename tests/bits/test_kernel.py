@@ -12,6 +12,7 @@ import torch
 from conftest import ENVIRONMENT, ROOT
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from sklearn.preprocessing import SplineTransformer
 
 from plumbline.bits import compiling, initial, kernel, layers, scoring, stream
 from plumbline.bits import rows as encoded
@@ -154,33 +155,42 @@ def test_a_rows_loss_counts_its_classs_weight(k):
 
 # ---- encoded rows
 
-STORED = [(encoded.NUMBER, 1), (encoded.NUMBER, 1), (encoded.POSITION, 5), (encoded.NUMBER, 1)]
+STORED = [(encoded.NUMBER, 1)] * 3 + [(encoded.POSITION, 5), (encoded.SPLINE, 6)]
 LAYOUT = encoded.layout_of([*STORED, (encoded.CODE, 3), (encoded.CODE, 7)])
-SEEN = {"all": None, "some": [0, 2, 5], "numbers": [0, 1, 3], "categories": [4, 5], "one of each": [1, 2, 4]}
+SEEN = {"all": None, "some": [0, 3, 6], "numbers": [0, 1, 2], "splines": [4], "sparse": [4, 5, 6], "each": [1, 3, 4, 5]}
 
 
 def encoded_rows(n, seed=0):
     """Rows of the layout; positions and codes also outside their inputs."""
     draws = np.random.default_rng(seed)
-    dense = np.c_[draws.normal(size=(n, 2)), draws.uniform(-1, 6, n), draws.normal(size=n)]
-    return np.c_[dense, draws.integers(-1, 5, n), draws.integers(-1, 9, n)].astype(np.float32)
+    places = np.where(draws.random((n, 2)) < 0.3, draws.integers(-1, 7, (n, 2)), draws.uniform(-1.5, 7, (n, 2)))
+    codes = draws.integers(-1, 5, n), draws.integers(-1, 9, n)
+    return np.c_[draws.normal(size=(n, 3)), places, *codes].astype(np.float32)
 
 
 def one_hot(x):
     """The inputs as their definition says."""
     lines = []
-    for row in x.tolist():
-        line = row[:2] + [min(max(row[2] - b, 0.0), 1.0) for b in range(5)] + row[3:4]
-        lines.append(line + [float(row[4] == c) for c in range(3)] + [float(row[5] == c) for c in range(7)])
+    for row in x:
+        line = [*row[:3], *(min(max(row[3] - np.float32(b), 0), 1) for b in range(5))]
+        line += [max(1 - abs(row[4] - np.float32(i)), 0) for i in range(6)]
+        lines.append(line + [row[5] == c for c in range(3)] + [row[6] == c for c in range(7)])
     return np.array(lines, np.float32)
 
 
 def test_rows_expand_to_the_inputs_of_their_definition():
     x = encoded_rows(300)
     np.testing.assert_array_equal(encoded.expand(x, LAYOUT), one_hot(x))
-    assert encoded.terms(LAYOUT) == 10
-    with pytest.raises(ValueError, match="CODE columns"):
-        encoded.plan(LAYOUT, [4, 3])
+    assert encoded.terms(LAYOUT) == 12
+    with pytest.raises(ValueError, match="in the order NUMBER, POSITION, SPLINE, CODE"):
+        encoded.plan(LAYOUT, [5, 4])
+
+
+def test_splines_are_those_of_scikit_learn():
+    knots, x = np.arange(6.0)[:, None], np.random.default_rng(0).uniform(0, 5, (200, 1)).astype(np.float32)
+    theirs = SplineTransformer(degree=1, knots=knots, extrapolation="constant").fit_transform(x)
+    ours = encoded.expand(x, encoded.layout_of([(encoded.SPLINE, 6)]))
+    np.testing.assert_allclose(ours, theirs, atol=1e-6)
 
 
 @settings(deadline=None, max_examples=25)
@@ -191,7 +201,7 @@ def test_rows_expand_to_the_inputs_of_their_definition():
     seed=st.integers(0, 99),
     seen=st.sampled_from(list(SEEN)),
 )
-def test_codes_have_the_bits_of_one_hot_inputs_in_training_gradient_and_scoring(n, h, k, seed, seen):
+def test_splines_and_codes_have_the_bits_of_all_inputs_in_training_gradient_and_scoring(n, h, k, seed, seen):
     """Also where a network sees some columns alone: it is the whole network with weights of 0 at the others' inputs."""
     x, columns = encoded_rows(n, seed), SEEN[seen]
     inputs = encoded.inputs_of(LAYOUT, slice(None) if columns is None else columns)
@@ -220,8 +230,8 @@ def test_codes_have_the_bits_of_one_hot_inputs_in_training_gradient_and_scoring(
 def test_a_network_of_some_columns_is_autograds_with_a_mask(seen):
     n, columns = 300, SEEN[seen]
     inputs = encoded.inputs_of(LAYOUT, slice(None) if columns is None else columns)
-    x, (_, y, weights) = encoded_rows(n), problem(n, 18, 16, 3, networks=2)
-    masked = np.zeros((n, 18), np.float32)
+    x, (_, y, weights) = encoded_rows(n), problem(n, 24, 16, 3, networks=2)
+    masked = np.zeros((n, 24), np.float32)
     masked[:, inputs] = one_hot(x)[:, inputs]
     ours = kernel.Trainer(
         weights | {"net.0.weight": weights["net.0.weight"][:, :, inputs]}, 32, 0.01, 0.0, None, LAYOUT, columns

@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from making import FACTS, put, stored
+from sklearn.preprocessing import SplineTransformer
 
 from plumbline.basics.errors import UserError
 from plumbline.bits import initial, kernel, scoring, stream
@@ -65,8 +66,11 @@ def test_whatever_numbers_come_finite_ones_leave(values):
     assert (np.abs(x[:, 0]) <= 8).all()  # sqrt(60): no one of n values is further off than sqrt(n) deviations
     missing = np.array([value is None or math.isnan(value) for value in values])
     assert x.shape[1] == 1 + missing.any()
-    bins = encoded(column, "mixed")[:, x.shape[1] :]
+    mixed = fitted(column, "mixed")[0].columns[0]
+    bins, splines = np.split(encoded(column, "mixed")[:, x.shape[1] :], [max(len(mixed.edges) - 1, 0)], axis=1)
     assert ((bins >= 0) & (bins <= 1)).all() and (bins[:, :-1] >= bins[:, 1:]).all()
+    assert splines.shape[1] == len(mixed.knots) and (splines >= 0).all() and ((splines > 0).sum(axis=1) <= 2).all()
+    np.testing.assert_array_equal(splines.sum(axis=1), np.full(len(x), float(len(mixed.knots) > 0)))
     if missing.any():
         assert (x[:, 1] == missing).all()
         assert (x[missing, 0] == 0).all()
@@ -79,22 +83,24 @@ def test_bins_are_quantiles_and_their_inputs_piecewise_linear(values):
     ends = np.unique(values)
     if len(ends) < 3:
         return
-    if len(ends) > robust.BINS + 1:
-        ends = np.unique(np.quantile(values, np.linspace(0, 1, robust.BINS + 1)))
     code, _ = fitted(pa.array(values), "mixed")
-    np.testing.assert_allclose(code.columns[0].edges, ends, rtol=1e-9, atol=1e-9)
-    ends = np.array(code.columns[0].edges)
+    for found, bins in (code.columns[0].knots, 2 * robust.BINS[0]), (code.columns[0].edges, robust.BINS[0]):
+        cut = np.unique(np.quantile(values, np.linspace(0, 1, bins + 1))) if len(ends) > bins + 1 else ends
+        np.testing.assert_allclose(found, cut, rtol=1e-9, atol=1e-9)
+    ends, knots = np.array(code.columns[0].edges), code.columns[0].knots
     new = np.r_[values, ends, ends[0] - 1, ends[-1] + 1, np.linspace(ends[0], ends[-1], 20)]
     x = encode(code, pa.table({"x é": new}))
     # Gorishniy et al. 2022, equation 1: 0 below the bin, 1 above it, and else how far into it
     expected = np.clip((new[:, None] - ends[:-1]) / np.diff(ends), 0, 1)
-    assert [columns.tolist() for columns in code.views] == [[0], [1]]
-    np.testing.assert_allclose(x[:, 1:], expected, atol=2e-6)
+    assert [columns.tolist() for columns in code.views] == [[2], [1], [0]]
+    np.testing.assert_allclose(x[:, 1 : len(ends)], expected, atol=2e-6)
+    splines = SplineTransformer(degree=1, knots=np.array(knots)[:, None], extrapolation="constant")
+    np.testing.assert_allclose(x[:, len(ends) :], splines.fit_transform(new[:, None]), atol=2e-6)
 
 
 def test_a_missing_number_lies_where_the_median_does_and_is_marked_for_every_member():
     code, _ = fitted(pa.array([1.0, 2.0, 4.0, None]), "mixed")
-    assert [columns.tolist() for columns in code.views] == [[0, 1], [1, 2]]
+    assert [columns.tolist() for columns in code.views] == [[1, 3], [1, 2], [0, 1]]
     x = encode(code, pa.table({"x é": [2.0, None]}))
     np.testing.assert_array_equal(x[:, 1], [0, 1])
     np.testing.assert_array_equal(x[0, 2:], x[1, 2:])

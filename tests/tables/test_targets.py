@@ -105,10 +105,10 @@ def test_members_of_one_view_see_categories_and_those_of_the_other_statistics_be
     code, part = fitted(made, facts)
     number, city = code.columns
     assert city.values[0] == "c80" and city.frequent == 1 and city.values[1:] == sorted(city.values[1:])
-    first, second = code.views
+    second, _, first = code.views
     kinds = code.layout[:, 0]
     assert [*(kinds == rows.CODE)] == sorted(kinds == rows.CODE)
-    assert {*code.layout[first, 2]} >= {city.codes} and rows.CODE in kinds[second]
+    assert {*code.layout[first, 2]} >= {city.codes} and {rows.SPLINE, rows.CODE} <= {*kinds[second]}
     assert code.layout[second][kinds[second] == rows.CODE, 2].tolist() == [1]
     x = encoding.encode(code, part)
     for view in (first, second):

@@ -133,18 +133,21 @@ def test_both_engines_train_the_same(n, batch, k, decay, class_weights, device):
     if class_weights:
         class_weights = np.array(class_weights[: max(k, 2)], np.float32)
     x, y = rows(n, 6, k)
-    x[:, 4], x[:, 5] = 2 * np.abs(x[:, 4]), np.floor(2 * x[:, 5])  # positions and codes, also outside their inputs
-    layout = encoded.layout_of([(encoded.NUMBER, 1)] * 4 + [(encoded.POSITION, 3), (encoded.CODE, 4)])
-    weights = initial.weights([stream.seeded(r) for r in range(3)], 11, 16, k)
+    x[:, 3:5], x[:, 5] = 2 * np.abs(x[:, 3:5]), np.floor(2 * x[:, 5])  # places and codes, also outside their inputs
+    kinds = [(encoded.NUMBER, 1)] * 3 + [(encoded.POSITION, 3), (encoded.SPLINE, 3), (encoded.CODE, 4)]
+    layout = encoded.layout_of(kinds)
+    weights = initial.weights([stream.seeded(r) for r in range(3)], 13, 16, k)
     given, rate = (weights, batch, 0.01, decay), 3.0 if decay else 0.0
-    scales = np.ones((3, 11), np.float32) if decay else None
-    ours = autograd.Trainer(SHIPPED, (11, 16, k), *given, device, None, class_weights, layout, scales, rate)
-    theirs = kernel.Trainer(*given, class_weights, layout, input_rate=rate)
+    scales, averages = np.ones((3, 13), np.float32) if decay else None, decay > 0
+    ours = autograd.Trainer(SHIPPED, (13, 16, k), *given, device, None, class_weights, layout, scales, rate, averages)
+    theirs = kernel.Trainer(*given, class_weights, layout, None, rate, averages)
     for epoch, rate in enumerate([0.01, 0.01, 0.05, 0.0, 0.002]):
         ours.learning_rate = theirs.learning_rate = rate
         sums = np.zeros((2, 3, 2))
         for trainer, own in zip((ours, theirs), sums):
             trainer.train(x, y, orders_for(n, 3, epoch), own)
+            if averages:
+                trainer.average(0.6)
         np.testing.assert_allclose(sums[0], sums[1], rtol=1e-4)
     for name, array in theirs.weights.items():
         np.testing.assert_allclose(ours.weights[name], array, rtol=0, atol=3e-4)
@@ -155,7 +158,10 @@ def test_both_engines_train_the_same(n, batch, k, decay, class_weights, device):
 
 
 SETTINGS = [{"patience": 3}, {"schedule": "cosine", "weight_decay": 0.1}]
-SETTINGS += [{"members": 2, "views": True}, {"members": 3, "views": True, "input_rate": 3.0, "patience": 2}]
+SETTINGS += [
+    {"members": 2, "views": True},
+    {"members": 3, "views": True, "input_rate": 3.0, "ema_decay": 0.7, "patience": 2},
+]
 
 
 @pytest.mark.parametrize("changes", SETTINGS)

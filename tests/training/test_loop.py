@@ -24,6 +24,7 @@ def settings(**changes):
         "schedule": "constant",
         "weight_decay": 0.0,
         "input_rate": 0.0,
+        "ema_decay": 0.0,
         "class_weight": "none",
         "batch_size": 32,
         "epochs": 3,

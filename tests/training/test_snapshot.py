@@ -71,7 +71,10 @@ CASES = {
     "early stopping": ({"patience": 3}, [1, 10_000]),
     "rows of their own": ({"patience": 3, "held_out": 0.2}, [1, 10_000]),
     "members that stop apart": ({"patience": 3, "members": 3}, [1]),
-    "members that see apart": ({"patience": 3, "members": 3, "views": True, "input_rate": 3.0}, [10_000]),
+    "members that see apart": (
+        {"patience": 3, "members": 3, "views": True, "input_rate": 3.0, "ema_decay": 0.7},
+        [10_000],
+    ),
 }
 
 
@@ -99,7 +102,7 @@ def test_stopped_after_any_epoch_it_ends_with_the_same_bits(monkeypatch, every_e
 
 
 def test_the_autograd_engine_goes_on_too(monkeypatch, every_epoch):
-    arguments = watched_problem(epochs=6, patience=4, engine="torch", input_rate=3.0)
+    arguments = watched_problem(epochs=6, patience=4, engine="torch", input_rate=3.0, ema_decay=0.7)
     whole = train(*arguments)
     killed(monkeypatch, 3, *arguments)
     again = Advance(monkeypatch)
