@@ -34,7 +34,7 @@ def settings_for(rows: int, classes: int, columns: int, can_fold: bool = True) -
         "train.input_rate": 3.0,
         "train.ema_decay": 0.7,
         "train.held_out": 0.125,
-        "train.members": 6 if rows <= SMALL else 4 if rows <= LARGE else 2,
+        "train.members": 6 if rows <= LARGE else 2,  # each kind of encoding twice, or splines and bins
         "train.replicas": 3 if split["folds"] else 4,  # the fewest that can tell how seeds differ
         "evaluate.importance": True,
         "evaluate.baselines": True,
