@@ -22,6 +22,7 @@ from plumbline.tables.store import Facts
 
 PIECE = 2**20  # rows at a time
 KEPT = 2**28  # bytes of network 0's weights after its epochs
+FEW = 500  # watched rows, which tell half of how much one view is better than another (docs/tables.md)
 
 Weights = dict[str, np.ndarray]  # by name, the networks in front: (R, ...)
 
@@ -68,11 +69,14 @@ class Trained(msgspec.Struct, frozen=True):
     by_epoch: Weights  # network 0's members after epochs 1, 1 + every, ...; none where it was not trained here
     history: np.ndarray  # float64 (epochs, members, columns), the same members' figures; see COLUMNS
     portable: bool  # whether the machine that trained computes the bits of others
+    losses: np.ndarray | None = None  # float64, a line a member: of the rows that it watched, if it watched any
+    watched: int = 0  # as many rows each
 
     @staticmethod
     def joined(parts: list["Trained"]) -> "Trained":
         """All networks, of parts that follow one another; network 0 is in the first, if it is in one."""
-        return msgspec.structs.replace(parts[0], weights=joined([part.weights for part in parts]))
+        losses = None if parts[0].losses is None else np.concatenate([part.losses for part in parts])
+        return msgspec.structs.replace(parts[0], weights=joined([part.weights for part in parts]), losses=losses)
 
 
 COLUMNS = ("epoch", "train_loss", "train_accuracy", "validation_loss", "validation_accuracy")  # the last two if watched
@@ -243,7 +247,8 @@ def whole(trained: Trained, drawn: Drawn, network: Network) -> Whole:
     """Members of the shipped network become one network, of all their hidden units; those of another stay apart."""
     _, hidden_size, _ = drawn.sizes
     if network.is_shipped:
-        weights, by_epoch = (merged(each, drawn.members) for each in (trained.weights, trained.by_epoch))
+        shares = shares_of(trained, drawn)
+        weights, by_epoch = merged(trained.weights, shares), merged(trained.by_epoch, shares[:1])
         return Whole(weights, by_epoch, drawn.members * hidden_size, 1)
     if drawn.members == 1:
         return Whole(trained.weights, trained.by_epoch, hidden_size, 1)
@@ -251,21 +256,43 @@ def whole(trained: Trained, drawn: Drawn, network: Network) -> Whole:
     return Whole(weights, by_epoch, hidden_size, drawn.members)
 
 
-def merged(weights: Weights, members: int) -> Weights:
-    """Networks of `members` x h hidden units (R, ...), out of the weights of their members (R x members, ...).
+def shares_of(trained: Trained, drawn: Drawn) -> np.ndarray:
+    """How much each member counts in its network's mean: float32 (R, members), 1 in sum.
+
+    Members that see the same count the same. Those of another view count by the inverse square of what they lose on the
+    rows that they watched, as if FEW rows more had shown the loss of all views: so few rows tell little.
+    """
+    views, members = max(len(drawn.views), 1), drawn.members
+    if trained.losses is None or views == 1:
+        return np.full((len(drawn), members), 1 / members, np.float32)
+    losses = trained.losses.reshape(-1, members)
+    of_all, shares = losses.cumsum(axis=1)[:, -1] / members, np.empty_like(losses)
+    for view in range(min(views, members)):
+        own = losses[:, view::views]
+        rows = own.shape[1] * trained.watched
+        lost = (own.cumsum(axis=1)[:, -1] * trained.watched + FEW * of_all) / (rows + FEW)
+        shares[:, view::views] = 1 / np.maximum(lost * lost, 1e-12)[:, None]
+    return (shares / shares.cumsum(axis=1)[:, -1:]).astype(np.float32)
+
+
+def merged(weights: Weights, shares: np.ndarray) -> Weights:
+    """Networks of members x h hidden units (R, ...), out of the weights of their members (R x members, ...).
 
     The mean logit of two-layer networks is a two-layer network itself: the first layers lie one over the other, the
-    second layers side by side, divided by the number of members.
+    second layers side by side, times the members' shares, float32 (R, members) or of one network that stands for all.
     """
     if not weights:
         return {}
+    members = shares.shape[1]
     apart = by_network(weights, members)
     r, _, h, d = apart["net.0.weight"].shape
+    second = apart["net.2.weight"] * shares[:, :, None, None]
     return {
         "net.0.weight": apart["net.0.weight"].reshape(r, members * h, d),
         "net.0.bias": apart["net.0.bias"].reshape(r, members * h),
-        "net.2.weight": apart["net.2.weight"].transpose(0, 2, 1, 3).reshape(r, -1, members * h) / members,
-        "net.2.bias": apart["net.2.bias"].cumsum(axis=1)[:, -1] / members,  # np.sum's order depends on the CPU
+        "net.2.weight": second.transpose(0, 2, 1, 3).reshape(r, -1, members * h),
+        # np.sum's order depends on the CPU
+        "net.2.bias": (apart["net.2.bias"] * shares[:, :, None]).cumsum(axis=1)[:, -1],
     }
 
 

@@ -138,7 +138,7 @@ def test_networks_draw_different_rows_about_evenly():
 @pytest.mark.parametrize("count", [1, 2, 5])
 def test_the_merged_network_is_the_mean_logit_of_its_members(k, count):
     weights = initial.weights([stream.seeded(i) for i in range(2 * count)], 4, 7, k)
-    merged = networks.merged(weights, count)
+    merged = networks.merged(weights, np.full((2, count), 1 / count, np.float32))
     x = torch.randn(50, 4, generator=torch.Generator().manual_seed(1))
     net = network.read()
     for r in range(2):
@@ -149,6 +149,29 @@ def test_the_merged_network_is_the_mean_logit_of_its_members(k, count):
     if count == 1:
         for name in weights:
             assert merged[name].tobytes() == weights[name].tobytes()
+
+
+def test_members_of_a_view_that_loses_less_count_more_if_enough_rows_tell():
+    _, drawn = problem(replicas=2, members=4)
+    two = in_views(drawn)
+    losses = np.array([0.2, 0.5, 0.2, 0.3, 0.4, 0.2, 0.4, 0.2])
+    trained = networks.Trained(drawn.weights, {}, np.empty(0), True, losses, 10**7)
+    shares = networks.shares_of(trained, two)
+    np.testing.assert_allclose(shares, [[0.4, 0.1, 0.4, 0.1], [0.1, 0.4, 0.1, 0.4]], atol=1e-3)
+    few = networks.shares_of(msgspec.structs.replace(trained, watched=250), two)  # half of what they tell
+    np.testing.assert_allclose(few[0, 0] / few[0, 1], (0.35 / 0.25) ** 2, rtol=1e-6)
+    none, equal = msgspec.structs.replace(trained, losses=None), np.full((2, 4), 0.25, np.float32)
+    for part, of in (trained, drawn), (none, two), (msgspec.structs.replace(trained, watched=0), two):
+        np.testing.assert_array_equal(networks.shares_of(part, of), equal)
+
+    x, net = torch.randn(50, 4, generator=torch.Generator().manual_seed(1)), network.read()
+    merged = networks.whole(trained, two, net).weights
+    for r in range(2):
+        line = 4 * r + np.arange(4)
+        logits = [
+            network.scorer(net, (4, 8, 1), drawn.weights, m)(x) * float(share) for m, share in zip(line, shares[r])
+        ]
+        torch.testing.assert_close(network.scorer(net, (4, 32, 1), merged, r)(x), sum(logits), atol=1e-6, rtol=1e-5)
 
 
 def test_the_history_of_members_is_their_mean_and_the_kept_line_each_ones_best():
