@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 from sklearn.utils.class_weight import compute_class_weight
-from test_loop import problem, settings
+from test_loop import in_views, problem, settings
 
 from plumbline.basics.errors import UserError
 from plumbline.basics.params import Params
@@ -167,11 +167,9 @@ def test_members_of_a_view_that_loses_less_count_more_if_enough_rows_tell():
     x, net = torch.randn(50, 4, generator=torch.Generator().manual_seed(1)), network.read()
     merged = networks.whole(trained, two, net).weights
     for r in range(2):
-        line = 4 * r + np.arange(4)
-        logits = [
-            network.scorer(net, (4, 8, 1), drawn.weights, m)(x) * float(share) for m, share in zip(line, shares[r])
-        ]
-        torch.testing.assert_close(network.scorer(net, (4, 32, 1), merged, r)(x), sum(logits), atol=1e-6, rtol=1e-5)
+        apart = [network.scorer(net, (4, 8, 1), drawn.weights, 4 * r + m)(x) for m in range(4)]
+        mean = sum(logits * float(share) for logits, share in zip(apart, shares[r]))
+        torch.testing.assert_close(network.scorer(net, (4, 32, 1), merged, r)(x), mean, atol=1e-6, rtol=1e-5)
 
 
 def test_the_history_of_members_is_their_mean_and_the_kept_line_each_ones_best():
