@@ -107,3 +107,17 @@ def test_a_text_that_is_not_utf_8_is_refused(tmp_path, content):
     weights, text = sealed.read(path)
     with pytest.raises((UnicodeDecodeError, msgspec.MsgspecError)):
         sealed.write(path, weights, text.replace(b"class", b"\xff\xff"))
+
+
+def test_arrays_are_what_they_were_however_they_lie_in_memory(tmp_path):
+    whole = np.arange(24, dtype=np.float32).reshape(2, 3, 4)
+    given = {
+        "turned": whole.T,
+        "every second": whole[:, :, ::2],
+        "last": whole[:, -1],
+        "one": np.float32(3).reshape(()),
+    }
+    sealed.write(tmp_path / "arrays", given, b"{}")
+    found, _ = sealed.read(tmp_path / "arrays")
+    for name, array in given.items():
+        np.testing.assert_array_equal(found[name], array)
