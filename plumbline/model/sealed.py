@@ -32,9 +32,8 @@ def write(path: str | Path, arrays: dict[str, np.ndarray], text: bytes, of: str 
     """Write arrays and a JSON text, whole or not at all; give the seal. of: that of the file that this belongs to."""
     from safetensors.numpy import save
 
-    arrays = {
-        name: np.asarray(array, order="C") for name, array in arrays.items()
-    }  # safetensors takes bytes as they lie
+    # safetensors takes the bytes as they lie in memory
+    arrays = {name: np.asarray(array, order="C") for name, array in arrays.items()}
     seal = _Seal(_digest(arrays, text, of), msgspec.Raw(text), of)
     with replacing(path) as partial:
         partial.write_bytes(save(arrays, {METADATA_KEY: msgspec.json.encode(seal).decode()}))
