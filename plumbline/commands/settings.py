@@ -13,7 +13,7 @@ def settings_for(rows: int, classes: int, columns: int, can_fold: bool = True) -
     Up to SMALL rows every row that trains also judges (cross-fitting), if folds can be cut; a fifth is left for a last
     look. Of more a tenth is the validation part, which no network sees or watches. Each member of a network holds out
     rows of its own to watch itself by. Six members see numbers in three ways, two in each. Large tables get larger
-    batches at a learning rate that falls to 0, fewer epochs, and two members, of splines and of bins.
+    batches at a learning rate that falls to 0, fewer epochs, and more units for two members, of splines and of bins.
     """
     if rows <= SMALL:
         steps = {"learning_rate": 0.004, "schedule": "constant", "batch_size": 128, "epochs": 200, "patience": 20}
@@ -29,7 +29,7 @@ def settings_for(rows: int, classes: int, columns: int, can_fold: bool = True) -
         **{f"split.{name}": value for name, value in split.items()},
         "split.stratify": True,
         "train.encoding": "mixed",
-        "train.hidden_size": 256,
+        "train.hidden_size": 128 if rows <= LARGE else 256,
         "train.weight_decay": 0.1,
         "train.input_rate": 3.0,
         "train.ema_decay": 0.7,

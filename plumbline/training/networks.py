@@ -21,7 +21,7 @@ from plumbline.model.network import Network
 from plumbline.tables.store import Facts
 
 PIECE = 2**20  # rows at a time
-KEPT = 2**28  # bytes of network 0's weights after its epochs
+KEPT = 2**27  # bytes of network 0's weights after its epochs
 FEW = 500  # watched rows, which tell half of how much one view is better than another (docs/tables.md)
 
 Weights = dict[str, np.ndarray]  # by name, the networks in front: (R, ...)
