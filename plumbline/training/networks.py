@@ -47,7 +47,9 @@ class Drawn(msgspec.Struct, frozen=True):
     @property
     def every(self) -> int:
         """Of so many epochs the weights of one are kept, so that all epochs' take no more than KEPT bytes."""
-        return -(-4 * self.parameters * self.shuffles.shape[1] // KEPT)
+        d, h, k = self.sizes
+        numbers = max(self.parameters, self.members * h * (d + 1 + k))  # with the zeros of inputs that are not seen
+        return -(-4 * numbers * self.shuffles.shape[1] // KEPT)
 
     def __len__(self) -> int:
         """Networks, each with all its members."""
