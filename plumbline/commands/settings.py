@@ -12,8 +12,8 @@ def settings_for(rows: int, classes: int, columns: int, can_fold: bool = True) -
 
     Up to SMALL rows every row that trains also judges (cross-fitting), if folds can be cut; a fifth is left for a last
     look. Of more a tenth is the validation part, which no network sees or watches. Each member of a network holds out
-    rows of its own to watch itself by. Six members see numbers in three ways, two in each. Large tables get larger
-    batches at a learning rate that falls to 0, fewer epochs, and more units for two members, of splines and of bins.
+    rows of its own to watch itself by. Twelve members see numbers in three ways, four in each. Large tables get
+    larger batches at a learning rate that falls to 0, fewer epochs, and more units for two members, of splines and bins.
     """
     if rows <= SMALL:
         steps = {"learning_rate": 0.004, "schedule": "constant", "batch_size": 128, "epochs": 200, "patience": 20}
@@ -34,7 +34,7 @@ def settings_for(rows: int, classes: int, columns: int, can_fold: bool = True) -
         "train.input_rate": 3.0,
         "train.ema_decay": 0.7,
         "train.held_out": 0.125,
-        "train.members": 6 if rows <= LARGE else 2,
+        "train.members": 12 if rows <= LARGE else 2,
         "train.replicas": 3 if split["folds"] else 4,  # the fewest that can tell how seeds differ
         "evaluate.importance": True,
         "evaluate.baselines": True,
