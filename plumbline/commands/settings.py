@@ -34,7 +34,7 @@ def settings_for(rows: int, classes: int, columns: int, can_fold: bool = True) -
         "train.input_rate": 3.0,
         "train.ema_decay": 0.7,
         "train.held_out": 0.125,
-        "train.members": 12 if rows <= LARGE else 2,
+        "train.members": 12 if rows <= LARGE else 4 if rows <= 4 * LARGE else 2,
         "train.replicas": 3 if split["folds"] else 4,  # the fewest that can tell how seeds differ
         "evaluate.importance": True,
         "evaluate.baselines": True,
