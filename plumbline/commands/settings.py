@@ -13,7 +13,7 @@ def settings_for(rows: int, classes: int, columns: int, can_fold: bool = True) -
     Up to SMALL rows every row that trains also judges (cross-fitting), if folds can be cut; a fifth is left for a last
     look. Of more a tenth is the validation part, which no network sees or watches. Each member of a network holds out
     rows of its own to watch itself by. Twelve members see numbers in three ways, four in each. Large tables get
-    larger batches at a learning rate that falls to 0, fewer epochs, and two members of more units, of splines and bins.
+    larger batches at a learning rate that falls to 0, fewer epochs, and two or four members of more units.
     """
     if rows <= SMALL:
         steps = {"learning_rate": 0.004, "schedule": "constant", "batch_size": 128, "epochs": 200, "patience": 20}
