@@ -12,16 +12,19 @@ def settings_for(rows: int, classes: int, columns: int, can_fold: bool = True) -
 
     Up to SMALL rows every row that trains also judges (cross-fitting), if folds can be cut; a fifth is left for a last
     look. Of more a tenth is the validation part, which no network sees or watches. Each member of a network holds out
-    rows of its own to watch itself by. Twelve members see numbers in three ways, four in each. Large tables get
-    larger batches at a learning rate that falls to 0, fewer epochs, and two or four members of more units.
+    rows of its own to watch itself by. Members see numbers in three ways, as many in each. Large tables get larger
+    batches at a learning rate that falls to 0, fewer epochs, and two or four members of more units.
     """
     if rows <= SMALL:
         steps = {"learning_rate": 0.004, "schedule": "constant", "batch_size": 128, "epochs": 200, "patience": 20}
+        members = 12
     elif rows <= LARGE:
         steps = {"learning_rate": 0.004, "schedule": "constant", "batch_size": 128, "epochs": 60, "patience": 8}
+        members = 9
     else:
         epochs = int(min(max(WORK / (rows * max(columns + classes, 50)), 5), 30))
         steps = {"learning_rate": 0.004, "schedule": "cosine", "batch_size": 256, "epochs": epochs, "patience": 5}
+        members = 4 if rows <= 4 * LARGE else 2
     split = {"train": 0.7, "validation": 0.1 if rows >= FEWEST else 0.0, "folds": 0}
     if rows <= SMALL and can_fold:
         split = {"train": 0.8 if rows >= ENOUGH else 1.0, "validation": 0.0, "folds": 5}
@@ -34,7 +37,7 @@ def settings_for(rows: int, classes: int, columns: int, can_fold: bool = True) -
         "train.input_rate": 3.0,
         "train.ema_decay": 0.7,
         "train.held_out": 0.125,
-        "train.members": 12 if rows <= LARGE else 4 if rows <= 4 * LARGE else 2,
+        "train.members": members,
         "train.replicas": 3 if split["folds"] else 4,  # the fewest that can tell how seeds differ
         "evaluate.importance": True,
         "evaluate.baselines": True,
