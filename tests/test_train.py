@@ -226,7 +226,7 @@ def test_members(workspace):
     merged, epochs = model.load("models/model.safetensors"), epochs_of(workspace)
     assert merged.card.sizes == (10, 24, 1)
     np.testing.assert_array_equal(merged.weights["net.0.weight"][:, :8], plain["net.0.weight"])
-    np.testing.assert_array_equal(merged.weights["net.2.weight"][:, :, :8], plain["net.2.weight"] / np.float32(3))
+    np.testing.assert_array_equal(merged.weights["net.2.weight"][:, :, :8], plain["net.2.weight"] * np.float32(1 / 3))
     told, history = figures(workspace, "train"), pd.read_csv("metrics/history.csv")
     assert told["parameters"] == 24 * (10 + 1 + 1) + 1
     assert told["validation_loss"] <= history["validation_loss"].min()

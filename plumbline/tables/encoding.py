@@ -15,6 +15,7 @@ same bits on every machine.
 """
 
 from collections.abc import Iterator
+from operator import itemgetter
 
 import msgspec
 import numpy as np
@@ -126,14 +127,14 @@ class Encoding(msgspec.Struct, frozen=True):
     def layout(self) -> np.ndarray:
         """How an encoded row becomes the inputs: int64 (c, 3), see plumbline.bits.rows."""
         stored = [each for column in self.columns for each in column.stored]
-        return encoded.layout_of(sorted(stored, key=_kind))
+        return encoded.layout_of(sorted(stored, key=itemgetter(0)))
 
     @property
     def places(self) -> list[list[int]]:
         """Of each column its numbers among the stored ones, which are sorted by kind."""
         stored = [(each, i) for i, column in enumerate(self.columns) for each in column.stored]
         found = [[] for _ in self.columns]
-        for place, (_, i) in enumerate(sorted(stored, key=lambda each: _kind(each[0]))):
+        for place, (_, i) in enumerate(sorted(stored, key=lambda each: each[0][0])):
             found[i].append(place)
         return found
 
@@ -166,10 +167,6 @@ class Encoding(msgspec.Struct, frozen=True):
     def texts(self) -> list[str]:
         """The columns that a new CSV must have as the text that stands there: categories, and those of a spelling."""
         return [each.name for each in self.columns if isinstance(each, Category) or each.spelling]
-
-
-def _kind(stored: tuple[int, int]) -> int:
-    return stored[0]
 
 
 def fit(table: Table, setting: str) -> Encoding:

@@ -177,7 +177,8 @@ def test_networks_stop_independently_with_the_bits_they_have_alone(monkeypatch, 
 def test_of_large_networks_the_weights_of_some_epochs_are_kept_and_all_figures(monkeypatch):
     drawn, data, watch, chosen = watched_problem(members=2)
     every = train(drawn, data, watch, chosen)
-    monkeypatch.setattr(networks, "KEPT", 100 * drawn.parameters // 8 + 1)
+    d, h, k = drawn.sizes
+    monkeypatch.setattr(networks, "KEPT", 100 * 2 * h * (d + 1 + k) // 8 + 1)
     some = train(drawn, data, watch, chosen)
     assert drawn.every == 8 and some.history.tobytes() == every.history.tobytes()
     for name, array in every.by_epoch.items():
