@@ -98,6 +98,14 @@ def test_bins_are_quantiles_and_their_inputs_piecewise_linear(values):
     np.testing.assert_allclose(x[:, len(ends) :], splines.fit_transform(new[:, None]), atol=2e-6)
 
 
+@pytest.mark.parametrize("wide, ends", [(270, (5, 9)), (551, (0, 0))])
+def test_a_wide_table_has_fewer_bins_a_column_so_that_time_stays_linear_in_columns(wide, ends):
+    draws = np.random.default_rng(0).normal(size=(30, wide))
+    code = fit(stored(pa.table({f"x{i}": draws[:, i] for i in range(wide)} | {"y": [0, 1] * 15})), "mixed")
+    assert {(len(column.edges), len(column.knots)) for column in code.columns} == {ends}
+    assert len(code.views) == (3 if any(ends) else 1)
+
+
 def test_a_missing_number_lies_where_the_median_does_and_is_marked_for_every_member():
     code, _ = fitted(pa.array([1.0, 2.0, 4.0, None]), "mixed")
     assert [columns.tolist() for columns in code.views] == [[1, 3], [1, 2], [0, 1]]
