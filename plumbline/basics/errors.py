@@ -15,6 +15,7 @@ NOBODY_READS = 128 + 13  # as a shell has it of a program that SIGPIPE ended
 STEERING = [*range(9), *range(11, 32), *range(0x7F, 0xA0), 0x61C, 0x200E, 0x200F, *range(0x2028, 0x202F)]
 STEERING += [*range(0x2066, 0x206A), 0xFEFF]
 SHOWN = {code: f"\\u{code:04x}" for code in STEERING}
+STDOUT = "standard output"
 
 
 class UserError(Exception):
@@ -38,7 +39,7 @@ def _named() -> Iterator[None]:
     try:
         yield
     except OSError as error:  # BrokenPipeError stays what it is, by its number
-        raise OSError(error.errno, error.strerror, "standard output") from None
+        raise OSError(error.errno, error.strerror, STDOUT) from None
 
 
 def run(main: Callable[[], None]) -> None:
@@ -63,9 +64,11 @@ def run(main: Callable[[], None]) -> None:
             raise
         sys.exit(f"error: this needs {error.name}; `pip install 'plumbline[pipeline]'` brings it")
     except BrokenPipeError:  # whoever reads has enough, as `head` has
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or the interpreter complains at its end
+        _drop_output()
         sys.exit(NOBODY_READS)
     except OSError as error:  # a missing file, a full disk, a folder that may not be written
+        if error.filename == STDOUT:
+            _drop_output()
         what = f"{error.filename}: {error.strerror}" if error.filename else str(error)
         done = f"{', '.join(written)}: written" if written else "nothing was written under its final name"
         sys.exit(f"error: {what}; {done}, mend that and run the stage again")
@@ -75,6 +78,11 @@ def run(main: Callable[[], None]) -> None:
     except KeyboardInterrupt:
         print("interrupted: no file was left half-written", file=sys.stderr)
         sys.exit(130)
+
+
+def _drop_output() -> None:
+    """Forget what is not written out yet, or the interpreter tries once more at its end, and complains."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _open_streams() -> None:

@@ -272,10 +272,10 @@ def test_what_this_process_wrote_itself_it_may_write_again(tmp_path):
     assert set(texts(tmp_path).values()) == {'{\n  "mine": 1\n}\n'}
 
 
-@pytest.mark.parametrize("stage", ["make_data", "split", "train", "evaluate"])
-def test_standard_output_on_a_full_disk_is_one_line_and_leaves_every_file_as_it_was(full, stage):
+@pytest.mark.parametrize("stage, unbuffered", [("make_data", ""), ("split", ""), ("train", ""), ("evaluate", "1")])
+def test_standard_output_on_a_full_disk_is_one_line_and_leaves_every_file_as_it_was(full, stage, unbuffered):
     before = everything(full)
-    done = in_shell(full, f"exec python -m stages.{stage} > /dev/full")
+    done = in_shell(full, f"PYTHONUNBUFFERED={unbuffered} exec python -m stages.{stage} > /dev/full")
     assert done.returncode == 1
     assert_one_line(done, "standard output: No space left on device; nothing was written under its final name")
     assert everything(full) == before
