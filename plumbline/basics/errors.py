@@ -93,7 +93,15 @@ def _open_streams() -> None:
             setattr(sys, name, os.fdopen(os.open(os.devnull, os.O_RDWR), "r+", encoding="utf-8"))
         elif isinstance(stream, io.TextIOWrapper) and name != "stdin" and "write" not in vars(stream):
             stream.reconfigure(errors="backslashreplace")  # a label that the terminal has no letters for ends no run
-            stream.write = _harmless(stream.write)
+            stream.write, stream.flush = _harmless(stream.write), _told(stream.flush)
+
+
+def _told(flush: Callable[[], None]) -> Callable[[], None]:
+    def written_out() -> None:
+        with _named():
+            flush()
+
+    return written_out
 
 
 def _harmless(write: Callable[[str], int]) -> Callable[[str], int]:
