@@ -109,8 +109,8 @@ def train(
     found = [Trained(run.weights, networks.joined(run.by_epoch), np.array(run.history), portable) for run in runs]
     trained = Trained.joined(found)
     if settings.patience:
-        rows = networks.held_out_counts(classes, max(drawn.sizes[2], 2), settings.held_out).sum()
-        losses, watched = np.concatenate([run.loss for run in runs]), int(rows) or len(watch[1])
+        held_out = networks.held_out_counts(classes, max(drawn.sizes[2], 2), settings.held_out).sum()
+        losses, watched = np.concatenate([run.loss for run in runs]), int(held_out) or len(watch[1])
         trained = msgspec.structs.replace(trained, losses=losses, watched=watched)
     check_weights(trained.weights, mine)
     if keeper:
