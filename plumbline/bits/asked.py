@@ -18,11 +18,12 @@ LAYOUT = rows.layout_of([(rows.NUMBER, 1)] * 5 + [(rows.POSITION, 3), (rows.SPLI
 
 
 @functools.cache
-def ask(form: Callable, what: str) -> None:
-    """Ask a form of "normal", "shuffle" or "probabilities"."""
+def ask(form: Callable, what: str) -> Callable:
+    """Ask a form of "normal", "shuffle" or "probabilities", and give it back."""
     answer = hashlib.sha256(QUESTIONS[what](form).tobytes()).hexdigest()[:16]
     if answer != ANSWERS[what]:
         complain()
+    return form
 
 
 def complain() -> None:

@@ -199,7 +199,10 @@ class Trainer:
         averaged[:] = np.float32(decay) * averaged + np.float32(1.0 - decay) * packed
 
     def loss_sums(self, x: np.ndarray, y: np.ndarray, rows: np.ndarray, sums: np.ndarray) -> None:
-        """Add the losses and right answers of the networks to `sums`, as plumbline.bits.scoring.loss_sums."""
+        """Add the losses and right answers of the networks to `sums`, float64 (R, 2).
+
+        rows: numbers of n >= 1 rows of x and y, one line for all networks (1, n) or one each (R, n).
+        """
         _, h, k = self.sizes
         loss_sums(x, y, rows, self.plan, self._given_out, h, k, sums)
 

@@ -46,8 +46,10 @@ def found(networks: int) -> str:
             sums = np.zeros((side_by_side, 2))
             trainer.train(x, y, np.stack([order] * side_by_side), sums)
             trainer.average(0.5)
-        last, losses = {name: array[-1:] for name, array in trainer.weights.items()}, np.zeros((1, 2))
-        scoring.loss_sums(x, y, np.arange(ROWS)[None], last, losses, LAYOUT)
-        for array in (trainer.packed[-1], sums[-1] / ROWS, losses / ROWS, scoring.probabilities(x, last, LAYOUT)):
+        trainer.select([-1])
+        losses = np.zeros((1, 2))
+        trainer.loss_sums(x, y, np.arange(ROWS)[None], losses)
+        probabilities = scoring.probabilities(x, trainer.weights, LAYOUT)
+        for array in (trainer.packed, sums[-1] / ROWS, losses / ROWS, probabilities):
             digest.update(array.tobytes())
     return digest.hexdigest()[:16]

@@ -1,4 +1,4 @@
-"""What trained networks say of rows: probabilities, and losses that early stopping may go by.
+"""What trained networks say of rows: probabilities.
 
 A small job is scored by NumPy, which starts at once; a larger one by the compiled kernel. Both go through features and
 hidden units in the same order with the same roundings, and so give the same bits; a test holds them to it.
@@ -28,8 +28,7 @@ def probabilities(x: np.ndarray, weights: dict[str, np.ndarray], layout: np.ndar
     out = np.empty((r, len(x), k), np.float32)
     products = len(x) * r * h * (encoded.terms(layout) + k)
     is_small = products <= WORTH_COMPILING and "plumbline.bits.compiling" not in sys.modules
-    form = _probabilities if is_small else _compiled
-    asked.ask(form, "probabilities")
+    form = asked.ask(_probabilities if is_small else _compiled, "probabilities")
     form(x, layout, weights, out)
     return out
 
@@ -39,25 +38,6 @@ def _compiled(x: np.ndarray, layout: np.ndarray, weights: dict[str, np.ndarray],
 
     h, k = weights["net.0.bias"].shape[1], weights["net.2.bias"].shape[1]
     kernel.probabilities(np.ascontiguousarray(x), encoded.plan(layout), kernel.pack(weights), h, k, out)
-
-
-def loss_sums(
-    x: np.ndarray,
-    y: np.ndarray,
-    rows: np.ndarray,
-    weights: dict[str, np.ndarray],
-    sums: np.ndarray,
-    layout: np.ndarray | None = None,
-) -> None:
-    """Add the losses and right answers of R networks to `sums`, float64 (R, 2).
-
-    rows: numbers of n >= 1 rows of x and y, one line for all networks (1, n) or one each (R, n).
-    """
-    from plumbline.bits import kernel
-
-    (_, h, d), k = weights["net.0.weight"].shape, weights["net.2.bias"].shape[1]
-    layout = encoded.numbers(d) if layout is None else layout
-    kernel.loss_sums(x, y, rows, encoded.plan(layout), kernel.pack(weights), h, k, sums)
 
 
 def _probabilities(x: np.ndarray, layout: np.ndarray, weights: dict[str, np.ndarray], out: np.ndarray) -> None:

@@ -38,11 +38,6 @@ def seed_of(*path: int | str) -> int:
     return int(hashlib.sha256(text.encode()).hexdigest(), 16) & 0xFFFFFFFF
 
 
-def seed_of_replica(seed: int, replica: int, member: int = 0) -> int:
-    """The seed of a replica, or of one of its members, but the very first."""
-    return seed_of(seed, replica, member) if member else seed_of(seed, replica)
-
-
 def words(generator: np.random.Generator, count: int) -> np.ndarray:
     """The stream's next `count` words of 32 bits, uint64 (count,)."""
     return generator.bit_generator.random_raw(count)
@@ -61,7 +56,7 @@ def normal(generator: np.random.Generator, count: int) -> np.ndarray:
     if count < 16:
         raise ValueError(f"torch draws fewer than 16 normals another way; count is {count}")
     out = np.empty(count, np.float32)
-    box_muller = _asked(_box_muller_for(count), "normal")
+    box_muller = asked.ask(_box_muller_for(count), "normal")
     for piece in _pieces(out[: count - count % 16]):
         box_muller(uniform(generator, len(piece)), piece)
     if count % 16:  # torch draws the last 16 values once more when the blocks do not come out even
@@ -99,7 +94,7 @@ def _pieces(array: np.ndarray) -> Iterator[np.ndarray]:
 def permutation(generator: np.random.Generator, count: int, out: np.ndarray | None = None) -> np.ndarray:
     """`torch.randperm(count)`: a shuffle of 0 .. count - 1, int32 while that suffices, else int64; into `out`."""
     order = np.empty(count, np.int32 if count <= 2**31 else np.int64) if out is None else out
-    swap_down = _asked(_swap_down_for(count), "shuffle")
+    swap_down = asked.ask(_swap_down_for(count), "shuffle")
     for start in range(0, count, PIECE):
         order[start : start + PIECE] = np.arange(start, min(start + PIECE, count), dtype=order.dtype)
     for start in range(0, count - 1, PIECE):
@@ -128,11 +123,6 @@ def _swap_down_for(count: int) -> Callable[[np.ndarray, np.ndarray], None]:
     from plumbline.bits import draws
 
     return draws.swap_down
-
-
-def _asked(form: Callable, what: str) -> Callable:
-    asked.ask(form, what)
-    return form
 
 
 def permutations(seeds: np.ndarray, count: int) -> np.ndarray:

@@ -259,10 +259,7 @@ class Trainer:
         return *held[1:], torch.from_numpy(rows).to(self.device)
 
     def loss_sums(self, x: np.ndarray, y: np.ndarray, rows: np.ndarray, sums: np.ndarray) -> None:
-        """Add the losses and right answers of the networks in eval() to `sums`, float64 (R, 2).
-
-        rows: numbers of rows of x and y, one line for all networks (1, n) or one each (R, n).
-        """
+        """As the kernel's, of the networks in eval()."""
         x, y, rows = self._there(x, y, rows)
         networks = self._filled(self.averaged) if self.averaged else self.networks
         networks.eval()

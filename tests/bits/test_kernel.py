@@ -220,10 +220,10 @@ def test_splines_and_codes_have_the_bits_of_all_inputs_in_training_gradient_and_
     scoring._probabilities(x, LAYOUT, whole, by_numpy)
     for probability in (scoring.probabilities(x, whole, LAYOUT), by_numpy):
         np.testing.assert_array_equal(probability.view(np.uint32), expected.view(np.uint32))
-    for given_rows in ((x, y, orders, whole), (rows, y, orders, plain.weights)):
+    for trainer, given_rows in ((compact, x), (plain, rows), (kernel.Trainer(whole, 550, 0.01, layout=LAYOUT), x)):
         sums.append(np.zeros((2, 2)))
-        scoring.loss_sums(*given_rows, sums[-1], LAYOUT if given_rows[0] is x else None)
-    np.testing.assert_array_equal(*sums)
+        trainer.loss_sums(given_rows, y, orders, sums[-1])
+    np.testing.assert_array_equal(sums, [sums[0]] * 3)
 
 
 @pytest.mark.parametrize("seen", SEEN)
@@ -379,7 +379,7 @@ def test_selected_networks_go_on_as_if_nothing_had_happened():
 def test_losses_are_torchs(n, k, networks, seed):
     x, y, weights = problem(n, 5, 11, k, networks, seed)
     sums = np.zeros((networks, 2))
-    scoring.loss_sums(x, y, np.arange(n)[None], weights, sums)
+    kernel.Trainer(weights, 32, 0.01).loss_sums(x, y, np.arange(n)[None], sums)
     for r, (loss, right) in enumerate(sums):
         expected, answers = loss_and_right(module_of(weights, r)(torch.from_numpy(x)).detach(), torch.from_numpy(y))
         assert loss / n == pytest.approx(expected.item(), rel=1e-5)
