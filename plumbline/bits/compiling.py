@@ -7,8 +7,8 @@ Here the key is the content of the compiled sources and the CPU, under one user-
 under NUMBA_CACHE_DIR or XDG_CACHE_HOME). A damaged entry is compiled anew, and where nothing can be written every run
 compiles.
 
-Of Numba's own settings those count that change no bit (OURS), and a senseless one is said in one line. Others are of
-another project: what they would make lay in the cache as if it were this one's.
+Of Numba's own settings those count that change no bit (OURS). Others are of another project: what they would make lay
+in the cache as if it were this one's.
 """
 
 import contextlib
@@ -24,8 +24,8 @@ from plumbline.basics import files
 from plumbline.basics.errors import UserError, reason
 from plumbline.bits import arithmetic
 
-LAYER, MOST_THREADS = "NUMBA_THREADING_LAYER", 4096  # hundreds of thousands end the process by a signal
-OURS = ("NUMBA_NUM_THREADS", LAYER, "NUMBA_CPU_NAME", "NUMBA_CPU_FEATURES", "NUMBA_CACHE_DIR", "NUMBA_DISABLE_JIT")
+MOST_THREADS = 4096  # hundreds of thousands end the process by a signal
+OURS = ("NUMBA_NUM_THREADS", "NUMBA_CPU_NAME", "NUMBA_CPU_FEATURES", "NUMBA_CACHE_DIR", "NUMBA_DISABLE_JIT")
 for _other in [name for name in os.environ if name.startswith("NUMBA_") and name not in OURS]:
     del os.environ[_other]
 _threads = os.environ.get("NUMBA_NUM_THREADS", "1").strip()
@@ -39,7 +39,6 @@ import llvmlite.binding  # noqa: E402
 import numba  # noqa: E402
 import numba.extending  # noqa: E402
 import numba.np.arraymath  # noqa: E402
-import numba.np.ufunc.parallel  # noqa: E402
 from numba import prange as prange  # noqa: E402
 from numba.core.compiler import CompileResult  # noqa: E402
 from numba.core.cpu import CPUTargetOptions  # noqa: E402
@@ -50,14 +49,6 @@ if _scipy is None:
     del sys.modules["scipy"]
 else:
     sys.modules["scipy"] = _scipy
-
-if LAYER in os.environ:
-    try:
-        numba.np.ufunc.parallel._launch_threads()
-    except ValueError as error:
-        raise UserError(
-            f"{LAYER} is {os.environ[LAYER]!r}, which Numba cannot load ({reason(error)}); unset it, or install that"
-        ) from None
 
 SEAL = hashlib.sha256().digest_size
 
