@@ -36,6 +36,7 @@ from plumbline.bits import scoring, stream
 from plumbline.model import network
 from plumbline.scores import differences, metrics, ranges
 from plumbline.scores.differences import Rows
+from plumbline.tables.encoding import Encoding, Number
 from plumbline.tables.store import Facts
 from plumbline.training import loop
 from plumbline.training import networks as starts
@@ -273,8 +274,9 @@ def losses(x: np.ndarray, y: np.ndarray, hidden: int, seed: int, times: int) -> 
     for number in range(seed, seed + times):
         train = msgspec.structs.replace(BASE.train, replicas=32, engine="compiled", hidden_size=hidden)
         settings = msgspec.structs.replace(BASE, seed=number, train=train)
-        first = stream.to_text(stream.seeded(stream.seed_of_replica(number, 0)))
-        drawn = starts.draw(settings, Facts("y", [0, 1], [1, 1], first), x.shape[1], SHIPPED)
+        first = stream.to_text(stream.seeded(stream.seed_of(number, 0)))
+        plain = [Number(f"x{i}", "number", 0, 0, 0, 0, 1, 1, False) for i in range(x.shape[1])]
+        drawn = starts.draw(settings, Facts("y", [0, 1], [1, 1], first), Encoding(plain), SHIPPED)
         with contextlib.redirect_stdout(io.StringIO()):
             weights = loop.train(drawn, (x[:800], y[:800]), (x[:0], y[:0]), train, SHIPPED, None).weights
         probability = scoring.probabilities(x[800:], weights)

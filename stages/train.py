@@ -46,7 +46,7 @@ def main(group: workers.Group = workers.ALONE) -> None:
     rows = networks.rows_trained(data[1], len(counts), train.held_out)
 
     # Step 3, the 2-layer network: each draws its initial weights, network 0 where the notebook does
-    drawn = networks.draw(settings, facts, fitted.width, net, fitted.layout, fitted.views)
+    drawn = networks.draw(settings, facts, fitted, net)
     of = f" of {train.members} members" if train.members > 1 else ""
     print(f"{rows} rows, {fitted.width} features, {drawn.parameters} parameters, {train.replicas} networks{of}")
 

@@ -13,7 +13,6 @@ import numpy as np
 
 from plumbline.basics import files, memory
 from plumbline.basics.params import Train
-from plumbline.bits import initial, stream
 from plumbline.model.folds import NONE, Folds
 from plumbline.model.model import Card, Model
 from plumbline.model.network import Network
@@ -96,10 +95,8 @@ def trained(
 ) -> Model:
     """The network that has learned so much. y: classes of all rows; path: that of its seed, with its replica second."""
     fitted, x, rows = taught
-    own = [(*path, *([member] * (member > 0))) for member in range(train.members)]
-    generators = [stream.seeded(stream.seed_of(*each)) for each in own]
-    sizes = fitted.width, train.hidden_size, initial.outputs_for(len(facts.classes))
-    drawn = networks.draw_from(generators, sizes, train, network, path[1], fitted.layout, fitted.views)
+    own = networks.generators(path, train.members)
+    drawn = networks.draw_from(own, facts, fitted, train, network, first=path[1])
     became = loop.train(drawn, (x, y), (x[:0], y[:0]), train, network, keeper, rows=rows)
     whole = networks.whole(became, drawn, network)
     counts = networks.class_counts(y[rows], len(facts.classes)).tolist()

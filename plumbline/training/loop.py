@@ -239,24 +239,23 @@ def answers_as_others(networks: int) -> bool:
 
 def trainer_for(job: Job, drawn: Drawn, run: Run):
     """A trainer of the running networks, of the engine that train.engine names; all have the same methods."""
-    settings, layout = job.settings, drawn.layout
+    settings, has_views = job.settings, len(drawn.views) > 1
     weights, view_of = {name: array[run.running] for name, array in run.weights.items()}, drawn.view_of(run.running)
-    given, averages = (settings.batch_size, settings.learning_rate, settings.weight_decay), settings.ema_decay > 0
+    options = {name: getattr(settings, name) for name in ("batch_size", "learning_rate", "weight_decay", "input_rate")}
+    options |= {"class_weights": job.class_weights, "layout": drawn.layout, "averages": settings.ema_decay > 0}
     if settings.engine == "torch":
         from plumbline.training import autograd
 
-        scales = networks.seen(drawn)[view_of] if drawn.views or settings.input_rate else None
-        more = settings.device, job.group, job.class_weights, layout, scales, settings.input_rate, averages
-        return autograd.Trainer(job.network, drawn.sizes, weights, *given, *more)
-    names = ("batch_size", "learning_rate", "weight_decay", "class_weights", "input_rate", "averages")
-    options = dict(zip(names, (*given, job.class_weights, settings.input_rate, averages)))
-    if drawn.views:
+        scales = networks.seen(drawn)[view_of] if has_views or settings.input_rate else None
+        own = {"device": settings.device, "group": job.group, "scales": scales}
+        return autograd.Trainer(job.network, drawn.sizes, weights, **options, **own)
+    if has_views:
         from plumbline.training import views
 
-        return views.Trainer(weights, view_of, layout, drawn.views, **options)
+        return views.Trainer(weights, view_of, drawn.views, **options)
     from plumbline.bits import kernel
 
-    return kernel.Trainer(weights, layout=layout, **options)
+    return kernel.Trainer(weights, **options)
 
 
 # ---- what is refused

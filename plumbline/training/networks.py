@@ -18,6 +18,7 @@ from plumbline.bits import initial, stream
 from plumbline.bits import rows as encoded
 from plumbline.model import network as module
 from plumbline.model.network import Network
+from plumbline.tables.encoding import Encoding
 from plumbline.tables.store import Facts
 
 PIECE = 2**20  # rows at a time
@@ -37,12 +38,12 @@ class Drawn(msgspec.Struct, frozen=True):
     weights: Weights  # initial
     shuffles: np.ndarray  # seeds of the shuffles, uint64 (R x members, epochs)
     held_out: np.ndarray  # seeds of the rows that are held out, uint64 (R x members,)
-    layout: np.ndarray | None = None  # of the rows; without one all columns are numbers
-    views: list[np.ndarray] = []  # the stored columns that members see, in turn; without them all see all
+    layout: np.ndarray  # of the rows
+    views: list[np.ndarray]  # the stored columns that members see, in turn
 
     def view_of(self, lines: np.ndarray) -> np.ndarray:
         """The number of the view that each of these lines has."""
-        return lines % self.members % max(len(self.views), 1)
+        return lines % self.members % len(self.views)
 
     @property
     def every(self) -> int:
@@ -92,69 +93,55 @@ def joined(parts: list[Weights]) -> Weights:
 # ---- before the training
 
 
-def draw(
-    settings: Params,
-    facts: Facts,
-    features: int,
-    network: Network,
-    layout: np.ndarray | None = None,
-    views: list[np.ndarray] | None = None,
-) -> Drawn:
+def draw(settings: Params, facts: Facts, fitted: Encoding, network: Network) -> Drawn:
     """What every member of every network draws from its stream."""
     train = settings.train
-    numbers = np.ndindex(train.replicas, train.members)
-    generators = [stream.seeded(stream.seed_of_replica(settings.seed, *each)) for each in numbers]
-    generators[0] = stream.from_text(facts.stream)
-    sizes = features, train.hidden_size, initial.outputs_for(len(facts.classes))
-    return draw_from(generators, sizes, train, network, 0, layout, views)
+    own = [generator for r in range(train.replicas) for generator in generators((settings.seed, r), train.members)]
+    own[0] = stream.from_text(facts.stream)
+    return draw_from(own, facts, fitted, train, network)
+
+
+def generators(path: tuple, members: int) -> list[np.random.Generator]:
+    """The streams of a network's members: of the path of its seed, and but for the first one's of their number."""
+    return [stream.seeded(stream.seed_of(*path, *([member] * (member > 0)))) for member in range(members)]
 
 
 def draw_from(
-    generators: list[np.random.Generator],
-    sizes: tuple[int, int, int],
-    train: Train,
-    network: Network,
-    first: int = 0,
-    layout: np.ndarray | None = None,
-    views: list[np.ndarray] | None = None,
+    generators: list[np.random.Generator], facts: Facts, fitted: Encoding, train: Train, network: Network, first=0
 ) -> Drawn:
-    """What members of networks draw, each from its generator, network by network.
+    """What members of networks draw, each from its generator, network by network. first: the first one's number.
 
-    first: the first one's number. layout: of the rows. views: as the encoding has them; a module of the user's own sees
-    all inputs.
+    A module of the user's own sees all inputs.
     """
-    views = views if views and len(views) > 1 and network.is_shipped else []
+    sizes = _, h, k = fitted.width, train.hidden_size, initial.outputs_for(len(facts.classes))
+    views = fitted.views if network.is_shipped else [np.arange(len(fitted.layout))]
     if network.is_shipped:
-        (d, h, k), of_views = sizes, [encoded.inputs_of(layout, columns) for columns in views] or [np.arange(sizes[0])]
+        of_views = [encoded.inputs_of(fitted.layout, columns) for columns in views]
         inputs = [of_views[member % len(of_views)] for member in range(train.members)]
-        each = [initial.weights([own], len(inputs[i % len(inputs)]), h, k) for i, own in enumerate(generators)]
-        weights = joined([_spread(own, inputs[i % len(inputs)], d) for i, own in enumerate(each)])
+        weights = joined([_initial(own, inputs[i % len(inputs)], sizes) for i, own in enumerate(generators)])
         # The members' second layers have their biases in common.
         parameters = sum(h * (len(own) + 1 + k) for own in inputs) + k
     else:
         parameters = train.members * module.try_out(network, sizes)
-        weights = joined([_drawn_by_torch(network, sizes, generator) for generator in generators])
-    shuffles = np.stack([stream.shuffle_seeds(generator, train.epochs) for generator in generators])
-    held_out = np.concatenate([stream.shuffle_seeds(generator, 1) for generator in generators])
-    return Drawn(sizes, parameters, train.members, first, weights, shuffles, held_out, layout, views)
+        weights = joined([_drawn_by_torch(network, sizes, own) for own in generators])
+    shuffles = np.stack([stream.shuffle_seeds(own, train.epochs) for own in generators])
+    held_out = np.concatenate([stream.shuffle_seeds(own, 1) for own in generators])
+    return Drawn(sizes, parameters, train.members, first, weights, shuffles, held_out, fitted.layout, views)
 
 
-def _spread(weights: Weights, inputs: np.ndarray, d: int) -> Weights:
-    """Weights of networks that see some of the d inputs, as those of networks that see all: zeros for the others."""
-    if len(inputs) == d:
-        return weights
-    narrow = weights["net.0.weight"]
-    wide = np.zeros((*narrow.shape[:2], d), np.float32)
-    wide[:, :, inputs] = narrow
+def _initial(generator: np.random.Generator, inputs: np.ndarray, sizes: tuple[int, int, int]) -> Weights:
+    """Initial weights (1, ...) of a network that sees some of the d inputs: those of the others are 0."""
+    d, h, k = sizes
+    weights, wide = initial.weights([generator], len(inputs), h, k), np.zeros((1, h, d), np.float32)
+    wide[:, :, inputs] = weights["net.0.weight"]
     return weights | {"net.0.weight": wide}
 
 
 def seen(drawn: Drawn) -> np.ndarray:
     """1 for the inputs that members of each view see, 0 for the others: float32 (views, d)."""
-    (d, _, _), views = drawn.sizes, drawn.views
-    if not views:
-        return np.ones((1, d), np.float32)
-    return np.stack([np.isin(np.arange(d), encoded.inputs_of(drawn.layout, each)) for each in views]).astype(np.float32)
+    all_inputs = np.arange(drawn.sizes[0])
+    inputs = [encoded.inputs_of(drawn.layout, columns) for columns in drawn.views]
+    return np.stack([np.isin(all_inputs, each) for each in inputs]).astype(np.float32)
 
 
 def _drawn_by_torch(network: Network, sizes: tuple[int, int, int], generator: np.random.Generator) -> Weights:
@@ -264,7 +251,7 @@ def shares_of(trained: Trained, drawn: Drawn) -> np.ndarray:
     Members that see the same count the same. Those of another view count by the inverse square of what they lose on the
     rows that they watched, as if FEW rows more had shown the loss of all views: so few rows tell little.
     """
-    views, members = max(len(drawn.views), 1), drawn.members
+    views, members = len(drawn.views), drawn.members
     if trained.losses is None or views == 1:
         return np.full((len(drawn), members), 1 / members, np.float32)
     losses = trained.losses.reshape(-1, members)

@@ -16,10 +16,10 @@ class Trainer:
     """One plumbline.bits.kernel.Trainer for each view that networks have, with its interface.
 
     weights: of all inputs, (R, ...) each. view_of: the view of each network, int (R,). views: the stored columns of the
-    layout that each view has. options: what the trainers are given beside.
+    layout that each view has. options: the trainers'.
     """
 
-    def __init__(self, weights: Weights, view_of: np.ndarray, layout: np.ndarray, views: list[np.ndarray], **options):
+    def __init__(self, weights: Weights, view_of: np.ndarray, views: list[np.ndarray], layout: np.ndarray, **options):
         self.view_of, self.inputs = view_of, [rows.inputs_of(layout, columns) for columns in views]
         self.features = weights[FIRST].shape[2]
         self.trainers = {}

@@ -74,13 +74,13 @@ def test_text_brings_the_stream_back(seed, drawn):
 
 
 def test_replicas_have_seeds_of_their_own():
-    seeds = {stream.seed_of_replica(seed, r) for seed in range(20) for r in range(1, 50)}
+    seeds = {stream.seed_of(seed, r) for seed in range(20) for r in range(1, 50)}
     assert len(seeds) == 20 * 49
-    seeds |= {stream.seed_of_replica(seed, r, m) for seed in range(20) for r in range(20) for m in range(1, 20)}
+    seeds |= {stream.seed_of(seed, r, m) for seed in range(20) for r in range(20) for m in range(1, 20)}
     assert len(seeds) == 20 * (49 + 20 * 19)
     assert all(0 <= seed < 2**32 for seed in seeds)
     # SHA-256 of "42/1" ends in these eight digits: printf 42/1 | sha256sum
-    assert f"{stream.seed_of_replica(42, 1):08x}" == DIGEST_42_1[-8:]
+    assert f"{stream.seed_of(42, 1):08x}" == DIGEST_42_1[-8:]
 
 
 @pytest.mark.parametrize("count", [16, 4096, 2 * stream.PIECE + 21])

@@ -11,7 +11,7 @@ from test_loop import settings
 
 from plumbline.basics import inputs
 from plumbline.basics.errors import UserError
-from plumbline.bits import initial, stream
+from plumbline.bits import stream
 from plumbline.model import folds as file
 from plumbline.model import network
 from plumbline.tables import encoding, folds, targets
@@ -107,8 +107,7 @@ def test_a_fold_network_is_one_trained_on_a_table_of_the_other_folds_alone(chang
         stream.seeded(stream.seed_of(f"{SEED}/1/folds/2")),
         stream.seeded(stream.seed_of(f"{SEED}/1/folds/2/1")),
     ]
-    sizes = fitted.width, train.hidden_size, initial.outputs_for(2)
-    drawn = networks.draw_from(generators, sizes, train, NETWORK, 0, fitted.layout, fitted.views)
+    drawn = networks.draw_from(generators, alone.facts, fitted, train, NETWORK)
     expected = networks.whole(loop.train(drawn, (x, y), (x[:0], y[:0]), train, NETWORK, None), drawn, NETWORK)
     assert whole.models[1][2].card.encoding == fitted
     for name, array in expected.weights.items():

@@ -47,7 +47,8 @@ def problem(n=90, d=4, h=8, replicas=4, epochs=3, members=1):
     weights = initial.weights(generators, d, h, 1)
     shuffles = np.stack([stream.shuffle_seeds(g, epochs) for g in generators])
     held_out = np.arange(replicas * members, dtype=np.uint64)
-    return (x, y), Drawn((d, h, 1), h * (d + 2) + 1, members, 0, weights, shuffles, held_out)
+    seen = rows.numbers(d), [np.arange(d)]
+    return (x, y), Drawn((d, h, 1), h * (d + 2) + 1, members, 0, weights, shuffles, held_out, *seen)
 
 
 VIEWS = [np.array([0, 1, 2]), np.array([1, 2, 3])]
@@ -55,7 +56,7 @@ VIEWS = [np.array([0, 1, 2]), np.array([1, 2, 3])]
 
 def in_views(drawn):
     """The same networks, but that each member sees three of the four columns."""
-    drawn = msgspec.structs.replace(drawn, layout=rows.numbers(4), views=VIEWS)
+    drawn = msgspec.structs.replace(drawn, views=VIEWS)
     for weights, view in zip(drawn.weights["net.0.weight"], drawn.view_of(np.arange(len(drawn.shuffles)))):
         weights[:, 3 - 3 * view] = 0.0
     return drawn
@@ -107,8 +108,8 @@ def test_members_are_trained_as_if_the_columns_that_they_do_not_see_were_not_the
         view = line % 3 % 2
         weights = {name: array[line : line + 1] for name, array in drawn.weights.items()}
         weights["net.0.weight"] = weights["net.0.weight"][:, :, VIEWS[view]]
-        alone = msgspec.structs.replace(drawn, members=1, views=[], layout=None, sizes=(3, 8, 1), weights=weights)
-        alone = msgspec.structs.replace(alone, shuffles=drawn.shuffles[line : line + 1])
+        of_three = {"sizes": (3, 8, 1), "layout": rows.numbers(3), "views": [np.arange(3)], "weights": weights}
+        alone = msgspec.structs.replace(drawn, members=1, shuffles=drawn.shuffles[line : line + 1], **of_three)
         seen = ((np.ascontiguousarray(each[:, VIEWS[view]]), y) for each, y in ((x, y), (other, theirs)))
         kept = train(alone, *seen, chosen).weights
         for name, array in kept.items():

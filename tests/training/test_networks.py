@@ -14,6 +14,7 @@ from plumbline.basics.errors import UserError
 from plumbline.basics.params import Params
 from plumbline.bits import initial, stream
 from plumbline.model import network
+from plumbline.tables.encoding import Encoding, Number
 from plumbline.tables.store import Facts
 from plumbline.training import networks
 
@@ -30,7 +31,8 @@ def drawn_for(net, seed=7, **changes):
     stream.uniform(generator, 5)
     facts = Facts("y", [0, 1], [5, 5], stream.to_text(generator))
     chosen = Params(seed, None, None, settings(**changes), None)
-    return networks.draw(chosen, facts, 10, net)
+    plain = [Number(f"x{i}", "number", 0, 0, 0, 0, 1, 1, False) for i in range(10)]
+    return networks.draw(chosen, facts, Encoding(plain), net)
 
 
 def test_another_module_draws_what_torch_draws_from_the_same_stream(tmp_path):
