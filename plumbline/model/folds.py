@@ -64,13 +64,13 @@ def load(path: str | Path = PATH, network: str | Path | None = None, beside: str
         raise UserError(
             f"{path}: {FOLDS} is {fold_of.dtype} {fold_of.shape} for {len(cards)} replicas; run `dvc repro`"
         )
-    own: dict[str, dict[str, np.ndarray]] = {}
-    for name, array in arrays.items():
-        r, f, weight = [*name.split("/", 2), "", ""][:3]
-        own.setdefault(f"{r}/{f}", {})[weight] = array
     models = []
     for r, replica in enumerate(cards):
         if fold_of[r].min(initial=0) < -1 or fold_of[r].max(initial=-1) >= len(replica):
             raise UserError(f"{path}: {FOLDS} names a fold that is not there; run `dvc repro`")
-        models.append([model.checked(own.get(f"{r}/{f}", {}), card, path, network) for f, card in enumerate(replica)])
+        models.append([])
+        for f, card in enumerate(replica):
+            place = f"{r}/{f}/"
+            own = {name.removeprefix(place): arrays[name] for name in arrays if name.startswith(place)}
+            models[r].append(model.checked(own, card, path, network))
     return Folds(fold_of, models)

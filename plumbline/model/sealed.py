@@ -10,16 +10,16 @@ from typing import Any
 
 import msgspec
 import numpy as np
+from safetensors import SafetensorError, safe_open
+from safetensors.numpy import save
 
 from plumbline.basics import inputs
 from plumbline.basics.errors import UserError, reason
 from plumbline.basics.files import replacing
 
 METADATA_KEY = "plumbline"
-
-
-class Refused(Exception):
-    """Why a file is not taken for what its name says; the reader adds what to do about it."""
+# What the readers of safetensors and JSON raise of bytes that are no such file, and `read` of one that is another.
+REFUSED = (SafetensorError, msgspec.MsgspecError, OSError, ValueError, TypeError, AttributeError, RecursionError)
 
 
 class _Seal(msgspec.Struct, omit_defaults=True):
@@ -30,8 +30,6 @@ class _Seal(msgspec.Struct, omit_defaults=True):
 
 def write(path: str | Path, arrays: dict[str, np.ndarray], text: bytes, of: str = "") -> str:
     """Write arrays and a JSON text, whole or not at all; give the seal. of: that of the file that this belongs to."""
-    from safetensors.numpy import save
-
     # safetensors takes the bytes as they lie in memory
     arrays = {name: np.asarray(array, order="C") for name, array in arrays.items()}
     seal = _Seal(_digest(arrays, text, of), msgspec.Raw(text), of)
@@ -54,47 +52,41 @@ def opened(
     except FileNotFoundError:
         raise UserError(f"{path} is not there; `dvc repro` trains it, `dvc checkout` brings it back") from None
     except msgspec.ValidationError as error:
-        raise UserError(f"{path} is not {what} of this version of plumbline ({error}); run `dvc repro`") from None
-    except (Refused, msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
-        raise UserError(f"{path} is not {what} that train wrote ({error}); run `dvc repro`") from None
+        why = f"of this version of plumbline ({error})"
+    except REFUSED as error:
+        why = f"that train wrote ({reason(error) or type(error).__name__})"
+    raise UserError(f"{path} is not {what} {why}; run `dvc repro`")
 
 
 def read(path: str | Path, beside: str | Path | None = None) -> tuple[dict[str, np.ndarray], bytes]:
-    """The arrays and the JSON text; Refused, or FileNotFoundError.
+    """The arrays and the JSON text; one of REFUSED, FileNotFoundError among them.
 
     beside: the sealed file that it must belong to; without one it must be no other's.
 
     What is allocated is at most the file's size: safetensors holds every array to bytes that are there.
     """
-    from safetensors import SafetensorError, safe_open
-
-    try:
-        with safe_open(path, framework="numpy") as file:
-            seal = _seal(file)
-            arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (it is no mapping)
-    except FileNotFoundError:
-        raise
-    except (SafetensorError, msgspec.MsgspecError, OSError, ValueError, TypeError, AttributeError, RecursionError) as e:
-        raise Refused(reason(e) or type(e).__name__) from None
+    with safe_open(path, framework="numpy") as file:
+        seal = _seal(file)
+        arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (it is no mapping)
     text = bytes(seal.text)
     if seal.sha256 != _digest(arrays, text, seal.of):
-        raise Refused("its content does not match its SHA-256: it was altered")
+        raise ValueError("its content does not match its SHA-256: it was altered")
     if beside is None and seal.of:
-        raise Refused("it goes with a model, and is none")
+        raise ValueError("it goes with a model, and is none")
     if beside is not None:
         with safe_open(beside, framework="numpy") as file:
             if seal.of != _seal(file).sha256:
-                raise Refused(f"it and {beside} are of two trainings")
+                raise ValueError(f"it and {beside} are of two trainings")
     for name, array in arrays.items():
         if array.dtype.kind == "f" and not np.isfinite(array).all():
-            raise Refused(f"{name} has values that are not finite")
+            raise ValueError(f"{name} has values that are not finite")
     return arrays, text
 
 
 def _seal(file) -> _Seal:
     metadata = (file.metadata() or {}).get(METADATA_KEY)
     if metadata is None:
-        raise Refused(f"it has no {METADATA_KEY!r} metadata")
+        raise ValueError(f"it has no {METADATA_KEY!r} metadata")
     return msgspec.json.decode(metadata, type=_Seal)
 
 

@@ -79,7 +79,7 @@ def test_to_know_it_needs_no_torch():
 BROKEN = {
     "a bracket too many": ("self.net(x)", "self.net(x))", r"line 28: unmatched '\)'; mend it"),
     "a zero byte": ("import torch\n", "import torch\0\n", "null bytes"),
-    "another name": ("TwoLayerNet", "MyNet", "defines no class TwoLayerNet; it has MyNet; give the network that name"),
+    "another name": ("TwoLayerNet", "MyNet", "defines no class TwoLayerNet; give the network that name"),
     "a missing module": (
         "from torch",
         "import nonsense\nfrom torch",
@@ -111,7 +111,7 @@ BROKEN = {
 
 
 def test_too_large_a_network_is_too_little_memory():
-    with pytest.raises(MemoryError, match=r"^PyTorch says: can't allocate memory: you tried to allocate \d+ bytes"):
+    with pytest.raises(MemoryError, match=r"^PyTorch says: .*can't allocate memory: you tried to allocate \d+ bytes"):
         network.blank(SHIPPED, (2**20, 2**40, 1))
 
 
