@@ -56,6 +56,11 @@ class Rows(NamedTuple):
         listed = ", ".join(f"{sql} AS {duck.name(name)}" for name, sql in self.select.items())
         return f"SELECT {listed} FROM {self.relation}" + (f" WHERE {self.where}" if self.where else "")
 
+    def cells(self, name: str) -> str:
+        """What stands behind FROM for the cells of a column, each with the number of its row, from 0."""
+        column = f"SELECT {self.select[name]} AS cell FROM {self.relation}"
+        return f"(SELECT row, cell FROM range({self.count}) AS r(row) POSITIONAL JOIN ({column}))"
+
     @property
     def in_order(self) -> str:
         """The query for all rows in their order, in vectors that are full.

@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 from plumbline.basics.errors import UserError
 from plumbline.sources.rows import Rows
-from plumbline.tables import columns, duck, spelled
+from plumbline.tables import columns, duck
 from plumbline.tables import spelling as s
 from plumbline.tables.store import Spelling
 
@@ -17,33 +17,46 @@ SAMPLE = 1000  # rows, evenly spaced, that tell whether a column of text may be 
 FEW, WORDS = 20, 3  # a cell of text in so many is a mistake among numbers; or where all such cells are of so few words
 KINDS = {s.NUMBER: "numbers", s.DAY: "dates", s.CLOCK: "times of day", s.TRUTH: "truth values", s.TEXT: "text"}
 SHOWN = 10  # lines about columns
-MIXTURE = "a mixture"
-MEASURE = re.compile(
-    r"[<>~\u2248\u00b1]?\s*-?[0-9]+(?:[.,][0-9]{3})*(?:[.,][0-9]+)?\s*([^\W\d]{0,6}[^\w\s]{0,3}[^\W\d]{0,4})"
-)
 SHORT_DECIMALS = r"^[^0-9]*[1-9][0-9]*,[0-9]{1,2}[^0-9]*$"
 
 
-class Seen(NamedTuple):
-    """What a column's cells are: rows of each kind, bits of plumbline.tables.spelling, and a cell of each shape."""
+class Column(NamedTuple):
+    """A column of text, and what its cells are."""
 
-    rows: dict[int, int]  # by NUMBER, DAY, CLOCK and TEXT
-    bits: int
-    shapes: list[tuple[str, int, str]]  # cell, bits, unit
+    rows: Rows
+    name: str
+    what: str  # how messages name it
+    counts: dict[int, int]  # rows that hold each of KINDS
+    bits: int  # of plumbline.tables.spelling, or-ed
+    shapes: list[tuple[str, int, str]]  # a cell of each shape, its bits, its unit
 
     @property
     def present(self) -> int:
         """Rows that have a cell."""
-        return sum(self.rows.values())
+        return sum(self.counts.values())
 
     @property
     def kind(self) -> int:
         """What most of them are but for text."""
-        return max(KINDS, key=lambda kind: (kind != s.TEXT) * self.rows[kind])
+        return max(KINDS, key=lambda kind: (kind != s.TEXT) * self.counts[kind])
 
     def such(self, bits: int) -> list[str]:
         """Cells that have one of some bits."""
         return [cell for cell, its, _ in self.shapes if its & bits]
+
+    def first(self, cells: list[str], count: int = 1) -> list[tuple[str, str]]:
+        """The first rows that have one of some cells: where they stand, and which."""
+        found = duck.rows(
+            f"SELECT row, cell FROM {self.rows.cells(self.name)} WHERE cell IN ({duck.texts(cells[:100])}) "
+            f"ORDER BY row LIMIT {count}"
+        )
+        return [*zip(self.rows.placed([row for row, _ in found]), (cell for _, cell in found))]
+
+    def example(self, bits: int, pattern: str = "") -> str:
+        """A cell with some bits, and where it stands."""
+        cells = [cell for cell in self.such(bits) if re.search(pattern, cell)] or self.such(bits)
+        place, cell = self.first(cells)[0]
+        return f"{cell!r} ({place})"
 
 
 def read(rows: Rows, source: str, but: set[str], decimal: str | None, dates: str | None) -> Rows:
@@ -53,37 +66,34 @@ def read(rows: Rows, source: str, but: set[str], decimal: str | None, dates: str
     in two ways, or that mixes them.
     """
     texts = [name for name, kind in rows.types.items() if kind == "VARCHAR" and name not in but]
-    some = {name: _seen(rows, name, SAMPLE) for name in texts}
-    seen = {name: _seen(rows, name) for name, of in some.items() if _may_be_another(of)}
-    mixed = [_Column(rows, name, f"{source}: column {name!r}", of) for name, of in seen.items()]
-    kept = {column.name: why for column in mixed if (why := _why_text(column))}
-    kept |= {name: why for name, of in some.items() if name not in seen and (why := _measured(rows, name, of))}
-    whole = [column for column in mixed if column.name not in kept and column.of.present]
-    numbers = [column.of.bits for column in whole if column.of.kind == s.NUMBER]
+    likely = [name for name in texts if _may_be_another(_column(rows, source, name, SAMPLE))]
+    columns_of_text = [_column(rows, source, name) for name in likely]
+    kept = {column.name: why for column in columns_of_text if (why := _why_text(column)) is not None}
+    whole = [column for column in columns_of_text if column.name not in kept and column.present]
+    numbers = [column.bits for column in whole if column.kind == s.NUMBER]
     point = rows.has_point or any(map(_of_point, numbers))
     comma = any(map(_of_comma, numbers))
     found = {}
     for column in whole:
-        _, name, what, of = column
-        if of.kind == s.NUMBER:
+        if column.kind == s.NUMBER:
             by = _of_numbers(column, decimal, point, comma)
-        elif of.kind == s.DAY:
+        elif column.kind == s.DAY:
             by = _of_dates(column, dates)
         else:
-            by = Spelling("TIME" if of.kind == s.CLOCK else "BOOLEAN", of.such(of.kind)[0])
-        if by and name in rows.declared:
-            print(f"{what} is a category, as the file declares it, though its labels are {KINDS[of.kind]}")
+            by = Spelling("TIME" if column.kind == s.CLOCK else "BOOLEAN", column.such(column.kind)[0])
+        if by and column.name in rows.declared:
+            print(f"{column.what} is a category, as the file declares it, though its labels are {KINDS[column.kind]}")
         elif by:
-            found[name] = by
+            found[column.name] = by
         else:
-            kept[name] = f"{column.example(s.PLUS)} has a plus, and none a minus"
-    for name, why in [*kept.items()][:SHOWN]:
-        if why != MIXTURE:
-            print(f"{source}: column {name!r} stays text: {why}")
+            kept[column.name] = f"{column.example(s.PLUS)} has a plus, and none a minus"
+    said = [f"column {name!r} stays text: {why}" for name, why in kept.items() if why][:SHOWN]
     for name, by in [*found.items()][:SHOWN]:
-        print(f"{source}: column {name!r} is text, read as {spelled.in_words(by)}: {by.example!r} is {_read(by)}")
+        said.append(f"column {name!r} is text, read as {s.in_words(by)}: {by.example!r} is {_read(by)}")
     if len(found) > SHOWN:
-        print(f"{source}: {len(found) - SHOWN} more columns of text are read as numbers or dates")
+        said.append(f"{len(found) - SHOWN} more columns of text are read as numbers or dates")
+    for line in said:
+        print(f"{source}: {line}")
     select = {name: _or_error(rows.select[name], name, by) for name, by in found.items()}
     types = {name: by.type for name, by in found.items()}
     return rows._replace(select=rows.select | select, types=rows.types | types, spellings=found)
@@ -92,12 +102,11 @@ def read(rows: Rows, source: str, but: set[str], decimal: str | None, dates: str
 # ---- what a column holds
 
 
-def _seen(rows: Rows, name: str, some: int | None = None) -> Seen:
-    """What the cells of a column are, of all rows or at least some, evenly spaced."""
-    cells = f"SELECT {rows.select[name]} AS cell FROM {rows.relation}"
-    if some and rows.count > some:
-        cells = f"SELECT cell FROM {_numbered(rows, name)} WHERE row % {rows.count // some} = 0"
-    counted = f"SELECT min(cell), count(*) FROM ({cells}) WHERE cell IS NOT NULL GROUP BY {s.key('cell')} ORDER BY 1"
+def _column(rows: Rows, source: str, name: str, some: int | None = None) -> Column:
+    """A column by all of its rows, or at least some, evenly spaced."""
+    step = max(rows.count // some, 1) if some else 1
+    cells = f"SELECT cell FROM {rows.cells(name)} WHERE cell IS NOT NULL AND row % {step} = 0"
+    counted = f"SELECT min(cell), count(*) FROM ({cells}) GROUP BY {s.key('cell')} ORDER BY 1"
     counts, shapes, bits = dict.fromkeys(KINDS, 0), [], 0
     for cell, count in duck.rows(counted):
         shape, unit = s.shape(cell)
@@ -105,77 +114,38 @@ def _seen(rows: Rows, name: str, some: int | None = None) -> Seen:
         for kind in KINDS:
             counts[kind] += count * bool(shape & kind)
         shapes.append((cell, shape, unit))
-    return Seen(counts, bits, shapes)
+    return Column(rows, name, f"{source}: column {name!r}", counts, bits, shapes)
 
 
-def _may_be_another(of: Seen) -> bool:
+def _may_be_another(column: Column) -> bool:
     """Whether a column of text may be of another kind: most of its cells, or all but a word or three."""
-    texts = of.rows[s.TEXT]
-    return 2 * texts < max(of.present, 1) or (texts < of.present and len(of.such(s.TEXT)) <= WORDS)
+    texts = column.counts[s.TEXT]
+    return 2 * texts < max(column.present, 1) or (texts < column.present and len(column.such(s.TEXT)) <= WORDS)
 
 
-def _measured(rows: Rows, name: str, of: Seen) -> str:
-    """Of a column whose cells are numbers with a unit that is not read, or a sign before them: that they are."""
-    cells = of.such(s.TEXT)
-    found = [MEASURE.fullmatch(cell.strip()) for cell in cells]
-    if not cells or not all(found) or len({each[1] for each in found}) > WORDS or _distinct(rows, name) <= columns.MANY:
-        return ""
-    return f"its cells are numbers with more, such as {cells[0]!r}; if it is a measure, write plain numbers"
+def _why_text(column: Column) -> str | None:
+    """Why a column stays text, "" for a mere mixture, None if its cells are of one kind.
 
-
-def _distinct(rows: Rows, name: str) -> int:
-    return duck.rows(f"SELECT count(DISTINCT hash({rows.select[name]})) FROM {rows.relation}")[0][0]
-
-
-def _why_text(column: "_Column") -> str:
-    """Why a column stays text, "" if its cells are of one kind; UserError where a few of another are a mistake."""
-    rows, name, what, of = column
-    others, kind = of.present - of.rows[of.kind], KINDS[of.kind]
+    UserError where a few of another kind are a mistake.
+    """
+    others, kind = column.present - column.counts[column.kind], KINDS[column.kind]
     if not others:
-        return f"{column.example(s.CODE)} is written as a code" if of.bits & s.CODE else ""
-    words = of.such(sum(KINDS) - of.kind)
-    if (others >= of.present / 2 and len(words) > WORDS) or name in rows.declared:
-        return MIXTURE
-    values = _distinct(rows, name) - len(words)
-    wrong = of.such(s.WRONG) if of.kind in (s.DAY, s.CLOCK) else []
-    if not wrong and values <= columns.MANY:
-        return MIXTURE
-    examples = [f"{cell!r} in {place}" for place, cell in _first(rows, name, (wrong or words)[:100], 5)]
+        return f"{column.example(s.CODE)} is written as a code" if column.bits & s.CODE else None
+    words = column.such(sum(KINDS) - column.kind)
+    if (others >= column.present / 2 and len(words) > WORDS) or column.name in column.rows.declared:
+        return ""
+    cells = f"SELECT count(DISTINCT hash({column.rows.select[column.name]})) FROM {column.rows.relation}"
+    wrong = column.such(s.WRONG) if column.kind in (s.DAY, s.CLOCK) else []
+    if not wrong and duck.rows(cells)[0][0] - len(words) <= columns.MANY:
+        return ""
+    examples = [f"{cell!r} in {place}" for place, cell in column.first(wrong or words, 5)]
     listed = ", ".join(examples) + ", ..." * (others > 5 and not wrong)
     mend = "mend or empty those cells, or leave the column out (make_data.drop)"
     if wrong:
-        raise UserError(f"{what} holds {kind}, and some that there are not: {listed}; {mend}")
-    if others <= of.present / FEW or len(words) <= WORDS:
-        raise UserError(f"{what} holds {kind} and {others} cells of text ({listed}); {mend}")
-    return f"of {of.present} cells {others} are no {kind}, such as {examples[0]}"
-
-
-def _first(rows: Rows, name: str, cells: list[str], count: int = 1) -> list[tuple[str, str]]:
-    """Where the first rows stand that have one of some cells, and these."""
-    wanted = f"cell IN ({duck.texts(cells)})"
-    found = duck.rows(f"SELECT row, cell FROM {_numbered(rows, name)} WHERE {wanted} ORDER BY row LIMIT {count}")
-    return [*zip(rows.placed([row for row, _ in found]), (cell for _, cell in found))]
-
-
-def _numbered(rows: Rows, name: str) -> str:
-    """What stands behind FROM for a column's cells with their rows' numbers."""
-    column = f"SELECT {rows.select[name]} AS cell FROM {rows.relation}"
-    return f"(SELECT row, cell FROM range({rows.count}) AS r(row) POSITIONAL JOIN ({column}))"
-
-
-class _Column(NamedTuple):
-    """A column that is to be read, and how messages name it."""
-
-    rows: Rows
-    name: str
-    what: str
-    of: Seen
-
-    def example(self, bits: int, pattern: str = "") -> str:
-        """A cell with some bits, and where it stands."""
-        cells = [cell for cell in self.of.such(bits) if re.search(pattern, cell)] or self.of.such(bits)
-        place, cell = _first(self.rows, self.name, cells[:100])[0]
-        return f"{cell!r} ({place})"
+        raise UserError(f"{column.what} holds {kind}, and some that there are not: {listed}; {mend}")
+    if others <= column.present / FEW or len(words) <= WORDS:
+        raise UserError(f"{column.what} holds {kind} and {others} cells of text ({listed}); {mend}")
+    return f"of {column.present} cells {others} are no {kind}, such as {examples[0]}"
 
 
 # ---- numbers
@@ -190,18 +160,18 @@ def _of_comma(bits: int) -> bool:
     return bool(bits & (s.COMMA | s.POINTS))
 
 
-def _of_numbers(column: _Column, decimal: str | None, point: bool, comma: bool) -> Spelling | None:
+def _of_numbers(column: Column, decimal: str | None, point: bool, comma: bool) -> Spelling | None:
     """The spelling of a column of numbers; None where they are codes.
 
     point, comma: whether some column of the table surely has decimal points, or commas.
     """
-    bits, what = column.of.bits, column.what
+    bits, what = column.bits, column.what
     fraction = s.POINT | s.COMMA | s.POINT_3 | s.COMMA_3
     if bits & s.PLUS and not bits & (s.MINUS | fraction):
         return None
-    units = sorted({unit for *_, unit in column.of.shapes} - {""})
+    units = sorted({unit for *_, unit in column.shapes} - {""})
     if len(units) > 1:
-        one, other = (next(cell for cell, _, its in column.of.shapes if its == unit) for unit in units[:2])
+        one, other = (next(cell for cell, _, its in column.shapes if its == unit) for unit in units[:2])
         raise UserError(f"{what} holds {one!r} and {other!r}; write it in one unit, or as plain numbers such as 1234.5")
     if bits & s.PERCENT and bits & s.BARE:
         raise UserError(
@@ -212,7 +182,7 @@ def _of_numbers(column: _Column, decimal: str | None, point: bool, comma: bool) 
         of_point, of_comma = column.example(s.POINT | s.COMMAS), column.example(s.COMMA | s.POINTS)
         raise UserError(f"{what} has a decimal point in {of_point} and a comma in {of_comma}; write all as 1234.5")
     # 1,250 is filled up with a zero and 1,5 is not: no program writes both
-    sure = column.of.such(s.COMMA | s.POINTS)
+    sure = column.such(s.COMMA | s.POINTS)
     is_uneven = bits & s.ROUND_COMMA and not decimal and all(re.search(SHORT_DECIMALS, cell) for cell in sure)
     mark = _decimal(bits & ~s.COMMA if is_uneven else bits, decimal, point, comma)
     if not mark:
@@ -223,12 +193,12 @@ def _of_numbers(column: _Column, decimal: str | None, point: bool, comma: bool) 
     group = s.COMMAS | s.COMMA_3 if mark == "." else s.POINTS | s.POINT_3
     thousands = ("," if mark == "." else ".") * bool(bits & group) + " " * bool(bits & s.SPACES)
     kind = "DOUBLE" if bits & fraction & ~group else "BIGINT"
-    return Spelling(kind, _telling(column.of), mark, thousands, *units)
+    return Spelling(kind, _telling(column), mark, thousands, *units)
 
 
-def _telling(of: Seen) -> str:
+def _telling(column: Column) -> str:
     """The cell of the longest shape."""
-    return max(of.such(sum(KINDS)), key=len)
+    return max(column.such(sum(KINDS)), key=len)
 
 
 def _decimal(bits: int, asked: str | None, point: bool, comma: bool) -> str | None:
@@ -254,9 +224,9 @@ def _decimal(bits: int, asked: str | None, point: bool, comma: bool) -> str | No
 # ---- dates
 
 
-def _of_dates(column: _Column, dates: str | None) -> Spelling:
+def _of_dates(column: Column, dates: str | None) -> Spelling:
     """The spelling of a column of dates."""
-    bits, what = column.of.bits, column.what
+    bits, what = column.bits, column.what
     if bits & s.ZONED and bits & s.LOCAL:
         raise UserError(f"{what} has times with a zone and without: {column.example(s.LOCAL)}; write one with all")
     kind = "TIMESTAMPTZ" if bits & s.ZONED else "TIMESTAMP" if bits & s.TIMED else "DATE"
@@ -276,28 +246,27 @@ def _of_dates(column: _Column, dates: str | None) -> Spelling:
         short = column.example(s.OLD_C | s.OLD_A, "[^0-9](3[0-9]|[45][0-9]|6[0-8])([^0-9]|$)")
         raise UserError(f"{what}: the century of {short} cannot be told; write years with four digits")
     if marks in ([], [s.LED]) and len(clear) == len(s.ORDERS):  # no cell that its digits' order would change
-        return Spelling(kind, _telling(column.of))
+        return Spelling(kind, _telling(column))
     if len(clear) > 1:
         asked = {"day-first": "dmy", "month-first": "mdy"}.get(dates)
         if asked not in clear:
-            ways = " or ".join(spelled.IN_WORDS[order] for order in clear)
+            ways = " or ".join(s.IN_WORDS[order] for order in clear)
             raise UserError(
                 f"{what}: {column.example(s.DAY)} and all others may be {ways}; set make_data.dates "
                 f"to day-first or month-first, or write them as 2021-12-31"
             )
         clear = [asked]
-    return Spelling(kind, _telling(column.of), order=clear[0])
+    return Spelling(kind, _telling(column), order=clear[0])
 
 
 def _read(by: Spelling) -> str:
     """What the example is read as."""
-    return duck.rows(f"SELECT ({spelled.value(duck.text(by.example), by)})::VARCHAR")[0][0]
+    return duck.rows(f"SELECT ({s.value(duck.text(by.example), by)})::VARCHAR")[0][0]
 
 
 def _or_error(cell: str, name: str, by: Spelling) -> str:
     """SQL of a cell's value; an error for one that its shape belied, such as 25:61."""
-    said = (
-        f"{duck.text(f'column {name!r} holds ')} || {cell} || {duck.text(f', which is none of {spelled.in_words(by)}')}"
-    )
+    before, behind = duck.text(f"column {name!r} holds "), duck.text(f", which is none of {s.in_words(by)}")
     missing = f"{cell} IS NULL OR regexp_full_match({cell}, {duck.text(columns.BLANK)})"
-    return f"coalesce({spelled.value(cell, by)}, CASE WHEN NOT ({missing}) THEN error({said}) END)"
+    wrong = f"CASE WHEN NOT ({missing}) THEN error({before} || {cell} || {behind}) END"
+    return f"coalesce({s.value(cell, by)}, {wrong})"

@@ -9,7 +9,7 @@ import contextlib
 import errno
 import functools
 import os
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 
 import duckdb
@@ -78,6 +78,18 @@ def _plain_errors() -> Iterator[None]:
         if of_disk:
             raise OSError(of_disk[0], os.strerror(of_disk[0])) from None
         raise
+
+
+def function(call: Callable[[str | None, str], str | None]) -> str:
+    """The name by which SQL calls a Python function of two texts."""
+    _registered(connect(), call)
+    return call.__name__
+
+
+@functools.cache
+def _registered(connection: duckdb.DuckDBPyConnection, call: Callable) -> None:
+    text = duckdb.sqltype("VARCHAR")
+    connection.create_function(call.__name__, call, [text, text], text, null_handling="special")
 
 
 def run(sql: str) -> None:

@@ -23,7 +23,7 @@ import numpy as np
 from plumbline.basics import files
 from plumbline.basics.errors import UserError
 from plumbline.bits import rows as encoded
-from plumbline.tables import columns, duck, left_out, robust, spelled, targets
+from plumbline.tables import columns, duck, left_out, robust, spelling, targets
 from plumbline.tables.columns import Texts, kind_of
 from plumbline.tables.robust import IN_CACHE, Numbers
 from plumbline.tables.store import Spelling, Table
@@ -267,7 +267,7 @@ def _sql(column: Number | Category, table: Table) -> str:
         is_missing = f"{columns.text(column.name)} IS NULL"
         return f"coalesce({codes}CASE WHEN {is_missing} THEN {column.missing} ELSE {column.other} END)"
     if kind_of(kind) == "category":
-        return spelled.number(table, column.name, column.kind, column.spelling)
+        return spelling.number(table, column.name, column.kind, column.spelling)
     if kind_of(kind) != column.kind:
         raise UserError(
             f"column {column.name!r} holds {columns.in_words(kind)}, and the model was trained on "

@@ -1,14 +1,19 @@
 """Numbers, dates and times of day that are not written as programs write them: told apart.
 
 `shape` says of a cell what it may be, as bits that a column's cells are or-ed by; whoever looks at a whole column makes
-a Spelling of them, and plumbline.tables.spelled reads cells by it. No locale or clock of the machine has a say.
+a Spelling of them, and `value` reads cells by it. No locale or clock of the machine has a say.
 """
 
 import datetime
+import functools
 import re
 import unicodedata
 
+import msgspec
+
+from plumbline.basics.errors import UserError
 from plumbline.tables import columns, duck
+from plumbline.tables.store import Spelling, Table
 
 # Of a number: how its digits are written
 SHORT, LONG, CODE = 1 << 0, 1 << 1, 1 << 2  # 800; 1250; 007, or past int64
@@ -29,6 +34,9 @@ MARKS = {"/": SLASHED, ".": DOTTED, "-": DASHED}
 TRUTH = 1 << 34
 WRONG = 1 << 33  # text in the digits of a date or clock: 2021-02-30, 25:61
 ORDERS = {"dmy": NO_DMY, "mdy": NO_MDY, "ymd": NO_YMD}
+IN_WORDS = {"dmy": "day first", "mdy": "month first", "ymd": "year first"}
+TRUTHS = ("true", "false")
+UNSPELLED = {"number": "DOUBLE", "duration": "DOUBLE", "instant": "TIMESTAMP", "time of day": "TIME"}
 CODES = """AED AFN ALL AMD ANG AOA ARS AUD AWG AZN BAM BBD BDT BGN BHD BIF BMD BND BOB BRL BSD BTN BWP BYN BZD CAD CDF
 CHF CLP CNY COP CRC CUP CVE CZK DJF DKK DOP DZD EGP ERN ETB EUR FJD FKP GBP GEL GHS GIP GMD GNF GTQ GYD HKD HNL HRK HTG
 HUF IDR ILS INR IQD IRR ISK JMD JOD JPY KES KGS KHR KMF KPW KRW KWD KYD KZT LAK LBP LKR LRD LSL LYD MAD MDL MGA MKD MMK
@@ -104,29 +112,91 @@ DATES = (
 
 def shape(cell: str) -> tuple[int, str]:
     """What a cell may be, in bits, and its unit, '' for none."""
-    even = cell.translate(EVENED).strip()
+    even = _evened(cell)
     if re.fullmatch(columns.BLANK, cell):
         return MISSING, ""
     if not re.search("[0-9]", even):
-        return TRUTH if even.lower() in ("true", "false") else TEXT, ""
-    n = re.fullmatch(NUMBERS, even)
-    signs = "".join(n.group("s", "r", "t", "w", "o")) if n else ""
-    if n and len(signs) < 2 and bool(n["o"]) == bool(n["c"]):
-        bits = next((bits for pattern, bits in BODIES.items() if re.fullmatch(pattern, n["b"])), 0)
-        if bits:
-            unit, signs = n["u"] + n["v"], "" if n["b"][-1] in ".," and n["t"] else signs  # 5.- is 5, without cents
-            bits |= {"": 0, "+": PLUS}.get(signs, MINUS) | (PERCENT if "%" in unit else CURRENCY if unit else 0)
-            bits |= CODE if len(re.sub("[^0-9]", "", n["b"])) > MOST_DIGITS and not bits & (POINT | COMMA) else 0
-            return bits | (BARE if not unit and re.search("[1-9]", n["b"]) else 0), unit
-    d = re.fullmatch(HOURS, even.lower())
-    if d and not d["z"]:
-        return CLOCK if _clock(d) else TEXT | WRONG, ""
+        return TRUTH if even.lower() in TRUTHS else TEXT, ""
+    sign, digits, unit = _number(even)
+    bits = next((bits for pattern, bits in BODIES.items() if re.fullmatch(pattern, digits)), 0)
+    if bits:
+        bits |= {"": 0, "+": PLUS}.get(sign, MINUS) | (PERCENT if "%" in unit else CURRENCY if unit else 0)
+        bits |= CODE if len(re.sub("[^0-9]", "", digits)) > MOST_DIGITS and not bits & (POINT | COMMA) else 0
+        return bits | (BARE if not unit and re.search("[1-9]", digits) else 0), unit
+    clock = re.fullmatch(HOURS, even.lower())
+    if clock and not clock["z"]:
+        return CLOCK if _clock(clock) else TEXT | WRONG, ""
     d = re.fullmatch(DATES, _numbered(even))
     return (_day_bits(d) if d else TEXT), ""
 
 
+@functools.lru_cache(2**16)
+def plain(cell: str | None, spelling: str) -> str | None:
+    """A cell of a column's spelling as programs write it, 1234.5 or 2021-12-31 23:59:00+00:00; None for any other.
+
+    spelling: as JSON, for it comes through a query.
+    """
+    by, even = _by(spelling), _evened(cell or "")
+    if by.type == "BOOLEAN":
+        return even if even.lower() in TRUTHS else None
+    if by.type in ("BIGINT", "DOUBLE"):
+        return _plain_number(even, by)
+    if by.type == "TIME":
+        clock = re.fullmatch(HOURS, even.lower())
+        return (_clock(clock) or None) if clock and not clock["z"] else None
+    d = re.fullmatch(DATES, _numbered(even))
+    if not d or bool(d["z"]) != (by.type == "TIMESTAMPTZ") or (d["h"] and by.type == "DATE"):
+        return None
+    parts = _day_parts(d, by.order)
+    day = _day(parts)
+    if not day or _is_old(parts[0]):
+        return None
+    return f"{day} {_clock(d)}{_zone(d)}" if d["h"] else day
+
+
+_by = functools.cache(functools.partial(msgspec.json.decode, type=Spelling))
+
+
+def _evened(cell: str) -> str:
+    """A cell with one kind of digits, of space, of minus and of apostrophe, and no space around it."""
+    return cell.translate(EVENED).strip()
+
+
+# ---- numbers
+
+
+def _number(even: str) -> tuple[str, str, str]:
+    """Sign, digits with their marks, and unit of what is written as a number is; all '' for another cell."""
+    n = re.fullmatch(NUMBERS, even)
+    sign = "".join(n.group("s", "r", "t", "w", "o")) if n else ""
+    if not n or len(sign) > 1 or bool(n["o"]) != bool(n["c"]):
+        return "", "", ""
+    return "" if n["t"] and n["b"][-1] in ".," else sign, n["b"], n["u"] + n["v"]  # 5.- is 5, without cents
+
+
+def _plain_number(even: str, by: Spelling) -> str | None:
+    sign, digits, unit = _number(even)
+    is_share = by.unit == "%" and not unit and re.search("[1-9]", digits)  # 0.05, which may be 5 %
+    if unit not in ("", by.unit) or is_share or not _digits(by).fullmatch(digits):
+        return None
+    return "-" * (sign in ("-", "(")) + re.sub(f"[^0-9eE+{by.decimal}-]", "", digits).replace(by.decimal, ".")
+
+
+@functools.cache
+def _digits(by: Spelling) -> re.Pattern:
+    """Digits with the marks of a column's spelling."""
+    whole, mark = "|".join([INT, *(GROUPS[each] for each in by.thousands)]), re.escape(by.decimal)
+    some = "(?:[0-9]{1,2}|[0-9]{4,})?" if by.thousands and by.type == "BIGINT" else "[0-9]*"  # 1.842 is a thousand?
+    return re.compile(f"(?:{whole})(?:{mark}{some})?{POWER}?|{mark}[0-9]+{POWER}?")
+
+
+# ---- dates and times of day
+
+
 def _numbered(even: str) -> str:
     """A cell that may be a date without accents and weekday, the name of a month as its number."""
+    if not re.search(r"[^\W\d_]{3}", even):  # no name
+        return even.lower()
     text = unicodedata.normalize("NFD", even.lower())
     text = re.sub(WEEKDAY, "", "".join(letter for letter in text if not unicodedata.combining(letter)))
     name = re.search(f"(?:^|[^a-z])({NAME})(?:[^a-z]|$)", text)
@@ -135,49 +205,104 @@ def _numbered(even: str) -> str:
 
 def _day_bits(d: re.Match) -> int:
     """The bits of a cell whose pieces are a date's, or TEXT."""
-    year, month = d["y1"] or d["y2"] or d["y3"] or d["y4"], d["n1"] or d["n2"] or d["n3"] or d["n4"]
-    named = (year, month, d["d1"] or d["d2"] or d["d3"] or "1")
-    fails = sum(bit for order, bit in ORDERS.items() if not _is_day(named if named[1] else _in_order(d, order)))
-    if fails == sum(ORDERS.values()) or (d["h"] and not _clock(d)):
+    bits = 0
+    for order, fails in ORDERS.items():
+        parts = _day_parts(d, order)
+        if not _day(parts):
+            bits |= fails
+        elif _is_old(parts[0]):
+            bits |= OLD_A if order == "ymd" else OLD_C
+    if bits == sum(ORDERS.values()) or (d["h"] and not _clock(d)):
         return TEXT | WRONG
-    old_a = OLD_A if _is_old(d["a"] or named[0]) else 0
-    old_c = OLD_C if _is_old(named[0] or (d["c"] if len(d["a"]) < 4 else "")) else 0
     mark = LED if len(d["a"] or "") == 4 else MARKS[d["s"]] if d["s"] else 0
-    return DAY | fails | old_a | old_c | mark | (TIMED if d["h"] else 0) | (ZONED if d["z"] else LOCAL)
+    return DAY | bits | mark | (TIMED if d["h"] else 0) | (ZONED if d["z"] else LOCAL)
 
 
-def _in_order(d: re.Match, order: str) -> tuple[str, str, str] | None:
-    """Year, month and day of a date in digits; None if it is not so written."""
+def _day_parts(d: re.Match, order: str) -> tuple[str, str, str] | None:
+    """Year, month and day, the digits being in an order, 'dmy', 'mdy', 'ymd' or '' for none; None if they are not."""
+    if month := d["n1"] or d["n2"] or d["n3"] or d["n4"]:
+        return d["y1"] or d["y2"] or d["y3"] or d["y4"], month, d["d1"] or d["d2"] or d["d3"] or "1"
     first, _, last = map(len, d.group("a", "b", "c"))
     if d["s"] != d["t"]:
         return None
     if first == 4 and last < 3:
         return d.group("a", "b", "c")
     fits = first == 2 and last < 3 if order == "ymd" else first < 3 and last in (2, 4)
-    return tuple(d["abc"[order.index(part)]] for part in "ymd") if fits else None
+    return tuple(d["abc"[order.index(part)]] for part in "ymd") if order and fits else None
 
 
-def _is_day(parts: tuple[str, str, str] | None) -> bool:
-    """Whether there is such a day."""
+@functools.lru_cache
+def _day(parts: tuple[str, str, str] | None) -> str:
+    """A day as ISO 8601 has it, '' where there is no such. Of two digits Excel turns the century at 30, POSIX at 69."""
     if not parts:
-        return False
+        return ""
     year = parts[0] if len(parts[0]) == 4 else ("20" if parts[0] < "30" else "19") + parts[0]
     try:
-        return bool(datetime.date(int(year), int(parts[1]), int(parts[2])))
+        return datetime.date(int(year), int(parts[1]), int(parts[2])).isoformat()
     except ValueError:
-        return False
-
-
-def _clock(d: re.Match) -> bool:
-    """Whether there is such a time of day."""
-    hour, minute, second = int(d["h"]), int(d["i"]), float((d["k"] or "0").replace(",", "."))
-    is_end = hour == 24 and minute == second == 0 and not d["m"]  # of a day
-    return is_end or ((1 <= hour <= 12 if d["m"] else hour < 24) and minute < 60 and second < 60)
+        return ""
 
 
 def _is_old(year: str) -> bool:
-    """Whether two digits are of a year whose century programs do not agree on: Excel turns at 30, POSIX at 69."""
+    """Whether two digits are of a year whose century programs do not agree on."""
     return len(year) == 2 and "30" <= year <= "68"
+
+
+def _clock(d: re.Match) -> str:
+    """A time of day as ISO 8601 has it, '' where there is no such."""
+    hour, minute, second = int(d["h"]), int(d["i"]), (d["k"] or "00").replace(",", ".")
+    if d["m"]:
+        hour = hour % 12 + 12 * (d["m"][0] == "p") if 1 <= hour <= 12 else 99
+    is_end = hour == 24 and minute == float(second) == 0  # of a day
+    is_one = is_end or (hour < 24 and minute < 60 and float(second) < 60)
+    return f"{hour:02}:{d['i']}:{second}" if is_one else ""
+
+
+def _zone(d: re.Match) -> str:
+    """A time's zone as ISO 8601 has it, '' where it has none."""
+    hours = re.fullmatch("(?:utc|gmt)?([-+][0-9]{2}):?([0-9]{0,2})", d["z"])
+    return f"{hours[1]}:{hours[2] or '00'}" if hours else "+00:00" * bool(d["z"])
+
+
+# ---- in SQL
+
+
+def value(cell: str, by: Spelling, kind: str = "") -> str:
+    """SQL of a cell's value by a column's spelling, NULL for one that is missing, or that does not fit.
+
+    kind: DuckDB's type instead of the spelling's own.
+    """
+    spelling = duck.text(msgspec.json.encode(by).decode())
+    return f"try_cast({duck.function(plain)}({cell}, {spelling}) AS {kind or by.type})"
+
+
+def number(table: Table, name: str, kind: str, by: Spelling | None) -> str:
+    """SQL of a column of text as DOUBLE, nan for missing, as `columns.number_or_nan` has it of others.
+
+    kind: number, instant, time of day or duration. by: how the training table wrote it, if it was text there.
+    UserError for the first cell that is not written so.
+    """
+    used, cell = by or Spelling(UNSPELLED[kind], ""), f"{duck.name(name)}::VARCHAR"
+    if used.type in ("BIGINT", "DOUBLE"):
+        read = value(cell, used, "DOUBLE")
+    else:
+        read = f"{value(cell, used)}::DOUBLE" if used.type == "BOOLEAN" else f"epoch({value(cell, used)})"
+    for row, odd in columns.first(table, f"({read}) IS NULL AND {columns.text(name)} IS NOT NULL", duck.name(name)):
+        such = f" such as {by.example!r}" if by else ""
+        raise UserError(
+            f"column {name!r} holds {odd!r} in {table.placed(row)}, and the model was trained on {in_words(used)}"
+            f"{such} there; mend the row, or train anew"
+        )
+    return f"coalesce({read}, 'nan'::DOUBLE)"
+
+
+def in_words(by: Spelling) -> str:
+    """What cells of a spelling are."""
+    if by.type not in ("BIGINT", "DOUBLE"):
+        thing = {"DATE": "dates", "TIME": "times of day", "BOOLEAN": "truth values"}.get(by.type, "dates with times")
+        return f"{thing}, {IN_WORDS[by.order]}" if by.order else thing
+    marks = " with decimal commas" if by.decimal == "," and by.type == "DOUBLE" else ""
+    return f"numbers{marks}" + (f" in {by.unit}" if by.unit else "")
 
 
 def key(cell: str) -> str:
@@ -189,12 +314,7 @@ def key(cell: str) -> str:
     space = "[,.'\N{RIGHT SINGLE QUOTATION MARK}" + columns.SPACES + "]"
     number = f"{around}[0-9]+(?:{space}[0-9]{{3}})*(?:[.,][0-9]*)?{around}"
     return (
-        f"CASE WHEN {fits(cell, number)} THEN translate({cell}, '12345678', '99999999') "
+        f"CASE WHEN regexp_full_match({cell}, {duck.text(number)}) THEN translate({cell}, '12345678', '99999999') "
         f"WHEN contains({cell}, ':') THEN regexp_replace({cell}, ':[0-5][0-9](?:[.,][0-9]+)?', ':00', 'g') "
         f"ELSE {cell} END"
     )
-
-
-def fits(text: str, pattern: str) -> str:
-    """SQL of whether all of a text is of a pattern."""
-    return f"regexp_full_match({text}, {duck.text(pattern)})"
