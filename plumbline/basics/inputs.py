@@ -6,10 +6,9 @@ anything takes its final name. What remains is the moment between our renames an
 
 A file is the same if size, times and inode are. If they are not, it is compared by content: `touch` is no edit. A file
 above LARGE is not hashed while it is read, for that would take as long as reading it; there any other time is an edit.
-Python's own modules of the folder that is current are watched as they are imported, whoever imports them.
+So it is for modules of a user's own that a generator or network imports.
 """
 
-import contextlib
 import hashlib
 import os
 import sys
@@ -74,6 +73,7 @@ def check() -> None:
     names = [_name(path) for path, seen in _files.items() if not _is_as(path, seen)]
     names += [_name(folder) for folder, files in _folders.items() if _below(folder) != files]
     names += [str(path.relative_to(CODE)) for path in _code_in_use() if path in _code and not _is_as(path, _code[path])]
+    names += [_name(path) for path in _beside() if path.stat().st_mtime > began]
     names += [name for changed in _values if (name := changed())]
     if names:
         more = f" and {len(names) - 1} more" if len(names) > 1 else ""
@@ -83,25 +83,24 @@ def check() -> None:
         )
 
 
-def fingerprint() -> list[tuple[str, bytes | tuple[int, int, int]]]:
+def fingerprint() -> list[tuple[str, bytes | tuple[int, ...]]]:
     """The files that were read so far and the project's modules: each one's digest, or state where it is large."""
-    return [(_name(path), seen.digest or seen.state) for path, seen in sorted((_files | _code).items())]
+    beside = {path: _seen(path) for path in _beside()}
+    return [(_name(path), seen.digest or seen.state) for path, seen in sorted((_files | _code | beside).items())]
 
 
 def watched() -> list[Path]:
     """The files that were read so far, and the project's modules."""
-    return [*map(Path, map(_name, _files)), *_code]
+    return [*map(Path, map(_name, [*_files, *_beside()])), *_code]
 
 
 def forget() -> None:
     """Watch nothing any more, and begin anew: for a process that runs several stages, as the tests do."""
     global began
-    began, code = time.time(), _code_as_it_is()
-    _files.clear()
-    _folders.clear()
-    _values.clear()
-    _code.clear()
-    _code.update(code)
+    began = time.time()
+    for each in (_files, _folders, _values, _code):
+        each.clear()
+    _code.update(_code_as_it_is())
 
 
 def _name(path: Path) -> str:
@@ -115,24 +114,22 @@ def _below(folder: Path) -> set[Path]:
 
 def _seen(path: Path) -> _Seen:
     state = path.stat()
-    if state.st_size > LARGE:
-        return _Seen(_state(state), None)
+    digest = None if state.st_size > LARGE else _digest(path)
     is_young = abs(time.time() - state.st_ctime) < YOUNG
-    return _Seen(() if is_young else (*_state(state), state.st_ctime_ns), _digest(path))
+    return _Seen(() if digest and is_young else _state(state), digest)
 
 
 def _is_as(path: Path, seen: _Seen) -> bool:
     try:
-        state = path.stat()
-        if seen.state in (_state(state), (*_state(state), state.st_ctime_ns)):
-            return True
-        return seen.digest is not None and _digest(path) == seen.digest
+        return seen.state == _state(path.stat()) or (seen.digest is not None and seen.digest == _digest(path))
     except OSError:
         return False
 
 
-def _state(state: os.stat_result) -> tuple[int, int, int]:
-    return state.st_ino, state.st_size, state.st_mtime_ns
+def _state(state: os.stat_result) -> tuple[int, ...]:
+    """Of a large file without the time of its last change of any kind, which a new link, as DVC makes, is too."""
+    changed = () if state.st_size > LARGE else (state.st_ctime_ns,)
+    return state.st_ino, state.st_size, state.st_mtime_ns, *changed
 
 
 def _digest(path: Path) -> bytes:
@@ -151,18 +148,11 @@ def _code_in_use() -> set[Path]:
     return {Path(file) for file in files if file}
 
 
-def _notice(event: str, arguments: tuple) -> None:
-    """Watch a module of the current folder that is about to be imported, and is none of the project's."""
-    name = arguments[0] if event == "open" else None
-    if isinstance(name, str) and name.endswith((".py", ".pyc")) and "/site-packages/" not in name:
-        with contextlib.suppress(OSError):
-            path = Path(name).absolute()
-            if path.suffix == ".pyc" and path.parent.name == "__pycache__":
-                path = path.parents[1] / f"{path.name.partition('.')[0]}.py"
-            if path not in _code and path not in _files and path.is_relative_to(Path.cwd()) and path.is_file():
-                _files[path] = _Seen((), None)  # for it is opened here, too
-                watch(path)
+def _beside() -> set[Path]:
+    """Modules in use of the current folder that are none of the project's, and were not read by it."""
+    here, others = Path.cwd(), _code_in_use() - _code.keys() - _files.keys()
+    own = {path for path in others if path.is_relative_to(here) and path.exists()}
+    return {path for path in own if "site-packages" not in path.parts}
 
 
 _code = _code_as_it_is()
-sys.addaudithook(_notice)
