@@ -7,7 +7,7 @@ Every parameter is required: a default that hides in code is a number nobody rev
 import difflib
 import re
 import typing
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -139,7 +139,7 @@ def check(values: object) -> Params:
         params = msgspec.convert(values, Params)
     except msgspec.ValidationError as error:
         raise UserError(f"{PATH}: {_said(str(error), values)}") from None
-    if broken := _contradiction(params):
+    for broken in _contradictions(params):
         raise UserError(f"{PATH}: {broken}")
     return params
 
@@ -166,64 +166,38 @@ def _said(error: str, values) -> str:
     return f"{name}{items} must be {choices or _rule(rule)}, not {value!r}"
 
 
-def _contradiction(params: Params) -> str:
-    """Which rule over several parameters is broken; '' if none is."""
+def _contradictions(params: Params) -> Iterator[str]:
+    """Which rules over several parameters are broken."""
     split, train = params.split, params.train
     if split.train + split.validation >= 1 and not (split.folds and split.train == 1):
-        return (
-            "split.train + split.validation must be below 1, for the rest is the test part, "
-            f"not {split.train} + {split.validation}; lower one of them"
-        )
-    named = {"split.stratify": split.stratify, "split.group": split.group, "split.time": split.time}
-    chosen = [name for name, value in named.items() if value not in (False, None)]
+        sum_of = f"{split.train} + {split.validation}"
+        yield f"split.train + split.validation must be below 1, not {sum_of}; lower one, for the rest is the test part"
+    named = {"split.stratify": split.stratify or None, "split.group": split.group, "split.time": split.time}
+    chosen = [f"{name} ({value})" for name, value in named.items() if value is not None]
     if len(chosen) > 1:
-        rest = "false" if chosen[0] == "split.stratify" else "null"
-        return (
-            f"{chosen[0]} ({named[chosen[0]]}) and {chosen[1]} ({named[chosen[1]]}) cannot both be kept: "
-            f"each says which rows go together; set {chosen[0]} to {rest} or {chosen[1]} to null"
-        )
+        yield f"{chosen[0]} and {chosen[1]} cannot both be kept: each says which rows go together; take one back"
     if split.folds == 1:
-        return "split.folds must be 0 or at least 2, not 1, for a fold is scored by what the rest taught"
+        yield "split.folds must be 0 or at least 2, not 1, for a fold is scored by what the rest taught"
     if split.folds and split.validation:
-        return (
-            f"split.folds is {split.folds} and split.validation is {split.validation}: with folds every row "
-            "that trains is also scored, by a network that did not see it; set split.validation to 0"
-        )
+        yield f"with split.folds ({split.folds}) every row that trains is also scored; set split.validation to 0"
     if train.fold_rows < 1 and not split.folds:
-        return (
-            f"train.fold_rows is {train.fold_rows} and there are no folds; set split.folds, or train.fold_rows to 1.0"
-        )
+        yield f"train.fold_rows is {train.fold_rows} and there are no folds; set split.folds, or train.fold_rows to 1.0"
+    watched = f"train.patience is {train.patience} and"
     if train.patience and split.folds and not train.held_out:
-        return (
-            f"train.patience is {train.patience} and the scored fold must not be watched; "
-            "set train.held_out above 0, or train.patience to 0"
-        )
+        yield f"{watched} the scored fold must not be watched; set train.held_out above 0, or train.patience to 0"
     if train.patience and not (split.validation or train.held_out):
-        return (
-            f"train.patience is {train.patience} and there is nothing to watch; "
-            f"set split.validation or train.held_out above 0, or train.patience to 0"
-        )
-    if train.learning_rate * train.weight_decay >= 1:
-        return (
-            "train.learning_rate times train.weight_decay must be below 1, for each step shrinks the weights "
-            f"by it, not {train.learning_rate} times {train.weight_decay}; lower one of them"
-        )
+        yield f"{watched} there is nothing to watch; set split.validation or train.held_out above 0"
+    if (shrunk := train.learning_rate * train.weight_decay) >= 1:
+        yield f"train.learning_rate times train.weight_decay must be below 1, for weights shrink by it, not {shrunk}"
     if train.encoding == "mixed" and train.members < 2:
-        return (
-            "train.encoding is mixed, which takes two members at least, for each sees numbers in one way, and "
-            f"train.members is {train.members}; raise it, or set train.encoding to robust"
-        )
+        yield "train.encoding is mixed, whose members see numbers in several ways; set train.members to at least 2"
     if train.device == "cuda" and train.engine == "compiled":
-        return (
-            "train.device is cuda and train.engine is compiled, which runs on a CPU alone; "
-            "set train.engine to torch, or train.device to cpu"
-        )
+        yield "train.device is cuda and train.engine is compiled, which runs on a CPU alone; set train.engine to torch"
     for name in (params.make_data.target, split.group, split.time):
         if name in params.make_data.drop:
-            return f"make_data.drop names {name!r}, which another parameter uses; keep it"
+            yield f"make_data.drop names {name!r}, which another parameter uses; keep it"
     if params.make_data.target in (split.group, split.time):
-        return f"split cannot go by the target {params.make_data.target!r}; name another column"
-    return ""
+        yield f"split cannot go by the target {params.make_data.target!r}; name another column"
 
 
 def nearest(name: object, known: Iterable[str], prefix: str = "") -> str:

@@ -64,7 +64,7 @@ def test_the_projects_own_file_is_good(monkeypatch):
         ("train.fold_rows", 0.5, ["train.fold_rows is 0.5", "no folds", "set split.folds"]),
         ("train.weight_decay", -0.1, ["train.weight_decay", ">= 0", "-0.1"]),
         ("train.class_weight", "even", ["train.class_weight", "none or balanced", "'even'"]),
-        ("train.weight_decay", 100, ["train.learning_rate times train.weight_decay", "below 1", "0.01 times 100"]),
+        ("train.weight_decay", 100, ["train.learning_rate times train.weight_decay", "below 1", "1.0"]),
         ("evaluate.batch_size", -64, ["evaluate.batch_size", ">= 1", "-64"]),
     ],
 )
