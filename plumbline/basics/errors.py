@@ -1,13 +1,15 @@
 """What a user did wrong, said in one line: it names the thing, the rule, the value and what to do next."""
 
 import contextlib
+import errno
 import io
 import os
+import signal
 import sys
+import threading
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-
-from plumbline.basics.parent import end_with_dvc
 
 written: list[str] = []  # files that have taken their final names; plumbline.basics.files names them
 NOBODY_READS = 128 + 13  # as a shell has it of a program that SIGPIPE ended
@@ -16,6 +18,7 @@ STEERING = [*range(9), *range(11, 32), *range(0x7F, 0xA0), 0x61C, 0x200E, 0x200F
 STEERING += [*range(0x2066, 0x206A), 0xFEFF]
 SHOWN = {code: f"\\u{code:04x}" for code in STEERING}
 STDOUT = "standard output"
+EVERY = 0.5  # seconds between looks at the DVC that started this
 
 
 class UserError(Exception):
@@ -27,19 +30,13 @@ def reason(error: object) -> str:
     return " ".join(str(error).split())[:300]
 
 
-def flush() -> None:
-    """Have what was printed written out."""
-    with _named():
-        sys.stdout.flush()
-
-
 @contextlib.contextmanager
-def _named() -> Iterator[None]:
-    """An OSError of a standard stream says that it is of none of the files."""
+def named(what: str | Path) -> Iterator[None]:
+    """An OSError in the block is of this file: a full disk's comes without a name, or with a temporary one."""
     try:
         yield
     except OSError as error:  # BrokenPipeError stays what it is, by its number
-        raise OSError(error.errno, error.strerror, STDOUT) from None
+        raise OSError(error.errno, os.strerror(error.errno or errno.EIO), str(what)) from error
 
 
 def run(main: Callable[[], None]) -> None:
@@ -53,10 +50,10 @@ def run(main: Callable[[], None]) -> None:
         Path.home()
     except RuntimeError:  # a container's user has no name and no home, and DVC asks for both
         os.environ |= {"HOME": os.sep, "USER": str(os.getuid())}
-    end_with_dvc()
+    _end_with_dvc()
     try:
         main()
-        flush()  # here, where it can be said what goes wrong
+        sys.stdout.flush()  # here, where it can be said what goes wrong
     except UserError as error:
         sys.exit("error: " + str(error).replace("\n", "\\n"))  # a name may have more lines than one
     except ModuleNotFoundError as error:
@@ -93,20 +90,22 @@ def _open_streams() -> None:
             setattr(sys, name, os.fdopen(os.open(os.devnull, os.O_RDWR), "r+", encoding="utf-8"))
         elif isinstance(stream, io.TextIOWrapper) and name != "stdin" and "write" not in vars(stream):
             stream.reconfigure(errors="backslashreplace")  # a label that the terminal has no letters for ends no run
-            stream.write, stream.flush = _harmless(stream.write), _told(stream.flush)
-
-
-def _told(flush: Callable[[], None]) -> Callable[[], None]:
-    def written_out() -> None:
-        with _named():
-            flush()
-
-    return written_out
+            stream.write, stream.flush = _harmless(named(STDOUT)(stream.write)), named(STDOUT)(stream.flush)
 
 
 def _harmless(write: Callable[[str], int]) -> Callable[[str], int]:
-    def written_out(text: str) -> int:
-        with _named():
-            return write(text.translate(SHOWN))
+    return lambda text: write(text.translate(SHOWN))
 
-    return written_out
+
+def _end_with_dvc() -> None:
+    """End when the DVC does that started this process: a killed one's stage would go on, and write beside the next."""
+    parent = os.getppid()
+
+    def wait_for_its_end() -> None:
+        while os.getppid() == parent:
+            time.sleep(EVERY)
+        print("DVC, which started this stage, has ended; the stage ends as well", file=sys.stderr, flush=True)
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    if "DVC_STAGE" in os.environ:
+        threading.Thread(target=wait_for_its_end, daemon=True).start()

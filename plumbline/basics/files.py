@@ -6,7 +6,6 @@ its process lives, so whoever writes there next sees what killed ones have left,
 """
 
 import contextlib
-import errno
 import fcntl
 import math
 import mmap
@@ -15,7 +14,6 @@ import re
 import shutil
 import sys
 import tempfile
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO
@@ -28,11 +26,9 @@ from plumbline.basics.errors import UserError
 SMALL = 2**20  # bytes of an array that is not worth a file
 DVC_LOCK = ".dvc/tmp/lock"  # DVC's own, which it holds whenever it works, but not while a stage runs
 OF_DUCKDB = re.compile(r"\.duckdb\.(\d+)\.scratch")  # made by it when it must, of a process and without a lock
-SKEW = 1.0  # seconds that the clocks of a process and of its file system may differ by rounding
 
 _block: tuple[contextlib.ExitStack, list[tuple[Path, Path]]] | None = None  # of `together`: folders; names, and finals
 _ours: set[int] = set()  # inodes of what this process has written
-_ahead = 0.0  # seconds that the file system's clock is ahead
 
 
 @contextlib.contextmanager
@@ -47,7 +43,7 @@ def together() -> Iterator[None]:
         _, waiting = _block = folders, []
         try:
             yield
-            errors.flush()  # a full disk there is told while nothing is replaced
+            sys.stdout.flush()  # a full disk there is told while nothing is replaced
             with _alone({path.parent for _, path in waiting}):
                 inputs.check()
                 _check_unwritten([path for _, path in waiting])
@@ -63,12 +59,10 @@ def replacing(path: str | Path) -> Iterator[Path]:
     path = Path(path)
     block = None if path.parent.match(inputs.SCRATCH) else _block  # a scratch folder's file is needed in the block
     with contextlib.ExitStack() as own:
-        try:
+        with errors.named(path):
             partial = (block[0] if block else own).enter_context(scratch(path.parent)) / path.name
             yield partial
             partial.stat()
-        except OSError as error:  # a full disk comes without a name, or with the temporary one
-            raise OSError(error.errno, os.strerror(error.errno or errno.EIO), str(path)) from error
         block[1].append((partial, path)) if block else _take_names([(partial, path)])
 
 
@@ -87,15 +81,14 @@ def _take_names(files: list[tuple[Path, Path]]) -> None:
                 raise UserError(f"{path} is a folder, and a file is to be written under that name; move it away")
             moved.append((source, target))
             source.replace(target)
-    except BaseException as error:
+    except BaseException:
         for source, target in reversed(moved):
             with contextlib.suppress(OSError):
                 if not os.path.lexists(source):
                     target.replace(source)
         errors.written += [str(final) for partial, final in files if not os.path.lexists(partial)]
-        if isinstance(error, OSError):
-            raise OSError(error.errno, os.strerror(error.errno or errno.EIO), str(path)) from error
-        raise
+        with errors.named(path):
+            raise
     _ours.update(path.stat().st_ino for _, path in files)
 
 
@@ -104,7 +97,7 @@ def _check_unwritten(paths: list[Path]) -> None:
     for path in paths:
         with contextlib.suppress(FileNotFoundError):
             state = path.lstat()
-            if state.st_ctime > inputs.began + _ahead and state.st_ino not in _ours and not path.is_dir():
+            if state.st_ctime > inputs.began and state.st_ino not in _ours and not path.is_dir():
                 said = "was written by another process while this ran, and stays as it is; nothing was written"
                 raise UserError(f"{path} {said}: run it again")
 
@@ -149,7 +142,6 @@ def _lock(path: Path, how: int = fcntl.LOCK_EX) -> int | None:
 @contextlib.contextmanager
 def scratch(beside: str | Path) -> Iterator[Path]:
     """A temporary folder in the folder `beside`, that of the outputs; it goes with all that is in it."""
-    global _ahead
     beside = Path(beside)
     beside.mkdir(parents=True, exist_ok=True)
     sweep(beside)
@@ -161,8 +153,6 @@ def scratch(beside: str | Path) -> Iterator[Path]:
         if lock is not None:  # another process swept it away before it was locked
             os.close(lock)
     try:
-        apart = folder.stat().st_ctime - time.time()
-        _ahead = apart if abs(apart) > SKEW else 0.0
         yield folder
     except OSError as error:  # a full disk comes without a name
         raise OSError(error.errno, error.strerror, error.filename or str(beside)) from error
@@ -176,23 +166,17 @@ def sweep(folder: Path) -> None:
     """Remove what processes that live no more have left in a folder under temporary names."""
     for path in folder.glob(inputs.SCRATCH):
         if owner := OF_DUCKDB.fullmatch(path.name):
-            if not _lives(int(owner[1])):
+            try:
+                os.kill(int(owner[1]), 0)
+            except ProcessLookupError:
                 shutil.rmtree(path, ignore_errors=True)
+            except PermissionError:  # another user's process lives
+                pass
             continue
         with contextlib.suppress(BlockingIOError):  # its process lives
             if (lock := _lock(path, fcntl.LOCK_EX | fcntl.LOCK_NB)) is not None:
                 shutil.rmtree(path, ignore_errors=True)
                 os.close(lock)
-
-
-def _lives(process: int) -> bool:
-    try:
-        os.kill(process, 0)
-    except (ProcessLookupError, OverflowError):
-        return False
-    except PermissionError:  # another user's
-        pass
-    return True
 
 
 @contextlib.contextmanager
@@ -203,16 +187,11 @@ def nameless(size: int, folder: str | Path) -> Iterator[BinaryIO]:
     """
     Path(folder).mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryFile(dir=folder, prefix=".") as file:
-        try:
+        with errors.named(folder):
             if hasattr(os, "posix_fallocate") and size:
                 os.posix_fallocate(file.fileno(), 0, size)
             else:
                 file.truncate(size)
-        except OSError as error:
-            raise UserError(
-                f"the disk of {folder} does not take {size / 1e9:,.1f} GB of rows on their way "
-                f"({os.strerror(error.errno or errno.EIO)}); make room there"
-            ) from None
         yield file
 
 

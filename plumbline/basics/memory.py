@@ -23,7 +23,8 @@ LEAST = 2**20  # bytes: a smaller limit is taken for a forgotten unit
 def limit(root: str | Path = "/") -> int:
     """Bytes this process may use; UserError for a PLUMBLINE_MEMORY that is no size."""
     text = os.environ.get(VARIABLE, "").strip()
-    return _size(text) if text else min(_machine(), *_groups(Path(root)))
+    machine = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    return _size(text) if text else min(machine, *_groups(Path(root)))
 
 
 def _size(text: str) -> int:
@@ -34,13 +35,6 @@ def _size(text: str) -> int:
     if not size or size < LEAST:
         raise UserError(f"{VARIABLE} is {text!r}, and must be a size such as 2GB or 512MiB; set it to one, or unset it")
     return int(min(size, 2**62))
-
-
-def _machine() -> int:
-    try:
-        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    except (ValueError, OSError, AttributeError):  # a system without these names
-        return 2**62
 
 
 @functools.cache
