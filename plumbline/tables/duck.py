@@ -19,7 +19,8 @@ from plumbline.basics import memory
 from plumbline.basics.errors import reason
 
 Error = duckdb.Error
-PLAIN = "DICTIONARY_SIZE_LIMIT 1_000, WRITE_BLOOM_FILTER false"  # else writing takes twice the time, 600 KB a column
+# Without the last two writing takes twice the time, and 600 KB a column
+PARQUET = "FORMAT parquet, COMPRESSION uncompressed, DICTIONARY_SIZE_LIMIT 1_000, WRITE_BLOOM_FILTER false"
 SHARE = 0.4  # of the memory that DuckDB may take; the rest is for arrays, and for what it takes beyond its limit
 DISK = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EACCES, errno.EROFS)  # what a disk or folder says no with
 A_THREAD = 2**27  # bytes that a thread works well with: https://duckdb.org/docs/stable/guides/performance/environment
@@ -111,24 +112,11 @@ def arrays(sql: str) -> list[np.ndarray]:
 
 
 def streamed(sql: str, rows: int) -> Iterator[list[np.ndarray]]:
-    """As `arrays`, of numbers, so many rows at a time."""
-    held, room = [], rows
-    for batch in _batches(sql, rows):
-        while batch.num_rows:
-            held.append([_array(column) for column in batch.slice(0, room).columns])
-            batch, room = batch.slice(room), room - len(held[-1][0])
-            if not room:
-                yield _joined(held)
-                held, room = [], rows
-    if held:
-        yield _joined(held)
-
-
-def _batches(sql: str, rows: int) -> Iterator:
-    """A query's rows as they come, as record batches of pyarrow's, on a cursor that no other query ends."""
+    """As `arrays`, of numbers, at most so many rows at a time; on a cursor that no other query ends."""
     with _plain_errors():
         try:
-            yield from connect().cursor().sql(sql).to_arrow_reader(rows)
+            for batch in connect().cursor().sql(sql).to_arrow_reader(rows):
+                yield [_array(column) for column in batch.columns]
         except OSError as error:  # Arrow's name for all that goes wrong
             kind = str(error).partition(" Error: ")[0]
             raise OF_ARROW.get(kind, duckdb.Error)(str(error)) from None
@@ -142,10 +130,6 @@ def _array(column) -> np.ndarray:
         return found
     there = np.unpackbits(np.frombuffer(gaps, np.uint8), bitorder="little")[column.offset :][: len(column)]
     return np.ma.masked_array(found, there == 0)
-
-
-def _joined(held: list[list[np.ndarray]]) -> list[np.ndarray]:
-    return held[0] if len(held) == 1 else [np.ma.concatenate(parts) for parts in zip(*held)]
 
 
 def parquet(paths: Iterable[str | Path], *options: str) -> str:
@@ -187,10 +171,10 @@ def collected(pieces: Iterable[Mapping[str, np.ndarray]]) -> Iterator[str]:
 
 def copy(sql: str, path: str | Path, rows_a_group: int, metadata: str) -> None:
     """Write a query's rows, in their order, as uncompressed Parquet with the text `metadata` under "plumbline"."""
-    options = f"FORMAT parquet, COMPRESSION uncompressed, ROW_GROUP_SIZE {rows_a_group}, {PLAIN}"
+    options = f"{PARQUET}, ROW_GROUP_SIZE {rows_a_group}, KV_METADATA {{plumbline: {text(metadata)}}}"
     run(f"SET memory_limit = '{min(_share(), WRITING * A_THREAD * threads())}B'")
     try:
-        run(f"COPY ({sql}) TO {text(path)} ({options}, KV_METADATA {{plumbline: {text(metadata)}}})")
+        run(f"COPY ({sql}) TO {text(path)} ({options})")
     finally:
         run(f"SET memory_limit = '{_share()}B'")
 
@@ -216,8 +200,7 @@ def answer(sql: str, views: Mapping[str, str], path: Path, rows_a_group: int, re
             connection.execute(f"SET allowed_directories = [{texts(folders)}]")
             connection.execute("SET enable_external_access = false")
         names = [column[0] for column in connection.execute(f"DESCRIBE {sql}").fetchall()]
-        options = f"FORMAT parquet, COMPRESSION uncompressed, ROW_GROUP_SIZE {rows_a_group}, {PLAIN}"
-        connection.execute(f"COPY ({sql}\n) TO {text(path)} ({options})")
+        connection.execute(f"COPY ({sql}\n) TO {text(path)} ({PARQUET}, ROW_GROUP_SIZE {rows_a_group})")
     return names
 
 

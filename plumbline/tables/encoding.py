@@ -211,7 +211,7 @@ def encode(encoding: Encoding, table: Table, trained: np.ndarray | bool = False)
 
 
 def pieces(encoding: Encoding, table: Table, rows: int | None = None) -> Iterator[np.ndarray]:
-    """As `encode`, so many rows at a time, in order: float32 (m, c)."""
+    """As `encode`, at most so many rows at a time, in order: float32 (m, c)."""
     return (x for x, _ in with_values(encoding, table, rows))
 
 

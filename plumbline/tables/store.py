@@ -142,7 +142,7 @@ class Table:
         return held
 
     def pieces(self, select: Mapping[str, str] | Sequence[str], rows: int | None = None) -> Iterator[dict]:
-        """Columns of numbers, or SQL by name, as arrays of so many rows, in order; of an empty table one piece.
+        """Columns of numbers, or SQL by name, as arrays of at most so many rows, in order; of an empty table one.
 
         Arrays are masked where values are missing.
         """

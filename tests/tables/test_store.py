@@ -84,7 +84,7 @@ def test_many_rows_go_into_row_groups_that_are_read_in_order(tmp_path, monkeypat
     for size in (None, 999, 2**16, 10**6):
         pieces = list(table.pieces(["n"], size))
         assert np.array_equal(np.concatenate([piece["n"] for piece in pieces]), columns["n"])
-        assert size is None or {len(piece["n"]) for piece in pieces[:-1]} <= {size}
+        assert size is None or max(len(piece["n"]) for piece in pieces) <= size
 
 
 @pytest.mark.parametrize("kind", ["BIGINT", "UTINYINT", "SMALLINT", "UBIGINT", "FLOAT", "DOUBLE"])
@@ -96,7 +96,7 @@ def test_pieces_are_the_whole_with_its_gaps(tmp_path, kind):
     (whole,) = table.pieces(["x", "y"], n)
     for size in (1, 7, 2048, n - 1) if kind == "BIGINT" else (999,):
         pieces = list(table.pieces(["x", "y"], size))
-        assert [len(piece["y"]) for piece in pieces[:-1]] == [size] * ((n - 1) // size)
+        assert max(len(piece["y"]) for piece in pieces) <= size
         for name, values in whole.items():
             found = np.ma.concatenate([piece[name] for piece in pieces])
             assert found.dtype == values.dtype
