@@ -10,7 +10,7 @@ import numpy as np
 from plumbline.basics import inputs
 from plumbline.basics.errors import UserError, reason
 from plumbline.sources import in_memory, parquet
-from plumbline.sources.rows import STAGED, Keep, Rows, check_names, in_short, of_files
+from plumbline.sources.rows import STAGED, Keep, Rows, check_names, in_short, of_files, of_relation
 from plumbline.tables import duck
 
 KINDS = f"a dict of NumPy arrays, or {in_memory.KINDS}"
@@ -23,16 +23,14 @@ def read(source: Path, params, generator: np.random.Generator, folder: Path, kee
         table, schemas = _table(made, source)
         try:
             with duck.registered(made=table):
-                its = duck.columns("made")
-                rows = Rows("made", {name: duck.name(name) for name in its}, its, 0, [])
-                rows = parquet.as_declared(rows, schemas)
+                rows = parquet.as_declared(of_relation("made"), schemas)
                 types = types or rows.types
                 if rows.types != types:
                     raise UserError(
                         f"{source} yields tables of different columns ({types}; {rows.types}); make them alike"
                     )
                 paths.append(folder / f"{len(paths):06}.parquet")
-                duck.copy(rows.only(keep(list(its))).query, paths[-1], STAGED, "")
+                duck.copy(rows.only(keep(list(rows.types))).query, paths[-1], STAGED, "")
         except duck.Error as error:
             raise UserError(f"{source} makes what is no table ({in_short(error)}); make {KINDS}") from None
     if not paths:

@@ -4,7 +4,7 @@ from pathlib import Path
 
 from plumbline.basics.errors import UserError, reason
 from plumbline.sources import parquet
-from plumbline.sources.rows import Keep, Rows, check_names, in_short
+from plumbline.sources.rows import Keep, check_names, in_short, of_relation
 from plumbline.tables import duck, store
 
 KINDS = "a pandas, Polars or pyarrow table"
@@ -19,7 +19,8 @@ def table(frame: object, scratch: Path, keep: Keep) -> store.Table:
     path = scratch / "table.parquet"
     try:
         with duck.registered(_frame=made):
-            store.copy(rows(made, "_frame").only(keep(made.column_names)).query, path, "table")
+            rows = parquet.as_declared(of_relation("_frame"), [made.schema])
+            store.copy(rows.only(keep(made.column_names)).query, path, "table")
     except duck.Error as error:
         raise UserError(f"{what} cannot be read ({in_short(error)}); give {KINDS}") from None
     return store.Table(path, store.NO_FACTS)
@@ -40,10 +41,3 @@ def arrow(frame, what: object, keep: Keep = list):
         return made.cast(pyarrow.schema([f.with_type(single) if f.type == half else f for f in made.schema]))
     except (pyarrow.ArrowException, TypeError, ValueError) as error:
         raise UserError(f"{what} cannot be read ({reason(error)}); mend that column") from None
-
-
-def rows(made, view: str) -> Rows:
-    """A table of pyarrow's that DuckDB knows under a name."""
-    types = duck.columns(view)
-    found = Rows(view, {name: duck.name(name) for name in types}, types, made.num_rows, [])
-    return parquet.as_declared(found, [made.schema])

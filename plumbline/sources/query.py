@@ -51,35 +51,36 @@ def read(path: Path, folder: Path, keep: Keep, table: Callable[[Path, Path], Row
         rows = table(Path(place), inside)
         views[place] = rows.query
         readable += rows.paths
+    answer = folder / "query.parquet"
     try:
-        names = _answer(sql, views, folder / "query.parquet", deps + readable if declared else None)
+        names = duck.answer(sql, views, answer, STAGED, deps + readable if declared else None)
     except duck.Error as error:
         refused = REFUSED.search(str(error))
         if refused and declared:
             raise _undeclared(path, [refused[1]]) from None
         raise UserError(f"{path} cannot be answered ({in_short(error)}); mend the query") from None
     check_names(names, path)
-    return parquet.read(path, [folder / "query.parquet"], keep, {})
+    return parquet.read(path, [answer], keep, {})
 
 
 def tables(path: Path) -> list[str]:
     """The files and folders that a query selects from."""
     named = [node["qualified_name"]["path"] for node in _parsed(path)[1] if node.get("type") == "BASE_TABLE"]
-    places = dict.fromkeys(".".join(parts) for parts in named)
-    bare = [place for place in places if [place] not in named and Path(place).exists()]
-    if bare:
-        raise UserError(f"{path} names {bare[0]} without quotes; write '{bare[0]}'")
-    return [place for place in places if Path(place).exists()]
+    there = [parts for parts in named if Path(".".join(parts)).exists()]
+    for parts in there:
+        if len(parts) > 1:
+            place = ".".join(parts)
+            raise UserError(f"{path} names {place} without quotes; write '{place}'")
+    return [*dict.fromkeys(parts[0] for parts in there)]
 
 
 def _parsed(path: Path) -> tuple[str, list[dict]]:
     """The query's text, and all nodes of what it says."""
     try:
-        sql = path.read_text(encoding="utf-8-sig")
-        sql = END.sub("", sql)
-        said = json.loads(duck.rows(f"SELECT json_serialize_sql({duck.text(sql)})")[0][0])
+        sql = END.sub("", path.read_text(encoding="utf-8-sig"))
     except UnicodeDecodeError as error:
         raise UserError(f"{path} is no UTF-8 text ({error.reason}); save it anew") from None
+    said = json.loads(duck.rows(f"SELECT json_serialize_sql({duck.text(sql)})")[0][0])
     if said["error"] or len(said["statements"]) != 1:
         problem = said.get("error_message") or f"{len(said['statements'])} statements"
         raise UserError(f"{path} must hold one SELECT and nothing else ({problem}); mend the query")
@@ -130,17 +131,3 @@ def _undeclared(path: Path, names: list[str]) -> UserError:
         f"{path} reads {' and '.join(map(str, places))}, which the deps of the stage make_data do not name, so DVC "
         f"would not see a change; add to them in {STAGE}: {lines}"
     )
-
-
-def _answer(sql: str, views: dict[str, str], file: Path, readable: list[Path] | None) -> list[str]:
-    """The names of what is found, which goes to a file; 'visits.csv' may be called visits, as DuckDB itself has it."""
-    try:
-        return duck.answer(sql, views, file, STAGED, readable)
-    except duck.Error as error:
-        if "Referenced table" not in str(error):
-            raise
-        short = {place: Path(place).name.split(".")[0] for place in views}
-        for place, name in short.items():
-            named = re.compile(rf"\b(FROM|JOIN)\s+(['\"]){re.escape(place)}\2", re.IGNORECASE)
-            sql = named.sub(lambda found, name=name: f"{found[1]} {duck.name(name)}", sql)
-        return duck.answer(sql, {short[place]: view for place, view in views.items()} | views, file, STAGED, readable)

@@ -78,11 +78,15 @@ def relation(paths: list[Path]) -> str:
 
 def of_files(paths: list[Path], file: Path | None = None) -> Rows:
     """The rows of Parquet files that have the same columns."""
-    source = relation(paths)
-    types = duck.columns(source)
     files = f"parquet_file_metadata([{duck.texts(map(duck.literal, paths))}])"
     count = duck.rows(f"SELECT sum(num_rows)::BIGINT FROM {files}")[0][0]
-    return Rows(source, {name: duck.name(name) for name in types}, types, count, paths, file)
+    return of_relation(relation(paths))._replace(count=count, paths=paths, file=file)
+
+
+def of_relation(source: str) -> Rows:
+    """The columns of what stands behind FROM, of a table of unknown length."""
+    types = duck.columns(source)
+    return Rows(source, {name: duck.name(name) for name in types}, types, 0, [])
 
 
 def check_names(names: Iterable[str], source: str | Path) -> None:
