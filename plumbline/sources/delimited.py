@@ -17,8 +17,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from plumbline.basics.errors import UserError
-from plumbline.sources import frames
-from plumbline.sources.cells import Cells
+from plumbline.sources import cells, frames
 from plumbline.sources.frames import LONGEST, Frame
 from plumbline.sources.rows import STAGED, Keep, Rows, check_names, of_files, unreadable
 from plumbline.tables import duck
@@ -43,7 +42,6 @@ def of_text(text: Path, frame: Frame, path: Path, folder: Path, keep: Keep, text
     check_names(names, path)
     kept = set(keep(names))
     columns = {f"c{i}": name for i, name in enumerate(names) if name in kept}
-    cells = Cells(columns, texts, three=separator != ",")
     staged, plain, has_header = folder / "staged.parquet", text, frame.is_plain and frame.skipped > 0
     if not frame.is_plain:
         plain = folder / "framed.csv"
@@ -58,13 +56,14 @@ def of_text(text: Path, frame: Frame, path: Path, folder: Path, keep: Keep, text
         f"header = {has_header}, delim = {duck.text(separator)}, quote = '\"', escape = '\"', comment = '', "
         f"nullstr = {duck.text(NEVER)})"
     )
+    as_text = {column: cells.TEXT for column, name in columns.items() if name in texts}
     try:
-        kinds = cells.kinds(relation, SAMPLE // len(columns) + 1)
+        kinds = cells.kinds(relation, columns, separator != ",", SAMPLE // len(columns) + 1) | as_text
         try:
-            duck.copy(cells.query(kinds, relation), staged, STAGED, "")
+            duck.copy(cells.query(relation, columns, kinds), staged, STAGED, "")
         except duck.Error:  # a cell of another kind, or a bad line
-            kinds = cells.kinds(relation)
-            duck.copy(cells.query(kinds, relation), staged, STAGED, "")
+            kinds = cells.kinds(relation, columns, separator != ",") | as_text
+            duck.copy(cells.query(relation, columns, kinds), staged, STAGED, "")
     except duck.Error as error:
         _check_text(text, path)
         _check_rows(text, frame, path)
@@ -76,7 +75,7 @@ def of_text(text: Path, frame: Frame, path: Path, folder: Path, keep: Keep, text
         found = (line for i, line in rows if i in wanted)
         return [f"{frame.word} {line.number}" for line in itertools.islice(found, len(wanted))]
 
-    has_point = separator == "," or cells.has_point(kinds)
+    has_point = separator == "," or any(kind & cells.REAL for kind in kinds.values())
     return of_files([staged], file=staged)._replace(places=places, has_point=has_point)
 
 
