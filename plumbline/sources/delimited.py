@@ -7,7 +7,7 @@ at, and it starts anew. So a column's type depends on all of its cells, and hard
 A file with more around its table than a header is written anew as plain rows first (sources/frames.py).
 """
 
-import contextlib
+import codecs
 import csv
 import gzip
 import itertools
@@ -23,7 +23,6 @@ from plumbline.sources.rows import STAGED, Keep, Rows, check_names, of_files, un
 from plumbline.tables import duck
 
 PIECE = 2**20  # bytes of a file that are looked at together
-NEWLINE, ZERO, SAVE = b"\n", "a zero byte, so this is no UTF-8 text", "save the table as CSV in UTF-8"
 SAMPLE = 2**18  # cells of the first rows, from which columns' types are first told
 NEVER = "\x01 stands in no cell \x01"  # what DuckDB takes for missing: it would let an empty cell too many pass
 
@@ -31,9 +30,7 @@ NEVER = "\x01 stands in no cell \x01"  # what DuckDB takes for missing: it would
 def read(path: Path, folder: Path, keep: Keep, texts: set[str]) -> Rows:
     """The rows of a CSV, as a Parquet file in `folder`; columns named in `texts` as the text that stands there."""
     plain = _unpacked(path, folder)
-    with _reading(plain, path):
-        frame = frames.found(plain, path)
-    return of_text(plain, frame, path, folder, keep, texts)
+    return of_text(plain, frames.found(plain, path), path, folder, keep, texts)
 
 
 def of_text(text: Path, frame: Frame, path: Path, folder: Path, keep: Keep, texts: set[str]) -> Rows:
@@ -42,19 +39,18 @@ def of_text(text: Path, frame: Frame, path: Path, folder: Path, keep: Keep, text
     check_names(names, path)
     kept = set(keep(names))
     columns = {f"c{i}": name for i, name in enumerate(names) if name in kept}
-    staged, plain, has_header = folder / "staged.parquet", text, frame.is_plain and frame.skipped > 0
+    plain = text if frame.is_plain else folder / "framed.csv"
     if not frame.is_plain:
-        plain = folder / "framed.csv"
-        with _reading(text, path), plain.open("w", encoding="utf-8", newline="") as file:
+        with plain.open("w", encoding="utf-8", newline="") as file:
             writer = csv.writer(file, delimiter=separator, lineterminator="\n")
             writer.writerows(line.cells for line in frame.rows(text, path))
 
     # The file as DuckDB reads it, all text: everything that it would guess is said
-    types = {f"c{i}": "VARCHAR" for i in range(len(names))}
+    staged, types = folder / "staged.parquet", {f"c{i}": "VARCHAR" for i in range(len(names))}
     relation = (
         f"read_csv({duck.text(duck.literal(plain))}, auto_detect = false, strict_mode = true, columns = {types}, "
-        f"header = {has_header}, delim = {duck.text(separator)}, quote = '\"', escape = '\"', comment = '', "
-        f"nullstr = {duck.text(NEVER)})"
+        f"header = {frame.is_plain and frame.skipped > 0}, delim = {duck.text(separator)}, quote = '\"', "
+        f"escape = '\"', comment = '', nullstr = {duck.text(NEVER)})"
     )
     as_text = {column: cells.TEXT for column, name in columns.items() if name in texts}
     try:
@@ -65,7 +61,6 @@ def of_text(text: Path, frame: Frame, path: Path, folder: Path, keep: Keep, text
             kinds = cells.kinds(relation, columns, separator != ",") | as_text
             duck.copy(cells.query(relation, columns, kinds), staged, STAGED, "")
     except duck.Error as error:
-        _check_text(text, path)
         _check_rows(text, frame, path)
         raise unreadable(path, error) from None
 
@@ -99,15 +94,22 @@ def _unpacked(path: Path, folder: Path) -> Path:
 
 
 def _pieces(file: BinaryIO, path: Path) -> Iterator[bytes]:
-    """The bytes of a file; UserError for a zero byte, which DuckDB takes for a letter, and for a line without an end.
+    """The bytes of a file; UserError for what is no UTF-8 text, and for a line without an end.
 
-    A file may be small and say as much as no memory holds: what packs to nothing is looked at before it is kept.
+    A zero byte is none, though DuckDB takes it for a letter. A file may be small and say as much as no memory holds:
+    what packs to nothing is looked at before it is kept.
     """
-    read = length = 0
-    for piece in iter(lambda: file.read(PIECE), b""):
-        zero, end = piece.find(b"\0"), max(piece.rfind(b"\n"), piece.rfind(b"\r"))
-        if zero >= 0:
-            raise UserError(f"{path} line {_line(file, read + zero)}: {ZERO}; {SAVE}")
+    decoder, read, length = codecs.getincrementaldecoder("utf-8")(), 0, 0
+    for piece in itertools.chain(iter(lambda: file.read(PIECE), b""), [b""]):
+        if b"\0" in piece:
+            raise _no_text(file, path, read + piece.index(b"\0"), "a zero byte")
+        held = len(decoder.getstate()[0])  # bytes of a letter that the piece before began
+        try:
+            decoder.decode(piece, final=not piece)
+        except UnicodeDecodeError as error:
+            byte = f"byte 0x{error.object[error.start]:02x}"
+            raise _no_text(file, path, read - held + error.start, byte) from None
+        end = max(piece.rfind(b"\n"), piece.rfind(b"\r"))
         read, length = read + len(piece), len(piece) - end - 1 if end >= 0 else length + len(piece)
         if length > LONGEST:
             line = _line(file, read)
@@ -115,35 +117,15 @@ def _pieces(file: BinaryIO, path: Path) -> Iterator[bytes]:
         yield piece
 
 
+def _no_text(file: BinaryIO, path: Path, place: int, what: str) -> UserError:
+    return UserError(f"{path} line {_line(file, place)}: {what} is not UTF-8 text; save the table as CSV in UTF-8")
+
+
 def _line(file: BinaryIO, place: int) -> int:
     """The number of the line in which a byte stands."""
     file.seek(0)
     before = iter(lambda: file.read(min(PIECE, place - file.tell())), b"")
-    return 1 + sum(piece.count(NEWLINE) for piece in before)
-
-
-@contextlib.contextmanager
-def _reading(text: Path, path: Path) -> Iterator[None]:
-    """Say of a file that is no text in which line it is none."""
-    try:
-        yield
-    except UnicodeDecodeError:
-        _check_text(text, path)
-        raise
-
-
-# ---- what is refused, with its line
-
-
-def _check_text(plain: Path, path: Path) -> None:
-    """Refuse what is no UTF-8 text."""
-    with plain.open("rb") as file:
-        for number, line in enumerate(file, 1):
-            try:
-                line.decode()
-            except UnicodeDecodeError as error:
-                problem = f"byte 0x{line[error.start]:02x} is not UTF-8 text"
-                raise UserError(f"{path} line {number}: {problem}; {SAVE}") from None
+    return 1 + sum(piece.count(b"\n") for piece in before)
 
 
 def _check_rows(plain: Path, frame: Frame, path: Path) -> None:

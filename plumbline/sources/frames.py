@@ -4,7 +4,9 @@ Titles and comments above the header, Excel's `sep=;`, separators at the end of 
 units below the header, totals in the last line. What is certain is left out, and said; what is not is refused.
 """
 
+import contextlib
 import csv
+import itertools
 import math
 import re
 from collections import Counter
@@ -80,58 +82,45 @@ class Frame(NamedTuple):
 
 
 def found(file: Path, path: Path, word: str = "line") -> Frame:
-    """The frame of a text file that users know as `path`. What is left out is printed.
-
-    UnicodeDecodeError where the file is no text.
-    """
-    said, (separator, lines) = [], _sampled(file, path, word)
-    if separator.said:
-        said.append(f"{word} 1 says what separates cells, and is left out")
-    at, width = _header(lines, path, separator.mark, word)
+    """The frame of a text file that users know as `path`. What is left out is printed."""
+    mark, is_said, spaced, lines = _sampled(file, path, word)
+    said = [f"{word} 1 says what separates cells, and is left out"] if is_said else []
+    at, width = _header(lines, path, mark, word)
     above, header, lines = lines[:at], lines[at], lines[at + 1 :]
     if above:
-        numbers = _numbers([line.number for line in above], word)
-        said.append(f"{numbers} above the header: left out ({_short(above[0], separator.mark)})")
+        numbers = f"{word} {above[0].number}" if at == 1 else f"{word}s {above[0].number} to {above[-1].number}"
+        said.append(f"{numbers} above the header: left out ({_short(above[0], mark)})")
     names = list(header.cells[:width])
-    whole = [line.cells for line in lines if len(line.cells) == width]
-    while whole and len(names) > 1 and not names[-1].strip() and not any(row[len(names) - 1].strip() for row in whole):
+    whole = [line for line in lines if len(line.cells) == width]
+    while whole and len(names) > 1 and not any(row.cells[len(names) - 1].strip() for row in [header, *whole]):
         names.pop()
     trailing = width - len(names) if whole else 0
     if trailing:
         said.append(f"each {word} ends in a separator, which begins no column")
-    if separator.spaced:
+    if spaced:
         said.append("spaces behind separators are left out")
-    stripped = [name.strip(SPACES) for name in names]
-    if stripped != names:
-        odd = next(name for name in names if name != name.strip(SPACES))
+    odd = next((name for name in names if name != name.strip(SPACES)), None)
+    if odd is not None:
         said.append(f"names are taken without the spaces around them, as of {odd!r}")
+    names = [name.strip(SPACES) or f"column{i}" for i, name in enumerate(names)]
     skipped = header.end
-    if len(whole) > 2 and _is_no_data(whole[0], whole[1:]):
-        second = next(line for line in lines if line.cells is whole[0])
+    if len(whole) > 2 and _is_no_data(whole[0].cells, [line.cells for line in whole[1:]]):
+        second = whole[0]
         if not _are_units(second.cells):
             raise UserError(
-                f"{path} {word}s {header.number} and {second.number} are both names ({_short(header, separator.mark)}, "
-                f"{_short(second, separator.mark)}), for below them are numbers; make one header of them"
+                f"{path} {word}s {header.number} and {second.number} are both names ({_short(header, mark)}, "
+                f"{_short(second, mark)}), for below them are numbers; make one header of them"
             )
-        said.append(f"{word} {second.number} has units, and is left out ({_short(second, separator.mark)})")
+        said.append(f"{word} {second.number} has units, and is left out ({_short(second, mark)})")
         skipped = second.end
-    names = [name or f"column{i}" for i, name in enumerate(stripped)]
     bare = header.number == 1 and skipped == header.end and len(header.cells) <= width
-    frame = Frame(names, separator.mark, skipped, bare, trailing, separator.spaced, word=word)
-    total = _total(file, path, frame)
-    if total:
-        quoted = _short(total, separator.mark)
-        said.append(f"{word} {total.number} has the totals of those above, and is left out ({quoted})")
+    frame = Frame(names, mark, skipped, bare, trailing, spaced, word=word)
+    if total := _total(file, path, frame):
+        said.append(f"{word} {total.number} has the totals of those above, and is left out ({_short(total, mark)})")
         frame = frame._replace(last=total.number)
     for each in said:
         print(f"{path}: {each}")
     return frame
-
-
-class _Separator(NamedTuple):
-    mark: str
-    said: bool  # in the first line
-    spaced: bool = False
 
 
 def _lines(
@@ -162,11 +151,11 @@ def _bad_quote(where: str, error: csv.Error) -> UserError:
 # ---- the header
 
 
-def _sampled(file: Path, path: Path, word: str) -> tuple[_Separator, list[Line]]:
-    """What separates, and the first rows, the header and what is above it among them.
+def _sampled(file: Path, path: Path, word: str) -> tuple[str, bool, bool, list[Line]]:
+    """What separates, whether line 1 says so, whether spaces follow, and the first rows with all that is above them.
 
-    That separates which cuts the first line into most cells, unless most lines are then one cell; else that with which
-    most lines agree.
+    That separates which cuts the first line into most cells, unless most rows are then one cell; else that with which
+    most rows agree.
     """
     with file.open(encoding="utf-8-sig", newline="") as opened:
         first = opened.readline(TAIL)
@@ -175,33 +164,35 @@ def _sampled(file: Path, path: Path, word: str) -> tuple[_Separator, list[Line]]
         known = ", ".join(SEPARATORS.values())
         raise UserError(f"{path} {word} 1 says that {said[1]!r} separates cells; save it with {known}")
 
-    def cut(mark: str, spaced: bool = False) -> list[Line]:
-        taken, cells = [], 0
-        try:
-            for line in _lines(file, path, mark, 1 if said else 0, spaced, word):
-                taken.append(line)
-                cells += len(line.cells)
-                if len(taken) >= ROWS or (cells > CELLS and len(taken) > 4):
-                    break
-        except UserError:  # said when all is read, if this is what separates
-            if not taken:
-                raise
-        return taken
+    def cut(mark: str, spaced: bool = False) -> Iterator[Line]:
+        return _lines(file, path, mark, 1 if said else 0, spaced, word)
 
-    mark = said[1] if said else ","
-    if not said and word == "line":
-        mark = max(SEPARATORS, key=lambda mark: len(next(csv.reader([first], delimiter=mark), [])))
-    taken = cut(mark)
-    if not any(cell.strip() for line in taken for cell in line.cells):
+    marks = said[1] if said else SEPARATORS if word == "line" else ","
+    ways = {mark: _some(cut(mark)) for mark in marks}
+    mark = max(marks, key=lambda mark: len(next(csv.reader([first], delimiter=mark), [])))
+    if not ways[mark]:
+        next(cut(mark), None)  # which says what is wrong with it
+    if not any(cell.strip() for line in ways[mark] for cell in line.cells):
         raise UserError(f"{path} is blank in its first {word}s, and one must name the columns; write their names there")
-    width = _width(taken)[0]
-    if not said and word == "line" and (width < 2 or any(len(line.cells) != width for line in taken[1:3])):
-        ways = {mark: cut(mark) for mark in SEPARATORS}
-        mark = max(ways, key=lambda mark: _width(ways[mark][1:])[::-1] if _width(ways[mark])[0] > 1 else (0, 0))
-        taken = ways[mark] if _width(ways[mark])[0] > 1 else taken
-    width = _width(taken)[0]
-    spaced = word == "line" and _is_spaced([line.cells for line in taken if len(line.cells) == width])
-    return _Separator(mark, bool(said), spaced), cut(mark, spaced) if spaced else taken
+    width = _width(ways[mark])[0]
+    if width < 2 or any(len(line.cells) != width for line in ways[mark][1:3]):
+        wide = [other for other in marks if _width(ways[other])[0] > 1]
+        mark = max(wide, key=lambda other: _width(ways[other][1:])[::-1], default=mark)
+        width = _width(ways[mark])[0]
+    spaced = word == "line" and _is_spaced([line.cells for line in ways[mark] if len(line.cells) == width])
+    return mark, bool(said), spaced, _some(cut(mark, spaced))
+
+
+def _some(lines: Iterator[Line]) -> list[Line]:
+    """The first rows, up to one that is wrong, which is said when all are read."""
+    taken, cells = [], 0
+    with contextlib.suppress(UserError):
+        for line in lines:
+            taken.append(line)
+            cells += len(line.cells)
+            if len(taken) >= ROWS or (cells > CELLS and len(taken) > 4):
+                break
+    return taken
 
 
 def _width(lines: list[Line]) -> tuple[int, int]:
@@ -284,36 +275,30 @@ def _total(file: Path, path: Path, frame: Frame) -> Line | None:
     with file.open("rb") as opened:
         opened.seek(max(opened.seek(0, 2) - TAIL, 0))
         text = opened.read().decode(errors="replace").rstrip().replace("\r", "\n").rpartition("\n")[2]
-    cells = next(csv.reader([text], delimiter=frame.separator, skipinitialspace=frame.spaced), [])
-    label = next((i for i, cell in enumerate(cells) if _sums_up(cell)), None)
-    if label is None or len(cells) != len(frame.names) + frame.trailing:
+    last = next(csv.reader([text], delimiter=frame.separator, skipinitialspace=frame.spaced), [])
+    label = next((i for i, cell in enumerate(last[: len(frame.names)]) if _sums_up(cell)), None)
+    if label is None or len(last) != len(frame.names) + frame.trailing:
         return None
-    sums, count, total = [[0.0, 0] for _ in frame.names], 0, None
-    for row in frame.rows(file, path):
-        if total:
-            count += 1
-            for of, cell in zip(sums, total.cells):
-                if (number := _number(cell)) is not None:
-                    of[:] = of[0] + number, of[1] + 1
-            if total.cells[label:] and total.cells[label].strip() == cells[label].strip():
-                return None  # a name like others
-        total = row
-    if not total or not count:
+    sums, counts, rows, total = [0.0] * len(last), [0] * len(last), 0, None
+    for row, after in itertools.pairwise(frame.rows(file, path)):
+        if row.cells[label].strip() == last[label].strip():
+            return None  # a name like others
+        rows, total = rows + 1, after
+        for i, cell in enumerate(row.cells):
+            if (number := _number(cell)) is not None:
+                sums[i], counts[i] = sums[i] + number, counts[i] + 1
+    if not total:
         return None
-    numbers = [(of, number) for of, cell in zip(sums, total.cells) if (number := _number(cell)) is not None]
-    for of, number in numbers:
-        wanted = (of[0], of[0] / max(of[1], 1), count)
-        if not any(math.isclose(number, each, rel_tol=1e-3) for each in wanted):
-            numbers = []
-            break
-    if not numbers and any(cell.strip() for cell in cells[:label]):
+    numbers = {i: number for i, cell in enumerate(total.cells) if (number := _number(cell)) is not None}
+    wanted = {i: (sums[i], sums[i] / max(counts[i], 1), rows) for i in numbers}
+    if numbers and all(any(math.isclose(numbers[i], each, rel_tol=1e-3) for each in wanted[i]) for i in numbers):
+        return total
+    if any(cell.strip() for cell in last[:label]):
         return None
-    if not numbers:
-        raise UserError(
-            f"{path} {frame.word} {total.number}: {total.cells[label]!r} is a word for totals, and its numbers are no "
-            f"sums of those above; remove that {frame.word}, or write another word there"
-        )
-    return total
+    raise UserError(
+        f"{path} {frame.word} {total.number}: {total.cells[label]!r} is a word for totals, and its numbers are no "
+        f"sums of those above; remove that {frame.word}, or write another word there"
+    )
 
 
 def _sums_up(cell: str) -> bool:
@@ -327,13 +312,6 @@ def _number(cell: str) -> float | None:
         return float(text.replace(",", "") if re.search(r",\d{3}(\D|$)", text) else text.replace(",", "."))
     except ValueError:
         return None
-
-
-# ---- in words
-
-
-def _numbers(numbers: list[int], word: str) -> str:
-    return f"{word} {numbers[0]}" if len(numbers) == 1 else f"{word}s {numbers[0]} to {numbers[-1]}"
 
 
 def _short(line: Line, mark: str) -> str:

@@ -40,7 +40,7 @@ def found(folder, sql, declared=True):
         "/* all */ SELECT * FROM 'visits.csv';",
         "FROM './more/visits.csv'",
         "WITH visits AS (SELECT * FROM 'visits.csv') SELECT visits.* FROM visits",
-        "SELECT visits.* FROM 'visits.csv' AS visits JOIN 'customers.jsonl' c ON visits.customer = c.customer ORDER BY visit",
+        "SELECT v.* FROM 'visits.csv' AS v JOIN 'customers.jsonl' c ON v.customer = c.customer ORDER BY visit",
         "SELECT v.* FROM 'visits.csv' v, 'customers.jsonl' c WHERE v.customer = c.customer ORDER BY v.visit",
     ],
 )
