@@ -78,23 +78,17 @@ def _chosen(name: str | None, there: list[str], path: Path, what: str) -> str:
 
 def _of_sheet(path: Path, name: str | None) -> Iterator[list]:
     """All rows from the first on, blank ones too, so that they are numbered as they are in Excel."""
-    from python_calamine import (
-        CalamineError,
-        CalamineWorkbook,
-        SheetTypeEnum,
-        SheetVisibleEnum,
-    )  # late, for few need it
+    import python_calamine as calamine  # late, for few need it
 
     try:
-        book = CalamineWorkbook.from_path(str(path))
-        kinds = [each for each in book.sheets_metadata if each.typ == SheetTypeEnum.WorkSheet]
-        seen = [each.name for each in kinds if each.visible == SheetVisibleEnum.Visible]
-        there = (
-            [each for each in seen if book.get_sheet_by_name(each).start] if name is None else [e.name for e in kinds]
-        )
-        sheet = book.get_sheet_by_name(_chosen(name, there, path, "sheet"))
+        book = calamine.CalamineWorkbook.from_path(str(path))
+        there = [each for each in book.sheets_metadata if each.typ == calamine.SheetTypeEnum.WorkSheet]
+        if name is None:  # no hidden one is meant, and none that is empty
+            there = [each for each in there if each.visible == calamine.SheetVisibleEnum.Visible]
+            there = [each for each in there if book.get_sheet_by_name(each.name).start]
+        sheet = book.get_sheet_by_name(_chosen(name, [each.name for each in there], path, "sheet"))
         rows = sheet.to_python(skip_empty_area=True)
-    except (CalamineError, OSError) as error:
+    except (calamine.CalamineError, OSError) as error:
         raise unreadable(path, error) from None
     yield from [[]] * (sheet.start or (0, 0))[0]
     while rows and not any(cell != "" for cell in rows[-1]):

@@ -86,22 +86,12 @@ def _read(path: str) -> Expectations:
 # ---- a column as it is
 
 
-def _value(name: str, kind: str) -> str:
-    """SQL of what a cell holds, NULL for a gap."""
-    if columns.kind_of(kind) == "category":
-        return columns.text(name)
-    return (
-        f"CASE WHEN NOT isnan({duck.name(name)}) THEN {duck.name(name)} END"
-        if kind in columns.FLOATS
-        else duck.name(name)
-    )
-
-
 def _cells(rows: Rows, name: str) -> str:
-    """What stands behind FROM: a column's cells v, and which row each is of."""
-    cells = rows.only([name]).query
-    column = f"SELECT range AS place, source.* FROM range({rows.count}) POSITIONAL JOIN ({cells}) AS source"
-    return f"(SELECT place, {_value(name, rows.types[name])} AS v FROM ({column}))"
+    """What stands behind FROM: what a column's cells hold, v, NULL for a gap, and which row each is of."""
+    kind = rows.types[name]
+    value = columns.text("cell") if columns.kind_of(kind) == "category" else "cell"
+    value = "nullif(cell, 'nan')" if kind in columns.FLOATS else value
+    return f"(SELECT row, {value} AS v FROM {rows.cells(name)})"
 
 
 def _found(rows: Rows, name: str, is_target: bool) -> Expected:
@@ -155,13 +145,12 @@ def _broken(rows: Rows, name: str, expected: Expected, is_target: bool, path: st
 def _where(rows: Rows, cells: str, condition: str) -> str:
     """The first rows that meet a condition, and how many do; nothing if none does."""
     found = duck.rows(
-        f"SELECT place, v::VARCHAR, count(*) OVER () FROM {cells} WHERE {condition} ORDER BY place LIMIT {SHOWN}"
+        f"SELECT row, v::VARCHAR, count(*) OVER () FROM {cells} WHERE {condition} ORDER BY row LIMIT {SHOWN}"
     )
     if not found:
         return ""
-    numbers = [place for place, _, _ in found]
-    places = zip(rows.placed(numbers), found)
-    shown = ", ".join(place if v is None else f"{v[:40]!r} in {place}" for place, (_, v, _) in places)
+    places = rows.placed([row for row, _, _ in found])
+    shown = ", ".join(place if v is None else f"{v[:40]!r} in {place}" for place, (_, v, _) in zip(places, found))
     count = found[0][2]
     return f"{shown} ({count} row{'s' if count > 1 else ''} in all)"
 
@@ -170,10 +159,8 @@ def _literal(value: object, kind: str, what: str) -> str:
     """SQL of a value of the file, of the column's type; UserError if it is none."""
     if value is None:
         return "NULL"
-    is_text = columns.kind_of(kind) == "category"
-    literal = f"try_cast({duck.text(value)} AS {'VARCHAR' if is_text else kind})"
-    if not is_text and columns.kind_of(kind) == "number" and kind != "BOOLEAN":
-        literal = f"try_cast({duck.text(value)} AS DOUBLE)"
+    wide = {"category": "VARCHAR", "number": "DOUBLE"}.get(columns.kind_of(kind), kind)
+    literal = f"try_cast({duck.text(value)} AS {kind if kind == 'BOOLEAN' else wide})"
     if isinstance(value, list | dict) or duck.rows(f"SELECT {literal}")[0][0] is None:
         raise UserError(f"{what} has {value!r}, which is no {columns.described(kind)}; mend it")
     return literal

@@ -67,7 +67,7 @@ def number(name: str, kind: str) -> str:
     if kind_of(kind) != "number":
         return f"epoch({column})"
     if kind in FLOATS:
-        return f"CASE WHEN isnan({column}) THEN NULL ELSE {column}::DOUBLE END"
+        return f"nullif({column}, 'nan')::DOUBLE"
     return f"{column}::DOUBLE"
 
 
