@@ -13,7 +13,7 @@ import numpy as np
 
 from plumbline.basics.errors import UserError
 from plumbline.tables import duck
-from plumbline.tables.store import PLACE, WIDE, Table
+from plumbline.tables.store import PLACE, Table
 
 MOST_CATEGORIES = 4096  # that one column of text may have an input for: more cost Adam more than they teach
 EXACT = 2**53  # up to here float64 tells integers apart
@@ -61,25 +61,15 @@ def described(kind: str) -> str:
     )
 
 
-def number(name: str, kind: str) -> str:
-    """SQL of a column as DOUBLE, NULL for missing: times as seconds, instants as those since 1970 (UTC)."""
-    column = duck.name(name)
-    if kind_of(kind) != "number":
-        return f"epoch({column})"
-    if kind in FLOATS:
-        return f"nullif({column}, 'nan')::DOUBLE"
-    return f"{column}::DOUBLE"
-
-
 def number_or_nan(name: str, kind: str) -> str:
-    """SQL of a column as DOUBLE, nan for missing; a FLOAT column stays one. A zero may have a sign: add 0.0 to it."""
-    column, kind = (duck.name(name), kind) if kind in FLOATS else (number(name, kind), "DOUBLE")
-    return f"coalesce({column}, 'nan'::{kind})"
+    """SQL of a column as DOUBLE, nan for missing: times as seconds, instants as those since 1970 (UTC).
 
-
-def exact(name: str, kind: str) -> str:
-    """SQL of a column as numbers, integers as they are and all else as `number_or_nan` has it."""
-    return duck.name(name) if kind in INTEGERS else number_or_nan(name, kind)
+    A FLOAT column stays one. A zero may have a sign: add 0.0 to it.
+    """
+    if kind in FLOATS:
+        return f"coalesce({duck.name(name)}, 'nan'::{kind})"
+    value = f"{duck.name(name)}::DOUBLE" if kind_of(kind) == "number" else f"epoch({duck.name(name)})"
+    return f"coalesce({value}, 'nan'::DOUBLE)"
 
 
 def text(name: str) -> str:
@@ -127,9 +117,10 @@ def label(value: str, kind: str) -> str:
     return f"regexp_replace({text}, '\\.0+$', '')" if kind in FLOATS or kind.startswith("DECIMAL") else text
 
 
-def first(table: Table, condition: str, value: str, count: int = 1) -> list[tuple]:
-    """The first rows of which a condition is true: their numbers in the table and the value of an SQL expression."""
-    return table.rows(f"SELECT {PLACE}, {value} FROM {table.numbered} WHERE {condition} ORDER BY {PLACE} LIMIT {count}")
+def first(table: Table, name: str, condition: str, value: str) -> list[tuple]:
+    """The first row in which a condition on a column is true: its number in the table, and the value of an SQL text."""
+    source = table.holding(name)
+    return table.rows(f"SELECT {PLACE}, {value} FROM {source} WHERE {condition} ORDER BY {PLACE} LIMIT 1")
 
 
 def first_of_equal(table: Table, key: str, number: str) -> np.ndarray:
@@ -215,33 +206,21 @@ def is_measure(labels) -> bool:
 
 
 def check(table: Table) -> None:
-    """Refuse a column that no encoding can take, by its name, first row and what to do."""
+    """Refuse a column that no encoding can take, by its name, first row and what to do.
+
+    An identifier may be of any size, for it is left out later; of a measure float64 must hold each number.
+    """
     for name in table.features:
-        kind = table.columns[name]
+        kind, column = table.columns[name], duck.name(name)
         if kind_of(kind) is None:
             raise UserError(
                 f"column {name!r} holds {kind}, and a feature must be a number, text, date or time; "
                 f"flatten it or leave it out (make_data.drop)"
             )
-    integers = [name for name in table.features if table.columns[name] in INTEGERS]
-    for start in range(0, len(integers), WIDE):  # DuckDB compares every aggregate of a query with every other
-        some = integers[start : start + WIDE]
-        large = ", ".join(f"bool_or({_past_exact(name)})" for name in some)
-        for name, is_large in zip(some, table.rows(f"SELECT {large} FROM {table.relation}")[0]):
-            if is_large:
-                _check_large(table, name)
-
-
-def _past_exact(name: str) -> str:
-    return f"{duck.name(name)} NOT BETWEEN -{EXACT} AND {EXACT}"
-
-
-def _check_large(table: Table, name: str) -> None:
-    """Refuse a measure that float64 cannot hold; an identifier may be of any size, it is left out later."""
-    column = duck.name(name)
-    if table.rows(f"SELECT count(DISTINCT {column}) < count({column}) FROM {table.relation}")[0][0]:
-        row, value = first(table, _past_exact(name), column)[0]
-        raise UserError(
-            f"column {name!r} is {value} in {table.placed(row)}, past 2^53, where numbers are no longer exact; "
-            f"leave it out (make_data.drop) if it is an identifier, else write it in larger units"
-        )
+        is_past = f"{column} NOT BETWEEN -{EXACT} AND {EXACT}"
+        for row, value in first(table, name, is_past, column) if kind in INTEGERS else []:
+            if table.rows(f"SELECT count(DISTINCT {column}) < count({column}) FROM {table.relation}")[0][0]:
+                raise UserError(
+                    f"column {name!r} is {value} in {table.placed(row)}, past 2^53, where numbers are no longer exact; "
+                    f"leave it out (make_data.drop) if it is an identifier, else write it in larger units"
+                )

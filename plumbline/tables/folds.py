@@ -24,28 +24,34 @@ def of_replica(part: Table, seed: int, replica: int) -> np.ndarray:
     together, each put where the fewest rows are. Blocks of time follow one another and are the same for all replicas;
     the first is NOT_SCORED, for nothing lies before it. UserError where there are too few rows, groups or times.
     """
-    facts, n = part.facts, len(part)
-    count = facts.folds.count
-    if facts.folds.time:
-        fold_of = _by_time(splits.times(part, facts.folds.time), count, facts.folds.time)
-        absent = np.bincount(part.classes()[fold_of == NOT_SCORED], minlength=len(facts.classes)) == 0
-        if absent.any():
-            label = facts.classes[int(absent.argmax())]
-            raise UserError(
-                f"class {label!r} of {facts.target!r} is not in the earliest of {count} blocks of time, whose rows "
-                "teach who scores the next one; lower split.folds, or drop that class"
-            )
-        return fold_of
-    order = stream.permutation(stream.seeded(stream.seed_of(seed, replica, "folds")), n)
-    if facts.folds.group:
-        fold = _by_group(splits.group_firsts(part, facts.folds.group)[order], count, facts.folds.group)
+    facts, n, classes = part.facts, len(part), part.classes()
+    count, by_time = facts.folds.count, facts.folds.time is not None
+    if by_time:
+        times = splits.times(part, facts.folds.time)
+        # By the place of the first row of the same time, so that such rows are never cut apart
+        fold_of = (np.searchsorted(np.sort(times), times) * count // n).astype(np.int32)
     else:
-        if facts.folds.stratify:
-            order = order[np.argsort(part.classes()[order], kind="stable")]
-        fold = np.arange(n, dtype=np.int32) % count
-    fold_of = np.empty(n, np.int32)
-    fold_of[order] = fold
-    return _checked(fold_of, part)
+        fold_of = np.empty(n, np.int32)
+        order = stream.permutation(stream.seeded(stream.seed_of(seed, replica, "folds")), n)
+        if facts.folds.group:
+            fold_of[order] = _by_group(splits.group_firsts(part, facts.folds.group)[order], count)
+        else:
+            if facts.folds.stratify:
+                order = order[np.argsort(classes[order], kind="stable")]
+            fold_of[order] = np.arange(n) % count
+    if not np.bincount(fold_of, minlength=count).all():
+        kept = (
+            f", for rows of the same {name!r} stay together" if (name := facts.folds.group or facts.folds.time) else ""
+        )
+        raise UserError(f"split.folds {count} of {n} training rows leaves a fold empty{kept}; lower split.folds")
+    fold_of += NOT_SCORED * by_time
+    for fold in range(count + NOT_SCORED * by_time):
+        for _, label in splits.absent(classes[trained_on(fold_of, fold, by_time)], facts):
+            raise UserError(
+                f"{label} is in no row that the network of fold {fold} would be trained on; set split.stratify to true, "
+                "lower split.folds, or drop that class"
+            )
+    return fold_of
 
 
 def trained_on(fold_of: np.ndarray, fold: int, by_time: bool) -> np.ndarray:
@@ -71,22 +77,16 @@ def some_of(taught: np.ndarray, part: Table, share: float, seed: int, replica: i
         own = np.flatnonzero(taught if c is None else taught & (classes == c))
         last = math.ceil(share * len(own)) - 1
         chosen[own[place[own] <= np.partition(place[own], last)[last]]] = True
-    absent = np.bincount(classes[chosen], minlength=len(facts.classes)) == 0
-    if absent.any():
+    for _, label in splits.absent(classes[chosen], facts):
         raise UserError(
-            f"train.fold_rows {share} leaves no row of class {facts.classes[int(absent.argmax())]!r} of "
-            f"{facts.target!r} to train on; raise it, or set split.stratify to true"
+            f"train.fold_rows {share} leaves no row of {label} to train on; raise it, or set split.stratify to true"
         )
     return chosen
 
 
-def _by_group(shuffled: np.ndarray, count: int, name: str) -> np.ndarray:
+def _by_group(shuffled: np.ndarray, count: int) -> np.ndarray:
     """Folds of rows by their group numbers (n,): group after group as they first come, to the fold of fewest rows."""
     groups, first, sizes = np.unique(shuffled, return_index=True, return_counts=True)
-    if len(groups) < count:
-        raise UserError(
-            f"split.folds {count} of {len(groups)} groups of {name!r} would leave a fold empty; lower split.folds"
-        )
     fold_of_group = np.empty(shuffled.max() + 1, np.int32)
     lightest = [(0, fold) for fold in range(count)]
     for i in np.argsort(first).tolist():
@@ -94,32 +94,3 @@ def _by_group(shuffled: np.ndarray, count: int, name: str) -> np.ndarray:
         fold_of_group[groups[i]] = fold
         heapq.heappush(lightest, (rows + int(sizes[i]), fold))
     return fold_of_group[shuffled]
-
-
-def _by_time(times: np.ndarray, count: int, name: str) -> np.ndarray:
-    """Blocks of as many rows, but that rows of the same time are never cut apart; the first is NOT_SCORED."""
-    ordered = np.sort(times)
-    block = np.searchsorted(ordered, times) * count // len(times)  # by the place of the first row of the same time
-    if len(np.unique(block)) < count:
-        raise UserError(
-            f"split.folds {count} would leave a block of time empty, for many rows have the same {name!r}; "
-            "lower split.folds"
-        )
-    return (block + NOT_SCORED).astype(np.int32)
-
-
-def _checked(fold_of: np.ndarray, part: Table) -> np.ndarray:
-    """Refuse folds that are empty, or whose networks would not be trained on some class."""
-    facts, classes = part.facts, part.classes()
-    count, k = facts.folds.count, len(facts.classes)
-    rows = np.bincount(classes * count + fold_of, minlength=k * count).reshape(k, count)
-    if not rows.sum(axis=0).all():
-        raise UserError(f"split.folds {count} of {len(part)} training rows leaves a fold empty; lower split.folds")
-    alone = (rows == rows.sum(axis=1, keepdims=True)).any(axis=1)
-    if alone.any():
-        c = int(alone.argmax())
-        raise UserError(
-            f"class {facts.classes[c]!r} of {facts.target!r} has all its {rows[c].sum()} training rows in one fold, "
-            "whose network could learn nothing of it; set split.stratify to true, or drop that class"
-        )
-    return fold_of

@@ -74,8 +74,9 @@ def numbers(table: Table) -> dict[str, Numbers]:
 
 def _present(table: Table, names: list[str], room: np.ndarray) -> dict[str, np.ndarray]:
     """Of each column its values, without those that are missing (of floats these are nan): in `room`, a line each."""
-    values, filled = {}, dict.fromkeys(names, 0)
-    for piece in table.pieces({name: columns.exact(name, table.columns[name]) for name in names}):
+    values, filled, kinds = {}, dict.fromkeys(names, 0), table.columns
+    integers = {name: duck.name(name) for name in names if kinds[name] in columns.INTEGERS}
+    for piece in table.pieces({name: columns.number_or_nan(name, kinds[name]) for name in names} | integers):
         for line, (name, found) in zip(room, piece.items()):
             found = np.ma.compressed(found)
             start, filled[name] = filled[name], filled[name] + len(found)

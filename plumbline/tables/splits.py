@@ -99,7 +99,7 @@ def _check_column(table: Table, name: str, parameter: str) -> None:
         raise UserError(f"{parameter} {name!r} is not a column of the table{nearest(name, table.columns)}")
     kind, column = table.columns[name], duck.name(name)
     absent = f"({column} IS NULL OR isnan({column}))" if kind in columns.FLOATS else f"({column} IS NULL)"
-    for row, missing in columns.first(table, absent, "count(*) OVER ()"):
+    for row, missing in columns.first(table, name, absent, "count(*) OVER ()"):
         raise UserError(
             f"{parameter} {name!r} is missing in {missing} rows (first in {table.placed(row)}), and every row "
             f"must fall on a side; fill it or drop those rows"
@@ -116,10 +116,14 @@ def check(part_of: np.ndarray, split: Split) -> None:
 
 def check_classes(trained: np.ndarray, facts: Facts) -> None:
     """Refuse a training part without a row of some class: nothing could be learnt of it. trained: class numbers."""
-    counts = np.bincount(trained, minlength=len(facts.classes))
-    if not counts.all():
-        c = int(counts.argmin())
+    for c, label in absent(trained, facts):
         raise UserError(
-            f"class {facts.classes[c]!r} of {facts.target!r} has {facts.class_counts[c]} rows and none is in the "
-            f"training part; set split.stratify to true, or drop that class or join it to another"
+            f"{label} has {facts.class_counts[c]} rows and none is in the training part; "
+            f"set split.stratify to true, or drop that class or join it to another"
         )
+
+
+def absent(classes: np.ndarray, facts: Facts) -> list[tuple[int, str]]:
+    """The classes that are not among some class numbers (n,): their own, and what messages call them."""
+    counts = np.bincount(classes, minlength=len(facts.classes)).tolist()
+    return [(c, f"class {facts.classes[c]!r} of {facts.target!r}") for c, rows in enumerate(counts) if not rows]
