@@ -155,7 +155,7 @@ MANY = "".join(f"{i},{i % 2}\n" for i in range(99))
         ("t.py", TWINS, ["t.py has 2 columns named 'y'"]),
         ("none.csv", None, ["none.csv is not there", "dvc add"]),
         ("none.py", None, ["none.py is not there"]),
-        ("data", None, ["data is a folder that holds what the stages write"]),
+        ("data", None, ["data holds what the stages write"]),
         (".", None, ["put the table elsewhere"]),
         ("notes.txt", "hello", ["notes.txt", ".csv"]),
     ],

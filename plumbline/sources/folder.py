@@ -6,7 +6,6 @@ they are and what their partitions mean is told here, for DuckDB would take 01 f
 """
 
 import os
-from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import unquote
 
@@ -30,14 +29,7 @@ def read(folder: Path, keep: Keep) -> Rows:
 
 def files(folder: Path) -> list[Path]:
     """The Parquet files of a folder, in the order of their rows; UserError where there are none, or others."""
-    paths = sorted(_files(folder), key=os.fsencode)
-    if not paths:
-        raise UserError(f"{folder} has no .parquet file in it; a folder of them can be a table")
-    return paths
-
-
-def _files(folder: Path) -> Iterator[Path]:
-    """The Parquet files; UserError for what else is there, but for what engines themselves do not take for data."""
+    paths = []
     for place, folders, names in os.walk(folder, onerror=_raise):
         for name in folders:
             path = Path(place, name)
@@ -49,13 +41,13 @@ def _files(folder: Path) -> Iterator[Path]:
             if not _is_hidden(name) and path.is_symlink():
                 raise UserError(f"{path} is a link to a folder, which DVC does not follow either; put the folder there")
         folders[:] = [name for name in folders if not _is_hidden(name)]
-        for name in names:
-            path = Path(place, name)
-            if _is_hidden(name):
-                continue
-            if not name.lower().endswith(".parquet"):
+        for path in (Path(place, name) for name in names if not _is_hidden(name)):
+            if path.suffix.lower() != ".parquet":
                 raise UserError(f"{path} is no .parquet file, and {folder} is read as a folder of them; move it away")
-            yield path
+            paths.append(path)
+    if not paths:
+        raise UserError(f"{folder} has no .parquet file in it; a folder of them can be a table")
+    return sorted(paths, key=os.fsencode)
 
 
 def _raise(error: OSError) -> None:
@@ -76,8 +68,6 @@ def _partitions(folder: Path, paths: list[Path]) -> dict[str, parquet.Partition]
     for path in paths:
         pairs = [part.split("=", 1) for part in path.relative_to(folder).parts[:-1] if "=" in part]
         values.append({unquote(name): None if text in ("", MISSING) else unquote(text) for name, text in pairs})
-        if "" in values[-1]:
-            raise UserError(f"{path} is in a partition without a name; a partition's folder is NAME=VALUE, rename it")
         if len(values[-1]) < len(pairs):
             raise UserError(f"{path} is in two folders of the same partition; names must differ, rename one")
         if list(values[-1]) != list(values[0]):

@@ -11,6 +11,7 @@ from plumbline.tables import columns, duck
 
 MOST_CLASSES = 100
 FEWEST_ROWS = 2  # of a class: one to train on and one to test on
+PLAIN = columns.INTEGERS | columns.FLOATS | {"BOOLEAN"}  # types whose values are labels as they are
 
 
 class Labels(NamedTuple):
@@ -37,7 +38,7 @@ def of(rows: Rows, source: str, target: str) -> Labels:
     different = len(counts)
     if different > MOST_CLASSES:
         different = duck.rows(f"SELECT count(label) FROM ({counted})")[0][0]
-    if _is_plain(kind):
+    if kind in PLAIN:
         select = _label(select, kind)
     elif are_all("BIGINT", counts):  # a CSV has them as text
         select, counts = f"try_cast(({select})::VARCHAR AS BIGINT)", {int(label): n for label, n in counts.items()}
@@ -47,7 +48,12 @@ def of(rows: Rows, source: str, target: str) -> Labels:
     _check(counts, different, rows.count - missing, f"{source}: the target {target!r}")
     if missing:
         print(f"{source}: {missing} rows of {rows.count} are left out, their {target!r} is missing")
-    _warn_of_likenesses(counts, source, target)
+    if pairs := columns.alike({label: n for label, n in counts.items() if isinstance(label, str)}):
+        print(
+            f"warning: {source}: labels of {target!r} differ only in {columns.ALIKE}: {'; '.join(pairs)}; "
+            f"they are kept apart: write them alike if one is meant",
+            file=sys.stderr,
+        )
     return Labels({label: counts[label] for label in sorted(counts)}, select, missing)
 
 
@@ -79,16 +85,11 @@ def _number(label: bool | int | float | str) -> float | None:
         return None
 
 
-def _is_plain(kind: str) -> bool:
-    """Whether labels of a type stay what they are."""
-    return kind in columns.INTEGERS | columns.FLOATS | {"BOOLEAN"}
-
-
 def _label(value: str, kind: str) -> str:
     """SQL of a value's label, NULL if it is missing: numbers and booleans stay what they are, all else is text."""
     if kind in columns.FLOATS:  # -0.0 and 0.0 are one label
         return f"CASE WHEN NOT isnan({value}) THEN {value} + 0.0::{kind} END"
-    if _is_plain(kind):
+    if kind in PLAIN:
         return value
     text = f"({value})::VARCHAR"
     return f"CASE WHEN NOT regexp_full_match({text}, {duck.text(columns.BLANK)}) THEN {text} END"
@@ -115,15 +116,4 @@ def _check(counts: dict, different: int, n: int, what: str) -> None:
         raise UserError(
             f"{what.replace('the target', f'class {rare[0]!r} of the target')} has {counts[rare[0]]} row, too few to "
             f"train on and test on; drop it or join it to another"
-        )
-
-
-def _warn_of_likenesses(counts: dict, source: str, target: str) -> None:
-    """One line on stderr when labels are nearly equal: often one class was meant."""
-    pairs = columns.alike({label: count for label, count in counts.items() if isinstance(label, str)})
-    if pairs:
-        print(
-            f"warning: {source}: labels of {target!r} differ only in {columns.ALIKE}: {'; '.join(pairs)}; "
-            f"they are kept apart: write them alike if one is meant",
-            file=sys.stderr,
         )

@@ -5,6 +5,7 @@ be read once only, or slowly; Parquet is read where it lies.
 """
 
 import contextlib
+import functools
 import re
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -33,17 +34,16 @@ def opened(make, stream: np.random.Generator, output: str) -> Iterator[Rows]:
     source = Path(make.source)
     _check_place(source, output)
     with files.scratch(Path(output).parent) as scratch:
-
-        def keep(names: list[str]) -> list[str]:
-            return _kept(names, make)
-
+        keep = functools.partial(_kept, make)
         if source.name.endswith(".py"):
             rows = generator.read(source, make, stream, scratch, keep)
         else:
             rows = _read(source, scratch, keep, {make.target}, make.sheet, declared=True)
-        with _reading(source, rows):
+        try:
             rows = _without_index(rows, make)
             yield spellings.read(rows, make.source, {make.target}, make.decimal, make.dates)
+        except duck.Error as error:
+            raise rows.unreadable(source, error) from None
 
 
 def table(
@@ -104,15 +104,6 @@ def _read(
     return delimited.read(path, scratch, keep, texts)
 
 
-@contextlib.contextmanager
-def _reading(source: str | Path, rows: Rows) -> Iterator[None]:
-    """Whatever goes wrong in the block is said of the source; of Parquet that is damaged inside, of its file."""
-    try:
-        yield
-    except duck.Error as error:
-        raise rows.unreadable(source, error) from None
-
-
 def _without_index(rows: Rows, make) -> Rows:
     """The rows without the file's index, or a first column of row numbers that nobody named; said in a line."""
     index = dict.fromkeys(rows.index, "the file's index; reset_index() before it is written makes it a column")
@@ -136,9 +127,7 @@ def _without_index(rows: Rows, make) -> Rows:
 def _check_place(source: Path, output: str) -> None:
     """Refuse a source that is not there, or that holds what the stages write."""
     if source.resolve() in Path(output).resolve().parents:
-        raise UserError(
-            f"make_data.source {source} is a folder that holds what the stages write; put the table elsewhere"
-        )
+        raise UserError(f"make_data.source {source} holds what the stages write; put the table elsewhere")
     if not source.exists():
         raise UserError(
             f"make_data.source {source} is not there (in a --temp or --queue run it must be tracked: `git add` or "
@@ -146,7 +135,7 @@ def _check_place(source: Path, output: str) -> None:
         )
 
 
-def _kept(names: list[str], make) -> list[str]:
+def _kept(make, names: list[str]) -> list[str]:
     """The columns without those of make.drop; UserError for names that are not there, are reserved, or are too few."""
     for name in make.drop:
         if name not in names:

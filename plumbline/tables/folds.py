@@ -48,8 +48,8 @@ def of_replica(part: Table, seed: int, replica: int) -> np.ndarray:
     for fold in range(count + NOT_SCORED * by_time):
         for _, label in splits.absent(classes[trained_on(fold_of, fold, by_time)], facts):
             raise UserError(
-                f"{label} is in no row that the network of fold {fold} would be trained on; set split.stratify to true, "
-                "lower split.folds, or drop that class"
+                f"{label} is in no row that the network of fold {fold} would be trained on; "
+                "set split.stratify to true, lower split.folds, or drop that class"
             )
     return fold_of
 

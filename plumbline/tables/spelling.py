@@ -100,14 +100,15 @@ HOURS = (
     r"(?P<h>[0-9]{1,2}):(?P<i>[0-9]{2})(?::(?P<k>[0-9]{2}(?:[.,][0-9]{1,9})?))? ?(?P<m>(?:[ap]\.?m\.?)?)"
     r" ?(?P<z>(?:z|utc|gmt|(?:utc|gmt)?[-+][0-9]{2}:?(?:[0-9]{2})?)?)"
 )
-DATES = (
-    "(?:(?P<a>[0-9]{1,4}) ?(?P<s>[-/.]) ?(?P<b>[0-9]{1,2}) ?(?P<t>[-/.]) ?(?P<c>[0-9]{1,4})"
-    rf"|(?P<d1>[0-9]{{1,2}}){ORDINAL}{TO}~(?P<n1>[0-9]+)_{TO}'?(?P<y1>{YEAR})"
-    rf"|~(?P<n2>[0-9]+)_{TO}(?P<d2>[0-9]{{1,2}}){ORDINAL}[-/ .,]+(?P<y2>{YEAR})"
-    rf"|(?P<y3>[0-9]{{4}}){TO}~(?P<n3>[0-9]+)_{TO}(?P<d3>[0-9]{{1,2}})"
-    rf"|~(?P<n4>[0-9]+)_{TO}(?P<y4>[0-9]{{4}}))"  # a month, which is its first day
-    rf"(?:(?:, ?| at | |t|:){HOURS})?"
-)
+DATES = [  # the last is a month, which is its first day
+    "(?P<a>[0-9]{1,4}) ?(?P<s>[-/.]) ?(?P<b>[0-9]{1,2}) ?(?P<t>[-/.]) ?(?P<c>[0-9]{1,4})",
+    rf"(?P<d>[0-9]{{1,2}}){ORDINAL}{TO}(?P<n>{NAME}){TO}'?(?P<y>{YEAR})",
+    rf"(?P<n>{NAME}){TO}(?P<d>[0-9]{{1,2}}){ORDINAL}[-/ .,]+(?P<y>{YEAR})",
+    rf"(?P<y>[0-9]{{4}}){TO}(?P<n>{NAME}){TO}(?P<d>[0-9]{{1,2}})",
+    rf"(?P<n>{NAME}){TO}(?P<y>[0-9]{{4}})",
+]
+DATED = [re.compile(rf"{date}(?:(?:, ?| at | |t|:){HOURS})?") for date in DATES]
+PIECES = dict.fromkeys("abcstdnyhikmz", "")
 
 
 def shape(cell: str) -> tuple[int, str]:
@@ -126,7 +127,7 @@ def shape(cell: str) -> tuple[int, str]:
     clock = re.fullmatch(HOURS, even.lower())
     if clock and not clock["z"]:
         return CLOCK if _clock(clock) else TEXT | WRONG, ""
-    d = re.fullmatch(DATES, _numbered(even))
+    d = _dated(even)
     return (_day_bits(d) if d else TEXT), ""
 
 
@@ -144,7 +145,7 @@ def plain(cell: str | None, spelling: str) -> str | None:
     if by.type == "TIME":
         clock = re.fullmatch(HOURS, even.lower())
         return (_clock(clock) or None) if clock and not clock["z"] else None
-    d = re.fullmatch(DATES, _numbered(even))
+    d = _dated(even)
     if not d or bool(d["z"]) != (by.type == "TIMESTAMPTZ") or (d["h"] and by.type == "DATE"):
         return None
     parts = _day_parts(d, by.order)
@@ -193,17 +194,17 @@ def _digits(by: Spelling) -> re.Pattern:
 # ---- dates and times of day
 
 
-def _numbered(even: str) -> str:
-    """A cell that may be a date without accents and weekday, the name of a month as its number."""
-    if not re.search(r"[^\W\d_]{3}", even):  # no name
-        return even.lower()
-    text = unicodedata.normalize("NFD", even.lower())
-    text = re.sub(WEEKDAY, "", "".join(letter for letter in text if not unicodedata.combining(letter)))
-    name = re.search(f"(?:^|[^a-z])({NAME})(?:[^a-z]|$)", text)
-    return text.replace(name[1], f"~{MONTH[name[1]]}_") if name else text
+def _dated(even: str) -> dict[str, str] | None:
+    """The pieces of what is written as a date is, with a clock or none; None of another cell."""
+    text = even.lower()
+    if re.search(r"[^\W\d_]{3}", text):  # a name, which may have accents
+        text = "".join(letter for letter in unicodedata.normalize("NFD", text) if not unicodedata.combining(letter))
+        text = re.sub(WEEKDAY, "", text)
+    found = next(filter(None, (date.fullmatch(text) for date in DATED)), None)
+    return PIECES | found.groupdict("") if found else None
 
 
-def _day_bits(d: re.Match) -> int:
+def _day_bits(d: dict[str, str]) -> int:
     """The bits of a cell whose pieces are a date's, or TEXT."""
     bits = 0
     for order, fails in ORDERS.items():
@@ -214,19 +215,19 @@ def _day_bits(d: re.Match) -> int:
             bits |= OLD_A if order == "ymd" else OLD_C
     if bits == sum(ORDERS.values()) or (d["h"] and not _clock(d)):
         return TEXT | WRONG
-    mark = LED if len(d["a"] or "") == 4 else MARKS[d["s"]] if d["s"] else 0
+    mark = LED if len(d["a"]) == 4 else MARKS[d["s"]] if d["s"] else 0
     return DAY | bits | mark | (TIMED if d["h"] else 0) | (ZONED if d["z"] else LOCAL)
 
 
-def _day_parts(d: re.Match, order: str) -> tuple[str, str, str] | None:
+def _day_parts(d: dict[str, str], order: str) -> tuple[str, str, str] | None:
     """Year, month and day, the digits being in an order, 'dmy', 'mdy', 'ymd' or '' for none; None if they are not."""
-    if month := d["n1"] or d["n2"] or d["n3"] or d["n4"]:
-        return d["y1"] or d["y2"] or d["y3"] or d["y4"], month, d["d1"] or d["d2"] or d["d3"] or "1"
-    first, _, last = map(len, d.group("a", "b", "c"))
+    if d["n"]:
+        return d["y"], str(MONTH[d["n"]]), d["d"] or "1"
+    first, last = len(d["a"]), len(d["c"])
     if d["s"] != d["t"]:
         return None
     if first == 4 and last < 3:
-        return d.group("a", "b", "c")
+        return d["a"], d["b"], d["c"]
     fits = first == 2 and last < 3 if order == "ymd" else first < 3 and last in (2, 4)
     return tuple(d["abc"[order.index(part)]] for part in "ymd") if order and fits else None
 
@@ -248,7 +249,7 @@ def _is_old(year: str) -> bool:
     return len(year) == 2 and "30" <= year <= "68"
 
 
-def _clock(d: re.Match) -> str:
+def _clock(d: re.Match | dict[str, str]) -> str:
     """A time of day as ISO 8601 has it, '' where there is no such."""
     hour, minute, second = int(d["h"]), int(d["i"]), (d["k"] or "00").replace(",", ".")
     if d["m"]:
@@ -258,7 +259,7 @@ def _clock(d: re.Match) -> str:
     return f"{hour:02}:{d['i']}:{second}" if is_one else ""
 
 
-def _zone(d: re.Match) -> str:
+def _zone(d: dict[str, str]) -> str:
     """A time's zone as ISO 8601 has it, '' where it has none."""
     hours = re.fullmatch("(?:utc|gmt)?([-+][0-9]{2}):?([0-9]{0,2})", d["z"])
     return f"{hours[1]}:{hours[2] or '00'}" if hours else "+00:00" * bool(d["z"])
