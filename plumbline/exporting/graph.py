@@ -17,7 +17,7 @@ import onnx
 from onnx import TensorProto, helper, numpy_helper
 
 from plumbline.basics.errors import UserError
-from plumbline.bits.rows import CODE, NUMBER, POSITION, SPLINE
+from plumbline.bits.rows import NUMBER, POSITION, SPLINE
 from plumbline.exporting import edited
 from plumbline.model.model import Model
 from plumbline.model.network import SHIPPED
@@ -27,7 +27,6 @@ from plumbline.tables.encoding import Category, Encoding, Number
 
 OPSETS = {"": 20, "ai.onnx.ml": 3}  # those of ONNX 1.15; matching text by a pattern needs 20
 IR_VERSION = 9
-LARGEST = 2**31 - 2**20  # bytes of weights; a file of protocol buffers must stay below 2 GiB
 FLOAT, DOUBLE, INT, STRING = TensorProto.FLOAT, TensorProto.DOUBLE, TensorProto.INT64, TensorProto.STRING
 OUTPUTS = ("label", "probabilities")
 HOLDS = {
@@ -66,12 +65,9 @@ def made(model: Model, metadata: dict[str, str]) -> onnx.ModelProto:
     encoding, names = model.card.encoding, [column.name for column in model.card.encoding.columns]
     if "" in names:
         raise UserError("a column has no name, and an input of an ONNX file needs one; name it and train anew")
-    if sum(array.nbytes for array in model.weights.values()) > LARGEST:
-        raise UserError("the weights are past 2 GiB, which no ONNX file holds; train with fewer hidden units")
     graph = Graph(names)
-    dense, codes = _encoded(graph, encoding)
-    layer = _shipped if model.card.network == SHIPPED else _own
-    probability = _mean(graph, layer(graph, model, dense, codes), model.card.sizes[2])
+    answer = _shipped if model.card.network == SHIPPED else _own
+    probability = _mean(graph, answer(graph, model, _inputs(graph, encoding)), model.card.sizes[2])
     classes = np.array(model.card.classes)
     outputs = [name + "_" * next(n for n in count() if name + "_" * n not in names) for name in OUTPUTS]
     if model.card.sizes[2] == 1:
@@ -111,10 +107,8 @@ def _file(graph: Graph, encoding: Encoding, outputs: list[str], classes: np.ndar
 # ---- columns
 
 
-def _encoded(graph: Graph, encoding: Encoding) -> tuple[str | None, dict[int, str]]:
-    """The first inputs of the network, those that are no codes, float (n, d), if there are any; and the codes, int64
-    (n,), by the numbers of their columns. Columns of a kind go side by side through one node.
-    """
+def _inputs(graph: Graph, encoding: Encoding) -> str:
+    """The inputs of the network, float (n, d). Columns of a kind go side by side through one node."""
     blocks, width, of = [], 0, {kind: [[] for _ in encoding.columns] for kind in (NUMBER, POSITION, SPLINE)}
 
     def put(block: str, wide: int, inputs: dict[int, int], kind: int = NUMBER) -> None:
@@ -146,17 +140,20 @@ def _encoded(graph: Graph, encoding: Encoding) -> tuple[str | None, dict[int, st
                 ends = {i: getattr(scaled[i], field) for i in cut}
                 inputs = {i: len(each) - (kind == POSITION) for i, each in ends.items()}
                 put(_places(graph, filled, [*ends.values()], kind), max(inputs.values()), inputs, kind)
-    codes = {}
-    for i, column in enumerate(encoding.columns):
+    categories = {}
+    for i, (column, places) in enumerate(zip(encoding.columns, encoding.places)):
         if isinstance(column, Category):
-            codes[i] = _code(graph, column)
+            code = _code(graph, column)
             if column.counts:
                 said = targets.numbers(np.array(column.counts))
-                put(graph.add("Gather", said, codes[i]), said.shape[1], {i: said.shape[1]})
-    if not blocks:
-        return None, codes
-    order = np.array([*chain.from_iterable(chain.from_iterable(of.values()))])
-    return graph.add("Gather", graph.add("Concat", *blocks, axis=1), order, axis=1), codes
+                put(graph.add("Gather", said, code), said.shape[1], {i: said.shape[1]})
+            for place, (_, wide) in zip(places[column.statistics :], column.stored[column.statistics :]):
+                categories[place] = graph.add("OneHot", code, np.array(wide), np.float32([0, 1]))
+    inputs = [categories[place] for place in sorted(categories)]
+    if blocks:
+        order = np.array([*chain.from_iterable(chain.from_iterable(of.values()))])
+        inputs.insert(0, graph.add("Gather", graph.add("Concat", *blocks, axis=1), order, axis=1))
+    return graph.add("Concat", *inputs, axis=1)
 
 
 def _each(field: str, columns: dict[int, Number]) -> np.ndarray:
@@ -221,24 +218,14 @@ def _code(graph: Graph, column: Category) -> str:
 # ---- networks
 
 
-def _shipped(graph: Graph, model: Model, dense: str | None, codes: dict[int, str]) -> str:
+def _shipped(graph: Graph, model: Model, inputs: str) -> str:
     """Logits of R networks, float (R, n, k), added up in the order of plumbline.bits.scoring."""
     w1, b1, w2, b2 = (model.weights[name] for name in ("net.0.weight", "net.0.bias", "net.2.weight", "net.2.bias"))
-    w1, layout, places = w1.swapaxes(1, 2), model.card.encoding.layout, model.card.encoding.places  # w1: (R, d, h)
-    hidden = _rows(graph, b1, dense or codes[0])
-    if dense:
-        wide = layout[layout[:, 0] != CODE, 2].sum()
-        x = graph.add("Unsqueeze", graph.add("Transpose", dense, perm=[1, 0]), np.array([1, 3]))  # (d, 1, n, 1)
-        hidden = _added_up(graph, hidden, x, w1[:, :wide])
-    for place in np.flatnonzero(layout[:, 0] == CODE).tolist():
-        (i,) = (i for i in codes if place in places[i])
-        _, first, width = layout[place].tolist()
-        own = np.zeros((len(w1), model.card.encoding.columns[i].codes + 1, w1.shape[2]), np.float32)
-        own[:, :width] = w1[:, first : first + width]
-        hidden = graph.add("Add", hidden, graph.add("Gather", own, codes[i], axis=1))
+    x = graph.add("Unsqueeze", graph.add("Transpose", inputs, perm=[1, 0]), np.array([1, 3]))  # (d, 1, n, 1)
+    hidden = _added_up(graph, _rows(graph, b1, inputs), x, w1.swapaxes(1, 2))
     hidden = graph.add("Transpose", graph.add("Relu", hidden), perm=[2, 0, 1])
     hidden = graph.add("Unsqueeze", hidden, np.array([3]))  # (h, R, n, 1)
-    return _added_up(graph, _rows(graph, b2, dense or codes[0]), hidden, w2.swapaxes(1, 2))
+    return _added_up(graph, _rows(graph, b2, inputs), hidden, w2.swapaxes(1, 2))
 
 
 def _rows(graph: Graph, bias: np.ndarray, of: str) -> str:
@@ -249,7 +236,10 @@ def _rows(graph: Graph, bias: np.ndarray, of: str) -> str:
 
 
 def _added_up(graph: Graph, start: str, x: str, weights: np.ndarray) -> str:
-    """start (R, n, m) and the products of x (d, 1 or R, n, 1) with weights (R, d, m), one after the other."""
+    """start (R, n, m) and the products of x (d, 1 or R, n, 1) with weights (R, d, m), one after the other.
+
+    A product with the 0 of a category that a row has not changes no bit.
+    """
     sums, one, weight, more, product = (f"{graph.own}{name}" for name in ("sums", "one", "weight", "more", "product"))
     body = helper.make_graph(
         [helper.make_node("Mul", [one, weight], [product]), helper.make_node("Add", [sums, product], [more])],
@@ -260,14 +250,10 @@ def _added_up(graph: Graph, start: str, x: str, weights: np.ndarray) -> str:
     return graph.add("Scan", start, x, weights.swapaxes(0, 1)[:, :, None], body=body, num_scan_inputs=2)
 
 
-def _own(graph: Graph, model: Model, dense: str | None, codes: dict[int, str]) -> str:
-    """The same by the user's module, which sees categories as one input each."""
-    layout, places, blocks = model.card.encoding.layout, model.card.encoding.places, [dense] * bool(dense)
-    for place in np.flatnonzero(layout[:, 0] == CODE).tolist():
-        (code,) = (codes[i] for i in codes if place in places[i])
-        blocks.append(graph.add("OneHot", code, layout[place, 2], np.float32([0, 1])))
+def _own(graph: Graph, model: Model, inputs: str) -> str:
+    """The same by the user's module."""
     module = edited.exported(model, OPSETS[""], f"{graph.own}module_")
-    graph.nodes.append(helper.make_node("Concat", blocks, [module.graph.input[0].name], axis=1))
+    graph.nodes.append(helper.make_node("Identity", [inputs], [module.graph.input[0].name]))
     graph.nodes += module.graph.node
     graph.constants += module.graph.initializer
     return module.graph.output[0].name

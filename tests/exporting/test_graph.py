@@ -250,11 +250,8 @@ def test_inputs_say_what_they_hold():
     assert [(each.key, each.value) for each in file.metadata_props] == [("target", "y")]
 
 
-def test_what_cannot_be_a_file_is_one_line(monkeypatch):
+def test_a_column_without_a_name_is_one_line():
     fitted = encoding.fit(stored(training_rows().select(["y", "number"]), FACTS), "robust")
     nameless = msgspec.structs.replace(fitted, columns=[msgspec.structs.replace(fitted.columns[0], name="")])
     with pytest.raises(UserError, match="a column has no name"):
         graph.made(model_of(nameless), {})
-    monkeypatch.setattr(graph, "LARGEST", 100)
-    with pytest.raises(UserError, match="past 2 GiB"):
-        graph.made(model_of(fitted), {})
