@@ -61,8 +61,6 @@ class Cache:
     It does without Numba's registries of types, which take 0.2 s to fill and which only compiling needs.
     """
 
-    announced, complained = False, False
-
     def __init__(self, function):
         self._name = f"{function.__module__.rpartition('.')[2]}.{function.__qualname__}"
 
@@ -74,9 +72,8 @@ class Cache:
             if content[:SEAL] == _seal(path, content[SEAL:]):
                 rtsys.initialize(target)  # all that compiled code needs of Numba
                 return CompileResult._rebuild(target, *pickle.loads(content[SEAL:]))
-        if not Cache.announced and not any(_folder().glob("*")):
-            print("compiling the arithmetic for this CPU (once per machine, some seconds)", file=sys.stderr, flush=True)
-        Cache.announced = True
+        if not any(_folder().glob("*")):
+            _say("compiling the arithmetic for this CPU (once per machine, some seconds)")
         return None
 
     def save_overload(self, signature, result):
@@ -87,13 +84,17 @@ class Cache:
             with files.replacing(path) as partial:
                 partial.write_bytes(_seal(path, body) + body)
         except Exception as error:
-            if not Cache.complained:
-                what = f"{path.parent} does not take what was compiled ({getattr(error, 'strerror', reason(error))})"
-                print(f"{what}; every run compiles until it does", file=sys.stderr)
-                Cache.complained = True
+            why = getattr(error, "strerror", reason(error))
+            _say(f"{path.parent} does not take what was compiled ({why}); every run compiles until it does")
 
     def _path(self, signature) -> Path:
         return _folder() / f"{self._name}-{hashlib.sha256(repr(signature).encode()).hexdigest()[:16]}"
+
+
+@functools.cache
+def _say(line: str) -> None:
+    """Once, however many functions it is about."""
+    print(line, file=sys.stderr, flush=True)
 
 
 def _seal(path: Path, body: bytes) -> bytes:

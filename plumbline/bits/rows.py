@@ -15,6 +15,8 @@ is no work, so the weights of the two ends times their shares, and those of the 
 of the product with all inputs.
 """
 
+from collections.abc import Callable
+
 import numpy as np
 
 NUMBER, POSITION, SPLINE, CODE = 0, 1, 2, 3
@@ -63,14 +65,17 @@ def plan(layout: np.ndarray, columns: np.ndarray | None = None) -> np.ndarray:
 
 def expand(x: np.ndarray, layout: np.ndarray) -> np.ndarray:
     """The inputs of rows x (n, c), as a module takes them: float32 (n, d)."""
-    if (layout[:, 0] == NUMBER).all():
-        return x
-    kind, of, place = by_input(layout)
-    values = x[:, of]
-    values[:, kind == POSITION] = np.clip(values - place, 0.0, 1.0)[:, kind == POSITION]
-    values[:, kind == SPLINE] = np.maximum(1.0 - np.abs(values - place), 0.0)[:, kind == SPLINE]
-    values[:, kind == CODE] = (values == place)[:, kind == CODE]
-    return values
+    return x if (layout[:, 0] == NUMBER).all() else switched_on(x, by_input(layout), np.where)
+
+
+def switched_on(x, inputs: tuple, where: Callable):
+    """Inputs (..., d) of rows x (..., c), in NumPy or in PyTorch: `where` is theirs. inputs: what `by_input` gives."""
+    kind, of, place = inputs
+    values = x[..., of]
+    beyond = values - place
+    values = where(kind == POSITION, beyond.clip(0.0, 1.0), values)
+    values = where(kind == SPLINE, (1.0 - abs(beyond)).clip(0.0, None), values)
+    return where(kind == CODE, beyond == 0.0, values)
 
 
 def by_input(layout: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

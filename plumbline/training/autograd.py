@@ -238,15 +238,7 @@ class Trainer:
 
     def _expanded(self, x: torch.Tensor) -> torch.Tensor:
         """plumbline.bits.rows.expand, where x (R, b, c) lies: (R, b, d)."""
-        if not self.is_compact:
-            return x
-        kind, of, place = self.inputs
-        values = x[:, :, of]
-        is_one = (values == place).to(values.dtype)
-        beyond = values - place
-        values = torch.where(kind == encoded.POSITION, beyond.clamp(0.0, 1.0), values)
-        values = torch.where(kind == encoded.SPLINE, (1.0 - beyond.abs()).clamp(min=0.0), values)
-        return torch.where(kind == encoded.CODE, is_one, values)
+        return encoded.switched_on(x, self.inputs, torch.where) if self.is_compact else x
 
     def _there(self, x: np.ndarray, y: np.ndarray, rows: np.ndarray) -> tuple[torch.Tensor, ...]:
         """x (n, c), y (n, 1) and numbers of rows on the device; x and y that are there already stay."""

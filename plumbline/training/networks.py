@@ -5,6 +5,7 @@ Each draws its initial weights, then three numbers an epoch, then those for the 
 of a network depends on no other. Members of a network are networks here, that lie side by side.
 """
 
+import itertools
 import math
 from typing import NamedTuple
 
@@ -113,14 +114,15 @@ def draw_from(
 
     A module of the user's own sees all inputs.
     """
-    sizes = _, h, k = fitted.width, train.hidden_size, initial.outputs_for(len(facts.classes))
+    sizes = d, h, k = fitted.width, train.hidden_size, initial.outputs_for(len(facts.classes))
     views = fitted.views if network.is_shipped else [np.arange(len(fitted.layout))]
     if network.is_shipped:
         of_views = [encoded.inputs_of(fitted.layout, columns) for columns in views]
         inputs = [of_views[member % len(of_views)] for member in range(train.members)]
-        weights = joined([_initial(own, inputs[i % len(inputs)], sizes) for i, own in enumerate(generators)])
+        given = zip(generators, itertools.cycle(inputs))
+        weights = joined([spread(initial.weights([own], len(its), h, k), its, d) for own, its in given])
         # The members' second layers have their biases in common.
-        parameters = sum(h * (len(own) + 1 + k) for own in inputs) + k
+        parameters = sum(h * (len(its) + 1 + k) for its in inputs) + k
     else:
         parameters = train.members * module.try_out(network, sizes)
         weights = joined([_drawn_by_torch(network, sizes, own) for own in generators])
@@ -129,11 +131,11 @@ def draw_from(
     return Drawn(sizes, parameters, train.members, first, weights, shuffles, held_out, fitted.layout, views)
 
 
-def _initial(generator: np.random.Generator, inputs: np.ndarray, sizes: tuple[int, int, int]) -> Weights:
-    """Initial weights (1, ...) of a network that sees some of the d inputs: those of the others are 0."""
-    d, h, k = sizes
-    weights, wide = initial.weights([generator], len(inputs), h, k), np.zeros((1, h, d), np.float32)
-    wide[:, :, inputs] = weights["net.0.weight"]
+def spread(weights: Weights, inputs: np.ndarray, d: int) -> Weights:
+    """Weights of networks that see some of the d inputs, as those of networks that see all: 0 for the others."""
+    narrow = weights["net.0.weight"]
+    wide = np.zeros((*narrow.shape[:2], d), np.float32)
+    wide[:, :, inputs] = narrow
     return weights | {"net.0.weight": wide}
 
 

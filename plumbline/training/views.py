@@ -7,8 +7,8 @@ inputs, whose weights of the inputs that they do not see are 0, so that members 
 import numpy as np
 
 from plumbline.bits import kernel, rows
+from plumbline.training.networks import Weights, joined, spread
 
-Weights = dict[str, np.ndarray]  # by name, the networks in front: (R, ...)
 FIRST = "net.0.weight"  # (R, h, d)
 
 
@@ -21,7 +21,7 @@ class Trainer:
 
     def __init__(self, weights: Weights, view_of: np.ndarray, views: list[np.ndarray], layout: np.ndarray, **options):
         self.view_of, self.inputs = view_of, [rows.inputs_of(layout, columns) for columns in views]
-        self.features = weights[FIRST].shape[2]
+        self.features, self.learning_rate = weights[FIRST].shape[2], options["learning_rate"]
         self.trainers = {}
         for view in np.unique(view_of).tolist():
             own = {name: array[view_of == view] for name, array in weights.items()}
@@ -31,7 +31,7 @@ class Trainer:
     def train(self, x: np.ndarray, y: np.ndarray, orders: np.ndarray, sums: np.ndarray) -> None:
         """As the kernel's, of all networks."""
         for trainer, lines in self._each():
-            own = sums[lines]
+            own, trainer.learning_rate = sums[lines], self.learning_rate
             trainer.train(x, y, orders[lines], own)
             sums[lines] = own
 
@@ -57,16 +57,6 @@ class Trainer:
         self.view_of = self.view_of[networks]
 
     @property
-    def learning_rate(self) -> float:
-        """Of the next call of `train`."""
-        return next(iter(self.trainers.values())).learning_rate
-
-    @learning_rate.setter
-    def learning_rate(self, rate: float) -> None:
-        for trainer in self.trainers.values():
-            trainer.learning_rate = rate
-
-    @property
     def state(self) -> list[np.ndarray]:
         """All that goes on, of each view."""
         return [array for trainer in self.trainers.values() for array in trainer.state]
@@ -74,14 +64,9 @@ class Trainer:
     @property
     def weights(self) -> Weights:
         """The weights of all networks and all inputs, by their names in the state_dict."""
-        found = {}
-        for view, trainer in self.trainers.items():
-            for name, array in trainer.weights.items():
-                shape = (*array.shape[1:-1], self.features) if name == FIRST else array.shape[1:]
-                whole = found.setdefault(name, np.zeros((len(self.view_of), *shape), np.float32))
-                lines = np.flatnonzero(self.view_of == view)
-                whole[np.ix_(lines, range(shape[0]), self.inputs[view]) if name == FIRST else lines] = array
-        return found
+        own = [spread(trainer.weights, self.inputs[view], self.features) for view, trainer in self.trainers.items()]
+        order = np.argsort(np.concatenate([lines for _, lines in self._each()]))
+        return {name: array[order] for name, array in joined(own).items()}
 
     def _each(self) -> list[tuple[kernel.Trainer, np.ndarray]]:
         """Each trainer with the lines of its networks."""
