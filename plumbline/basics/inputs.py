@@ -114,14 +114,15 @@ def _below(folder: Path) -> set[Path]:
 
 def _seen(path: Path) -> _Seen:
     state = path.stat()
-    digest = None if state.st_size > LARGE else _digest(path)
+    if state.st_size > LARGE:
+        return _Seen(_state(state), None)
     is_young = abs(time.time() - state.st_ctime) < YOUNG
-    return _Seen(() if digest and is_young else _state(state), digest)
+    return _Seen(() if is_young else _state(state), digest(path))
 
 
 def _is_as(path: Path, seen: _Seen) -> bool:
     try:
-        return seen.state == _state(path.stat()) or (seen.digest is not None and seen.digest == _digest(path))
+        return seen.state == _state(path.stat()) or (seen.digest is not None and seen.digest == digest(path))
     except OSError:
         return False
 
@@ -132,7 +133,8 @@ def _state(state: os.stat_result) -> tuple[int, ...]:
     return state.st_ino, state.st_size, state.st_mtime_ns, *changed
 
 
-def _digest(path: Path) -> bytes:
+def digest(path: Path) -> bytes:
+    """The SHA-256 of a file."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").digest()
 

@@ -54,7 +54,9 @@ def _probabilities(form: Callable) -> np.ndarray:
     drawn, out = NUMBERS - np.float32(0.5), np.empty((r, n, k), np.float32)
     shapes = {"net.0.weight": (r, h, d), "net.0.bias": (r, h), "net.2.weight": (r, k, h), "net.2.bias": (r, k)}
     weights = {name: np.resize(drawn[i:], shape) for i, (name, shape) in enumerate(shapes.items())}
-    form(np.resize(drawn * 4, (n, len(LAYOUT))), LAYOUT, weights, out)
+    x = np.resize(drawn * 4, (n, len(LAYOUT)))
+    x[:, 7:] = np.floor(x[:, 7:])  # codes
+    form(x, LAYOUT, weights, out)
     return out
 
 

@@ -26,7 +26,7 @@ def probabilities(x: np.ndarray, weights: dict[str, np.ndarray], layout: np.ndar
     k = weights["net.2.bias"].shape[1]
     layout = encoded.numbers(d) if layout is None else layout
     out = np.empty((r, len(x), k), np.float32)
-    products = len(x) * r * h * (encoded.terms(layout) + k)
+    products = len(x) * r * h * (d + k)
     is_small = products <= WORTH_COMPILING and "plumbline.bits.compiling" not in sys.modules
     form = asked.ask(_probabilities if is_small else _compiled, "probabilities")
     form(x, layout, weights, out)
@@ -43,18 +43,12 @@ def _compiled(x: np.ndarray, layout: np.ndarray, weights: dict[str, np.ndarray],
 def _probabilities(x: np.ndarray, layout: np.ndarray, weights: dict[str, np.ndarray], out: np.ndarray) -> None:
     w1, b1, w2, b2 = (weights[name] for name in ("net.0.weight", "net.0.bias", "net.2.weight", "net.2.bias"))
     tile = max(TILE // b1.size, 1)
-    dense = layout[:, 0] != encoded.CODE
-    codes = [(column, *layout[column, 1:].tolist()) for column in np.flatnonzero(~dense).tolist()]
     with np.errstate(over="ignore", invalid="ignore"):
         for start in range(0, len(x), tile):
-            inputs = encoded.expand(x[start : start + tile, dense], layout[dense])
+            inputs = encoded.expand(x[start : start + tile], layout)
             hidden = np.repeat(b1[:, None], len(inputs), axis=1)  # (R, n, h)
             for f in range(inputs.shape[1]):
                 hidden += inputs[:, f, None] * w1[:, None, :, f]
-            for column, first, width in codes:
-                code = x[start : start + tile, column]
-                known = np.flatnonzero((code >= 0) & (code < width))
-                hidden[:, known] += w1[:, :, first + code[known].astype(np.int64)].swapaxes(1, 2)
             hidden[hidden < 0.0] = 0.0
             logits = np.repeat(b2[:, None], len(inputs), axis=1)  # (R, n, k)
             for j in range(hidden.shape[2]):

@@ -96,9 +96,8 @@ class Scaled(nn.Module):
 class Recorded:
     """A step on a GPU as a CUDA graph: recorded once, replayed for every batch of as many rows.
 
-    A step is some 25 kernels a network. To start one takes PyTorch longer than the GPU takes to run it, and a replay
-    starts all at once: benchmarks/gpu.py. What Python does in between is not done again, so this is for the shipped
-    network alone, which does nothing there.
+    To start a step's kernels one by one takes PyTorch longer than the GPU takes to run them (benchmarks/gpu.py). What
+    Python does in between is not done again, so this is for the shipped network alone, which does nothing there.
     """
 
     def __init__(self, step: Callable[[torch.Tensor], torch.Tensor], rows: torch.Tensor):
@@ -116,12 +115,9 @@ class Recorded:
 class Trainer:
     """R networks and their Adam moments; the interface of plumbline.bits.kernel.Trainer.
 
-    weights: by name, (R, ...) each, buffers among them. group: the workers that train one network together, or None.
-    class_weights: float32 (classes,), what a row's loss counts; without, 1 each. layout: of the rows, without one all
-    columns are numbers; modules see each batch expanded. scales: float32 (R, d), what a network's inputs are multiplied
-    by, learned input_rate times faster than weights; of the shipped network alone, whose weights take them in.
-    averages: as the kernel's; buffers are averaged with the weights.
-    `learning_rate` may change between epochs.
+    weights: buffers are among them, and averaged with them. group: the workers that train one network together, or
+    None. scales: float32 (R, d), what a network's inputs are multiplied by, learned input_rate times faster than
+    weights; of the shipped network alone, whose weights take them in.
     """
 
     def __init__(
@@ -182,19 +178,14 @@ class Trainer:
         if self.device == "cuda":  # where a recorded step finds the rate of each epoch
             groups = [group | {"lr": torch.zeros((), device=self.device)} for group in groups]
         self.optimizer = torch.optim.AdamW(groups, **options)
-        self.recorded: tuple[torch.Tensor, Recorded] | None = (
-            None  # the rows that a step was recorded for, and the step
-        )
+        self.recorded: tuple[torch.Tensor, Recorded] | None = None  # the x of a recorded step, and the step
         for parameter in trained:
             start = {"step": torch.zeros((), device=self.device)}
             start |= {name: torch.zeros_like(parameter) for name in ("exp_avg", "exp_avg_sq")}
             self.optimizer.state[parameter] = moments[parameter] if moments else start
 
     def train(self, x: np.ndarray, y: np.ndarray, orders: np.ndarray, sums: np.ndarray) -> None:
-        """Go through some batches of every network: its order of rows (R, n), whole batches but for an epoch's last.
-
-        Losses and right answers, each row as it was when its batch came, are added to `sums`, float64 (R, 2).
-        """
+        """As the kernel's."""
         for group, times in zip(self.optimizer.param_groups, (1.0, self.input_rate)):
             if self.device == "cuda":
                 group["lr"].fill_(self.learning_rate * times)
@@ -227,9 +218,9 @@ class Trainer:
     def _batches(
         self, x: torch.Tensor, y: torch.Tensor, orders: torch.Tensor
     ) -> Iterator[tuple[torch.Tensor, torch.Tensor, torch.Tensor, float]]:
-        """The rows of each batch; of a network that is trained by several workers, this one's.
+        """The rows of each batch; of a network that several workers train, this one's.
 
-        These add up their gradients and divide by their number.
+        They add up their gradients and divide by their number.
         """
         for batch in orders.split(self.batch_size, dim=1):
             rows = batch[:, self.rank :: self.workers].long()
@@ -277,7 +268,7 @@ class Trainer:
         return self.averaged or self._weights()
 
     def average(self, decay: float) -> None:
-        """Take in the weights as they are: `decay` times the average so far, and the rest of them."""
+        """As the kernel's."""
         for name, now in self._weights().items():
             was = self.averaged[name]
             was[...] = np.float32(decay) * was + np.float32(1.0 - decay) * now if now.dtype == np.float32 else now

@@ -83,7 +83,11 @@ def train(
     """
     if settings.patience and not settings.held_out and not len(watch[1]):
         raise UserError("the validation part has no rows, and train.patience watches them; run `dvc repro`")
-    portable = settings.engine != "compiled" or rows is not None or answers_as_others(len(drawn.shuffles))  # asked once
+    portable = True
+    if settings.engine == "compiled" and rows is None:  # asked once
+        from plumbline.bits import known_answer
+
+        portable = known_answer.is_known(len(drawn.shuffles))
     together = settings.engine == "torch" and group.size > 1 and len(drawn.shuffles) == 1
     if together:
         group.process_group()
@@ -228,13 +232,6 @@ def share_of_rate(settings: Train, epoch: int) -> float:
     if settings.schedule == "constant":
         return 1.0
     return (1.0 + float(sincos(math.pi * (epoch - 1) / settings.epochs)[1])) / 2.0
-
-
-def answers_as_others(networks: int) -> bool:
-    """Whether this machine computes the bits of others; only who compiles asks."""
-    from plumbline.bits import known_answer
-
-    return known_answer.is_known(networks)
 
 
 def trainer_for(job: Job, drawn: Drawn, run: Run):

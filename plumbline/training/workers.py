@@ -14,8 +14,6 @@ before its first step. What comes is unpickled, so only who knows torchrun's run
 not encrypted; neither is what PyTorch's own workers exchange.
 """
 
-import contextlib
-import hashlib
 import io
 import os
 import select
@@ -120,7 +118,8 @@ class Group:
 
     def check_alike(self, facts: dict[str, str]) -> None:
         """Refuse a host that would compute something else: code, files read and `facts` must be the leader's."""
-        own = {str(path).removeprefix(f"{inputs.CODE}/"): _digest(path) for path in (params.PATH, *inputs.watched())}
+        read = (Path(params.PATH), *inputs.watched())
+        own = {str(path).removeprefix(f"{inputs.CODE}/"): inputs.digest(path) for path in read}
         (first, theirs), *_ = told = self.exchange((socket.gethostname(), own | facts))
         for host, its in told:
             for name in sorted(theirs.keys() | its.keys()):
@@ -148,11 +147,6 @@ class Group:
 ALONE = Group()
 
 
-def _digest(path: str | Path) -> str:
-    with Path(path).open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
 # ---- a worker
 
 
@@ -167,13 +161,11 @@ def work(main: Callable[[Group], None]) -> None:
         group = joined()
     except UserError as error:
         end(f"error: {error}")
-    status, unread = None, io.StringIO()
+    if not group.leads:
+        sys.stdout = sys.stderr = io.StringIO()
+    status = None
     try:
-        with contextlib.ExitStack() as silence:
-            if not group.leads:
-                silence.enter_context(contextlib.redirect_stdout(unread))
-                silence.enter_context(contextlib.redirect_stderr(unread))
-            errors.run(lambda: main(group))
+        errors.run(lambda: main(group))
     except SystemExit as ended:
         status = ended.code
     group.exchange(End(status or 0) if status or group.leads else None)
@@ -211,7 +203,7 @@ def end(status: int | str) -> None:
     """End this process, and for a failure its launcher: torchrun would start the worker again, to fail again."""
     if status and os.environ["LOCAL_RANK"] == "0":
         if isinstance(status, str):
-            print(status, file=sys.stderr, flush=True)
+            print(status, file=sys.__stderr__, flush=True)
         os.kill(int(os.environ[LAUNCHER]), signal.SIGTERM)
     os._exit(0)
 

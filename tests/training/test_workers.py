@@ -244,9 +244,9 @@ def test_what_a_host_has_read_and_answers_is_compared(tmp_path, monkeypatch):
     table.write_bytes(b"rows")
     inputs.watch(table)
     for path, name in ((str(table), table), (code, "plumbline/bits/kernel.py")):
-        thread = "_digest", lambda each, path=path: threading.current_thread().name if str(each) == path else "same"
+        thread = "digest", lambda each, path=path: threading.current_thread().name if str(each) == path else "same"
         with monkeypatch.context() as digests:
-            digests.setattr(workers, *thread)
+            digests.setattr(inputs, *thread)
             for refused in together(2, lambda group: group.check_alike({})):
                 assert f"differ in {name}; give both" in str(refused)
     _, other = together(2, lambda group: group.check_alike({"arithmetic": str(group.rank)}))
