@@ -71,10 +71,6 @@ class Networks(nn.Module):
             buffer.detach_()
         return logits
 
-    def tensors(self) -> Iterator[torch.Tensor]:
-        """Parameters and buffers, network by network."""
-        return (tensor for network in self.each for tensor in module_of.state(network).values())
-
 
 class Scaled(nn.Module):
     """The shipped network behind a scale for each of its inputs: 1 to begin with, 0 for one that it does not see."""
@@ -281,16 +277,13 @@ class Trainer:
     @property
     def state(self) -> list[np.ndarray]:
         """Weights, buffers and moments, on a CPU as views: what training goes on from."""
-        moments = [tensor for each in self.optimizer.state.values() for tensor in each.values()]
-        tensors = [tensor.detach().cpu().numpy() for tensor in (*self.networks.tensors(), *moments)]
-        return [*tensors, *self.averaged.values()]
+        tensors = [tensor for network in self.networks.each for tensor in module_of.state(network).values()]
+        tensors += [tensor for each in self.optimizer.state.values() for tensor in each.values()]
+        return [*(tensor.detach().cpu().numpy() for tensor in tensors), *self.averaged.values()]
 
 
 def check_device(device: str) -> None:
     """A UserError where `device` is cuda and there is none."""
     if device == "cuda" and not torch.cuda.is_available():
-        if torch.version.cuda is None and torch.version.hip is None:
-            why, remedy = "is a build for the CPU alone", "install PyTorch with CUDA"
-        else:
-            why, remedy = "sees no CUDA device", "mend the driver (`nvidia-smi` should list a GPU)"
-        raise UserError(f"train.device is cuda, but PyTorch {torch.__version__} {why}; {remedy}, or set it to cpu")
+        remedy = "install PyTorch with CUDA, mend the driver (`nvidia-smi` should list a GPU), or set it to cpu"
+        raise UserError(f"train.device is cuda, and PyTorch {torch.__version__} sees no CUDA device; {remedy}")

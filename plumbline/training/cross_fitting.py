@@ -37,13 +37,13 @@ def cross_fit(part: Table, seed: int, train: Train, network: Network, keeper: Ke
     cut = f"{fold_of.max() + 1} {f'later blocks of {by_time}' if by_time else 'folds'}"
     before = f"; the earliest {(fold_of[0] == folds.NOT_SCORED).sum()} rows are not scored" if by_time else ""
     print(f"cross-fitting: {train.replicas} replicas x {cut}, {len(tasks)} networks{before}")
-    ours, y, over, reading = tasks[group.rank :: group.size], part.classes(), Event(), Lock()
+    ours, over, reading = tasks[group.rank :: group.size], Event(), Lock()
     threads = threads_for(part, train, len(ours))
 
     def judge(r: int, f: int, own: Keeper) -> Model:
         with reading:  # the tables' connection is of one thread at a time
             taught = lesson(part, fold_of[r], r, f, seed, train)
-        return trained(taught, y, part.facts, (seed, r, "folds", f), train, network, own)
+        return trained(taught, part.facts, (seed, r, "folds", f), 1 + tasks.index((r, f)), train, network, own)
 
     def of_thread(number: int) -> dict[tuple[int, int], Model]:
         if threads > 1:
@@ -75,36 +75,32 @@ def threads_for(part: Table, train: Train, networks: int) -> int:
 
 
 class Lesson(NamedTuple):
-    """What a fold's network learns."""
+    """What a fold's network learns: rows of the other folds, and no other row."""
 
     fitted: Encoding  # on these rows
-    x: np.ndarray  # all rows, encoded
-    rows: np.ndarray  # the numbers of these rows
+    x: np.ndarray
+    y: np.ndarray
 
 
 def lesson(part: Table, fold_of: np.ndarray, replica: int, fold: int, seed: int, train: Train) -> Lesson:
     """What the network of a fold of a replica learns. fold_of: each row's fold (n,)."""
     taught = folds.trained_on(fold_of, fold, part.facts.folds.time is not None)
     taught = folds.some_of(taught, part, train.fold_rows, seed, replica)
-    fitted = fitted_on(part, taught, train.encoding)
-    return Lesson(fitted, encoding.encode(fitted, part, taught), np.flatnonzero(taught))
+    with files.scratch(FOLDER) as folder:
+        rows = store.part_of(part, taught, folder / "taught.parquet")
+        fitted = encoding.fit(rows, train.encoding)
+        return Lesson(fitted, encoding.encode(fitted, rows, trained=True), rows.classes())
 
 
 def trained(
-    taught: Lesson, y: np.ndarray, facts: Facts, path: tuple, train: Train, network: Network, keeper: Keeper
+    taught: Lesson, facts: Facts, path: tuple, number: int, train: Train, network: Network, keeper: Keeper
 ) -> Model:
-    """The network that has learned so much. y: classes of all rows; path: that of its seed, with its replica second."""
-    fitted, x, rows = taught
+    """The network that has learned so much, of this number; path: that of its seed."""
+    fitted, x, y = taught
     own = networks.generators(path, train.members)
-    drawn = networks.draw_from(own, facts, fitted, train, network, first=path[1])
-    became = loop.train(drawn, (x, y), (x[:0], y[:0]), train, network, keeper, rows=rows)
+    drawn = networks.draw_from(own, facts, fitted, train, network, number)
+    became = loop.train(drawn, (x, y), (x[:0], y[:0]), train, network, keeper)
     whole = networks.whole(became, drawn, network)
-    counts = networks.class_counts(y[rows], len(facts.classes)).tolist()
+    counts = networks.class_counts(y, len(facts.classes)).tolist()
     card = Card(facts.target, facts.classes, counts, fitted, network.tree, whole.hidden_size, whole.members)
     return Model(whole.weights, card, network)
-
-
-def fitted_on(part: Table, taught: np.ndarray, setting: str) -> Encoding:
-    """The encoding that some rows of a part (a mask) say, and no other row."""
-    with files.scratch(FOLDER) as folder:
-        return encoding.fit(store.part_of(part, taught, folder / "taught.parquet"), setting)

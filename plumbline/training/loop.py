@@ -57,14 +57,8 @@ class Job(NamedTuple):
     watch: Part
     settings: Train
     network: Network
-    rows: np.ndarray | None  # numbers of the rows to train on (m,), where not all: then none of them is network 0
-    classes: np.ndarray  # of these rows
     class_weights: np.ndarray | None  # float32 (classes,)
     group: Group | None  # workers that train the one network together
-
-    def among(self, places: np.ndarray) -> np.ndarray:
-        """Numbers of the rows to train on as numbers in data."""
-        return places if self.rows is None else self.rows[places]
 
 
 def train(
@@ -75,16 +69,15 @@ def train(
     network: Network,
     keeper: Keeper,
     group: Group = ALONE,
-    rows: np.ndarray | None = None,
 ) -> Trained:
     """Train all networks that have drawn, whole ones on each of the group's workers; the leader gets all of them.
 
-    data and watch: the training and the validation part, encoded. rows: of data, those to train on, where not all.
+    data and watch: the training and the validation part, encoded.
     """
     if settings.patience and not settings.held_out and not len(watch[1]):
         raise UserError("the validation part has no rows, and train.patience watches them; run `dvc repro`")
     portable = True
-    if settings.engine == "compiled" and rows is None:  # asked once
+    if settings.engine == "compiled" and drawn.first == 0:  # asked once
         from plumbline.bits import known_answer
 
         portable = known_answer.is_known(len(drawn.shuffles))
@@ -92,33 +85,30 @@ def train(
     if together:
         group.process_group()
     mine = drawn if together else group.share(drawn, arithmetic=str(portable))
-    classes, class_weights = data[1] if rows is None else data[1][rows], None
+    k, class_weights = max(drawn.sizes[2], 2), None
     if settings.class_weight == "balanced":
-        class_weights = networks.balanced(classes, max(drawn.sizes[2], 2), settings.held_out)
-    whole = group if together else None
-    job = Job(data, watch, settings, network, rows, classes, class_weights, whole)
+        class_weights = networks.balanced(data[1], k, settings.held_out)
+    job = Job(data, watch, settings, network, class_weights, group if together else None)
     if together or settings.device == "cuda":  # whose state is not at hand
         keeper = None
     at_a_time = max(SHUFFLED_ROWS // (len(data[1]) * drawn.members), 1)
     parts = [mine.take(slice(first, first + at_a_time)) for first in range(0, len(mine), at_a_time)]
     runs = keeper.find(mine, len(parts)) if keeper else []
-    watched = "held-out" if settings.held_out else "validation"
-    with progress.shown(settings.epochs, mine.shuffles.size, watched) as advance:
+    with progress.shown(settings, mine.shuffles.size) as advance:
         advance(sum(len(run.running) * run.epoch for run in runs), None)
         for number, part in enumerate(parts):
             if number == len(runs):
                 runs.append(Run.start(part))
             if number == len(runs) - 1 and len(runs[-1].running):  # of a snapshot those before the last have ended
                 train_side_by_side(job, part, runs, keeper, advance)
-    found = [Trained(run.weights, networks.joined(run.by_epoch), np.array(run.history), portable) for run in runs]
-    trained = Trained.joined(found)
-    if settings.patience:
-        held_out = networks.held_out_counts(classes, max(drawn.sizes[2], 2), settings.held_out).sum()
-        losses, watched = np.concatenate([run.loss for run in runs]), int(held_out) or len(watch[1])
-        trained = msgspec.structs.replace(trained, losses=losses, watched=watched)
-    check_weights(trained.weights, mine)
+    weights, losses = networks.joined([run.weights for run in runs]), np.concatenate([run.loss for run in runs])
+    check_weights(weights, mine)
     if keeper:
         keeper.ended(runs)
+    held_out = networks.held_out_counts(data[1], k, settings.held_out).sum()
+    watched = int(held_out or len(watch[1])) if settings.patience else 0
+    of_network_0 = networks.joined(runs[0].by_epoch), np.array(runs[0].history)
+    trained = Trained(weights, *of_network_0, portable, losses, watched)
     return group.gather(None if together and not group.leads else trained)
 
 
@@ -128,9 +118,7 @@ def train_side_by_side(job: Job, drawn: Drawn, runs: list[Run], keeper: Keeper |
     trainer = trainer_for(job, drawn, run)
     for new, kept in zip(trainer.state, run.state):  # of a run that begins there is none
         new[...] = kept
-    own = None
-    if settings.held_out:
-        own = [job.among(places) for places in networks.hold_out(drawn.held_out, job.classes, settings.held_out)]
+    own = networks.hold_out(drawn.held_out, job.data[1], settings.held_out) if settings.held_out else None
     while run.epoch < settings.epochs and len(run.running):
         run.epoch += 1
         trained = len(run.running)
@@ -151,32 +139,31 @@ def one_epoch(job: Job, drawn: Drawn, run: Run, trainer, own) -> tuple[np.ndarra
     """
     settings, running, epoch = job.settings, run.running, run.epoch
     seeds, numbers = drawn.shuffles[running, epoch - 1], drawn.first + running // drawn.members
-    has_network_0 = job.rows is None and drawn.first == 0 and running[0] < drawn.members
-    orders, (x, y, rows) = rows_of(job, own, seeds, running)
+    has_network_0 = drawn.first == 0 and running[0] < drawn.members
+    orders, seen = rows_of(job, own, seeds, running)
     trainer.learning_rate = settings.learning_rate * share_of_rate(settings, epoch)
     if settings.engine == "torch":
         trainer.seed(int(seeds[0]))
 
-    trained = np.zeros((len(running), 2))
-    for window in windows(*job.data, orders, settings.batch_size):
-        trainer.train(*window, trained)
-    trained /= orders.shape[1]
-    check_finite(trained, epoch, numbers, settings.learning_rate)
+    def figures(step: Callable, of: tuple, batch_size: int) -> np.ndarray:
+        """Mean loss and accuracy of each network over its rows, window by window: float64 (R, 2)."""
+        sums = np.zeros((len(running), 2))
+        for window in windows(*of, batch_size):
+            step(*window, sums)
+        check_finite(sums, epoch, numbers, settings.learning_rate)
+        return sums / of[2].shape[1]
+
+    trained, watched = figures(trainer.train, (*job.data, orders), settings.batch_size), np.empty((len(running), 0))
     if settings.ema_decay:
         trainer.average(min(settings.ema_decay, (epoch - 1) / epoch))  # the first epochs' plain mean
 
-    weights, watched = trainer.weights, np.empty((len(running), 0))
-    if rows.size and (has_network_0 or settings.patience):
-        watched = np.zeros((len(running), 2))
-        for window in windows(x, y, rows, 1):
-            trainer.loss_sums(*window, watched)
-        watched /= rows.shape[1]
-        check_finite(watched, epoch, numbers, settings.learning_rate)
+    if seen[2].size and (has_network_0 or settings.patience):
+        watched = figures(trainer.loss_sums, seen, 1)
 
-    row = None
+    weights, row = trainer.weights, None
     if has_network_0:
-        figures = np.concatenate([np.full((len(running), 1), float(epoch)), trained, watched], axis=1)
-        row = take_down(run, weights, figures, drawn.members, drawn.every)
+        lines = np.concatenate([np.full((len(running), 1), float(epoch)), trained, watched], axis=1)
+        row = take_down(run, weights, lines, drawn.members, drawn.every)
     return keep_best(run, weights, watched, settings.patience), row
 
 
@@ -186,7 +173,7 @@ def rows_of(job: Job, own, seeds: np.ndarray, running: np.ndarray) -> tuple[np.n
     own: what networks.hold_out gave those side by side, or None: all train on all rows, and watch the validation part.
     """
     if own is None:
-        orders = job.among(stream.permutations(seeds, len(job.classes)))
+        orders = stream.permutations(seeds, len(job.data[1]))
         return orders, (*job.watch, np.arange(len(job.watch[1]))[None])
     trained, watched = own[0][running], own[1][running]
     orders = stream.permutations(seeds, trained.shape[1])
@@ -258,13 +245,13 @@ def trainer_for(job: Job, drawn: Drawn, run: Run):
 # ---- what is refused
 
 
-def check_finite(figures: np.ndarray, epoch: int, numbers: np.ndarray, learning_rate: float) -> None:
+def check_finite(sums: np.ndarray, epoch: int, numbers: np.ndarray, learning_rate: float) -> None:
     """Stop on a loss that is not finite: no later epoch would mend it. numbers: of the networks."""
-    wrong = ~np.isfinite(figures[:, LOSS])
+    wrong = ~np.isfinite(sums[:, LOSS])
     if wrong.any():
         r = int(wrong.argmax())
         raise UserError(
-            f"the loss is {figures[r, LOSS]} in epoch {epoch} of network {numbers[r]}; "
+            f"the loss is {sums[r, LOSS]} in epoch {epoch} of network {numbers[r]}; "
             f"train.learning_rate is {learning_rate}, lower it or rescale the features (train.encoding)"
         )
 

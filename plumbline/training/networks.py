@@ -35,7 +35,7 @@ class Drawn(msgspec.Struct, frozen=True):
     sizes: tuple[int, int, int]  # features, hidden units, outputs
     parameters: int  # of a network, with all its members
     members: int  # of each network
-    first: int  # the number of the first of these networks
+    first: int  # the number of the first of these networks; 0 is the notebook's, and no fold network
     weights: Weights  # initial
     shuffles: np.ndarray  # seeds of the shuffles, uint64 (R x members, epochs)
     held_out: np.ndarray  # seeds of the rows that are held out, uint64 (R x members,)
@@ -73,13 +73,13 @@ class Trained(msgspec.Struct, frozen=True):
     by_epoch: Weights  # network 0's members after epochs 1, 1 + every, ...; none where it was not trained here
     history: np.ndarray  # float64 (epochs, members, columns), the same members' figures; see COLUMNS
     portable: bool  # whether the machine that trained computes the bits of others
-    losses: np.ndarray | None = None  # float64, a line a member: of the rows that it watched, if it watched any
+    losses: np.ndarray = np.empty(0)  # float64, a line a member: of the rows that it watched
     watched: int = 0  # as many rows each
 
     @staticmethod
     def joined(parts: list["Trained"]) -> "Trained":
         """All networks, of parts that follow one another; network 0 is in the first, if it is in one."""
-        losses = None if parts[0].losses is None else np.concatenate([part.losses for part in parts])
+        losses = np.concatenate([part.losses for part in parts])
         return msgspec.structs.replace(parts[0], weights=joined([part.weights for part in parts]), losses=losses)
 
 
@@ -254,7 +254,7 @@ def shares_of(trained: Trained, drawn: Drawn) -> np.ndarray:
     rows that they watched, as if FEW rows more had shown the loss of all views: so few rows tell little.
     """
     views, members = len(drawn.views), drawn.members
-    if trained.losses is None or views == 1:
+    if not trained.watched or views == 1:
         return np.full((len(drawn), members), 1 / members, np.float32)
     losses = trained.losses.reshape(-1, members)
     of_all, shares = losses.cumsum(axis=1)[:, -1] / members, np.empty_like(losses)

@@ -4,6 +4,8 @@ import contextlib
 import sys
 from collections.abc import Callable, Iterator
 
+from plumbline.basics.params import Train
+
 
 def said(row: dict, epochs: int, watched: str) -> str | None:
     """The line to print for an epoch: the first and every fifth as in the notebook, about twenty of a long run.
@@ -22,19 +24,19 @@ def said(row: dict, epochs: int, watched: str) -> str | None:
 
 
 @contextlib.contextmanager
-def shown(epochs: int, total: int, watched: str) -> Iterator[Callable[[int, dict | None], None]]:
+def shown(settings: Train, total: int) -> Iterator[Callable[[int, dict | None], None]]:
     """Network 0's epoch lines and, on a terminal, a progress bar over the epochs of all networks above them.
 
     What it gives is called with the number of networks that have an epoch more behind them, and network 0's row.
     """
-    bar = None
+    bar, watched = None, "held-out" if settings.held_out else "validation"
     if sys.stderr.isatty():
         from tqdm import tqdm
 
         bar = tqdm(total=total, unit=" network epochs", leave=False)
 
     def advance(networks: int, row: dict | None) -> None:
-        line = row and said(row, epochs, watched)
+        line = row and said(row, settings.epochs, watched)
         if bar is not None:
             bar.update(networks)
         if line:

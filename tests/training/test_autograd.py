@@ -281,10 +281,8 @@ def test_whole_batches_and_parts_of_one_train_alike(n, device):
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a CUDA device")
-@pytest.mark.parametrize("version, said", [(None, "build for the CPU alone"), ("13.0", "sees no CUDA device")])
-def test_a_device_that_is_not_there_is_one_line(monkeypatch, version, said):
-    monkeypatch.setattr(torch.version, "cuda", version)
-    with pytest.raises(UserError, match=f"train.device is cuda.*{said}.*set it to cpu") as error:
+def test_a_device_that_is_not_there_is_one_line():
+    with pytest.raises(UserError, match=r"train.device is cuda.*sees no CUDA device.*set it to cpu") as error:
         loop.with_engine(settings(engine="torch", device="cuda"), SHIPPED)
     assert "\n" not in str(error.value)
     autograd.check_device("cpu")
