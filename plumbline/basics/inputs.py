@@ -10,7 +10,6 @@ So it is for modules of a user's own that a generator or network imports.
 """
 
 import hashlib
-import os
 import sys
 import time
 from collections.abc import Callable
@@ -26,37 +25,30 @@ CODE = Path(__file__).parents[2]  # the folder that holds plumbline/
 
 
 class _Seen(NamedTuple):
-    """A file as it was read."""
+    """A file as it was read, or a folder."""
 
-    state: tuple[int, ...]  # inode, size and times in nanoseconds; none of a file that has just been written
-    digest: bytes | None  # None for a large one
+    state: tuple  # inode, size and times in nanoseconds, none of a file that has just been written; of a folder names
+    digest: bytes | None  # None for a large file, or a folder
 
 
 _files: dict[Path, _Seen] = {}
-_folders: dict[Path, set[Path]] = {}
 _values: list[Callable[[], str | None]] = []
 began = time.time()  # when this process did
 
 
 def watch(path: str | Path) -> None:
-    """Remember a file, or all files of a folder, as they are now: call it before they are read.
+    """Remember a file, or a folder and all files below it, as they are now: call it before they are read.
 
     What this process keeps in a scratch folder is its own.
     """
     path = Path(path).absolute()
-    if path.parent.match(SCRATCH):
-        return
-    if path.is_dir():
-        _folders[path] = _below(path)
-        for file in _folders[path]:
-            _files[file] = _seen(file)
-    elif path.exists():
-        _files[path] = _seen(path)
+    if path.exists() and not path.parent.match(SCRATCH):
+        for each in (path, *path.rglob("*")):
+            _files[each] = _seen(each)
 
 
 def read(path: str | Path) -> bytes:
     """The content of a small file, which is watched as it was read."""
-    watch(path)
     path = Path(path).absolute()
     content = path.read_bytes()
     _files[path] = _Seen((), hashlib.sha256(content).digest())
@@ -71,7 +63,6 @@ def watch_value(changed: Callable[[], str | None]) -> None:
 def check() -> None:
     """A UserError names the first input that is not as it was read."""
     names = [_name(path) for path, seen in _files.items() if not _is_as(path, seen)]
-    names += [_name(folder) for folder, files in _folders.items() if _below(folder) != files]
     names += [str(path.relative_to(CODE)) for path in _code_in_use() if path in _code and not _is_as(path, _code[path])]
     names += [_name(path) for path in _beside() if path.stat().st_mtime > began]
     names += [name for changed in _values if (name := changed())]
@@ -83,7 +74,7 @@ def check() -> None:
         )
 
 
-def fingerprint() -> list[tuple[str, bytes | tuple[int, ...]]]:
+def fingerprint() -> list[tuple[str, bytes | tuple]]:
     """The files that were read so far and the project's modules: each one's digest, or state where it is large."""
     beside = {path: _seen(path) for path in _beside()}
     return [(_name(path), seen.digest or seen.state) for path, seen in sorted((_files | _code | beside).items())]
@@ -91,14 +82,14 @@ def fingerprint() -> list[tuple[str, bytes | tuple[int, ...]]]:
 
 def watched() -> list[Path]:
     """The files that were read so far, and the project's modules."""
-    return [*map(Path, map(_name, [*_files, *_beside()])), *_code]
+    return [*(Path(_name(path)) for path in (*_files, *_beside()) if path.is_file()), *_code]
 
 
 def forget() -> None:
     """Watch nothing any more, and begin anew: for a process that runs several stages, as the tests do."""
     global began
     began = time.time()
-    for each in (_files, _folders, _values, _code):
+    for each in (_files, _values, _code):
         each.clear()
     _code.update(_code_as_it_is())
 
@@ -108,27 +99,26 @@ def _name(path: Path) -> str:
     return str(path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path)
 
 
-def _below(folder: Path) -> set[Path]:
-    return {Path(place, name) for place, _, names in os.walk(folder) for name in names}
-
-
 def _seen(path: Path) -> _Seen:
     state = path.stat()
-    if state.st_size > LARGE:
-        return _Seen(_state(state), None)
+    if path.is_dir() or state.st_size > LARGE:
+        return _Seen(_state(path), None)
     is_young = abs(time.time() - state.st_ctime) < YOUNG
-    return _Seen(() if is_young else _state(state), digest(path))
+    return _Seen(() if is_young else _state(path), digest(path))
 
 
 def _is_as(path: Path, seen: _Seen) -> bool:
     try:
-        return seen.state == _state(path.stat()) or (seen.digest is not None and seen.digest == digest(path))
+        return seen.state == _state(path) or (seen.digest is not None and seen.digest == digest(path))
     except OSError:
         return False
 
 
-def _state(state: os.stat_result) -> tuple[int, ...]:
+def _state(path: Path) -> tuple:
     """Of a large file without the time of its last change of any kind, which a new link, as DVC makes, is too."""
+    if path.is_dir():
+        return tuple(sorted(each.name for each in path.iterdir()))
+    state = path.stat()
     changed = () if state.st_size > LARGE else (state.st_ctime_ns,)
     return state.st_ino, state.st_size, state.st_mtime_ns, *changed
 
