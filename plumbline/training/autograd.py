@@ -1,8 +1,8 @@
 """The plain autograd loop: how any network that stages/network.py may define is trained, on the CPU or a GPU.
 
-`run_epoch` is the notebook's loop: for every batch logits, loss, zero_grad, backward and step. What the notebook has
-not is that R networks are trained side by side. A sum of R losses has for each network's weights the gradient of its
-own loss, and Adam goes weight by weight. So each is trained as if it were alone, but for what dropout draws.
+`run_epoch` is the notebook's loop: for every batch logits, loss, zero_grad, backward and step. New is that R networks
+are trained side by side. A sum of R losses has for each network's weights the gradient of its own loss, and Adam goes
+weight by weight. So each is trained as if it were alone, but for what dropout draws.
 
 The compiled kernel is the same mathematics for the shipped network; a test holds the two to each other.
 """

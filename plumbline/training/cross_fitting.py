@@ -1,7 +1,7 @@
 """Cross-fitting: of every replica one more network a fold, trained on the rows of the other folds alone.
 
-What a fold's network is trained on, watches and is encoded by are rows of the other folds: it meets the fold's own rows
-for the first time when evaluate scores them. Of encoded tables there is one a thread.
+A fold's network meets the fold's own rows for the first time when evaluate scores them. Of encoded tables there is one
+a thread.
 """
 
 from concurrent.futures import ThreadPoolExecutor, as_completed

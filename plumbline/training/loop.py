@@ -1,8 +1,7 @@
 """The training loop: networks in groups, side by side, an epoch at a time, with early stopping and snapshots.
 
-Every network is an independent run. What it becomes depends neither on how many train beside it nor on when another
-stops, nor on whether the loop was killed and went on from a snapshot. So workers take whole networks, and exchange
-nothing until the end; the only network of a training is the one thing that several workers train together.
+Every network is an independent run, whatever trains beside it, and whether or not the loop was killed and went on from
+a snapshot. So workers take whole networks; only a training's one network is what several train together.
 """
 
 import math
@@ -133,10 +132,7 @@ def train_side_by_side(job: Job, drawn: Drawn, runs: list[Run], keeper: Keeper |
 
 
 def one_epoch(job: Job, drawn: Drawn, run: Run, trainer, own) -> tuple[np.ndarray, dict | None]:
-    """Train the running networks for an epoch; returns which of them go on, a mask, and network 0's row if it ran.
-
-    What has a number for every row, as the orders have, ends with it, so that no two epochs' are held at once.
-    """
+    """Train the running networks for an epoch; returns which of them go on, a mask, and network 0's row if it ran."""
     settings, running, epoch = job.settings, run.running, run.epoch
     seeds, numbers = drawn.shuffles[running, epoch - 1], drawn.first + running // drawn.members
     has_network_0 = drawn.first == 0 and running[0] < drawn.members

@@ -1,8 +1,8 @@
 """The networks of a training: what each draws, the rows it holds out, the epoch it keeps, and members made one.
 
-Network 0 goes on from where the table's stream stands, as the notebook does; network r > 0 has a stream of its own.
-Each draws its initial weights, then three numbers an epoch, then those for the rows that it holds out. So what becomes
-of a network depends on no other. Members of a network are networks here, that lie side by side.
+Network 0 goes on from where the table's stream stands, as the notebook does; any other has a stream of its own. Each
+draws its initial weights, then three numbers an epoch, then those for the rows that it holds out. Members of a network
+are networks here, that lie side by side.
 """
 
 import itertools
@@ -199,8 +199,7 @@ def rows_trained(classes: np.ndarray, k: int, share: float) -> int:
 def balanced(classes: np.ndarray, k: int, share: float) -> np.ndarray:
     """scikit-learn's balanced weights of k classes, float32 (k,): rows / (classes x the class's rows).
 
-    Of the rows that a network trains on, which are as many of each class for every network; their mean weight is 1.
-    A class without rows has no weight, and does not count.
+    Of the rows that a network trains on. A class without rows has no weight, and does not count.
     """
     counts = class_counts(classes, k) - (held_out_counts(classes, k, share) if share else 0)
     weights = counts.sum() / (np.count_nonzero(counts) * np.maximum(counts, 1))
@@ -210,8 +209,7 @@ def balanced(classes: np.ndarray, k: int, share: float) -> np.ndarray:
 def hold_out(seeds: np.ndarray, classes: np.ndarray, share: float) -> tuple[np.ndarray, np.ndarray]:
     """Numbers of the rows to train on (R, n - m) and of those that a network watches instead (R, m).
 
-    Every network draws its own, so that no row is lost to all of them. What it draws depends on its seed alone.
-    seeds: (R,), each of a fresh generator; classes: of the n rows, from 0.
+    Every network draws its own, so that no row is lost to all. seeds: (R,), each of a fresh generator.
     """
     counts = held_out_counts(classes, int(classes.max()) + 1, share)
     orders = stream.permutations(seeds, len(classes))
@@ -269,8 +267,8 @@ def shares_of(trained: Trained, drawn: Drawn) -> np.ndarray:
 def merged(weights: Weights, shares: np.ndarray) -> Weights:
     """Networks of members x h hidden units (R, ...), out of the weights of their members (R x members, ...).
 
-    The mean logit of two-layer networks is a two-layer network itself: the first layers lie one over the other, the
-    second layers side by side, times the members' shares, float32 (R, members) or of one network that stands for all.
+    The mean logit of two-layer networks is a two-layer network: the first layers lie one over the other, the second
+    layers side by side, times the members' shares (R, members), or (1, members) of all networks.
     """
     if not weights:
         return {}

@@ -1,10 +1,9 @@
 """Where a long training stands, kept in models/resume-0-31.snapshot so that a killed one goes on with the same bits.
 
-The file is no output of the pipeline: dvc.yaml does not name it (DVC would delete it before the stage runs, or cache
-it), git ignores it, and a training that ends deletes its own. It begins with a SHA-256 of all that the training was
-given: parameters, the files that it read, and the code that runs. Then come a SHA-256 of the rest, and the rest. A file
-that is of another training, or was cut or altered, is not used. The numbers in its name are those of the first and the
-last network, for a worker keeps a file of its own; another number of workers starts afresh.
+The file is no output of the pipeline, for DVC would delete it before the stage runs: git ignores it, and a training
+that ends deletes its own. It begins with a SHA-256 of all that the training was given: parameters, the files that it
+read, and the code. Then come a SHA-256 of the rest, and the rest. A file of another training, or that was cut or
+altered, is not used. Its name has the first and the last network, for a worker keeps a file of its own.
 """
 
 import contextlib
@@ -57,9 +56,9 @@ class Keeper:
         self._name, self._ended, self._over = None, [], Event()
 
     def named(self, name: str, over: Event) -> "Keeper":
-        """Another of the same training, for networks that are trained one after the other into a file of that name.
+        """Another of the same training, for networks one after the other: those before are kept with the last.
 
-        What those before have become is kept with the last. over: is set where they need not go on.
+        over: is set where they need not go on.
         """
         other = copy.copy(self)
         other._name, other._ended, other._over = name, [], over

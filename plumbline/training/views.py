@@ -1,7 +1,7 @@
 """Members that see different inputs, trained each by those that it sees (train.encoding: mixed).
 
-A member of one view sees a number, a member of another its bins or splines. To all else they are networks of all
-inputs, whose weights of the inputs that they do not see are 0, so that members can be merged into one network.
+To all else they are networks of all inputs, whose weights of the inputs that they do not see are 0, so that members can
+be merged into one network.
 """
 
 import numpy as np

@@ -2,16 +2,14 @@
 
     PLUMBLINE_TORCHRUN="--nproc-per-node=4" dvc repro
 
-makes `train` start torchrun, PyTorch's launcher, with these options. torchrun starts the workers, and starts all of
-them again when one is killed. Each runs the stage's whole `main` with its share of the networks. One of them, the
-leader, gathers what became of all networks; it alone prints and writes files. Where and how a stage runs is no
-parameter: dvc.lock knows nothing of it.
+makes `train` start torchrun, PyTorch's launcher, with these options. torchrun starts the workers, and all of them again
+when one is killed. Each runs the stage's whole `main` with its share of the networks. One of them, the leader, gathers
+what became of all networks; it alone prints and writes files. dvc.lock knows nothing of how a stage ran.
 
 Every worker has a wire, a connection over TCP, to torchrun's worker 0, the hub. What workers tell one another all of
-them tell at the same time (`Group.exchange`). They stay until one tells the `End`: how the leader's `main` ended, or
-that of one that failed. The wires are the standard library's, for a worker that imported torch would need 2 s of CPU
-before its first step. What comes is unpickled, so only who knows torchrun's run id is heard. What goes over a wire is
-not encrypted; neither is what PyTorch's own workers exchange.
+them tell at the same time (`Group.exchange`), until one tells the `End`: how the leader's `main` ended, or that of one
+that failed. The wires are the standard library's, for to import torch takes 2 s of CPU. What comes is unpickled, so
+only who knows torchrun's run id is heard. Wires are not encrypted; neither are those of PyTorch's own workers.
 """
 
 import io
@@ -172,7 +170,7 @@ def work(main: Callable[[Group], None]) -> None:
 
 
 def joined() -> Group:
-    """Meet the others. The leader is where DVC waits for files, on whatever host, or else torchrun's worker 0."""
+    """Meet the others. The leader is where DVC waits for files, or else torchrun's worker 0."""
     rank, size = int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"])
     group = Group(rank, size, wires(rank, size), rank == 0)
     under_dvc = group.exchange("DVC_STAGE" in os.environ)
