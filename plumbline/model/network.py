@@ -144,19 +144,15 @@ def try_out(network: Network, sizes: tuple[int, int, int]) -> int:
     import torch
 
     features, _, outputs = sizes
-    module, given = blank(network, sizes), torch.zeros(2, features)
-    for mode in (module.train, module.eval):
-        mode()
-        with in_one_line(network):
-            logits = module(given)
-        shape = tuple(getattr(logits, "shape", ()))
-        if shape != (2, outputs):
-            found = shape or f"a {type(logits).__name__}"
-            must = f"must give logits {(2, outputs)}, a line a row"
-            raise UserError(f"{network.path}: forward gives {found} for 2 rows, and {must}; mend what it returns")
-        if module.training:
-            with in_one_line(network):
-                logits.sum().backward()
+    module = blank(network, sizes)
+    with in_one_line(network):
+        logits = module(torch.zeros(2, features))
+    shape = tuple(getattr(logits, "shape", ()))
+    if shape != (2, outputs):
+        found, must = shape or f"a {type(logits).__name__}", f"must give logits {(2, outputs)}, a line a row"
+        raise UserError(f"{network.path}: forward gives {found} for 2 rows, and {must}; mend what it returns")
+    with in_one_line(network):
+        logits.sum().backward()
     return sum(parameter.numel() for parameter in module.parameters())
 
 

@@ -90,25 +90,34 @@ def train(
     job = Job(data, watch, settings, network, class_weights, group if together else None)
     if together or settings.device == "cuda":  # whose state is not at hand
         keeper = None
-    at_a_time = max(SHUFFLED_ROWS // (len(data[1]) * drawn.members), 1)
-    parts = [mine.take(slice(first, first + at_a_time)) for first in range(0, len(mine), at_a_time)]
-    runs = keeper.find(mine, len(parts)) if keeper else []
-    with progress.shown(settings, mine.shuffles.size) as advance:
+    runs = in_groups(job, mine, keeper)
+    watched = int(networks.held_out_counts(data[1], k, settings.held_out).sum() or len(watch[1]))
+    trained = Trained(
+        weights=networks.joined([run.weights for run in runs]),
+        by_epoch=networks.joined(runs[0].by_epoch),
+        history=np.array(runs[0].history),
+        portable=portable,
+        losses=np.concatenate([run.loss for run in runs]),
+        watched=watched if settings.patience else 0,
+    )
+    return group.gather(None if together and not group.leads else trained)
+
+
+def in_groups(job: Job, drawn: Drawn, keeper: Keeper | None) -> list[Run]:
+    """Train networks in groups, one after the other, from where a snapshot has them: so few that their orders fit."""
+    settings, at_a_time = job.settings, max(SHUFFLED_ROWS // (len(job.data[1]) * drawn.members), 1)
+    parts = [drawn.take(slice(first, first + at_a_time)) for first in range(0, len(drawn), at_a_time)]
+    runs = keeper.find(drawn, len(parts)) if keeper else []
+    with progress.shown(settings, drawn.shuffles.size) as advance:
         advance(sum(len(run.running) * run.epoch for run in runs), None)
         for number, part in enumerate(parts):
             if number == len(runs):
                 runs.append(Run.start(part))
             if number == len(runs) - 1 and len(runs[-1].running):  # of a snapshot those before the last have ended
                 train_side_by_side(job, part, runs, keeper, advance)
-    weights, losses = networks.joined([run.weights for run in runs]), np.concatenate([run.loss for run in runs])
-    check_weights(weights, mine)
     if keeper:
         keeper.ended(runs)
-    held_out = networks.held_out_counts(data[1], k, settings.held_out).sum()
-    watched = int(held_out or len(watch[1])) if settings.patience else 0
-    of_network_0 = networks.joined(runs[0].by_epoch), np.array(runs[0].history)
-    trained = Trained(weights, *of_network_0, portable, losses, watched)
-    return group.gather(None if together and not group.leads else trained)
+    return runs
 
 
 def train_side_by_side(job: Job, drawn: Drawn, runs: list[Run], keeper: Keeper | None, advance: Callable) -> None:
@@ -238,9 +247,6 @@ def trainer_for(job: Job, drawn: Drawn, run: Run):
     return kernel.Trainer(weights, **options)
 
 
-# ---- what is refused
-
-
 def check_finite(sums: np.ndarray, epoch: int, numbers: np.ndarray, learning_rate: float) -> None:
     """Stop on a loss that is not finite: no later epoch would mend it. numbers: of the networks."""
     wrong = ~np.isfinite(sums[:, LOSS])
@@ -250,12 +256,3 @@ def check_finite(sums: np.ndarray, epoch: int, numbers: np.ndarray, learning_rat
             f"the loss is {sums[r, LOSS]} in epoch {epoch} of network {numbers[r]}; "
             f"train.learning_rate is {learning_rate}, lower it or rescale the features (train.encoding)"
         )
-
-
-def check_weights(weights: Weights, drawn: Drawn) -> None:
-    """Refuse what no model file may hold; the loss of the last epoch was still finite."""
-    for name, array in weights.items():
-        wrong = ~np.isfinite(array.reshape(len(array), -1)).all(axis=1)
-        if wrong.any():
-            number = drawn.first + int(wrong.argmax()) // drawn.members
-            raise UserError(f"{name} of network {number} is not finite after its last epoch; lower train.learning_rate")

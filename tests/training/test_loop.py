@@ -137,14 +137,6 @@ def test_a_loss_that_is_not_finite_names_epoch_network_and_learning_rate():
         loop.check_finite(np.array([[0.1, 1], [0.1, 1], [np.inf, 0.5]]), 7, np.array([10, 12, 14]), 0.5)
 
 
-def test_weights_that_are_not_finite_are_refused_by_the_networks_number():
-    _, drawn = problem(members=2)
-    weights = {name: array.copy() for name, array in drawn.weights.items()}
-    weights["net.2.bias"][5] = np.nan
-    with pytest.raises(UserError, match=r"net.2.bias of network 12 is not finite.*lower train.learning_rate"):
-        loop.check_weights(weights, msgspec.structs.replace(drawn, first=10))
-
-
 def test_patience_with_nothing_to_watch_is_refused():
     data, drawn = problem()
     with pytest.raises(UserError, match=r"validation part has no rows, and train.patience watches them"):
