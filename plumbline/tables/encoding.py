@@ -190,10 +190,10 @@ def fit(table: Table, setting: str) -> Encoding:
     return Encoding(sorted(fitted, key=lambda column: isinstance(column, Category)), left)
 
 
-def encode(encoding: Encoding, table: Table, trained: np.ndarray | bool = False) -> np.ndarray:
+def encode(encoding: Encoding, table: Table, trained: bool = False) -> np.ndarray:
     """The columns that the encoding knows, in its order: float32 (n, c); in a mapped file if the table is large.
 
-    trained: which rows the encoding was fitted on, a mask or all, and are now to train on; the others are new to it.
+    trained: whether the encoding was fitted on these rows, which are now to train on; else they are new to it.
     """
     shape, start = (len(table), len(encoding.layout)), 0
     x = np.empty(shape, np.float32) if table.is_small else files.mapped(shape, np.float32, table.path.parent)
@@ -201,12 +201,11 @@ def encode(encoding: Encoding, table: Table, trained: np.ndarray | bool = False)
         x[start : start + len(piece)] = piece
         start += len(piece)
     counted = [each for each in zip(encoding.columns, encoding.places) if getattr(each[0], "counts", None)]
-    if counted and np.any(trained):
-        trained = np.broadcast_to(trained, len(table))
-        y, fold = table.classes()[trained], targets.folds(table, trained)
+    if counted and trained:
+        y, fold = table.classes(), targets.folds(table)
         for column, places in counted:
-            code, statistics = x[trained, places[-1]].astype(np.int64), places[: column.statistics]
-            x[np.ix_(trained, statistics)] = targets.out_of_fold(code, y, fold, np.array(column.counts))
+            code, statistics = x[:, places[-1]].astype(np.int64), places[: column.statistics]
+            x[:, statistics] = targets.out_of_fold(code, y, fold, np.array(column.counts))
     return x
 
 

@@ -58,13 +58,13 @@ def out_of_fold(code: np.ndarray, y: np.ndarray, fold: np.ndarray, counts: np.nd
     return np.stack([numbers(counts - each) for each in own])[fold, code]
 
 
-def folds(table: Table, trained: np.ndarray) -> np.ndarray:
-    """The fold of each of some rows of a table (a mask): by the row's place among them.
+def folds(table: Table) -> np.ndarray:
+    """The fold of each row of a table, by its place.
 
     Rows that the split keeps together are in one fold, for the rows to come are not of their group.
     """
-    place = np.arange(int(trained.sum()))
+    place = np.arange(len(table))
     if together := table.facts.split_by:
         first = columns.first_of_equal(table, ", ".join(map(duck.name, together)), PLACE)
-        place = np.unique(first[trained], return_inverse=True)[1]
+        place = np.unique(first, return_inverse=True)[1]
     return ((place.astype(np.uint64) * ODD >> np.uint64(32)) % np.uint64(FOLDS)).astype(np.int64)

@@ -81,21 +81,10 @@ def test_where_a_category_says_nothing_neither_do_its_numbers():
     assert np.corrcoef(naive[:, 0], made["y"])[0, 1] > 0.5
 
 
-def test_a_mask_says_who_trains_and_nobody_else_counts():
-    made, facts = table()
-    taught = np.random.default_rng(1).random(500) < 0.7
-    alone = {name: list(np.array(values, object)[taught]) for name, values in made.items()}
-    code, small = fitted(alone, facts)
-    whole = stored(pa.table({name: made[name] for name in ("city", "x", "y")}), facts)
-    x = encoding.encode(code, whole, taught)
-    np.testing.assert_array_equal(x[taught], encoding.encode(code, small, trained=True))
-    np.testing.assert_array_equal(x[~taught], encoding.encode(code, whole)[~taught])
-
-
 def test_rows_that_the_split_keeps_together_are_in_one_fold():
     made, facts = table(split_by=["who"])
     _, part = fitted(made, facts)
-    fold = targets.folds(part, np.ones(500, bool)).reshape(-1, 4)
+    fold = targets.folds(part).reshape(-1, 4)
     assert (fold == fold[:, :1]).all()
     assert (np.bincount(fold[:, 0], minlength=targets.FOLDS) >= 15).all()
 
