@@ -2,10 +2,9 @@
 
 Importing this module takes 0.3 s, so whoever has little to compute does without (plumbline.bits.stream and scoring).
 
-Numba keys its cache by the folder of the source, so every clone and every `dvc exp run --temp` would compile anew.
-Here the key is the content of the compiled sources and the CPU, under one user-wide folder (`~/.cache/plumbline`, or
-under NUMBA_CACHE_DIR or XDG_CACHE_HOME). A damaged entry is compiled anew, and where nothing can be written every run
-compiles.
+Numba keys its cache by the folder of the source, so every clone and every `dvc exp run --temp` would compile anew. Here
+the key is the content of the compiled sources and the CPU, under one user-wide folder (`~/.cache/plumbline`, or under
+NUMBA_CACHE_DIR or XDG_CACHE_HOME).
 
 Of Numba's own settings those count that change no bit (OURS). Others are of another project: what they would make lay
 in the cache as if it were this one's.
@@ -56,9 +55,8 @@ SEAL = hashlib.sha256().digest_size
 class Cache:
     """The compiled forms of a function in files; the interface of Numba's own caches.
 
-    Each begins with a SHA-256 of its place and the rest, so that none is taken for another, altered or not.
-
-    It does without Numba's registries of types, which take 0.2 s to fill and which only compiling needs.
+    Each begins with a SHA-256 of its place and the rest, so that none is taken for another, altered or not. It does
+    without Numba's registries of types, which take 0.2 s to fill and which only compiling needs.
     """
 
     def __init__(self, function):

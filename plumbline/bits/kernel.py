@@ -143,11 +143,10 @@ class Trainer:
     """R networks and their Adam moments, trained in place, each in its own order of the same rows.
 
     weights: by name, (R, ...) each. class_weights: float32 (classes,), what a row's loss counts; without, 1 each.
-    layout: of the rows (plumbline.bits.rows); without, all columns are numbers. columns: the stored ones that the
-    networks see, numbers or a mask; weights are those of these columns' inputs alone. input_rate: how many times
-    faster than weights each input's own scale is learned, by which its weights are multiplied; 0: there are none.
-    averages: whether `average` is called after each epoch; the averaged weights are then what is scored and given out.
-    `learning_rate` may change between calls; `state` is all that goes on.
+    layout: of the rows; without, all columns are numbers. columns: the stored ones that the networks see; weights are
+    those of their inputs alone. input_rate: how many times faster than weights each input's own scale is learned, by
+    which its weights are multiplied; 0: there are none. averages: whether `average` is called after each epoch; the
+    averaged weights are then what is scored and given out. `learning_rate` may change between calls.
     """
 
     def __init__(
@@ -180,8 +179,8 @@ class Trainer:
     def train(self, x: np.ndarray, y: np.ndarray, orders: np.ndarray, sums: np.ndarray) -> None:
         """Go through some batches of every network: its order of rows (R, n), whole batches but for an epoch's last.
 
-        x: float32 (rows, c), C-contiguous; y: int32 (rows,), classes from 0; orders: int32 or int64.
-        Losses and right answers, each row as it was when its batch came, are added to `sums`, float64 (R, 2).
+        x: float32 (rows, c), C-contiguous; y: int32 (rows,), classes from 0. Losses and right answers, each row as it
+        was when its batch came, are added to `sums`, float64 (R, 2).
         """
         _, h, k = self.sizes
         batch_size = min(self.batch_size, orders.shape[1])

@@ -2,9 +2,8 @@
 
 They run what a result is made of: normal numbers, shuffles, encoded rows of every kind, both losses and their
 gradients, loops wide enough for any CPU's lanes with a rest after each, weight decay, scales of inputs, the losses that
-early stopping goes by and the probabilities that evaluate writes; that takes 3 ms, and 25 ms to load what a training
-itself may not need. An answer is not the known one on a build or a processor that does not keep IEEE 754. Compiled for
-Nehalem and for Haswell the answer is the same.
+early stopping goes by and the probabilities that evaluate writes. That takes 3 ms, and 25 ms to load what a training
+itself may not need. A build or a processor that does not keep IEEE 754 has another answer.
 """
 
 import hashlib

@@ -10,9 +10,8 @@ stand in the order of their inputs: NUMBER columns, then POSITION, SPLINE and CO
   i = 0, 1, ...: the two ends of its bin have a share each, the nearer one more; all others are 0.
 - CODE: the number of a category, whose input is 1 and the others 0. One outside the inputs switches none on.
 
-The kernel expands NUMBER and POSITION a tile of rows at a time. It never expands a SPLINE or a CODE: a product with 0
-is no work, so the weights of the two ends times their shares, and those of the row's category, are added, with the bits
-of the product with all inputs.
+The kernel never expands a SPLINE or a CODE: a product with 0 is no work, so the weights of the two ends times their
+shares, and those of the row's category, are added, with the bits of the product with all inputs.
 """
 
 from collections.abc import Callable

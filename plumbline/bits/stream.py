@@ -2,9 +2,7 @@
 
 torch's CPU generator is MT19937, seeded as NumPy's legacy seeding does; its integers are the same everywhere, while
 what it makes of them (randn above all) depends on the CPU. So the integers are NumPy's, and what is made of them is
-made here. Tests hold every function against torch's own: manual_seed, rand, randn, randperm, DataLoader's shuffles.
-
-Where the stream stands travels with the data, as text in the metadata of a Parquet file.
+made here. Where the stream stands travels with the data, as text in the metadata of a Parquet file.
 """
 
 import base64

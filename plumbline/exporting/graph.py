@@ -5,11 +5,12 @@ A column is an input (n, 1) of its own name. Numbers are double, NaN a gap; time
 nothing in a cell (plumbline.tables.columns). `label` is (n,), `probabilities` float (n, k) in the order of the classes.
 A row that no finite probability comes of, which `plumbline predict` refuses, gets NaN.
 
-Columns are encoded as plumbline.tables.encoding does it, in double, and the shipped network adds up in float and in the
-order of plumbline.bits.scoring: a MatMul's own order would show in the sixth digit where raw columns are large. So its
-probabilities are `predict`'s to the last bit. A module of the user's own is as PyTorch exports it.
+Columns are encoded as plumbline.tables.encoding does it, and the shipped network adds up in the order of
+plumbline.bits.scoring, for a MatMul's own order would show in the sixth digit. So its probabilities are `predict`'s to
+the last bit. A module of the user's own is as PyTorch exports it.
 """
 
+from collections.abc import Iterator
 from itertools import chain, count
 
 import numpy as np
@@ -17,7 +18,7 @@ import onnx
 from onnx import TensorProto, helper, numpy_helper
 
 from plumbline.basics.errors import UserError
-from plumbline.bits.rows import NUMBER, POSITION, SPLINE
+from plumbline.bits.rows import CODE, NUMBER, POSITION, SPLINE
 from plumbline.exporting import edited
 from plumbline.model.model import Model
 from plumbline.model.network import SHIPPED
@@ -108,61 +109,30 @@ def _file(graph: Graph, encoding: Encoding, outputs: list[str], classes: np.ndar
 
 
 def _inputs(graph: Graph, encoding: Encoding) -> str:
-    """The inputs of the network, float (n, d). Columns of a kind go side by side through one node."""
-    blocks, width, of = [], 0, {kind: [[] for _ in encoding.columns] for kind in (NUMBER, POSITION, SPLINE)}
-
-    def put(block: str, wide: int, inputs: dict[int, int], kind: int = NUMBER) -> None:
-        """Numbers (n, w), of which so many, from each `wide` on, are inputs of a column."""
-        nonlocal width
-        blocks.append(block)
-        for i, used in inputs.items():
-            of[kind][i] += range(width, width + used)
-            width += wide
-
-    numbers = {i: column for i, column in enumerate(encoding.columns) if isinstance(column, Number)}
-    raw = {i: column for i, column in numbers.items() if column.scale == 0.0}
-    if raw:
-        x = graph.add("Cast", _values(graph, raw), to=FLOAT)
-        put(graph.add("Add", x, graph.add("Sub", x, x)), 1, dict.fromkeys(raw, 1))  # NaN for what is not finite
-    scaled = {i: column for i, column in numbers.items() if i not in raw}
-    if scaled:
-        values = _values(graph, scaled)
-        missing = graph.add("IsNaN", values)
-        centre = _each("centre", scaled)
-        put(_robust(graph, values, missing, centre, scaled), 1, dict.fromkeys(scaled, 1))
-        marks = [column.marks_missing for column in scaled.values()]
-        put(graph.add("Cast", missing, to=FLOAT), 1, dict(zip(scaled, map(int, marks))))
-        cut = [i for i, column in scaled.items() if column.edges]
-        if cut:
-            some = np.array([place for place, i in enumerate(scaled) if i in cut])
-            filled = graph.add("Gather", graph.add("Where", missing, centre, values), some, axis=1)
-            for field, kind in ("edges", POSITION), ("knots", SPLINE):
-                ends = {i: getattr(scaled[i], field) for i in cut}
-                inputs = {i: len(each) - (kind == POSITION) for i, each in ends.items()}
-                put(_places(graph, filled, [*ends.values()], kind), max(inputs.values()), inputs, kind)
-    categories = {}
-    for i, (column, places) in enumerate(zip(encoding.columns, encoding.places)):
-        if isinstance(column, Category):
-            code = _code(graph, column)
-            if column.counts:
-                said = targets.numbers(np.array(column.counts))
-                put(graph.add("Gather", said, code), said.shape[1], {i: said.shape[1]})
-            for place, (_, wide) in zip(places[column.statistics :], column.stored[column.statistics :]):
-                categories[place] = graph.add("OneHot", code, np.array(wide), np.float32([0, 1]))
-    inputs = [categories[place] for place in sorted(categories)]
-    if blocks:
-        order = np.array([*chain.from_iterable(chain.from_iterable(of.values()))])
-        inputs.insert(0, graph.add("Gather", graph.add("Concat", *blocks, axis=1), order, axis=1))
-    return graph.add("Concat", *inputs, axis=1)
+    """The inputs of the network, float (n, d), kind by kind as encoded rows have them."""
+    blocks = {kind: [] for kind in (NUMBER, POSITION, SPLINE, CODE)}
+    for column in encoding.columns:
+        encoded = _category if isinstance(column, Category) else _number
+        for kind, block in encoded(graph, column):
+            blocks[kind].append(block)
+    return graph.add("Concat", *chain.from_iterable(blocks.values()), axis=1)
 
 
-def _each(field: str, columns: dict[int, Number]) -> np.ndarray:
-    return np.array([getattr(column, field) for column in columns.values()])
-
-
-def _values(graph: Graph, columns: dict[int, Number]) -> str:
-    """The inputs side by side, double (n, m)."""
-    return graph.add("Concat", *(_truth(graph, c.name) if c.boolean else c.name for c in columns.values()), axis=1)
+def _number(graph: Graph, column: Number) -> Iterator[tuple[int, str]]:
+    """The kinds of a column's inputs, and these, float (n, w)."""
+    x = _truth(graph, column.name) if column.boolean else column.name
+    if column.scale == 0.0:
+        x = graph.add("Cast", x, to=FLOAT)
+        yield NUMBER, graph.add("Add", x, graph.add("Sub", x, x))  # NaN for what is not finite
+        return
+    missing = graph.add("IsNaN", x)
+    yield NUMBER, _robust(graph, x, missing, column)
+    if column.marks_missing:
+        yield NUMBER, graph.add("Cast", missing, to=FLOAT)
+    if column.edges:
+        x = graph.add("Where", missing, np.float64(column.centre), x)
+        yield POSITION, _places(graph, x, column.edges, POSITION)
+        yield SPLINE, _places(graph, x, column.knots, SPLINE)
 
 
 def _truth(graph: Graph, name: str) -> str:
@@ -171,36 +141,36 @@ def _truth(graph: Graph, name: str) -> str:
     return graph.add("Where", true, np.float64(1), graph.add("Where", false, np.float64(0), np.float64(np.nan)))
 
 
-def _robust(graph: Graph, values: str, missing: str, centre: np.ndarray, columns: dict[int, Number]) -> str:
-    """Float (n, m): centred, scaled, clipped smoothly, standardized."""
-    z = graph.add("Div", graph.add("Sub", values, centre), _each("scale", columns))
+def _robust(graph: Graph, x: str, missing: str, column: Number) -> str:
+    """Centred, scaled, clipped smoothly, standardized."""
+    z = graph.add("Div", graph.add("Sub", x, np.float64(column.centre)), np.float64(column.scale))
     z = graph.add("Clip", z, np.float64(-1e9), np.float64(1e9))
     part = graph.add("Div", z, np.float64(robust.CLIP))
     root = graph.add("Sqrt", graph.add("Add", np.float64(1), graph.add("Mul", part, part)))
-    z = graph.add("Sub", graph.add("Div", z, root), _each("mean", columns))
-    z = graph.add("Div", z, _each("deviation", columns))
+    z = graph.add("Sub", graph.add("Div", z, root), np.float64(column.mean))
+    z = graph.add("Div", z, np.float64(column.deviation))
     return graph.add("Cast", graph.add("Where", missing, np.float64(0), z), to=FLOAT)
 
 
-def _places(graph: Graph, values: str, ends: list[list[float]], kind: int) -> str:
-    """Float (n, m w): the place of values, double (n, m), among the ends of at most b bins, as b inputs each, or as
-    b + 1 that are splines.
-    """
-    first, last = (np.array([each[place] for each in ends]) for place in (0, -1))
-    b = max(map(len, ends)) - 1
-    low, width = np.full((len(ends), b), np.inf), np.ones((len(ends), b))  # nothing lies in a bin that is not there
-    for i, each in enumerate(ends):
-        low[i, : len(each) - 1], width[i, : len(each) - 1] = each[:-1], np.diff(each)
-    values = graph.add("Unsqueeze", graph.add("Min", graph.add("Max", values, first), last), np.array([2]))
-    inside = graph.add("Div", graph.add("Sub", values, low), width)
+def _places(graph: Graph, x: str, ends: list[float], kind: int) -> str:
+    """The place among the ends of b bins, as b inputs, or as b + 1 that are splines."""
+    x = graph.add("Min", graph.add("Max", x, np.float64(ends[0])), np.float64(ends[-1]))
+    inside = graph.add("Div", graph.add("Sub", x, np.array(ends[:-1])), np.diff(ends))
     inside = graph.add("Clip", inside, np.float64(0), np.float64(1))
-    place = graph.add("Cast", graph.add("ReduceSum", inside, np.array([2])), to=FLOAT)
-    wide = b + (kind == SPLINE)
-    inputs = graph.add("Sub", place, np.arange(wide, dtype=np.float32))
+    place = graph.add("Cast", graph.add("ReduceSum", inside, np.array([1])), to=FLOAT)
+    inputs = graph.add("Sub", place, np.arange(len(ends) - (kind == POSITION), dtype=np.float32))
     if kind == SPLINE:
         inputs = graph.add("Sub", np.float32(1), graph.add("Abs", inputs))
-    inputs = graph.add("Clip", inputs, np.float32(0), np.float32(1))
-    return graph.add("Reshape", inputs, np.array([-1, len(ends) * wide]))
+    return graph.add("Clip", inputs, np.float32(0), np.float32(1))
+
+
+def _category(graph: Graph, column: Category) -> Iterator[tuple[int, str]]:
+    """As of a number."""
+    code = _code(graph, column)
+    if column.counts:
+        yield NUMBER, graph.add("Gather", targets.numbers(np.array(column.counts)), code)
+    for kind, width in column.stored[column.statistics :]:
+        yield kind, graph.add("OneHot", code, np.array(width), np.float32([0, 1]))
 
 
 def _code(graph: Graph, column: Category) -> str:

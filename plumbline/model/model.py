@@ -2,10 +2,8 @@
 
 A sealed safetensors file with the weights of every network by their names in the module's state_dict, all with the
 networks R in front. Of the shipped network these are `net.0.weight` (R, h, d), `net.0.bias` (R, h), `net.2.weight`
-(R, k, h) and `net.2.bias` (R, k); k is 1 for two classes. What is not a weight is the file's text, the card.
-
-It is scored with the network that it was trained with: the shipped one by the compiled arithmetic, any other by its
-module, so the file that defines that must be the same.
+(R, k, h) and `net.2.bias` (R, k); k is 1 for two classes. What is not a weight is the file's text, the card. Another
+network than the shipped one is scored by its module, so the file that defines that must be the same.
 """
 
 from pathlib import Path

@@ -1,7 +1,7 @@
 """The file that defines the network: is it as shipped, and a module made of what it says.
 
-As shipped means that the file's syntax tree is, comments and docstrings aside; to find out imports no torch. Whatever
-else the file says is done as it is written, and what goes wrong in it is told in one line with the line's number.
+As shipped means that the file's syntax tree is, comments and docstrings aside; to find out imports no torch. What goes
+wrong in another file is told in one line with the line's number.
 """
 
 import ast
