@@ -6,7 +6,7 @@ And what no encoding can take, refused before anything is made of it.
 import functools
 import re
 import unicodedata
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
 import numpy as np
@@ -36,7 +36,6 @@ SPACES += "\u200b\u200e\u200f\u202a\u202c\u202d\u2060\u2066\u2068\u2069\ufeff"  
 AS_SPACES = dict.fromkeys(map(ord, SPACES), " ")
 BLANK = f"[{SPACES}]*({'|'.join(map(re.escape, MISSING))})[{SPACES}]*"  # a regular expression
 ALIKE = "case, spaces or how accents are written"  # what two texts of one meaning may differ in
-A_HASH = 4  # texts that are asked for one after the other
 MANY_CLASSES = 20  # different whole numbers that can still be those of classes; of other numbers half as many
 MANY = 20  # different numbers from which on a column of text was meant to hold numbers
 
@@ -96,19 +95,15 @@ def spellings(name: str, kind: str) -> list[str]:
 
 
 def code(cell: str, values: list[str]) -> str:
-    """SQL of a text's number among some, all different; NULL for another.
+    """SQL of a text's number among some, all different; NULL for another."""
+    return f"{duck.function(_numbers(tuple(values)), 'INTEGER')}({cell})"
 
-    A cast alone would look for the most similar value for every cell that is none, which takes a tenth of a
-    millisecond where they are many: whether it is one is asked first, of the few with the same hash.
-    """
-    hashed = f"hash({{}}) % {len(values) // A_HASH + 1}"
-    places = duck.rows(f"SELECT {hashed.format('text')} FROM (SELECT unnest([{duck.texts(values)}]) AS text)")
-    few = [[] for _ in range(len(values) // A_HASH + 1)]
-    for value, (place,) in zip(values, places):
-        few[place].append(value)
-    lists = ", ".join(f"[{duck.texts(texts)}]::VARCHAR[]" for texts in few)
-    is_one = f"list_contains([{lists}][({hashed.format(cell)} + 1)::BIGINT], {cell})"
-    return f"enum_code(CASE WHEN {is_one} THEN {cell} END::ENUM ({duck.texts(values)}))::INTEGER"
+
+@functools.cache
+def _numbers(values: tuple[str, ...]) -> Callable[[str | None], int | None]:
+    """Python looks a text up at once; DuckDB's own ways go through all of the values, or are slow for others."""
+    numbers = {value: i for i, value in enumerate(values)}
+    return lambda text: numbers.get(text)
 
 
 def label(value: str, kind: str) -> str:

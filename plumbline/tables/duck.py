@@ -81,16 +81,16 @@ def _plain_errors() -> Iterator[None]:
         raise
 
 
-def function(call: Callable[[str | None, str], str | None]) -> str:
-    """The name by which SQL calls a Python function of two texts."""
-    _registered(connect(), call)
-    return call.__name__
+def function(call: Callable[[str | None], str | int | None], kind: str) -> str:
+    """The name by which SQL calls a Python function of a text; kind: DuckDB's type of what it gives."""
+    return _registered(connect(), call, kind)
 
 
 @functools.cache
-def _registered(connection: duckdb.DuckDBPyConnection, call: Callable) -> None:
-    text = duckdb.sqltype("VARCHAR")
-    connection.create_function(call.__name__, call, [text, text], text, null_handling="special")
+def _registered(connection: duckdb.DuckDBPyConnection, call: Callable, kind: str) -> str:
+    given, name = duckdb.sqltype("VARCHAR"), f"python_{id(call)}"  # which it keeps, for the cache keeps it alive
+    connection.create_function(name, call, [given], duckdb.sqltype(kind), null_handling="special")
+    return name
 
 
 def run(sql: str) -> None:

@@ -8,8 +8,7 @@ import datetime
 import functools
 import re
 import unicodedata
-
-import msgspec
+from collections.abc import Callable
 
 from plumbline.basics.errors import UserError
 from plumbline.tables import columns, duck
@@ -131,13 +130,9 @@ def shape(cell: str) -> tuple[int, str]:
     return (_day_bits(d) if d else TEXT), ""
 
 
-@functools.lru_cache(2**16)
-def plain(cell: str | None, spelling: str) -> str | None:
-    """A cell of a column's spelling as programs write it, 1234.5 or 2021-12-31 23:59:00+00:00; None for any other.
-
-    spelling: as JSON, for it comes through a query.
-    """
-    by, even = _by(spelling), _evened(cell or "")
+def plain(cell: str | None, by: Spelling) -> str | None:
+    """A cell of a column's spelling as programs write it, 1234.5 or 2021-12-31 23:59:00+00:00; None for any other."""
+    even = _evened(cell or "")
     if by.type == "BOOLEAN":
         return even if even.lower() in TRUTHS else None
     if by.type in ("BIGINT", "DOUBLE"):
@@ -153,9 +148,6 @@ def plain(cell: str | None, spelling: str) -> str | None:
     if not day or _is_old(parts[0]):
         return None
     return f"{day} {_clock(d)}{_zone(d)}" if d["h"] else day
-
-
-_by = functools.cache(functools.partial(msgspec.json.decode, type=Spelling))
 
 
 def _evened(cell: str) -> str:
@@ -273,8 +265,12 @@ def value(cell: str, by: Spelling, kind: str = "") -> str:
 
     kind: DuckDB's type instead of the spelling's own.
     """
-    spelling = duck.text(msgspec.json.encode(by).decode())
-    return f"try_cast({duck.function(plain)}({cell}, {spelling}) AS {kind or by.type})"
+    return f"try_cast({duck.function(_reader(by), 'VARCHAR')}({cell}) AS {kind or by.type})"
+
+
+@functools.cache
+def _reader(by: Spelling) -> Callable[[str | None], str | None]:
+    return functools.lru_cache(2**16)(lambda cell: plain(cell, by))  # for many a date comes again
 
 
 def number(table: Table, name: str, kind: str, by: Spelling | None) -> str:
