@@ -40,14 +40,19 @@ def _connection(process: int) -> duckdb.DuckDBPyConnection:
     Its name is that of a scratch folder, so that `files.sweep` removes what a killed process left.
     """
     folder = Path("data" if Path("data").is_dir() else ".").absolute()
+    connection = _opened(threads(), folder / f".duckdb.{process}.scratch")
+    connection.execute("SET disabled_optimizers = 'in_clause'")  # which makes a join, and a join keeps no order
+    return connection
+
+
+def _opened(threads: int, spilled: Path) -> duckdb.DuckDBPyConnection:
     settings = {
         "memory_limit": f"{_share()}B",
-        "threads": threads(),
-        "temp_directory": str(folder / f".duckdb.{process}.scratch"),
+        "threads": threads,
+        "temp_directory": str(spilled),
         "preserve_insertion_order": True,
         "autoinstall_known_extensions": False,  # nothing is fetched from the network
         "TimeZone": "UTC",
-        "disabled_optimizers": "in_clause",  # which makes a join of IN with a long list, and a join keeps no order
     }
     connection = duckdb.connect(config=settings)
     connection.execute("SET enable_progress_bar = false")
@@ -185,10 +190,8 @@ def answer(sql: str, views: Mapping[str, str], path: Path, rows_a_group: int, re
     On a connection of its own, on one thread, so that joins keep an order. views: queries by the names that it may use
     for them. readable: files and folders that it may read; None: all there are.
     """
-    settings = {"memory_limit": f"{_share()}B", "threads": 1, "temp_directory": str(path.with_name("spilled"))}
-    settings |= {"autoinstall_known_extensions": False, "autoload_known_extensions": False}
-    with _plain_errors(), duckdb.connect(config=settings) as connection:
-        connection.execute("SET enable_progress_bar = false; SET TimeZone = 'UTC'")
+    with _plain_errors(), _opened(1, path.with_name("spilled")) as connection:
+        connection.execute("SET autoload_known_extensions = false")
         statements = connection.extract_statements(sql)
         if len(statements) != 1 or statements[0].type != duckdb.StatementType.SELECT:
             raise duckdb.InvalidInputException("it must be one SELECT and nothing else")
