@@ -18,7 +18,7 @@ atexit.register(shutil.rmtree, _folder, ignore_errors=True)
 _numbers = itertools.count()
 
 
-def put(path, kind, columns, facts=None):
+def put(path, kind, columns, facts=store.NO_FACTS):
     """Write arrays (n,) by column, or pieces of them, as a stage's table."""
     with duck.collected(columns if isinstance(columns, list) else [columns]) as table:
         store.copy(f"FROM {table}", path, kind, facts)

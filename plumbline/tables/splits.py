@@ -90,7 +90,7 @@ def times(table: Table, name: str) -> np.ndarray:
         value = f"epoch_ns({column})" if kind.endswith("_NS") else f"epoch_us({column})"
     else:
         value = column if kind in columns.INTEGERS else f"{column}::DOUBLE"
-    return np.concatenate([np.ma.getdata(piece["t"]) for piece in table.pieces({"t": value})])
+    return table.values(value)
 
 
 def _check_column(table: Table, name: str, parameter: str) -> None:

@@ -6,7 +6,7 @@ written in pieces or by a query. The bytes of a file depend on its rows and on D
 """
 
 import contextlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import msgspec
@@ -141,13 +141,11 @@ class Table:
             self._held = start
         return held
 
-    def pieces(self, select: Mapping[str, str] | Sequence[str], rows: int | None = None) -> Iterator[dict]:
-        """Columns of numbers, or SQL by name, as arrays of at most so many rows, in order; of an empty table one.
+    def pieces(self, select: Mapping[str, str], rows: int | None = None) -> Iterator[dict[str, np.ndarray]]:
+        """SQL of numbers, by name, as arrays of at most so many rows, in order; of an empty table one.
 
         Arrays are masked where values are missing.
         """
-        if not isinstance(select, Mapping):
-            select = {name: duck.name(name) for name in select}
         rows = rows or rows_of(PIECES * len(select))
         listed = ", ".join(f"{sql} AS c{i}" for i, sql in enumerate(select.values()))
         sql = f"SELECT {listed} FROM {self.relation}"
@@ -157,8 +155,12 @@ class Table:
 
     def column(self, name: str) -> np.ndarray:
         """One whole column (n,)."""
+        return self.values(duck.name(name))
+
+    def values(self, sql: str) -> np.ndarray:
+        """What an SQL expression is in each row (n,)."""
         with self.reading():
-            return duck.arrays(f"SELECT {duck.name(name)} FROM {self.relation}")[0]
+            return duck.arrays(f"SELECT {sql} FROM {self.relation}")[0]
 
     def rows(self, sql: str) -> list[tuple]:
         """What a query about it finds, as Python values: for few rows."""
@@ -168,12 +170,7 @@ class Table:
     def classes(self) -> np.ndarray:
         """The target as class numbers in the order of the facts' classes: int32 (n,)."""
         listed = ", ".join(map(duck.value, self.facts.classes))
-        place = f"(list_position([{listed}], {duck.name(self.facts.target)}) - 1)::INTEGER"
-        y, start = np.empty(len(self), np.int32), 0
-        for piece in self.pieces({"y": place}):
-            y[start : start + len(piece["y"])] = piece["y"]
-            start += len(piece["y"])
-        return y
+        return self.values(f"(list_position([{listed}], {duck.name(self.facts.target)}) - 1)::INTEGER")
 
     @contextlib.contextmanager
     def reading(self) -> Iterator[None]:
@@ -208,7 +205,7 @@ def open(path: str | Path, kind: str | None = None) -> Table:
     return table
 
 
-def copy(sql: str, path: str | Path, kind: str, facts: Facts | None = None, values: int | None = None) -> None:
+def copy(sql: str, path: str | Path, kind: str, facts: Facts = NO_FACTS, values: int | None = None) -> None:
     """Write what a query finds, in its order, whole or not at all; duck.Error is the caller's to explain.
 
     values: as `values_of` has them of a like query, if that takes less work.
@@ -219,13 +216,13 @@ def copy(sql: str, path: str | Path, kind: str, facts: Facts | None = None, valu
 
 @contextlib.contextmanager
 def copying(
-    sql: str, path: str | Path, kind: str, facts: Facts | None = None, values: int | None = None
+    sql: str, path: str | Path, kind: str, facts: Facts = NO_FACTS, values: int | None = None
 ) -> Iterator[Table]:
     """As `copy`, and give the block the table before it has its name: the block may yet refuse it."""
-    metadata = msgspec.json.encode(_Metadata(kind, facts or NO_FACTS)).decode()
+    metadata = msgspec.json.encode(_Metadata(kind, facts)).decode()
     with files.replacing(path) as partial:
         duck.copy(sql, partial, rows_of(values or values_of(sql)), metadata)
-        yield Table(partial, facts or NO_FACTS)
+        yield Table(partial, facts)
 
 
 def take(table: Table, rows: np.ndarray, path: str | Path, kind: str, facts: Facts) -> None:

@@ -563,7 +563,7 @@ def test_in_pieces_a_table_is_fitted_and_encoded_as_whole(in_pieces):
     code = fit(table, "robust")
     whole = encode(code, table)
     in_pieces()
-    assert len(next(table.pieces(["normal"]))["normal"]) == 64 and not table.is_small
+    assert len(next(table.pieces({"normal": "normal"}))["normal"]) == 64 and not table.is_small
     assert fit(table, "robust") == code
     np.testing.assert_array_equal(encode(code, table), whole)
     for rows in (None, 999, 10**6):
