@@ -23,11 +23,8 @@ LEAST = 2**20  # bytes: a smaller limit is taken for a forgotten unit
 def limit(root: str | Path = "/") -> int:
     """Bytes this process may use; UserError for a PLUMBLINE_MEMORY that is no size."""
     text = os.environ.get(VARIABLE, "").strip()
-    machine = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    return _size(text) if text else min(machine, *_groups(Path(root)))
-
-
-def _size(text: str) -> int:
+    if not text:
+        return min(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"), *_groups(Path(root)))
     size = SIZE.fullmatch(text)
     if size:
         number, unit, binary = size.groups()

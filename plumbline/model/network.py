@@ -48,10 +48,9 @@ def read(path: str | Path = PATH) -> Network:
         raise UserError(f"{path} is not there, and defines the network; `git restore {path}` brings it back") from None
     try:
         tree = ast.parse(code, str(path))
-    except SyntaxError as error:
-        raise UserError(f"{path} line {error.lineno or 1}: {error.msg}; mend it") from None
-    except ValueError as error:  # a zero byte, as in UTF-16
-        raise UserError(f"{path} is not Python ({error}); mend it") from None
+    except (SyntaxError, ValueError) as error:  # the second of a zero byte, as in UTF-16
+        line, said = getattr(error, "lineno", 1), getattr(error, "msg", error)
+        raise UserError(f"{path} line {line}: {said}; mend it") from None
     return Network(str(path), code, hashlib.sha256(ast.unparse(_without_docstrings(tree)).encode()).hexdigest())
 
 
