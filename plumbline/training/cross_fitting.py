@@ -7,7 +7,6 @@ a thread.
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
 from threading import Event, Lock
-from typing import NamedTuple
 
 import numpy as np
 
@@ -74,12 +73,7 @@ def threads_for(part: Table, train: Train, networks: int) -> int:
     return max(min(compiling.threads(), networks, memory.limit() // OF_MEMORY // table), 1)
 
 
-class Lesson(NamedTuple):
-    """What a fold's network learns: rows of the other folds, and no other row."""
-
-    fitted: Encoding  # on these rows
-    x: np.ndarray
-    y: np.ndarray
+Lesson = tuple[Encoding, np.ndarray, np.ndarray]  # fitted on rows of the other folds, which are x and y
 
 
 def lesson(part: Table, fold_of: np.ndarray, replica: int, fold: int, seed: int, train: Train) -> Lesson:
@@ -89,7 +83,7 @@ def lesson(part: Table, fold_of: np.ndarray, replica: int, fold: int, seed: int,
     with files.scratch(FOLDER) as folder:
         rows = store.part_of(part, taught, folder / "taught.parquet")
         fitted = encoding.fit(rows, train.encoding)
-        return Lesson(fitted, encoding.encode(fitted, rows, trained=True), rows.classes())
+        return fitted, encoding.encode(fitted, rows, trained=True), rows.classes()
 
 
 def trained(
