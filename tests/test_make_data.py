@@ -191,9 +191,9 @@ def test_a_measure_is_said_before_a_class_of_one_row(workspace, labels, words):
     assert_one_line(workspace.run("make_data", fails=True), words)
 
 
-@pytest.mark.parametrize("labels, word", [(np.inf, "infinite"), ([[1]], "BIGINT[]")])
+@pytest.mark.parametrize("labels, word", [(np.inf, "has 1 different values"), ([[1]], "BIGINT[]")])
 def test_a_target_that_is_no_label_is_refused(workspace, labels, word):
-    pd.DataFrame({"a": range(20), "y": [labels, 0.0] * 10 if word == "infinite" else labels * 20}).to_parquet(
+    pd.DataFrame({"a": range(20), "y": [labels, 0.0] * 10 if word == "has 1 different values" else labels * 20}).to_parquet(
         workspace.path("t.parquet")
     )
     workspace.set(make_data__source="t.parquet")
@@ -267,7 +267,7 @@ def test_a_positive_class_that_cannot_be_is_refused_in_one_line(workspace):
     done = workspace.run("make_data", fails=True)
     assert_one_line(done, "make_data.positive must be a class, 'no' or 'yes', not 'maybe'")
     workspace.set(make_data__source="stages/synthetic.py", make_data__classes=3, make_data__positive=1)
-    assert_one_line(workspace.run("make_data", fails=True), "make_data.positive is for two classes, and there are 3")
+    assert_one_line(workspace.run("make_data", fails=True), "make_data.positive is for two classes, not 3")
     assert not workspace.path("data").exists() or not list(workspace.path("data").iterdir())
 
 

@@ -65,11 +65,9 @@ def _chosen(name: str | None, there: list[str], path: Path, what: str) -> str:
     if not there:
         raise UserError(f"{path} has no {what} with anything in it; save it anew, or name another file")
     if name is None:
-        raise UserError(
-            f"{path} has the {what}s {', '.join(map(repr, there))}; say which (make_data.sheet, or --sheet)"
-        )
+        raise UserError(f"{path} has the {what}s {', '.join(map(repr, there))}; say which (make_data.sheet, --sheet)")
     if name not in there:
-        raise UserError(f"{path} has no {what} {name!r} (make_data.sheet, or --sheet){nearest(name, there)}")
+        raise UserError(f"{path} has no {what} {name!r} (make_data.sheet, --sheet){nearest(name, there)}")
     return name
 
 

@@ -35,8 +35,7 @@ def files(folder: Path) -> list[Path]:
             path = Path(place, name)
             if name in LOGS:
                 raise UserError(
-                    f"{folder} is a {LOGS[name]} table, whose log ({path}) says which of its files count; write it out "
-                    f"as plain Parquet"
+                    f"{folder} is a {LOGS[name]} table: {path} says which files count; write plain Parquet"
                 )
             if not _is_hidden(name) and path.is_symlink():
                 raise UserError(f"{path} is a link to a folder, which DVC does not follow either; put the folder there")
@@ -72,9 +71,7 @@ def _partitions(folder: Path, paths: list[Path]) -> dict[str, parquet.Partition]
             raise UserError(f"{path} is in two folders of the same partition; names must differ, rename one")
         if list(values[-1]) != list(values[0]):
             these, those = (", ".join(names) or "none" for names in (values[-1], values[0]))
-            raise UserError(
-                f"{path} is in the partitions {these}, and {paths[0]} in {those}; all files must be in the same ones"
-            )
+            raise UserError(f"{path} is in the partitions {these}, and {paths[0]} in {those}; all must be in the same")
     columns = {name: [each[name] for each in values] for name in values[0]}
     return {name: parquet.Partition(texts, _type(texts)) for name, texts in columns.items()}
 

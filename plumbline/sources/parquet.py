@@ -44,9 +44,8 @@ def read(source: Path, paths: list[Path], keep: Keep, partitions: dict[str, Part
         raise UserError(f"{source} has a column named {FILE!r}, which is reserved in a folder; rename it")
     kept = keep([*own, *partitions])
     try:
-        alike, rows = _check_alike(schemas), of_files(paths)
-        for its_paths, types in alike:
-            _check_exact(its_paths, types, rows.only(kept).types)
+        _check_alike(schemas)
+        rows = of_files(paths)
         for name in partitions.keys() & rows.types.keys():  # Polars writes the partitions' columns too
             _check_partition(rows, name, partitions[name])
         _check_texts(rows.only(kept))
@@ -124,47 +123,32 @@ def _index(path: Path) -> list[str]:
 # ---- files that do not fit
 
 
-def _check_alike(schemas: dict) -> list[tuple[list[Path], dict[str, str]]]:
-    """Files of the same columns with DuckDB's types; UserError when one has other columns, or of another kind."""
-    alike = [(paths, duck.columns(relation(paths[:1]))) for paths in schemas.values()]
-    first, known = alike[0][0][0], {}
-    for (path, *_), types in alike:
-        for name in sorted(alike[0][1].keys() ^ types.keys()):
+def _check_alike(schemas: dict) -> None:
+    """Refuse files when one has other columns, or columns of another kind."""
+    alike = [(paths[0], duck.columns(relation(paths[:1]))) for paths in schemas.values()]
+    first, names = alike[0][0], alike[0][1].keys()
+    for path, types in alike:
+        for name in sorted(names ^ types.keys()):
             has, lacks = (path, first) if name in types else (first, path)
             raise UserError(f"{has} has a column {name!r} and {lacks} has none; all files must have the same columns")
-        for name, kind in types.items():
-            before, where = known.get(name, ('"NULL"', path))
-            if not _go_together(before, kind):
-                raise UserError(
-                    f"column {name!r} is {columns.in_words(before)} in {where} and {columns.in_words(kind)} in {path}; "
-                    f"write the files alike"
-                )
-            if before == '"NULL"':  # nothing in it yet
-                known[name] = kind, path
-    return alike
+    for name in names:
+        (one, where), *others = [(types[name], path) for path, types in alike]
+        for other, path in others:
+            if one == '"NULL"':  # nothing in it yet
+                one, where = other, path
+            if not _go_together(one, other):
+                these, those = columns.in_words(one), columns.in_words(other)
+                raise UserError(f"column {name!r} is {these} in {where} and {those} in {path}; write the files alike")
 
 
 def _go_together(one: str, other: str) -> bool:
-    """Whether one type can hold both without a loss, or at most that of an int64 among floats, which is looked for."""
-    if one == other or '"NULL"' in (one, other):
+    """Whether one type can hold both."""
+    if one == other or other == '"NULL"':
         return True
     kind = columns.kind_of(one)
     if kind is None or kind != columns.kind_of(other) or "BOOLEAN" in (one, other):
         return False
     return ("Z" in one) == ("Z" in other)  # both with a zone, or none
-
-
-def _check_exact(paths: list[Path], types: dict[str, str], read_as: dict[str, str]) -> None:
-    """Refuse whole numbers that are read as floats, because another file has floats, and would not be exact."""
-    for name, kind in read_as.items():
-        if types[name] in columns.INTEGERS and kind in columns.FLOATS:
-            column = duck.name(name)
-            inexact = f"{relation(paths)} WHERE {column}::{kind}::HUGEINT <> {column}"
-            for file, value in duck.rows(f"SELECT {FILE}, {column} FROM {inexact} LIMIT 1"):
-                raise UserError(
-                    f"{paths[file]}: column {name!r} is of whole numbers here and cannot be {kind.lower()}, as in "
-                    f"other files: {value} would not be exact; write the files alike"
-                )
 
 
 def _check_texts(rows: Rows) -> None:

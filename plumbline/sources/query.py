@@ -66,12 +66,11 @@ def read(path: Path, folder: Path, keep: Keep, table: Callable[[Path, Path], Row
 def tables(path: Path) -> list[str]:
     """The files and folders that a query selects from."""
     named = [node["qualified_name"]["path"] for node in _parsed(path)[1] if node.get("type") == "BASE_TABLE"]
-    there = [parts for parts in named if Path(".".join(parts)).exists()]
-    for parts in there:
-        if len(parts) > 1:
-            place = ".".join(parts)
+    there = dict.fromkeys(place for parts in named if Path(place := ".".join(parts)).exists())
+    for place in there:
+        if [place] not in named:  # DuckDB would read it in its own way
             raise UserError(f"{path} names {place} without quotes; write '{place}'")
-    return [*dict.fromkeys(parts[0] for parts in there)]
+    return list(there)
 
 
 def _parsed(path: Path) -> tuple[str, list[dict]]:

@@ -104,9 +104,7 @@ def check_names(names: Iterable[str], source: str | Path) -> None:
             raise UserError(f"{source} has a column named {name!r}, which is reserved for row numbers; rename it")
         twin = seen.setdefault(name.casefold(), name)
         if twin != name:
-            raise UserError(
-                f"{source} has the columns {twin!r} and {name!r}; names must differ by more than case, rename one"
-            )
+            raise UserError(f"{source} has the columns {twin!r} and {name!r}; names must differ by more than case")
 
 
 def unreadable(source: str | Path, error: Exception) -> UserError:

@@ -147,7 +147,5 @@ def _kept(make, names: list[str]) -> list[str]:
     if store.ROW in left:
         raise UserError(f"{make.source} has a column named {store.ROW!r}, which is reserved for row numbers; rename it")
     if len(left) < 2:
-        raise UserError(
-            f"{make.source} has no column beside the target {make.target!r}; a model needs at least one feature"
-        )
+        raise UserError(f"{make.source} has no column beside the target {make.target!r}; a model needs a feature")
     return left

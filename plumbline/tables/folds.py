@@ -78,9 +78,7 @@ def some_of(taught: np.ndarray, part: Table, share: float, seed: int, replica: i
         last = math.ceil(share * len(own)) - 1
         chosen[own[place[own] <= np.partition(place[own], last)[last]]] = True
     for _, label in splits.absent(classes[chosen], facts):
-        raise UserError(
-            f"train.fold_rows {share} leaves no row of {label} to train on; raise it, or set split.stratify to true"
-        )
+        raise UserError(f"train.fold_rows {share} leaves no row of {label} to train on; raise it, or split.stratify")
     return chosen
 
 
