@@ -10,7 +10,7 @@ import gzip
 import json
 import sqlite3
 import zlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from plumbline.basics.errors import UserError, reason
@@ -27,35 +27,41 @@ SUFFIXES = SHEETS + LINES + DATABASES
 EXAMPLE = 'write a row a line, such as {"age": 31}'
 
 
+Placed = Iterator[tuple[int, Sequence]]  # rows, each with the number of its line or row in the file
+
+
 def read(path: Path, folder: Path, sheet: str | None) -> tuple[Path, Frame]:
     """A table as text in `folder`, and its frame; sheet: which one, or which table of a database."""
     name, text = path.name.lower(), folder / "converted.csv"
     if name.endswith(SHEETS):
-        _write(text, _of_sheet(path, sheet), path)
+        _write(text, _of_sheet(path, sheet), path, "row")
         return text, frames.found(text, path, "row")
-    rows = _of_lines(path) if name.endswith(LINES) else _of_database(path, sheet)
-    names = next(rows)
-    _write(text, rows, path)
+    with contextlib.ExitStack() as opened:
+        if name.endswith(LINES):
+            names, rows, word = *_of_lines(path), "line"
+        else:
+            names, rows, word = *opened.enter_context(_of_database(path, sheet)), "row"
+        _write(text, rows, path, word)
     return text, Frame(names, ",", skipped=0, word="row")
 
 
-def _write(text: Path, rows: Iterable[Iterable], path: Path) -> None:
+def _write(text: Path, rows: Placed, path: Path, word: str) -> None:
     with text.open("w", encoding="utf-8", newline="") as file:
-        try:
-            csv.writer(file, lineterminator="\n").writerows(map(_cell, row) for row in rows)
-        except ValueError as error:  # text that no UTF-8 can have is one
-            raise unreadable(path, error) from None
+        writer = csv.writer(file, lineterminator="\n")
+        for number, cells in rows:
+            try:
+                writer.writerow(map(_cell, cells))
+            except ValueError as error:  # text that no UTF-8 can have is one
+                raise UserError(f"{path} {word} {number}: {reason(error)}; write a value a cell") from None
 
 
 def _cell(value: object) -> object:
-    """A value as a CSV has it."""
+    """A value as a CSV has it; ValueError for what is none."""
     if isinstance(value, float) and value.is_integer() and abs(value) < 2**53:
         return int(value)
-    if isinstance(value, str) and "\0" in value:
-        raise ValueError("a zero byte stands in a text")
-    if isinstance(value, datetime.timedelta):
-        return value.total_seconds()
-    return value
+    if isinstance(value, list | dict | bytes) or (isinstance(value, str) and "\0" in value):
+        raise ValueError(f"{reason(repr(value))[:40]} is no single number or text")
+    return value.total_seconds() if isinstance(value, datetime.timedelta) else value
 
 
 def _chosen(name: str | None, there: list[str], path: Path, what: str) -> str:
@@ -74,7 +80,7 @@ def _chosen(name: str | None, there: list[str], path: Path, what: str) -> str:
 # ---- an Excel sheet
 
 
-def _of_sheet(path: Path, name: str | None) -> Iterator[list]:
+def _of_sheet(path: Path, name: str | None) -> Placed:
     """All rows from the first on, blank ones too, so that they are numbered as they are in Excel."""
     import python_calamine as calamine  # late, for few need it
 
@@ -88,29 +94,20 @@ def _of_sheet(path: Path, name: str | None) -> Iterator[list]:
         rows = sheet.to_python(skip_empty_area=True)
     except (calamine.CalamineError, OSError) as error:
         raise unreadable(path, error) from None
-    yield from [[]] * (sheet.start or (0, 0))[0]
     while rows and not any(cell != "" for cell in rows[-1]):
         rows.pop()
-    yield from rows
+    return enumerate([[]] * (sheet.start or (0, 0))[0] + rows, 1)
 
 
 # ---- JSON lines
 
 
-def _of_lines(path: Path) -> Iterator[list]:
+def _of_lines(path: Path) -> tuple[list[str], Placed]:
     """The names, in the order in which they come first, and the values of each line."""
-    names: dict[str, None] = {}
-    for _, values in _objects(path):
-        names |= dict.fromkeys(values)
+    names = list(dict.fromkeys(name for _, values in _objects(path) for name in values))
     if not names:
         raise UserError(f"{path} has no line with an object in it; {EXAMPLE}")
-    yield list(names)
-    for number, values in _objects(path):
-        for name, value in values.items():
-            if isinstance(value, (list, dict)):
-                what = "a list" if isinstance(value, list) else "an object"
-                raise UserError(f"{path} line {number}: {name!r} holds {what}, and a cell is one value; write it flat")
-        yield [values.get(name) for name in names]
+    return names, ((number, [*map(values.get, names)]) for number, values in _objects(path))
 
 
 def _objects(path: Path) -> Iterator[tuple[int, dict]]:
@@ -143,8 +140,9 @@ def _objects(path: Path) -> Iterator[tuple[int, dict]]:
 # ---- a SQLite table
 
 
-def _of_database(path: Path, name: str | None) -> Iterator[list]:
-    """The names, and the values of each row in the order of the rows' numbers, where they have some."""
+@contextlib.contextmanager
+def _of_database(path: Path, name: str | None) -> Iterator[tuple[list[str], Placed]]:
+    """The names, and the values of each row in the order of the rows' numbers, where they have some, for the block."""
     for more in ("-wal", "-journal"):
         beside = path.with_name(path.name + more)
         if beside.exists() and beside.stat().st_size:
@@ -159,14 +157,6 @@ def _of_database(path: Path, name: str | None) -> Iterator[list]:
                 found = database.execute(f"SELECT * FROM {table} ORDER BY rowid")
             except sqlite3.OperationalError:  # a view, or a table without row numbers
                 found = database.execute(f"SELECT * FROM {table}")
-            names = [column[0] for column in found.description]
-            yield names
-            for number, row in enumerate(found, 1):
-                if bytes in map(type, row):
-                    odd = next(name for name, value in zip(names, row) if isinstance(value, bytes))
-                    raise UserError(
-                        f"{path} row {number}: {odd!r} holds bytes; leave that column out by a view, or a .sql"
-                    )
-                yield row
+            yield [column[0] for column in found.description], enumerate(found, 1)
     except sqlite3.Error as error:
         raise unreadable(path, error) from None

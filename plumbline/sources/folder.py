@@ -34,9 +34,7 @@ def files(folder: Path) -> list[Path]:
         for name in folders:
             path = Path(place, name)
             if name in LOGS:
-                raise UserError(
-                    f"{folder} is a {LOGS[name]} table: {path} says which files count; write plain Parquet"
-                )
+                raise UserError(f"{folder} is a {LOGS[name]} table: {path} says which files count; write plain Parquet")
             if not _is_hidden(name) and path.is_symlink():
                 raise UserError(f"{path} is a link to a folder, which DVC does not follow either; put the folder there")
         folders[:] = [name for name in folders if not _is_hidden(name)]
