@@ -139,13 +139,10 @@ def _lines(
                     yield Line(start, end, row)
                 start = end + 1
         except csv.Error as error:
-            raise _bad_quote(f"{path} {word} {start}", error) from None
-
-
-def _bad_quote(where: str, error: csv.Error) -> UserError:
-    if "end of data" in str(error) or "field larger" in str(error):
-        return UserError(f"{where}: a quote is opened and never closed; close it, or remove it")
-    return UserError(f"{where}: a quote is closed and its cell goes on ({error}); write a quote in a cell twice")
+            problem = f"a quote is closed and its cell goes on ({error}); write a quote in a cell twice"
+            if "end of data" in str(error) or "field larger" in str(error):
+                problem = "a quote is opened and never closed; close it, or remove it"
+            raise UserError(f"{path} {word} {start}: {problem}") from None
 
 
 # ---- the header
@@ -276,7 +273,7 @@ def _total(file: Path, path: Path, frame: Frame) -> Line | None:
         opened.seek(max(opened.seek(0, 2) - TAIL, 0))
         text = opened.read().decode(errors="replace").rstrip().replace("\r", "\n").rpartition("\n")[2]
     last = next(csv.reader([text], delimiter=frame.separator, skipinitialspace=frame.spaced), [])
-    label = next((i for i, cell in enumerate(last[: len(frame.names)]) if _sums_up(cell)), None)
+    label = next((i for i, cell in enumerate(last[: len(frame.names)]) if cell.strip(" :*").casefold() in TOTALS), None)
     if label is None or len(last) != len(frame.names) + frame.trailing:
         return None
     sums, counts, rows, total = [0.0] * len(last), [0] * len(last), 0, None
@@ -299,10 +296,6 @@ def _total(file: Path, path: Path, frame: Frame) -> Line | None:
         f"{path} {frame.word} {total.number}: {total.cells[label]!r} is a word for totals, and its numbers are no "
         f"sums of those above; remove that {frame.word}, or write another word there"
     )
-
-
-def _sums_up(cell: str) -> bool:
-    return cell.strip(" :*").casefold() in TOTALS
 
 
 def _number(cell: str) -> float | None:

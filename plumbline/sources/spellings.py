@@ -44,6 +44,11 @@ class Column(NamedTuple):
         """Cells that have one of some bits."""
         return [cell for cell, its, _ in self.shapes if its & bits]
 
+    @property
+    def longest(self) -> str:
+        """The cell of the longest shape."""
+        return max(self.such(sum(KINDS)), key=len)
+
     def first(self, cells: list[str], count: int = 1) -> list[tuple[str, str]]:
         """The first rows that have one of some cells: where they stand, and which."""
         found = duck.rows(
@@ -71,8 +76,8 @@ def read(rows: Rows, source: str, but: set[str], decimal: str | None, dates: str
     kept = {column.name: why for column in columns_of_text if (why := _why_text(column)) is not None}
     whole = [column for column in columns_of_text if column.name not in kept and column.present]
     numbers = [column.bits for column in whole if column.kind == s.NUMBER]
-    point = rows.has_point or any(map(_of_point, numbers))
-    comma = any(map(_of_comma, numbers))
+    point = rows.has_point or any(bits & s.SURE_POINT for bits in numbers)
+    comma = any(bits & s.SURE_COMMA for bits in numbers)
     found = {}
     for column in whole:
         if column.kind == s.NUMBER:
@@ -89,7 +94,8 @@ def read(rows: Rows, source: str, but: set[str], decimal: str | None, dates: str
             kept[column.name] = f"{column.example(s.PLUS)} has a plus, and none a minus"
     said = [f"column {name!r} stays text: {why}" for name, why in kept.items() if why][:SHOWN]
     for name, by in [*found.items()][:SHOWN]:
-        said.append(f"column {name!r} is text, read as {s.in_words(by)}: {by.example!r} is {_read(by)}")
+        ((value,),) = duck.rows(f"SELECT {s.value(duck.text(by.example), by)}::VARCHAR")
+        said.append(f"column {name!r} is text, read as {s.in_words(by)}: {by.example!r} is {value}")
     if len(found) > SHOWN:
         said.append(f"{len(found) - SHOWN} more columns of text are read as numbers or dates")
     for line in said:
@@ -151,15 +157,6 @@ def _why_text(column: Column) -> str | None:
 # ---- numbers
 
 
-def _of_point(bits: int) -> bool:
-    """Whether numbers so written surely have a decimal point, or a comma between thousands, which says the same."""
-    return bool(bits & (s.POINT | s.COMMAS))
-
-
-def _of_comma(bits: int) -> bool:
-    return bool(bits & (s.COMMA | s.POINTS))
-
-
 def _of_numbers(column: Column, decimal: str | None, point: bool, comma: bool) -> Spelling | None:
     """The spelling of a column of numbers; None where they are codes.
 
@@ -178,11 +175,11 @@ def _of_numbers(column: Column, decimal: str | None, point: bool, comma: bool) -
             f"{what} holds {column.example(s.BARE)} and {column.example(s.PERCENT)}: a share or a percentage? "
             f"write all of them alike"
         )
-    if _of_point(bits) and _of_comma(bits):
-        of_point, of_comma = column.example(s.POINT | s.COMMAS), column.example(s.COMMA | s.POINTS)
+    if bits & s.SURE_POINT and bits & s.SURE_COMMA:
+        of_point, of_comma = column.example(s.SURE_POINT), column.example(s.SURE_COMMA)
         raise UserError(f"{what} has a decimal point in {of_point} and a comma in {of_comma}; write all as 1234.5")
     # 1,250 is filled up with a zero and 1,5 is not: no program writes both
-    sure = column.such(s.COMMA | s.POINTS)
+    sure = column.such(s.SURE_COMMA)
     is_uneven = bits & s.ROUND_COMMA and not decimal and all(re.search(SHORT_DECIMALS, cell) for cell in sure)
     mark = _decimal(bits & ~s.COMMA if is_uneven else bits, decimal, point, comma)
     if not mark:
@@ -193,20 +190,13 @@ def _of_numbers(column: Column, decimal: str | None, point: bool, comma: bool) -
     group = s.COMMAS | s.COMMA_3 if mark == "." else s.POINTS | s.POINT_3
     thousands = ("," if mark == "." else ".") * bool(bits & group) + " " * bool(bits & s.SPACES)
     kind = "DOUBLE" if bits & fraction & ~group else "BIGINT"
-    return Spelling(kind, _telling(column), mark, thousands, *units)
-
-
-def _telling(column: Column) -> str:
-    """The cell of the longest shape."""
-    return max(column.such(sum(KINDS)), key=len)
+    return Spelling(kind, column.longest, mark, thousands, *units)
 
 
 def _decimal(bits: int, asked: str | None, point: bool, comma: bool) -> str | None:
     """The decimal mark of a column of numbers; None where 1.842 or 1,842 may be read in two ways."""
-    if _of_point(bits):
-        return "."
-    if _of_comma(bits):
-        return ","
+    if bits & (s.SURE_POINT | s.SURE_COMMA):
+        return "." if bits & s.SURE_POINT else ","
     if not bits & (s.POINT_3 | s.COMMA_3):
         return asked or ("," if comma and not point else ".")
     if asked:
@@ -246,7 +236,7 @@ def _of_dates(column: Column, dates: str | None) -> Spelling:
         short = column.example(s.OLD_C | s.OLD_A, "[^0-9](3[0-9]|[45][0-9]|6[0-8])([^0-9]|$)")
         raise UserError(f"{what}: the century of {short} cannot be told; write years with four digits")
     if marks in ([], [s.LED]) and len(clear) == len(s.ORDERS):  # no cell that its digits' order would change
-        return Spelling(kind, _telling(column))
+        return Spelling(kind, column.longest)
     if len(clear) > 1:
         asked = {"day-first": "dmy", "month-first": "mdy"}.get(dates)
         if asked not in clear:
@@ -256,12 +246,7 @@ def _of_dates(column: Column, dates: str | None) -> Spelling:
                 f"to day-first or month-first, or write them as 2021-12-31"
             )
         clear = [asked]
-    return Spelling(kind, _telling(column), order=clear[0])
-
-
-def _read(by: Spelling) -> str:
-    """What the example is read as."""
-    return duck.rows(f"SELECT ({s.value(duck.text(by.example), by)})::VARCHAR")[0][0]
+    return Spelling(kind, column.longest, order=clear[0])
 
 
 def _or_error(cell: str, name: str, by: Spelling) -> str:

@@ -20,6 +20,7 @@ POINT, COMMA = 1 << 3, 1 << 4  # surely a decimal point, or comma: 0.5 or 1,234.
 POINT_3, COMMA_3 = 1 << 5, 1 << 6  # 1.842 or 1,842: a thousand, or three decimals
 ROUND_POINT, ROUND_COMMA = 1 << 7, 1 << 8  # and such with a zero at the end: 4.200, which a program would write 4.2
 POINTS, COMMAS, SPACES = 1 << 9, 1 << 10, 1 << 11  # surely marks of thousands: 1.234.567, 1,234,567, 1 234
+SURE_POINT, SURE_COMMA = POINT | COMMAS, COMMA | POINTS  # a comma between thousands says as much as a decimal point
 MINUS, PLUS, PERCENT, CURRENCY, BARE = (1 << i for i in range(12, 17))  # BARE: without a unit, and not 0
 NUMBER = SHORT | LONG | CODE | POINT | COMMA | POINT_3 | COMMA_3 | POINTS | COMMAS | SPACES
 # Of a date
@@ -30,8 +31,7 @@ CLOCK, MISSING, TEXT = (1 << i for i in range(26, 29))
 # Between the digits of a date; LED: whatever is there, for a year of four digits comes first
 LED, SLASHED, DOTTED, DASHED = (1 << i for i in range(29, 33))
 MARKS = {"/": SLASHED, ".": DOTTED, "-": DASHED}
-TRUTH = 1 << 34
-WRONG = 1 << 33  # text in the digits of a date or clock: 2021-02-30, 25:61
+WRONG, TRUTH = 1 << 33, 1 << 34  # WRONG: text in the digits of a date or clock, as 2021-02-30 and 25:61
 ORDERS = {"dmy": NO_DMY, "mdy": NO_MDY, "ymd": NO_YMD}
 IN_WORDS = {"dmy": "day first", "mdy": "month first", "ymd": "year first"}
 TRUTHS = ("true", "false")

@@ -41,11 +41,9 @@ def folds(split: Split) -> Folds | None:
 def by_shares(order: np.ndarray, split: Split) -> np.ndarray:
     """The permutation's three parts; like the notebook's, sizes are rounded down and the rest is test."""
     n = len(order)
-    first = int(n * split.train)
-    second = first + int(n * split.validation)
+    first, second = int(n * split.train), int(n * split.validation)
     part_of = np.empty(n, np.int8)
-    for part, (start, end) in enumerate([(0, first), (first, second), (second, n)]):
-        part_of[order[start:end]] = part
+    part_of[order] = np.repeat(np.arange(3), [first, second, n - first - second])
     return part_of
 
 
