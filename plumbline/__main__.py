@@ -3,6 +3,7 @@
 A command's module is imported when it is asked for, so that each starts as fast as it can.
 """
 
+import argparse
 import importlib
 import sys
 
@@ -28,7 +29,11 @@ def command(words: list[str]) -> None:
     if name in ("-h", "--help", "help"):
         print(help_text())
     elif name in COMMANDS:
-        importlib.import_module(f"plumbline.commands.{name}").main(rest)
+        module = importlib.import_module(f"plumbline.commands.{name}")
+        form = argparse.RawDescriptionHelpFormatter
+        parser = argparse.ArgumentParser(f"plumbline {name}", description=module.__doc__, formatter_class=form)
+        module.arguments(parser)
+        module.main(parser.parse_args(rest))
     else:
         raise errors.UserError(f"{name!r} is no command; there are {', '.join(COMMANDS)} (`plumbline --help`)")
 

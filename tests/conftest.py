@@ -16,6 +16,7 @@ from typing import NamedTuple
 import hypothesis
 import pytest
 
+from plumbline import __main__ as plumbline
 from plumbline.basics import errors, inputs
 
 # How long an example takes depends on what else the machine does, and the first one may compile.
@@ -128,8 +129,10 @@ class Workspace(Files):
 
     def run(self, module: str, *arguments: str, fails: bool | None = False) -> Done:
         """Run a stage ("make_data") or a command ("commands.predict") with its arguments."""
-        home = "plumbline" if module.startswith("commands.") else "stages"
-        done = called(importlib.import_module(f"{home}.{module}").main, *arguments)
+        if module.startswith("commands."):
+            done = called(lambda: plumbline.command([module.removeprefix("commands."), *arguments]))
+        else:
+            done = called(importlib.import_module(f"stages.{module}").main, *arguments)
         assert fails is None or (done.returncode != 0) == fails, (module, *done)
         return done
 

@@ -25,8 +25,9 @@ from plumbline.pages import page
 from plumbline.scores import differences
 
 
-def main(given: list[str] | None = None) -> None:
-    options = arguments(given)
+def main(options: argparse.Namespace) -> None:
+    if options.experiments and (options.other or options.fail_on):
+        raise UserError("--experiments takes a base and no other, and no --fail-on")
     base, about = revisions.read(options.base, options.predictions), (options.metric, options.of, options.part)
     if options.experiments:
         others, unread = [], {}
@@ -51,11 +52,8 @@ def main(given: list[str] | None = None) -> None:
         raise UserError(f"{result.entries[0].side.name} is worse than {base.name} in {', '.join(worse)}")
 
 
-def arguments(given: list[str] | None) -> argparse.Namespace:
+def arguments(parser: argparse.ArgumentParser) -> None:
     """The command line."""
-    parser = argparse.ArgumentParser(
-        "plumbline compare", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
     parser.add_argument("base", nargs="?", default="HEAD", help="a revision as DVC takes them (default HEAD)")
     parser.add_argument("other", nargs="?", help="another (default the workspace)")
     parser.add_argument("--experiments", action="store_true", help="every experiment over the base instead")
@@ -74,10 +72,6 @@ def arguments(given: list[str] | None) -> argparse.Namespace:
     form.add_argument("--json", action="store_true", help="JSON, for programs")
     parser.add_argument("--fail-on", choices=["worse"], help="exit 1 when a metric got worse")
     parser.add_argument("--html", metavar="FILE", help="also write one page: the same, with intervals and curves drawn")
-    options = parser.parse_args(given)
-    if options.experiments and (options.other or options.fail_on):
-        parser.error("--experiments takes a base and no other, and no --fail-on")
-    return options
 
 
 # ---- in words

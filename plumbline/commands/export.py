@@ -22,8 +22,7 @@ from plumbline.model import model
 NEEDED = ("part", "of", "metric", "value", "low", "high", "rows")  # of a figure
 
 
-def main(words: list[str] | None = None) -> None:
-    options = arguments(words)
+def main(options: argparse.Namespace) -> None:
     output = Path(options.output)
     if output.suffix.lower() != ".onnx":
         raise UserError(f"{output} must end in .onnx")
@@ -43,16 +42,12 @@ def main(words: list[str] | None = None) -> None:
         print(f"it has no figures: those of {last_run.SCORES} are not of {options.model}")
 
 
-def arguments(words: list[str] | None) -> argparse.Namespace:
+def arguments(parser: argparse.ArgumentParser) -> None:
     """The command line."""
-    parser = argparse.ArgumentParser(
-        "plumbline export", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
     parser.add_argument("output", help="the .onnx file to write")
     parser.add_argument("--ensemble", action="store_true", help="the mean of all networks, not network 0 alone")
     parser.add_argument("--model", default=last_run.MODEL, help="the model file (%(default)s)")
     parser.add_argument("--network", help="the file that defines the model's network (stages/network.py if it is here)")
-    return parser.parse_args(words)
 
 
 def described(card: model.Card, whose: str) -> dict[str, str]:

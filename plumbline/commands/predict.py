@@ -36,8 +36,7 @@ PREDICTED, WARNINGS = "predicted", "warnings"
 FORMULA = "=+-@\t\r\n"  # a cell of text that begins so is run by spreadsheets
 
 
-def main(words: list[str] | None = None) -> None:
-    options = arguments(words)
+def main(options: argparse.Namespace) -> None:
     given, output = Path(options.table), Path(options.output)
     check_output(output, given)
     used = Classifier(options.model, options.ensemble, options.network)
@@ -73,11 +72,8 @@ def main(words: list[str] | None = None) -> None:
     print(f"{output}: {len(table)} rows, {card.target!r} by {networks}{answered}")
 
 
-def arguments(words: list[str] | None) -> argparse.Namespace:
+def arguments(parser: argparse.ArgumentParser) -> None:
     """The command line."""
-    parser = argparse.ArgumentParser(
-        "plumbline predict", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
     parser.add_argument("table", help="a file of any kind in docs/sources.md, or a folder of .parquet files")
     parser.add_argument("--sheet", metavar="NAME", help="of an Excel file with several, or the table of a SQLite file")
     parser.add_argument("--output", required=True, help="the .csv or .parquet file to write; of a folder also a folder")
@@ -87,7 +83,6 @@ def arguments(words: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--raw", action="store_true", help="no apostrophe before text that a spreadsheet would run")
     parser.add_argument("--model", default="models/model.safetensors", help="the model file (%(default)s)")
     parser.add_argument("--network", help="the file that defines the model's network (stages/network.py if it is here)")
-    return parser.parse_args(words)
 
 
 # ---- what is refused

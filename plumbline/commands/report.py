@@ -24,13 +24,13 @@ MOST_ROWS = 10  # of a section's table
 MOST = {sections.importance: 5, sections.thresholds: 0}  # where it is another number
 
 
-def main(words: list[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(
-        "plumbline report", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+def arguments(parser: argparse.ArgumentParser) -> None:
+    """The command line."""
     parser.add_argument("--html", metavar="FILE.html", help="write one page with tables and charts instead")
     parser.add_argument("--card", action="store_true", help=f"write the model's card, {model_card.PATH}, instead")
-    options = parser.parse_args(words)
+
+
+def main(options: argparse.Namespace) -> None:
     job = last_run.read()
     if options.card:
         model_card.write(job, model_card.PATH)

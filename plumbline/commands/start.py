@@ -37,8 +37,7 @@ from plumbline.tables.splits import PARTS
 OUTPUTS = "data"  # where scratch files lie, as those of the stages
 
 
-def main(words: list[str] | None = None) -> None:
-    options = arguments(words)
+def main(options: argparse.Namespace) -> None:
     text = formats.content(params.PATH).decode() if Path(params.PATH).exists() else ""
     now = params.read()  # what stands there must be right in itself
     place = place_of(options.table)
@@ -100,11 +99,8 @@ def main(words: list[str] | None = None) -> None:
         print("Next: dvc repro | plumbline report")
 
 
-def arguments(words: list[str] | None) -> argparse.Namespace:
+def arguments(parser: argparse.ArgumentParser) -> None:
     """The command line."""
-    parser = argparse.ArgumentParser(
-        "plumbline start", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
     parser.add_argument("table", help="a file of any kind in docs/sources.md, a folder of .parquet, or a .py")
     parser.add_argument("target", help="the column to predict")
     parser.add_argument("--sheet", metavar="NAME", help="of an Excel file with several, or the table of a SQLite file")
@@ -117,7 +113,6 @@ def arguments(words: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--dates", choices=["day-first", "month-first"], help="where 3/4/2021 may be either")
     parser.add_argument("--dry-run", action="store_true", help="show what would be done, and write nothing")
     parser.add_argument("--yes", action="store_true", help="overwrite a params.yaml that is in no commit")
-    return parser.parse_args(words)
 
 
 def checked(text: str) -> params.Params:

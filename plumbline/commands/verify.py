@@ -38,11 +38,11 @@ class Row(NamedTuple):
     verdict: str  # one of GOOD, or what is wrong
 
 
-def main(words: list[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(
-        "plumbline verify", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.parse_args(words)
+def arguments(_: argparse.ArgumentParser) -> None:
+    """It takes none."""
+
+
+def main(_: argparse.Namespace) -> None:
     top, folder = (git("rev-parse", option).strip() for option in ("--show-toplevel", "--show-prefix"))
     head = git("rev-parse", "HEAD").strip()[:10]
     print(f"verifying HEAD, {head}, in a scratch copy", flush=True)
