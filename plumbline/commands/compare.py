@@ -18,11 +18,12 @@ from typing import get_args
 import msgspec
 
 from plumbline.basics.errors import UserError
-from plumbline.comparing import comment, judging, one_page, predictions, revisions, words
-from plumbline.comparing.comment import four
-from plumbline.comparing.result import Judged, Metric, Result
+from plumbline.comparing import comment, judging, one_page, predictions, revisions, tables, words
+from plumbline.comparing.result import Metric, Result
 from plumbline.pages import page
 from plumbline.scores import differences
+
+FORM = tables.Form(page.clean, lambda side: page.clean(side.name), {verdict: verdict for verdict in tables.MARKS})
 
 
 def main(options: argparse.Namespace) -> None:
@@ -74,53 +75,17 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--html", metavar="FILE", help="also write one page: the same, with intervals and curves drawn")
 
 
-# ---- in words
-
-
 def as_text(result: Result) -> str:
     """A result as text: the verdict, a table, what changed, and where the luck lies."""
-    judged_by = ["", f"{words.about(result, page.clean)}:", ""]
+    made = tables.experiments(result, FORM) if result.is_ranking else tables.differences(result, FORM)
+    table = ["", f"{words.about(result, page.clean)}:", "", *page.aligned(made.columns, made.rows), ""]
     if result.is_ranking:
-        table = [*judged_by, *page.aligned(*ranking(result)), ""]
         rest = [words.last_look(result, page.clean)]
-        rest += [page.clean(f"left out: {name}: {why}") for name, why in result.left_out.items()]
     else:
         (entry,) = result.entries
         is_same = entry.judged[0].verdict == "identical"
-        table = [] if is_same else [*judged_by, *page.aligned(*differences_of(result)), ""]
+        table = [] if is_same else table
         rest = [f"changed: {line}" for line in words.changes(entry.changes, page.clean)] or [words.UNCHANGED]
         rest += [] if is_same else words.luck(words.lead(result))
-        rest += [f"no verdict in {d.metric}: {page.clean(d.why)}" for d in entry.judged if d.why]
-    return "\n".join(
-        [*words.sentences(result, page.clean), *table, *rest, *(f"note: {page.clean(note)}" for note in result.notes)]
-    )
-
-
-def differences_of(result: Result) -> tuple[list[str], list[list[str]]]:
-    """Two revisions, a row a metric."""
-    (entry,) = result.entries
-    many = f" (all {len(entry.judged)})" * (len(entry.judged) > 1)
-    columns = ["metric", result.base.name, entry.side.name, "difference", f"95 % interval{many}", "verdict"]
-    return columns, [[d.metric, four(d.base), four(d.other), *judged(d)] for d in entry.judged]
-
-
-def ranking(result: Result) -> tuple[list[str], list[list[str]]]:
-    """Experiments, a row each."""
-    others = len(result.entries) - 1
-    many = f" (all {others})" * (others > 1)
-    columns = ["", "run", result.metric, f"to {result.base.name}", f"95 % interval{many}", "verdict", "what changed"]
-    rows = []
-    for entry in result.entries:
-        said = [cell for d in entry.judged for cell in judged(d)] or ["", "", ""]
-        name = " = ".join([entry.side.name, *entry.same])
-        rows.append(["*" * entry.is_among_best, name, four(entry.figure.value), *said, words.briefly(entry.changes)])
-    return columns, rows
-
-
-# ---- forms
-
-
-def judged(d: Judged) -> list[str]:
-    """A difference, its interval and the verdict."""
-    interval = "-" if d.low is None else f"{d.low:+.4f} to {d.high:+.4f}"
-    return [f"{d.difference:+.4f}", interval, d.verdict]
+    notes = [f"note: {page.clean(note)}" for note in words.notes(result)]
+    return "\n".join([*words.sentences(result, page.clean), *table, *rest, *notes])

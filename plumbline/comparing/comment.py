@@ -5,20 +5,21 @@ request's own run left. That may be anything: its types are checked, every text 
 itself is taken from there, and without a `plumbline verify` that passed there is no verdict.
 """
 
+from functools import partial
 from typing import NamedTuple
 
 import msgspec
 
-from plumbline.comparing import words
-from plumbline.comparing.result import Entry, Judged, Result, Side
+from plumbline.comparing import tables, words
+from plumbline.comparing.result import Result, Side
 from plumbline.pages.markdown import chart, code, fitting, folded, table
+from plumbline.pages.page import Table
 
-MARKS = {"worse": "▼ worse", "better": "▲ better", "no evidence": "○ no evidence", "no difference": "= no difference"}
-MARKS |= {"no verdict": "? no verdict", "identical": "= identical"}  # in the order in which one is told
 VERIFIED = "`plumbline verify` passed: this code and data give these figures."
-YOURS = "your files"  # the workspace, with what is not committed
 MOST = 15  # lines of a list that is not folded
-MOST_FIGURES = 300  # rows of a folded table
+
+
+FORM = tables.Form(code, partial(tables.heading, named=code), tables.MARKS)
 
 
 class Run(NamedTuple):
@@ -76,26 +77,21 @@ def _judges_itself(files: list[str]) -> list[str]:
 
 def _of_two(result: Result) -> list[str]:
     """Blocks of Markdown, the verdict first."""
-    (entry,), led = result.entries, words.lead(result)
+    (entry,), notes = result.entries, words.notes(result)
     what = words.changes(entry.changes, code)
-    heads = f"{heading(result.base)} → {heading(entry.side)}"
-    verdict = _marked(words.verdict(called(result), code), in_a_word(entry.judged))
+    heads = f"{FORM.heading(result.base)} → {FORM.heading(entry.side)}"
+    verdict = _marked(words.verdict(tables.called(result), code), tables.in_a_word(entry.judged))
     identical = all(d.verdict == "identical" for d in entry.judged)
-    if identical and not (what or result.notes or result.metrics):
+    if identical and not (what or notes or result.metrics):
         return [f"{verdict} Nothing that a stage reads differs. {heads}"]
-    many = f" for all {len(entry.judged)}" * (len(entry.judged) > 1)
-    columns = ["metric", heading(result.base), heading(entry.side), "difference", f"95 % interval{many}", "verdict"]
-    rows = [[f"`{d.metric}`", four(d.base), four(d.other), *moved(d)] for d in entry.judged]
     return [
         verdict,
-        heads if identical else "\n".join(table(columns, rows)),
+        heads if identical else "\n".join(table(*tables.differences(result, FORM)[:2])),
         f"Judged by {words.about(result, code)}.",
-        *_notes(
-            [f"no verdict in {d.metric}: {d.why}" for d in entry.judged if d.why and d.why != led.why] + result.notes
-        ),
+        *_notes(notes),
         "\n".join(["What changed:", "", *_shortened(what or ["nothing that a stage reads"])]),
-        *_luck(entry.judged, words.scope(result)),
-        *_figures(result.metrics),
+        *_folded("Luck of rows and of seeds", tables.luck(result, FORM), f"{tables.LUCK} {words.scope(result)}"),
+        *_folded("More metrics: what `dvc metrics diff` has, luck not judged", tables.files(result, FORM)),
         *_epochs(result.base, entry.side),
     ]
 
@@ -108,16 +104,6 @@ def _marked(said: str, sign: str) -> str:
     return f"**{sign}.** {said}"
 
 
-def in_a_word(judged: list[Judged]) -> str:
-    """The verdict in a word or two, with a sign that needs no colour."""
-    found = {d.verdict for d in judged}
-    if found >= {"better", "worse"}:
-        return "▲▼ Better and worse"
-    first = next((verdict for verdict in MARKS if verdict in found), "no verdict")
-    sign, _, word = MARKS[first].partition(" ")
-    return f"{sign} {word.capitalize()}"
-
-
 def _notes(notes: list[str]) -> list[str]:
     return ["\n".join(_shortened([f"note: {code(note, 300)}" for note in notes]))] if notes else []
 
@@ -128,44 +114,18 @@ def _shortened(lines: list[str]) -> list[str]:
     return [f"- {line}" for line in [*lines[:MOST], *more]]
 
 
-# ---- folded
-
-
-def _luck(judged: list[Judged], scope: str) -> list[str]:
-    """Where the uncertainty comes from, and what would make it smaller."""
-    columns = ["metric", "from rows", "from seeds", "width at twice the rows", "at twice the networks", "rows needed"]
-    rows = []
-    for d in judged:
-        if d.by_rows is not None:
-            more = ["" if times is None else f"{times:.2f} times" for times in (d.twice_rows, d.twice_networks)]
-            needed = "" if d.rows_needed is None else f"about {words.two_digits(d.rows_needed):,}"
-            rows.append([f"`{d.metric}`", f"{d.by_rows:.0%}", f"{1 - d.by_rows:.0%}", *more, needed])
-    lines = [*table(columns, rows), "", f"Rows needed: to tell a difference as large as this one from none. {scope}"]
-    return [folded("Luck of rows and of seeds", lines)] if rows else []
-
-
-def _figures(files: dict[str, dict[str, tuple]]) -> list[str]:
-    """DVC's diff of metrics, cut to what differs."""
-    rows = [[code(path), code(name), *map(code, both)] for path, found in files.items() for name, both in found.items()]
-    more = ["", f"and {len(rows) - MOST_FIGURES} more"] * (len(rows) > MOST_FIGURES)
-    lines = table(["file", "metric", "before", "after"], rows[:MOST_FIGURES]) + more
-    return [folded("More metrics: what `dvc metrics diff` has, luck not judged", lines)] if rows else []
+def _folded(summary: str, given: Table | None, note: str = "") -> list[str]:
+    return [folded(summary, [*table(*given[:2]), *["", note] * bool(note)])] if given else []
 
 
 def _epochs(base: Side, other: Side) -> list[str]:
     """Loss of network 0 by epoch, both sides over one axis of epochs."""
-    lines = [f"`o` is {heading(base)}, `x` is {heading(other)}; where they meet, `o` is drawn."]
+    lines = [f"`o` is {FORM.heading(base)}, `x` is {FORM.heading(other)}; where they meet, `o` is drawn."]
     for part in ("train", "test"):
-        points = {"o": curve(base, part, "loss"), "x": curve(other, part, "loss")}
+        points = {"o": tables.curve(base, part, "loss"), "x": tables.curve(other, part, "loss")}
         if all(points.values()):
             lines += ["", f"Loss of network 0, {part} rows:", "", *chart(points, "epoch")]
     return [folded("Loss by epoch", lines)] if len(lines) > 1 else []
-
-
-def curve(side: Side, part: str, metric: str) -> list[tuple[float, float]]:
-    """Points of a curve, by epoch."""
-    rows = {row["epoch"]: row[f"{part}_{metric}"] for row in side.curves.get(part, [])}
-    return sorted((x, y) for x, y in rows.items() if max(abs(x), abs(y)) < 1e9)
 
 
 # ---- experiments
@@ -173,62 +133,10 @@ def curve(side: Side, part: str, metric: str) -> list[tuple[float, float]]:
 
 def _ranking(result: Result) -> list[str]:
     """Blocks of Markdown, the best first."""
-    others = len(result.entries) - 1
-    many = f" for all {others}" * (others > 1)
-    columns = ["run", f"`{result.metric}`", f"to {heading(result.base)}", f"95 % interval{many}", "verdict"]
-    rows = [
-        [_run(entry), four(entry.figure.value), *_beside(entry), words.briefly(entry.changes, code)]
-        for entry in result.entries
-    ]
-    first, *rest = words.sentences(called(result), code)
-    left_out = [f"left out: {name}: {why}" for name, why in result.left_out.items()]
+    first, *rest = words.sentences(tables.called(result), code)
     return [
         " ".join([f"**{first}**", *rest]),
-        "\n".join(table([*columns, "what changed"], rows)),
-        f"Judged by {words.about(result, code)}. {words.last_look(called(result), code)}",
-        *_notes(left_out + result.notes),
+        "\n".join(table(*tables.experiments(result, FORM)[:2])),
+        f"Judged by {words.about(result, code)}. {words.last_look(tables.called(result), code)}",
+        *_notes(words.notes(result)),
     ]
-
-
-def _run(entry: Entry) -> str:
-    return " = ".join([heading(entry.side), *map(code, entry.same)]) + " \\*" * entry.is_among_best
-
-
-def _beside(entry: Entry) -> list[str]:
-    return moved(entry.judged[0]) if entry.judged else ["", "", "the base"]
-
-
-# ---- forms
-
-
-def heading(side: Side, named: words.Named = code) -> str:
-    """A revision by its branch, or else its name, and its short commit."""
-    said = " ".join(dict.fromkeys(named(word) for word in (name_of(side), side.commit) if word))
-    return f"{said}, {YOURS}" if side.name == "workspace" and side.branch else said
-
-
-def name_of(side: Side) -> str:
-    return side.branch or (YOURS if side.name == "workspace" else side.name)
-
-
-def called(result: Result) -> Result:
-    """The same with branches for names: HEAD and the workspace say little to who reads it elsewhere."""
-    sides = [result.base, *(entry.side for entry in result.entries)]
-    names = [name_of(side) for side in sides]
-    if not result.is_ranking and names[0] == names[1]:
-        commits = [side.commit for side in sides]
-        names = commits if len({*commits}) == 2 else [names[0], YOURS]
-    base, *others = (msgspec.structs.replace(side, name=name) for side, name in zip(sides, names))
-    entries = [msgspec.structs.replace(entry, side=side) for entry, side in zip(result.entries, others)]
-    return msgspec.structs.replace(result, base=base, entries=entries)
-
-
-def moved(d: Judged) -> list[str]:
-    """A difference, its interval and the verdict."""
-    interval = "" if None in (d.low, d.high) else f"{d.low:+.4f} to {d.high:+.4f}"
-    return [f"{d.difference:+.4f}", interval, MARKS[d.verdict]]
-
-
-def four(number: float) -> str:
-    """A figure with four decimals."""
-    return f"{number:.4f}"

@@ -154,7 +154,7 @@ def _judged(d: Difference) -> Judged:
         if d.verdict == "no evidence" and d.difference:
             needed = intervals.rows_needed(e, abs(d.difference) * intervals.half(e) / half)
     rows, networks = more or (None, None)
-    numbers = (None if math.isnan(number) else number for number in (d.low, d.high, d.p))
+    numbers = (None if math.isnan(number) else number for number in (d.low, d.high))
     return Judged(
         d.metric, d.base, d.other, d.difference, *numbers, d.verdict, d.why, seen, by_rows, rows, networks, needed
     )

@@ -48,7 +48,6 @@ class Judged(msgspec.Struct, frozen=True):
     difference: float
     low: float | None
     high: float | None
-    p: float | None
     verdict: Verdict
     why: str
     seen: float | None  # a true difference that would be found four times in five

@@ -128,6 +128,15 @@ def scope(result: Result) -> str:
     return f"Intervals are about {differences.about(result.of, result.part)}."
 
 
+def notes(result: Result) -> list[str]:
+    """What else is to be known: what is left out, and why a metric has no verdict if the sentences do not say it."""
+    told = None if result.is_ranking else lead(result).why
+    found = [f"left out: {name}: {why}" for name, why in result.left_out.items()]
+    for entry in result.entries:
+        found += [f"no verdict in {d.metric}: {d.why}" for d in entry.judged if d.why and d.why != told]
+    return found + result.notes
+
+
 def changes(found: Changes, named: Named = str) -> list[str]:
     """What changed, a line each; none where nothing did."""
     lines = [f"parameter {named(name)}: {told_apart(old, new, named)}" for name, (old, new) in found.params.items()]

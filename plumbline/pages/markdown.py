@@ -8,7 +8,7 @@ formatting syntax"; github.github.com/gfm, "Code spans").
 import re
 from itertools import pairwise
 
-from plumbline.pages.page import clean
+from plumbline.pages.page import clean, shown
 
 LONGEST = 60  # columns of a foreign text; below the 80 backticks in a row that GitHub's parser (cmark-gfm) looks at
 COMMENT = 65_000  # characters; GitHub takes 65,536, and a marker is added
@@ -26,10 +26,11 @@ def code(text: object, longest: int = LONGEST) -> str:
     return f"{fence}{space}{shown}{space}{fence}"
 
 
-def table(columns: list[str], rows: list[list[str]]) -> list[str]:
-    """Lines of a table whose cells are Markdown."""
+def table(columns: list[str], rows: list[list]) -> list[str]:
+    """Lines of a table whose cells are Markdown, or numbers as a page shows them."""
     cells = [columns, ["---"] * len(columns), *rows]
-    return ["| " + " | ".join(cell.replace("|", "\\|") for cell in row) + " |" for row in cells]
+    texts = [[cell if isinstance(cell, str) else str(shown(cell)) for cell in row] for row in cells]
+    return ["| " + " | ".join(text.replace("|", "\\|") for text in row) + " |" for row in texts]
 
 
 def folded(summary: str, lines: list[str]) -> str:

@@ -53,7 +53,7 @@ class Difference(NamedTuple):
     difference: float
     low: float
     high: float
-    p: float
+    p: float  # of this metric alone
     verdict: str
     estimate: intervals.Estimate
     why: str = ""
@@ -78,13 +78,13 @@ def compare(base: Rows, other: Rows, names: Sequence[str], of: str = "mean", lev
         return [undefined(name) for name in asked]
     sides = [(side(base, name, of), side(other, name, of)) for name in names]
     estimates = [paired(*pair, name, base) for pair, name in zip(sides, names)]
-    several = Several([two.phi - one.phi for one, two in sides], base.group, level)
+    level = level_of_each([two.phi - one.phi for one, two in sides], base.group, level)
     same = of_interest(base, of).shape == of_interest(other, of).shape
     same = same and np.array_equal(of_interest(base, of), of_interest(other, of))
     judged = {}
     for name, (one, two), estimate in zip(names, sides, estimates):
         why = why_not(name, base, estimate, of)
-        low, high, p = estimate.student(1.0 - several.alpha)
+        low, high, p = estimate.student(level)
         if same:
             verdict = "identical"
         elif why:
@@ -98,7 +98,7 @@ def compare(base: Rows, other: Rows, names: Sequence[str], of: str = "mean", lev
         figures, ends = (float(one.phi.mean()), float(two.phi.mean()), estimate.mean), (low, high)
         if name in metrics.LOSSES:
             figures, ends = tuple(0.0 - figure for figure in figures), (0.0 - high, 0.0 - low)
-        judged[name] = Difference(name, *figures, *ends, several.adjusted(p), verdict, estimate, why)
+        judged[name] = Difference(name, *figures, *ends, p, verdict, estimate, why)
     return [judged[name] if name in judged else undefined(name) for name in asked]
 
 
@@ -226,38 +226,25 @@ def about(of: str, part: str) -> str:
 # ---- several metrics at once
 
 
-class Several:
-    """What keeps the chance of any false difference among several metrics at 1 - level.
+def level_of_each(phis: list[np.ndarray], group: np.ndarray | None, level: float) -> float:
+    """The level of a single metric's interval at which the intervals of all hold at `level` together.
 
     The largest of M correlated standard errors' multiples is what must not be exceeded (max-T; Hothorn, Bretz and
     Westfall, Biometrical Journal 50 (2008) 346): its quantile is taken over fixed normals of their correlation. Of
     metrics that say nearly the same it asks for little more than one does; of unrelated ones for Bonferroni's.
-    alpha: the level of a single metric's interval.
     """
+    if len(phis) < 2:
+        return level
+    from plumbline.scores.special import ndtr, ndtri
 
-    def __init__(self, phis: list[np.ndarray], group: np.ndarray | None, level: float):
-        self.count, self.alpha, self.largest = len(phis), 1.0 - level, None
-        if self.count < 2:
-            return
-        from plumbline.scores.special import ndtr, ndtri
-
-        s = covariance(phis, group)
-        deviation = np.sqrt(np.maximum(s.diagonal(), 0.0))
-        of = np.where(deviation > 0, deviation, 1.0)
-        correlation = s / np.outer(of, of)
-        np.fill_diagonal(correlation, 1.0)
-        self.largest = np.abs(normals(correlation)).max(axis=1)
-        reach = min(float(np.quantile(self.largest, level)), -float(ndtri((1.0 - level) / 2 / self.count)))
-        self.alpha = 2.0 * float(ndtr(-reach))
-
-    def adjusted(self, p: float) -> float:
-        """A single metric's p for the largest of all."""
-        if self.largest is None or math.isnan(p):
-            return p
-        from plumbline.scores.special import ndtri
-
-        exceeded = float((self.largest >= -float(ndtri(p / 2))).mean())
-        return min(max(exceeded, p), self.count * p, 1.0) if exceeded else min(self.count * p, 1.0)
+    s = covariance(phis, group)
+    deviation = np.sqrt(np.maximum(s.diagonal(), 0.0))
+    of = np.where(deviation > 0, deviation, 1.0)
+    correlation = s / np.outer(of, of)
+    np.fill_diagonal(correlation, 1.0)
+    largest = np.abs(normals(correlation)).max(axis=1)
+    reach = min(float(np.quantile(largest, level)), -float(ndtri((1.0 - level) / 2 / len(phis))))
+    return 1.0 - 2.0 * float(ndtr(-reach))
 
 
 def covariance(phis: list[np.ndarray], group: np.ndarray | None) -> np.ndarray:

@@ -20,7 +20,7 @@ RUN = comment.Run("main", ("smaller", "1" * 40), True, [], "https://github.com/a
 
 def judged(metric="accuracy", verdict="worse", difference=-0.05, half=0.04, why=""):
     known = (None,) * 5 if half is None else (1.4 * half, 0.97, 0.72, 0.99, None)
-    ends = (None,) * 3 if half is None else (difference - half, difference + half, 0.01)
+    ends = (None,) * 2 if half is None else (difference - half, difference + half)
     return Judged(metric, 0.94, 0.94 + difference, difference, *ends, verdict, why, *known)
 
 
