@@ -117,7 +117,7 @@ def test_a_table_of_figures_that_is_anothers_is_one_line_in_the_report(runs, thi
         path.write_text(text)
         try:
             job = last_run.read()
-            found = [*page.tiles(job), *filter(None, (make(job) for make in page.SECTIONS))]
+            found = [*page.facts(job), *filter(None, (make(job) for make in page.SECTIONS))]
             assert found
             assert report.figures(job)
         except UserError as error:
@@ -148,7 +148,7 @@ def part(path):
 
 def told(_):
     job = last_run.read()
-    return page.tiles(job), [make(job) for make in page.SECTIONS], report.figures(job)
+    return page.facts(job), [make(job) for make in page.SECTIONS], report.figures(job)
 
 
 READERS = {

@@ -16,7 +16,6 @@ from plumbline.pages.page import clean
 MODEL, SCORES = "models/model.safetensors", "metrics/scores.csv"
 NAMES = {"log_loss": "log loss", "brier": "Brier score", "roc_auc": "ROC AUC", "f1": "F1"}
 
-
 GAPS = ("low", "high", "missing", "distinct", "new", "outside")  # numbers that some rows have none of
 
 
@@ -30,14 +29,6 @@ class Train(msgspec.Struct, frozen=True):
     batches: int
     epoch: int | None = None  # with early stopping
     positive_rate: float | None = None  # of two classes
-
-
-class _Figures(dict):
-    """metrics/scores.csv, by part, metric and whose it is."""
-
-    def __missing__(self, key: tuple[str, str, str]):
-        """UserError: what a page must have is not there."""
-        raise UserError(f"{SCORES} has no {key[1]} of {key[2]} in the {key[0]} part; run `dvc repro`")
 
 
 class Job(NamedTuple):
@@ -92,7 +83,7 @@ def read() -> Job:
         dict(zip(map(str, classes), counts)),
         values // outputs_for(len(classes)),
         str(classes[1] if facts.positive is None else facts.positive) if len(classes) == 2 else None,
-        _Figures({(row["part"], row["metric"], row["of"]): row for row in figures}),
+        {(row["part"], row["metric"], row["of"]): row for row in figures},
         *(read_csv(path, None, columns[side]) for side, path in revisions.CURVES.items()),
     )
     _check_one_run(job)
@@ -137,12 +128,8 @@ def rows_of(path: str, *numbers: str, text: tuple[str, ...] = ()) -> list[dict]:
 
 def best_threshold(rows: list[dict]) -> dict:
     """The row of metrics/thresholds.csv with the best F1; of equally good ones a round one, the nearest to 0.5."""
-
-    def rank(row: dict) -> tuple[float, bool, float]:
-        threshold = row["threshold"]
-        return row["f1"], threshold == round(threshold, 2), -abs(threshold - 0.5)
-
-    return max(rows, key=rank)
+    by_f1 = sorted(rows, key=lambda row: (abs(row["threshold"] - 0.5), row["threshold"]))
+    return max(by_f1, key=lambda row: (row["f1"], row["threshold"] == round(row["threshold"], 2)))
 
 
 def name_of(metric: str) -> str:

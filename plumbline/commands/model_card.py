@@ -7,30 +7,43 @@ from pathlib import Path
 
 from plumbline.basics import files
 from plumbline.basics.errors import UserError
-from plumbline.commands import last_run, sections
+from plumbline.commands import last_run, page, sections
 from plumbline.commands.last_run import MODEL, Job, rows_of
 from plumbline.comparing import lock
 from plumbline.model.network import SHIPPED
 from plumbline.model.network import read as network
 from plumbline.pages import markdown
 from plumbline.pages.markdown import code
-from plumbline.pages.page import Section, Share, shown
+from plumbline.pages.page import Section, shown
 from plumbline.profiling.unseen import FEWEST
 
 PATH = "models/model.md"
 CELL = 200  # characters of a text in a table
 OURS = ("kind", "in the test part")  # columns whose texts are ours
+SCORING = """```sh
+plumbline predict new.csv --output scored.csv
+plumbline export model.onnx
+dvc artifacts get URL-OF-THE-REPOSITORY model
+```
+
+The first gives labels and probabilities of new rows. The second writes one ONNX file, encoding and network, for other
+runtimes. The third brings the model's file from elsewhere."""
 
 
 def write(job: Job, path: str) -> None:
     """Write the card; UserError where the last run's figures are of another model."""
     if not last_run.is_of(MODEL):
         raise UserError(f"{last_run.SCORES} is not of {MODEL}; `dvc repro` makes both, `dvc checkout` brings both back")
+    own = "" if network().tree == SHIPPED else ", by the architecture in `stages/network.py`"
+    columns = sections.columns(job)
     blocks = [
         f"# Model card: {code(job.settings.make_data.target)}",
-        _what(job),
-        "## Data",
-        *_data(job),
+        f"{code(MODEL)} gives a row of such a table a probability for each class{own}. "
+        f"Its MD5, as dvc.lock has it, is {code(lock.md5(Path(MODEL)))}.",
+        "\n".join(f"- {term}: {text}" for term, text in page.facts(job, code)),
+        f"## Data: {code(job.settings.make_data.source)}",
+        *_tables(columns, foreign=True),
+        *[columns.note] * bool(columns),
         "## Figures",
         f"Intervals are about 95 %; {last_run.about(job)}. Other training rows would move the figures of a training "
         "part too.",
@@ -41,38 +54,10 @@ def write(job: Job, path: str) -> None:
         *_tables(sections.classes(job), first=True, foreign=True),
         *_tables(sections.warnings(job), "Warnings", foreign=True),
         "## How to score",
-        *_scoring(),
+        SCORING,
     ]
     with files.together(), files.replacing(path) as partial:
         partial.write_text("\n\n".join(blocks) + "\n", encoding="utf-8", newline="\n")
-
-
-def _what(job: Job) -> str:
-    train = job.settings.train
-    own = "" if network().tree == SHIPPED else ", of the architecture in `stages/network.py`"
-    members = f"{train.members} members of " * (train.members > 1)
-    return (
-        f"{code(MODEL)} gives a row of such a table a probability for each of {len(job.classes)} classes of "
-        f"{code(job.settings.make_data.target)}. It is a network of {members}{train.hidden_size} hidden units"
-        f"{own}, with {job.train.parameters:,} parameters. "
-        f"Its MD5, as dvc.lock has it, is {code(lock.md5(Path(MODEL)))}."
-    )
-
-
-def _data(job: Job) -> list[str]:
-    """Source, rows and columns."""
-    parts = ", ".join(f"{rows:,} {part}" for part, rows in job.rows.items() if part != "out-of-fold")
-    total = sum(job.classes.values())
-    listed = [[code(label), shown(rows), shown(Share(rows / total))] for label, rows in job.classes.items()]
-    some = listed[: sections.MOST_ROWS]
-    columns = sections.columns(job)
-    positive = f" The positive class is {code(job.positive)}." if job.positive is not None else ""
-    return [
-        f"{code(job.settings.make_data.source)}: {total:,} rows with a target ({parts}).{positive}",
-        "\n".join(markdown.table(["class", "rows", "share"], some)),
-        *_tables(columns, foreign=True),
-        *[columns.note] * bool(columns),
-    ]
 
 
 def _limits(job: Job) -> list[str]:
@@ -83,35 +68,20 @@ def _limits(job: Job) -> list[str]:
     ]
     columns = rows_of("metrics/columns.csv", text=("column", "kind", "values"))
     periods = [row for row in columns if row["kind"].startswith("date") or row["column"] == split.time]
-    told = []
-    if few:
-        more = f" and {len(few) - 5} more" * (len(few) > 5)
-        listed = ", ".join(map(code, few[:5]))
-        told.append(f"Fewer than {FEWEST} {job.judged} rows are of {listed}{more}: figures of so few are mostly luck.")
-    if split.group:
-        told.append(f"Figures are of new {code(split.group)}: rows that share one stayed in one part.")
-    else:
-        told.append("Rows were taken as independent. Where several are of one person or thing, figures flatter.")
-    if split.time:
-        told.append(f"Figures are of the latest rows by {code(split.time)}; later ones may differ more.")
-    else:
-        told.append("Rows were drawn without regard to time. Figures are of rows like these, not of a later time.")
-    for row in periods[:5]:
-        told.append(f"Training rows hold {code(row['values'])} in {code(row['column'])}.")
-    told.append("Beyond the values that training rows have it guesses; `plumbline predict` counts such rows.")
-    told.append("It classifies. What it goes by need not be a cause.")
-    return told
-
-
-def _scoring() -> list[str]:
-    """Commands, from where the project is and from elsewhere."""
-    lines = ["plumbline predict new.csv --output scored.csv", "plumbline export model.onnx"]
-    lines.append("dvc artifacts get URL-OF-THE-REPOSITORY model")
-    return [
-        "\n".join(["```sh", *lines, "```"]),
-        "The first gives labels and probabilities of new rows. The second writes one ONNX file, encoding and network, "
-        "for other runtimes. The third brings the model's file from elsewhere.",
+    more = f" and {len(few) - 5} more" * (len(few) > 5)
+    listed = ", ".join(map(code, few[:5])) + more
+    told = [f"Fewer than {FEWEST} {job.judged} rows are of {listed}: figures of so few are mostly luck."] * bool(few)
+    told += [
+        f"Figures are of new {code(split.group)}: rows that share one stayed in one part."
+        if split.group
+        else "Rows were taken as independent. Where several are of one person or thing, figures flatter.",
+        f"Figures are of the latest rows by {code(split.time)}; later ones may differ more."
+        if split.time
+        else "Rows were drawn without regard to time. Figures are of rows like these, not of a later time.",
     ]
+    told += [f"Training rows hold {code(row['values'])} in {code(row['column'])}." for row in periods[:5]]
+    told.append("Beyond the values that training rows have it guesses; `plumbline predict` counts such rows.")
+    return [*told, "It classifies. What it goes by need not be a cause."]
 
 
 def _tables(section: Section | None, title: str = "", foreign: bool = False, first: bool = False) -> list[str]:

@@ -20,7 +20,7 @@ import numpy as np
 from plumbline.basics.errors import UserError, reason
 from plumbline.basics.formats import read_csv, read_yaml
 from plumbline.comparing import lock
-from plumbline.comparing.apart import UNITS, difference, is_near, says_the_same
+from plumbline.comparing.apart import UNITS, difference, says_the_same
 from plumbline.comparing.programs import dvc, git
 from plumbline.model import network
 from plumbline.pages.page import aligned
@@ -55,7 +55,7 @@ def main(_: argparse.Namespace) -> None:
             git("clone", "--quiet", top, f"{scratch}/{name}")
         committed, copy = Path(scratch, "committed", folder), Path(scratch, "copy", folder)
         old = locked(committed)
-        cache = cache_folder()
+        cache = dvc("cache", "dir").strip()
         places = prepare(copy, old, cache)
         run = "repro", "--force", "--no-run-cache", "--no-commit"  # every stage, and nothing into the user's cache
         os.environ["PYTHONPATH"] = f"{copy}{os.pathsep}{os.environ.get('PYTHONPATH', '')}"  # the copy's own code
@@ -111,14 +111,6 @@ def prepare(copy: Path, old: dict[str, lock.Stage], cache: str) -> dict[str, str
     return {stage.name: os.path.relpath(stage.wdir, copy) for stage in stages}
 
 
-def cache_folder() -> str:
-    """Where DVC keeps the content of files here."""
-    from dvc.repo import Repo
-
-    with Repo() as repo:
-        return repo.cache.local_cache_dir
-
-
 def declared(copy: Path) -> list:
     """The stages of dvc.yaml as DVC itself reads them; a UserError where there are none."""
     from dvc.exceptions import DvcException
@@ -167,15 +159,21 @@ def compare(
         found = [Row(stage, what, "dvc.lock is stale: HEAD has another") for what in sorted(stale)]
         for path in sorted(was.outs | now.outs):
             verdict = verdict_on(was.outs.get(path), now.outs.get(path), committed / path)
-            in_git, anew = committed / path, copy / path
-            near = path in TOLERANCE and is_near(in_git, anew, TOLERANCE[path])
-            if verdict == "DIFFERS" and (near or (stage in of_the_machine and says_the_same(in_git, anew, scored))):
-                verdict = "within the tolerance"
-            elif verdict == "DIFFERS" and stage in of_the_machine and not in_git.exists():
-                verdict = "exempt, differs"
+            if verdict == "DIFFERS":
+                verdict = excused(path, committed, copy, stage in of_the_machine, scored) or verdict
             found.append(Row(stage, path, verdict))
         rows += sorted(found, key=lambda row: row.verdict == "same")
     return rows
+
+
+def excused(path: str, committed: Path, copy: Path, is_of_the_machine: bool, scored: float) -> str | None:
+    """Why a file may differ: by no more than last bits, or because git keeps no figures of it."""
+    in_git, tolerance = committed / path, TOLERANCE.get(path)
+    if is_of_the_machine and not in_git.exists():
+        return "exempt, differs"
+    near = tolerance and says_the_same(in_git, copy / path, np.inf, tolerance)
+    near = near or (is_of_the_machine and says_the_same(in_git, copy / path, scored))
+    return "within the tolerance" if near else None
 
 
 def after_training(stages: dict[str, lock.Stage]) -> set[str]:

@@ -17,7 +17,7 @@ from plumbline.tables import duck
 
 UNITS = {".parquet": "column", ".csv": "column", ".safetensors": "array", ".json": "figure"}
 # What trainings by autograd on two machines may say of the same networks:
-LOSS = 1e-3  # of a loss
+NEAR = 1e-3  # of a loss
 FEW = 3  # rows that fall into another class
 CURVE = 0.05  # of the points of a plot, on the average
 
@@ -33,27 +33,17 @@ def difference(old: Path, new: Path) -> str:
     return "; ".join(said) if said else "the contents are the same, the bytes are not (metadata or another writer)"
 
 
-def is_near(old: Path, new: Path, gap: float) -> bool:
-    """Whether two versions of a file say the same, but for numbers that differ by so much at most."""
-    try:
-        a, b = contents(old, new.suffix), contents(new, new.suffix)
-        same = a.keys() == b.keys() and all(x.shape == b[name].shape for name, x in a.items())
-        return same and all(how_far(x, b[name]) is None or np.allclose(x, b[name], 0, gap) for name, x in a.items())
-    except Exception:  # as above; texts that differ are not near
-        return False
-
-
-def says_the_same(old: Path, new: Path, rows: float) -> bool:
+def says_the_same(old: Path, new: Path, rows: float, least: float = NEAR) -> bool:
     """Whether two files of figures say the same, as trainings do that differ in their last bits alone.
 
-    rows: of the smallest part that was scored. Texts and counts are equal, a table's by FEW at most; losses by LOSS,
-    other figures by FEW rows; curves, whose points may be others, by CURVE.
+    rows: of the smallest part that was scored. Texts and counts are equal, a table's by FEW at most; losses by `least`,
+    other figures by FEW rows or `least`; curves, whose points may be others, by CURVE.
     """
     try:
         a, b = said(old), said(new)
         if new.suffix == ".csv" and isinstance(next(iter(a.values())), float):
             return is_near_curve(old, new)
-        return a.keys() == b.keys() and all(is_near_figure(name, x, b[name], rows) for name, x in a.items())
+        return a.keys() == b.keys() and all(is_near(name, x, b[name], rows, least) for name, x in a.items())
     except Exception:  # a file that is broken says nothing
         return False
 
@@ -79,13 +69,11 @@ def value_of(cell: str) -> int | float | str:
     return cell
 
 
-def is_near_figure(name: str, x: object, y: object, rows: float) -> bool:
+def is_near(name: str, x: object, y: object, rows: float, least: float) -> bool:
     """Whether two values of a figure are apart by no more than the last bits of weights explain."""
-    if type(x) is not type(y) or not isinstance(x, int | float):
-        return x == y
-    if isinstance(x, int):
-        return x == y or (name.endswith(" rows") and abs(x - y) <= FEW)
-    return abs(x - y) <= (LOSS if "loss" in name else max(LOSS, FEW / rows)) * max(1.0, abs(x))
+    if isinstance(x, float) and isinstance(y, float):
+        return abs(x - y) <= (least if "loss" in name else max(least, FEW / rows)) * max(1.0, abs(x))
+    return x == y or (isinstance(x, int) and isinstance(y, int) and name.endswith(" rows") and abs(x - y) <= FEW)
 
 
 def is_near_curve(old: Path, new: Path) -> bool:

@@ -115,7 +115,7 @@ def _split(base: Revision, other: Revision) -> str:
     """The parameters that say which rows are where, if some differ."""
     found = lock.unequal(*(lock.params(side.stages) for side in (base, other)))
     found = {name: both for name, both in found.items() if re.match(r"(split|make_data)\.|seed$", name)}
-    said = ", ".join(f"{name}: {words.told_apart(*both)}" for name, both in found.items())
+    said = ", ".join(f"{name}: {words.value(old)} -> {words.value(new)}" for name, (old, new) in found.items())
     return f", for {said}" if said else ""
 
 

@@ -44,7 +44,7 @@ def write(result: Result, path: str | Path) -> None:
         *zip(["Changed"] + [""] * len(what), what),
         *(("Note", note) for note in words.notes(result)),
     ]
-    page.write(path, title, facts, [], [section for section in sections if section])
+    page.write(path, title, facts, [section for section in sections if section])
 
 
 def _section(title: str, table: Table | None, note: str = "") -> Section | None:

@@ -30,6 +30,12 @@ PATH = "metrics/predictions.parquet"
 PARTS = ("out-of-fold", "validation", "test")  # in the order in which they are looked for
 NEEDED = (store.ROW, "target", "probability")
 WHOLE = "U?(TINY|SMALL|BIG)?INT(EGER)?"  # DuckDB's types of whole numbers
+KINDS = {  # DuckDB's types of each column, and what it must hold
+    store.ROW: (WHOLE, "a whole number in every row"),
+    "probability": (rf"({WHOLE}|FLOAT|DOUBLE)\[\d*\]", "a list of numbers in every row"),
+    "group": (WHOLE, "a whole number in every row"),
+    "fold": (rf"{WHOLE}\[\d*\]", "a list of whole numbers"),
+}
 DOCUMENTED = "docs/comparisons.md has the columns"
 
 
@@ -94,14 +100,11 @@ def _check_columns(found: store.Table) -> None:
         raise UserError(
             f"{found.path} has no column {', '.join(missing)}, only {', '.join(found.columns)}; {DOCUMENTED}"
         )
-    for name in [name for name in (store.ROW, "group") if name in found.columns]:
-        ((gaps,),) = duck.rows(f"SELECT count(*) - count({duck.name(name)}) FROM {found.relation}")
-        if gaps or not re.fullmatch(WHOLE, found.columns[name]):
-            raise UserError(f"{found.path}: {name} must be a whole number in every row; {DOCUMENTED}")
-    if not re.fullmatch(rf"({WHOLE}|FLOAT|DOUBLE)\[\d*\]", found.columns["probability"]):
-        raise UserError(f"{found.path}: probability must be a list of numbers in every row; {DOCUMENTED}")
-    if "fold" in found.columns and not re.fullmatch(rf"{WHOLE}\[\d*\]", found.columns["fold"]):
-        raise UserError(f"{found.path}: fold must be a list of whole numbers; {DOCUMENTED}")
+    for name, (kind, words) in KINDS.items():
+        if name in found.columns:
+            ((gaps,),) = duck.rows(f"SELECT count(*) - count({duck.name(name)}) FROM {found.relation}")
+            if not re.fullmatch(kind, found.columns[name]) or (gaps and name != "fold"):
+                raise UserError(f"{found.path}: {name} must be {words}; {DOCUMENTED}")
     k = outputs_for(len(found.facts.classes))
     lengths = sorted(
         {length or 0 for (length,) in duck.rows(f"SELECT DISTINCT len(probability) FROM {found.relation}")}

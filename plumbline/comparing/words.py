@@ -139,7 +139,10 @@ def notes(result: Result) -> list[str]:
 
 def changes(found: Changes, named: Named = str) -> list[str]:
     """What changed, a line each; none where nothing did."""
-    lines = [f"parameter {named(name)}: {told_apart(old, new, named)}" for name, (old, new) in found.params.items()]
+    lines = [
+        f"parameter {named(name)}: {named(value(old))} -> {named(value(new))}"
+        for name, (old, new) in found.params.items()
+    ]
     lines += [f"{named(path)}{', read by ' + listed(map(named, by)) if by else ''}" for path, by in found.files.items()]
     lines += [f"stage {named(name)}: another command, or it is in one alone" for name in found.stages]
     return lines + [f"{named(path)}: made anew of the same, and differs" for path in found.made]
@@ -150,14 +153,6 @@ def briefly(found: Changes, named: Named = str) -> str:
     what = [f"{named(name)}={named(value(new))}" for name, (_, new) in found.params.items()]
     what += map(named, [*found.files, *found.stages, *found.made])
     return ", ".join(what[:MOST] + [f"and {len(what) - MOST} more"] * (len(what) > MOST))
-
-
-def told_apart(old: object, new: object, named: Named = str) -> str:
-    """Two values that differ, so that it is seen that they do: 32 and "32", or letters that cannot be seen."""
-    both = named(value(old)), named(value(new))
-    if both[0] == both[1]:
-        both = named(ascii(old)), named(ascii(new))
-    return " -> ".join(both) + " (they differ where they are cut)" * (both[0] == both[1])
 
 
 def value(of: object) -> str:

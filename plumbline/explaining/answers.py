@@ -9,7 +9,7 @@ import numpy as np
 from plumbline.basics import files
 from plumbline.basics.errors import UserError
 from plumbline.basics.params import Split
-from plumbline.model.folds import Folds
+from plumbline.model.folds import NONE, Folds
 from plumbline.model.model import Model
 from plumbline.profiling import belonging
 from plumbline.scores import metrics
@@ -25,14 +25,6 @@ class Answered(NamedTuple):
     rows: Rows
     together: belonging.Together
     counts: list  # rows of each class that the networks were trained on (k,); of out-of-fold rows (R, folds, k)
-
-
-class Judge(NamedTuple):
-    """Networks that score the same rows of a part: those of the model all, those of a fold the fold's."""
-
-    model: Model
-    networks: slice  # of the R that score each row
-    rows: np.ndarray | slice  # a mask of the part's rows (n,), or all
 
 
 def check(parts: tuple[Table, ...], saved: Model) -> None:
@@ -54,24 +46,39 @@ def check(parts: tuple[Table, ...], saved: Model) -> None:
         raise UserError(f"the model was trained on other rows than {parts[0].path} has; run `dvc repro`")
 
 
-def judges_of(saved: Model, judges: Folds, fold_of: np.ndarray | None) -> Iterator[Judge]:
-    """Who scores a part. fold_of: the fold of its rows in each replica (R, n), if they are out-of-fold."""
+def judges_of(
+    saved: Model, judges: Folds, fold_of: np.ndarray | None
+) -> Iterator[tuple[Model, slice, np.ndarray | slice]]:
+    """Who scores a part: a model, which of the R networks it is, and the rows that it scores, a mask (n,) or all.
+
+    fold_of: the fold of the rows in each replica (R, n), if they are out-of-fold.
+    """
     if fold_of is None:
-        yield Judge(saved, slice(saved.networks), slice(None))
+        yield saved, slice(saved.networks), slice(None)
         return
     for r, replica in enumerate(judges.models):
         for f, model in enumerate(replica):
-            yield Judge(model, slice(r, r + 1), fold_of[r] == f)
+            yield model, slice(r, r + 1), fold_of[r] == f
 
 
-def of_part(saved: Model, table: Table, split: Split, batch_size: int, scratch: Path) -> Answered:
-    """Every network of the model scores every row of a part."""
-    probability, start = _room(saved.networks, table, saved, scratch), 0
-    for x in encoding.pieces(saved.card.encoding, table, _rows_at_a_time(saved)):
-        scored = saved.probabilities(x, batch_size)  # (R, m, k)
-        probability[: saved.networks, start : start + len(x)] = scored
-        start += len(x)
-    return _answered(saved, table, probability, split, saved.card.train_counts)
+def of_part(
+    saved: Model, table: Table, split: Split, batch_size: int, scratch: Path, judges: Folds = NONE, fold_of=None
+) -> Answered:
+    """Every network of the model scores every row of a part; with the fold of each row (R, n) those who judge it do."""
+    networks = saved.networks if fold_of is None else judges.replicas
+    shape = networks + (networks > 1), len(table), saved.card.sizes[2]
+    probability = files.mapped(shape, np.float32, scratch)
+    for model, which, own in judges_of(saved, judges, fold_of):
+        places = None if fold_of is None else np.flatnonzero(own)
+        some = table if places is None else store.part_of(table, own, scratch / "fold.parquet")
+        for here, x in _pieces(model, some):
+            probability[which, here if places is None else places[here]] = model.probabilities(x, batch_size)
+    if networks > 1:
+        for here in metrics.pieces(len(table)):
+            probability[-1, here] = metrics.ensemble(probability[:-1, here])
+    together = belonging.of_part(table, split)
+    rows = Rows(probability, table.classes(), saved.card.positive_number, together.number, fold_of)
+    return Answered(table, rows, together, saved.card.train_counts if fold_of is None else judges.train_counts)
 
 
 def out_of_fold(judges: Folds, saved: Model, table: Table, split: Split, batch_size: int, scratch: Path) -> Answered:
@@ -84,24 +91,16 @@ def out_of_fold(judges: Folds, saved: Model, table: Table, split: Split, batch_s
         raise UserError("models/folds.safetensors and data/train.parquet are of two trainings; run `dvc repro`")
     if not scored.all():
         table = store.part_of(table, scored, scratch / "scored.parquet")
-    fold_of = judges.fold_of[:, scored]
-    probability = _room(judges.replicas, table, saved, scratch)
-    for model, networks, rows in judges_of(saved, judges, fold_of):
-        own, start = np.flatnonzero(rows), 0
-        for x in encoding.pieces(model.card.encoding, store.part_of(table, rows, scratch / "fold.parquet")):
-            probability[networks, own[start : start + len(x)]] = model.probabilities(x, batch_size)
-            start += len(x)
-    return _answered(saved, table, probability, split, judges.train_counts, fold_of)
+    return of_part(saved, table, split, batch_size, scratch, judges, judges.fold_of[:, scored])
 
 
 def by_epoch(saved: Model, table: Table, batch_size: int) -> np.ndarray:
     """Log loss and accuracy of each of the model's networks on a part: float64 (R, 2); none on one without rows."""
     if not len(table):
         return np.empty((0, 2))
-    sums, start, target = np.zeros((saved.networks, 2)), 0, table.classes()
-    for x in encoding.pieces(saved.card.encoding, table, _rows_at_a_time(saved)):
-        sums += metrics.loss_and_right(saved.probabilities(x, batch_size), target[start : start + len(x)])
-        start += len(x)
+    sums, target = np.zeros((saved.networks, 2)), table.classes()
+    for here, x in _pieces(saved, table):
+        sums += metrics.loss_and_right(saved.probabilities(x, batch_size), target[here])
     wrong = np.flatnonzero(~np.isfinite(sums).all(axis=1))
     if len(wrong):
         epoch = 1 + wrong[0] * saved.card.every
@@ -112,20 +111,9 @@ def by_epoch(saved: Model, table: Table, batch_size: int) -> np.ndarray:
     return sums / len(table)
 
 
-def _room(networks: int, table: Table, saved: Model, scratch: Path) -> np.ndarray:
-    """(R, n, k), and one network more of several."""
-    return files.mapped((networks + (networks > 1), len(table), saved.card.sizes[2]), np.float32, scratch)
-
-
-def _rows_at_a_time(saved: Model) -> int:
-    """So many that neither they nor what is said of them takes much memory."""
-    return store.rows_of(max(len(saved.card.encoding.layout), saved.networks * saved.card.sizes[2]))
-
-
-def _answered(saved, table, probability, split, counts: list, fold_of: np.ndarray | None = None) -> Answered:
-    if len(probability) > 1:
-        for here in metrics.pieces(len(table)):
-            probability[-1, here] = metrics.ensemble(probability[:-1, here])
-    together = belonging.of_part(table, split)
-    rows = Rows(probability, table.classes(), saved.card.positive_number, together.number, fold_of)
-    return Answered(table, rows, together, counts)
+def _pieces(model: Model, table: Table) -> Iterator[tuple[slice, np.ndarray]]:
+    """Encoded rows in order, each time so many that neither they nor what is said of them takes much memory."""
+    start, rows = 0, store.rows_of(max(len(model.card.encoding.layout), model.networks * model.card.sizes[2]))
+    for x in encoding.pieces(model.card.encoding, table, rows):
+        yield slice(start, start + len(x)), x
+        start += len(x)

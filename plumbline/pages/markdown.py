@@ -6,7 +6,8 @@ formatting syntax"; github.github.com/gfm, "Code spans").
 """
 
 import re
-from itertools import pairwise
+
+import numpy as np
 
 from plumbline.pages.page import clean, shown
 
@@ -57,22 +58,14 @@ def chart(curves: dict[str, list[tuple[float, float]]], x: str, wide: int = 61, 
     xs, ys = zip(*[point for points in curves.values() for point in points])
     left, right, bottom, top = min(xs), max(xs), min(ys), max(ys)
     cells = [[" "] * wide for _ in range(high)]
+    at = np.linspace(left, right, wide if right > left else 1)
     for letter, points in reversed(curves.items()):
-        for column in range(wide if right > left else 1):
-            at = left + (right - left) * column / (wide - 1)
-            if points[0][0] <= at <= points[-1][0]:
-                up = (_between(points, at) - bottom) / ((top - bottom) or 1)
-                cells[round((1 - up) * (high - 1))][column] = letter
+        y = np.interp(at, *zip(*points), left=np.nan, right=np.nan)
+        for column in np.flatnonzero(~np.isnan(y)):
+            up = (y[column] - bottom) / ((top - bottom) or 1)
+            cells[round((1 - up) * (high - 1))][column] = letter
     labels = [f"{top:.4g}", *[""] * (high - 2), f"{bottom:.4g}"]
     margin = max(map(len, labels))
     lines = [f"{label:>{margin}} |{''.join(row).rstrip()}" for label, row in zip(labels, cells)]
     scale = f"{left:<{wide // 2}g}{right:>{wide - wide // 2}g}"
     return ["```text", *lines, f"{'':>{margin}} +{'-' * wide}", f"{'':>{margin}}  {scale}  {x}", "```"]
-
-
-def _between(points: list[tuple[float, float]], at: float) -> float:
-    """y at x, on the line between the two points around it."""
-    for (x, y), (x_next, y_next) in pairwise(points):
-        if at <= x_next:
-            return y + (y_next - y) * (at - x) / (x_next - x)
-    return points[-1][1]

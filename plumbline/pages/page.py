@@ -14,7 +14,6 @@ from plumbline.basics import files
 
 LONGEST = 600  # characters of one text
 NAME = 90  # of a name at the head of a table's row
-MARKS = 3  # over one letter
 JOINERS = "\u200c\u200d"  # Persian, Indic scripts and emoji need them; every other format character is left out
 BLANKS = "\u115f\u1160\u2800\u3164\uffa0"  # letters by their kind, of which nothing is seen
 
@@ -53,14 +52,6 @@ class Chart(NamedTuple):
     drawn: Callable[[], str]
 
 
-class Tile(NamedTuple):
-    """A figure to be seen first, and what to know of it."""
-
-    name: str
-    value: float
-    notes: list[str]
-
-
 class Section(NamedTuple):
     """A part of a page: its charts, then its tables."""
 
@@ -70,7 +61,7 @@ class Section(NamedTuple):
     tables: list[Table]
 
 
-def write(path: str | Path, title: str, facts: list[tuple[str, str]], tiles: list[Tile], sections: list[Section]):
+def write(path: str | Path, title: str, facts: list[tuple[str, str]], sections: list[Section]) -> None:
     """Write a page: whole, or not at all. facts: terms and texts for its top."""
     import jinja2  # here, not at the top: only a page costs its start
 
@@ -83,7 +74,7 @@ def write(path: str | Path, title: str, facts: list[tuple[str, str]], tiles: lis
         finalize=shown,
     )
     environment.filters["name"] = lambda text: clean(text, NAME)
-    text = environment.get_template("page.html").render(title=title, facts=facts, tiles=tiles, sections=sections)
+    text = environment.get_template("page.html").render(title=title, facts=facts, sections=sections)
     with files.together(), files.replacing(path) as partial:
         partial.write_text(text, encoding="utf-8", newline="\n")
 
@@ -130,18 +121,13 @@ def clean(text: str, longest: int = LONGEST) -> str:
         elif kind == "Cf":
             if character in JOINERS and kept and not kept[-1].isascii():
                 kept.append(character)
-        elif not (kind == "Mn" and _marked(kept[-MARKS:])):
+        else:
             kept.append(character)
     text = "".join(kept).strip() or "\N{OPEN BOX}" * bool(text)  # there is a name, though none that can be seen
     if width(text) <= longest:
         return text
     tail = longest // 3
     return f"{_fitting(text, longest - tail - 1)}\N{HORIZONTAL ELLIPSIS}{_fitting(text[::-1], tail)[::-1]}"
-
-
-def _marked(characters: list[str]) -> bool:
-    """Whether that many marks stand over one letter already: more would reach into other lines."""
-    return len(characters) == MARKS and all(unicodedata.combining(character) for character in characters)
 
 
 def width(text: str) -> int:

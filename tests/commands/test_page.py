@@ -25,8 +25,8 @@ HOSTILE = {
     "invisible": "\u200b\u2060\u200b",
 }
 PLACES = (
-    "Warnings",
     "Figures",
+    "Warnings",
     "Beside other models",
     "What the model goes by",
     "Training",
@@ -138,10 +138,10 @@ def test_it_says_what_the_files_say(job):
     assert parsed.of("h1") == ["y, predicted from stages/synthetic.py"]
     assert "1,000: 800 train, 200 test" in parsed.of("dd")
     assert "2 classes: 0 (60.5 %), 1 (39.5 %)" in parsed.of("dd")
-    assert parsed.of("strong") == ["0.8700", "0.3125", "0.9912", "0.9723"]
-    assert "always answering the training shares: 0.6300" in parsed.of("p")
     cells = parsed.of("td", "th")
     for text in (
+        "0.9723",
+        "0.6300",
         "0.8123 to 0.9077",
         "F1, macro average",
         "\N{MINUS SIGN}0.2000 to \N{MINUS SIGN}0.1000",
