@@ -17,8 +17,6 @@ import difflib
 import os
 import shlex
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import msgspec
@@ -53,30 +51,16 @@ def main(options: argparse.Namespace) -> None:
         "split.time": options.time,
         "split.stratify": False,
     }
-    generator = stream.seeded(now.seed)
-    with looked_at(checked(formats.edited_yaml(text, asked)).make_data, generator, options.expect) as (
-        dataset,
-        expected,
-    ):
-        facts, rows = dataset.facts, len(dataset)
-        order, size = stream.permutation(generator, rows), (rows, len(facts.classes), len(dataset.features))
-        if options.positive:
-            asked["make_data.positive"] = positive(facts.classes, options.positive)
-        own = {"split.stratify": False} if options.group or options.time else {}
-        wanted = formats.edited_yaml(text, asked | settings_for(*size) | own)
-        part, why = trained(dataset, order, checked(wanted))
-        if why:
-            wanted = formats.edited_yaml(text, asked | settings_for(*size, can_fold=False) | own)
-            part, _ = trained(dataset, order, checked(wanted))
-        show(dataset, encoding.fit(part, checked(wanted).train.encoding))
-    print(folded(checked(wanted).split.folds, why) + "\n")
+    wanted, expected, rows = planned(text, asked, options)
     told = {each: tracked(each) for each in [place, *(query.tables(Path(place)) if place.endswith(".sql") else [])]}
     untold, note = [each for each, (is_told, _) in told.items() if not is_told], "".join(n for _, n in told.values())
 
     if options.dry_run:
         if expected:
             print(f"{now.make_data.expect} would say:\n{expected}")
-        print("\n".join(difference(text, wanted) or [f"{params.PATH} would stay as it is"]))
+        lines = (each.splitlines() for each in (text, wanted))
+        changes = difflib.unified_diff(*lines, params.PATH, f"{params.PATH} as it would be", n=0, lineterm="")
+        print("\n".join(changes) or f"{params.PATH} would stay as it is")
         print(f"\nNothing was written.{f' `dvc add {shlex.join(untold)}` would run as well.' * bool(untold)}")
     else:
         if wanted != text:
@@ -132,27 +116,41 @@ def place_of(table: str) -> str:
     return Path(os.path.relpath(path, Path.cwd().resolve())).as_posix()
 
 
-@contextmanager
-def looked_at(
-    make: params.MakeData, generator: np.random.Generator, expect: bool
-) -> Iterator[tuple[store.Table, str | None]]:
-    """The table as make_data would write it, in a scratch file for the block; UserError for what it would refuse.
+def planned(text: str, asked: dict, options: argparse.Namespace) -> tuple[str, str | None, int]:
+    """params.yaml as it is to be, what later tables are to be like if that is asked for, and the table's rows.
 
-    And what a file would say that later tables are to be like, if one is asked for.
+    Reads the table as make_data and split do, in a scratch file, and refuses what they would; prints what is in it.
     """
-    with files.scratch(OUTPUTS) as scratch:
-        output = str(scratch / "dataset.parquet")
-        with source.opened(make, generator, output) as rows:
-            expected = expectations.written(rows, make.target) if expect else None
-            if not expect:
-                expectations.check(make.expect, rows, make.source, make.target)
-            labelled = labels.of(rows, make.source, make.target)
-            facts = store.Facts(make.target, list(labelled.counts), list(labelled.counts.values()), None)
-            facts = msgspec.structs.replace(facts, spellings=dict(rows.spellings))
-            with source.copying(rows, labelled, output, facts) as dataset:
-                columns.check(dataset)
-                print(f"{make.source}: {len(dataset)} rows, {len(dataset.features)} features\n")
-                yield dataset, expected
+    asking = checked(formats.edited_yaml(text, asked))
+    make, generator = asking.make_data, stream.seeded(asking.seed)
+    with files.scratch(OUTPUTS) as scratch, source.opened(make, generator, str(scratch / "dataset.parquet")) as rows:
+        expected = expectations.written(rows, make.target) if options.expect else None
+        if not options.expect:
+            expectations.check(make.expect, rows, make.source, make.target)
+        labelled = labels.of(rows, make.source, make.target)
+        classes, counts = list(labelled.counts), list(labelled.counts.values())
+        facts = store.Facts(make.target, classes, counts, None, spellings=dict(rows.spellings))
+        with source.copying(rows, labelled, str(scratch / "dataset.parquet"), facts) as dataset:
+            columns.check(dataset)
+            print(f"{make.source}: {len(dataset)} rows, {len(dataset.features)} features\n")
+            order, size = (
+                stream.permutation(generator, len(dataset)),
+                (len(dataset), len(classes), len(dataset.features)),
+            )
+            if options.positive:
+                asked["make_data.positive"] = positive(classes, options.positive)
+            own = {"split.stratify": False} if options.group or options.time else {}
+            wanted = formats.edited_yaml(text, asked | settings_for(*size) | own)
+            part, why = trained(dataset, order, checked(wanted))
+            if why:
+                wanted = formats.edited_yaml(text, asked | settings_for(*size, can_fold=False) | own)
+                part, _ = trained(dataset, order, checked(wanted))
+            show(dataset, encoding.fit(part, checked(wanted).train.encoding))
+    judges = "with so few rows each one judges, by networks that did not train on it"
+    if not (count := checked(wanted).split.folds):
+        judges = why or "with so many rows a part of them is enough to judge"
+    print(f"split.folds {count}: {judges}\n")
+    return wanted, expected, size[0]
 
 
 def positive(classes: list, word: str) -> bool | int | float | str:
@@ -179,13 +177,6 @@ def trained(dataset: store.Table, order: np.ndarray, settings: params.Params) ->
     except UserError as error:
         why = str(error)
     return part, why
-
-
-def folded(count: int, why: str) -> str:
-    """Whether every row judges, and why."""
-    if count:
-        return f"split.folds {count}: with so few rows each one judges, by networks that did not train on it"
-    return f"split.folds 0: {why or 'with so many rows a part of them is enough to judge'}"
 
 
 def show(dataset: store.Table, encoded: encoding.Encoding) -> None:
@@ -240,9 +231,3 @@ def ask(path: str, yes: bool) -> None:
         raise UserError(f"{problem}, and they would be lost; commit them, or say --yes")
     if input(f"{problem}. Overwrite it? [y/N] ").strip().lower() not in ("y", "yes"):
         raise UserError(f"{path} stays as it is, and nothing was written; commit it first")
-
-
-def difference(before: str, after: str) -> list[str]:
-    """The lines that change, as `diff -u` has them."""
-    lines = (text.splitlines() for text in (before, after))
-    return list(difflib.unified_diff(*lines, params.PATH, f"{params.PATH} as it would be", n=0, lineterm=""))

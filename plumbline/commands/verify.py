@@ -54,7 +54,8 @@ def main(_: argparse.Namespace) -> None:
         for name in ("committed", "copy"):
             git("clone", "--quiet", top, f"{scratch}/{name}")
         committed, copy = Path(scratch, "committed", folder), Path(scratch, "copy", folder)
-        old = locked(committed)
+        kept = git("show", "HEAD:./dvc.lock", remedy="run `dvc repro` and commit dvc.lock")
+        old = lock.read(kept.encode(), "dvc.lock of HEAD")
         cache = dvc("cache", "dir").strip()
         places = prepare(copy, old, cache)
         run = "repro", "--force", "--no-run-cache", "--no-commit"  # every stage, and nothing into the user's cache
@@ -84,22 +85,14 @@ def main(_: argparse.Namespace) -> None:
 # ---- the scratch copy
 
 
-def locked(committed: Path) -> dict[str, lock.Stage]:
-    """The stages of the committed dvc.lock."""
-    if not (committed / "dvc.lock").is_file():
-        raise UserError("dvc.lock is not in HEAD here; run `dvc repro` and commit it")
-    return lock.read((committed / "dvc.lock").read_bytes(), "dvc.lock of HEAD")
-
-
 def prepare(copy: Path, old: dict[str, lock.Stage], cache: str) -> dict[str, str]:
     """Take away dvc.lock and the outputs that git keeps; bring in what DVC tracks and no stage makes.
 
     Returns the stages of dvc.yaml by name, and the folder that each runs in; a UserError for one that DVC would skip.
     """
     stages = declared(copy)
-    for stage in stages:
-        if stage.frozen:
-            raise UserError(f"stage {stage.name} of HEAD's dvc.yaml is frozen, and DVC does not run it; unfreeze it")
+    if frozen := [stage.name for stage in stages if stage.frozen]:
+        raise UserError(f"stage {frozen[0]} of HEAD's dvc.yaml is frozen, and DVC does not run it; unfreeze it")
     outs = [Path(out.fs_path) for stage in stages for out in stage.outs]
     for path in (copy / "dvc.lock", *(copy / path for path in lock.outs(old)), *outs):
         if path.resolve().is_relative_to(copy.resolve()):
@@ -158,7 +151,9 @@ def compare(
         stale += [path for path in was.deps | read if was.deps.get(path) != read.get(path)]
         found = [Row(stage, what, "dvc.lock is stale: HEAD has another") for what in sorted(stale)]
         for path in sorted(was.outs | now.outs):
-            verdict = verdict_on(was.outs.get(path), now.outs.get(path), committed / path)
+            verdict = "same" if was.outs.get(path) == now.outs.get(path) else "DIFFERS"
+            if (committed / path).exists() and lock.md5(committed / path) != was.outs.get(path):
+                verdict = f"DIFFERS in git, {'not' if verdict == 'same' else 'and'} in dvc.lock"
             if verdict == "DIFFERS":
                 verdict = excused(path, committed, copy, stage in of_the_machine, scored) or verdict
             found.append(Row(stage, path, verdict))
@@ -177,12 +172,12 @@ def excused(path: str, committed: Path, copy: Path, is_of_the_machine: bool, sco
 
 
 def after_training(stages: dict[str, lock.Stage]) -> set[str]:
-    """The stages that train, as their parameters say, and those that go by what they made."""
-    found = {name for name, stage in stages.items() if "train.engine" in lock.params({name: stage})}
-    while more := {
-        name for name in stages.keys() - found if any(stages[name].deps.keys() & stages[by].outs.keys() for by in found)
-    }:
-        found |= more
+    """The stages that train, as their parameters say, and those that go by what they made; in the order they ran in."""
+    found, made = set(), set()
+    for name, stage in stages.items():
+        if "train.engine" in lock.params({name: stage}) or made & stage.deps.keys():
+            found.add(name)
+            made |= stage.outs.keys()
     return found
 
 
@@ -201,13 +196,6 @@ def unmade(stages: dict[str, lock.Stage], committed: Path) -> list[Row]:
     found = [path for path in listed if Path(path).suffix in UNITS]
     found = [path for path in found if not any(Path(path).is_relative_to(other) for other in known)]
     return [Row("none", path, "no stage makes it; `git rm` it") for path in found]
-
-
-def verdict_on(old: str | None, new: str | None, in_git: Path) -> str:
-    """Whether an output is the same in dvc.lock, in git if it is kept there, and as made anew."""
-    if in_git.exists() and lock.md5(in_git) != old:
-        return f"DIFFERS in git, {'not' if old == new else 'and'} in dvc.lock"
-    return "same" if old == new else "DIFFERS"
 
 
 def explanations(

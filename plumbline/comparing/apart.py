@@ -37,12 +37,14 @@ def says_the_same(old: Path, new: Path, rows: float, least: float = NEAR) -> boo
     """Whether two files of figures say the same, as trainings do that differ in their last bits alone.
 
     rows: of the smallest part that was scored. Texts and counts are equal, a table's by FEW at most; losses by `least`,
-    other figures by FEW rows or `least`; curves, whose points may be others, by CURVE.
+    other figures by FEW rows or `least`; curves, whose points may be others and have x in their first column, by CURVE.
     """
     try:
         a, b = said(old), said(new)
         if new.suffix == ".csv" and isinstance(next(iter(a.values())), float):
-            return is_near_curve(old, new)
+            (x, *a), (z, *b) = (list(contents(path, ".csv").values()) for path in (old, new))
+            gaps = [np.abs(y - np.interp(x, z, w)) / max(1.0, np.abs(y).max()) for y, w in zip(a, b, strict=True)]
+            return all(gap.mean() <= CURVE for gap in gaps)
         return a.keys() == b.keys() and all(is_near(name, x, b[name], rows, least) for name, x in a.items())
     except Exception:  # a file that is broken says nothing
         return False
@@ -54,14 +56,14 @@ def said(path: Path) -> dict[str, object]:
         return {name: value.item() for name, value in figures(json.loads(path.read_text(encoding="utf-8"))).items()}
     found, seen = {}, collections.Counter()
     for row in csv.DictReader(io.StringIO(path.read_text(encoding="utf-8"), newline="")):
-        cells = {column: value_of(cell) for column, cell in row.items()}
+        cells = {column: _value(cell) for column, cell in row.items()}
         texts = " ".join(cell for cell in cells.values() if isinstance(cell, str))
         seen[texts] += 1
         found |= {f"{texts} {seen[texts]} {column}": cell for column, cell in cells.items()}
     return found
 
 
-def value_of(cell: str) -> int | float | str:
+def _value(cell: str) -> int | float | str:
     """A cell as what it looks like."""
     for kind in (int, float):
         with contextlib.suppress(ValueError):
@@ -74,13 +76,6 @@ def is_near(name: str, x: object, y: object, rows: float, least: float) -> bool:
     if isinstance(x, float) and isinstance(y, float):
         return abs(x - y) <= (least if "loss" in name else max(least, FEW / rows)) * max(1.0, abs(x))
     return x == y or (isinstance(x, int) and isinstance(y, int) and name.endswith(" rows") and abs(x - y) <= FEW)
-
-
-def is_near_curve(old: Path, new: Path) -> bool:
-    """Whether two curves, with x in their first column, lie over one another."""
-    (x, *a), (z, *b) = (list(contents(path, ".csv").values()) for path in (old, new))
-    apart = [np.abs(y - np.interp(x, z, w)) / max(1.0, np.abs(y).max()) for y, w in zip(a, b, strict=True)]
-    return all(gaps.mean() <= CURVE for gaps in apart)
 
 
 def how_far(x: np.ndarray, y: np.ndarray) -> str | None:

@@ -35,9 +35,7 @@ def judge(
     if unlike := why_not_paired(base, other, part):
         raise UserError(f"no verdict: {unlike}")
     notes, (left, right) = _alike([base, other], part, of)
-    there = _defined(left, base, of)
-    if metric and metric not in there:
-        raise UserError(_undefined(metric, base, part, there))
+    there = _defined(left, base, of, metric, part)
     names = [metric] * (metric is not None) + [name for name in JUDGED if name in there and name != metric]
     found = [_judged(d) for d in differences.compare(left, right, names, of)]
     entry = Entry(other.side, [], found, figure(right, names[0], of), True, revisions.changes(base, other))
@@ -124,8 +122,17 @@ def _other_classes(base: Revision, other: Revision) -> str | None:
     return None if same else f"{base.name} has the classes {base.classes} and {other.name} {other.classes}"
 
 
-def _undefined(metric: str, base: Revision, part: str, there: list[str]) -> str:
-    return f"{metric} is not defined on the {part} part of {base.name}; choose a --metric of {', '.join(there)}"
+def _defined(rows: Rows, base: Revision, of: str, asked: str | None = None, part: str = "") -> list[str]:
+    """The metrics that there are: an ensemble ranks all rows together, each of its networks those of a fold.
+
+    UserError where one is asked for that is not among them.
+    """
+    there = metrics.defined(rows.target, len(base.classes), None if of == "ensemble" else rows.fold)
+    if asked and asked not in there:
+        raise UserError(
+            f"{asked} is not defined on the {part} part of {base.name}; choose a --metric of {', '.join(there)}"
+        )
+    return there
 
 
 def _alike(sides: Sequence[Revision], part: str, of: str) -> tuple[list[str], list[Rows]]:
@@ -137,11 +144,6 @@ def _alike(sides: Sequence[Revision], part: str, of: str) -> tuple[list[str], li
     least = min(counts)
     note = f"{min(counts)} to {max(counts)} networks: the first {least} of each are compared"
     return [note], differences.same_networks(scored)
-
-
-def _defined(rows: Rows, base: Revision, of: str) -> list[str]:
-    """The metrics that there are: an ensemble ranks all rows together, each of its networks those of a fold."""
-    return metrics.defined(rows.target, len(base.classes), None if of == "ensemble" else rows.fold)
 
 
 def _judged(d: Difference) -> Judged:
@@ -190,12 +192,13 @@ def rank(
         raise UserError(f"there are no experiments over {base.name}; `dvc exp run -S train.hidden_size=64` makes one")
     metric, left_out = metric or "accuracy", {**(unread or {})}
     for other in others:
-        if why := _other_classes(base, other) or _other_parts(base, other):
+        parts = [", ".join(side.parts) for side in (other, base)]
+        if why := _other_classes(base, other):
             left_out[other.name] = why
+        elif parts[0] != parts[1]:
+            left_out[other.name] = f"its parts are {parts[0]}, and those of {base.name} {parts[1]}"
     part, why_part = part_of([base, *(other for other in others if other.name not in left_out)], part, of)
-    there = _defined(base.parts[part].scored, base, of)
-    if metric not in there:
-        raise UserError(_undefined(metric, base, part, there))
+    _defined(base.parts[part].scored, base, of, metric, part)
     runs = {base.mark: [base]}
     for other in others:
         few = of == "mean" and other.side.networks < differences.FEWEST_NETWORKS <= base.side.networks
@@ -228,11 +231,6 @@ def rank(
     look = figure(winner.scored, metric, of) if is_there else None
     entries, counts = [entries[i] for i in order], _counts(scored[0])
     return Result(base.side, entries, True, metric, of, part, why_part, *counts, ranked.luck, look, left_out, notes)
-
-
-def _other_parts(base: Revision, other: Revision) -> str | None:
-    same = base.parts.keys() == other.parts.keys()
-    return None if same else f"its parts are {', '.join(other.parts)}, and those of {base.name} {', '.join(base.parts)}"
 
 
 def _counts(rows: Rows) -> tuple[int, int | None, int]:

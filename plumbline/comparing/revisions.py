@@ -59,9 +59,8 @@ def read(name: str | None, path: str = predictions.PATH) -> Revision:
     with _opened(name) as (repo, commit, root), tempfile.TemporaryDirectory(".scratch", ".plumbline-") as folder:
         brought = _brought(repo, path, folder)
         if not brought:
-            brings = f"run `dvc pull`, or check out {called} and run `dvc repro`"
-            if path != predictions.PATH:
-                brings = "commit it, or give it to DVC"
+            ours = f"run `dvc pull`, or check out {called} and run `dvc repro`"
+            brings = ours if path == predictions.PATH else "commit it, or give it to DVC"
             raise UserError(
                 f"{path} of {called} is neither in git, the cache nor a remote; {brings} ({predictions.DOCUMENTED})"
             )
@@ -216,9 +215,9 @@ def changed_metrics(base: str, other: str | None) -> dict[str, dict[str, tuple]]
     """Numbers that `dvc metrics diff` has, {file: {metric: (base, other)}}; whether they are luck is not judged."""
     with _opened(None) as (repo, *_):
         files = repo.metrics.diff(a_rev=base, b_rev=other or "workspace").get("diff", {})
-    both = {path: {name: (of.get("old"), of.get("new")) for name, of in told.items()} for path, told in files.items()}
-    numbers = {
-        path: {name: two for name, two in told.items() if all(isinstance(each, int | float | None) for each in two)}
-        for path, told in both.items()
-    }
-    return {path: told for path, told in numbers.items() if told}
+    found = {}
+    for path, told in files.items():
+        both = {name: (of.get("old"), of.get("new")) for name, of in told.items()}
+        numbers = {name: two for name, two in both.items() if all(isinstance(x, int | float | None) for x in two)}
+        found |= {path: numbers} if numbers else {}
+    return found
