@@ -92,27 +92,24 @@ def read() -> Job:
 
 def _check_one_run(job: Job) -> None:
     """Refuse files of which one is another run's."""
+    train, test = revisions.CURVES.values()
     epochs, tested = ([row["epoch"] for row in rows] for rows in (job.train_epochs, job.test_epochs))
-    if not epochs or epochs != list(range(1, len(epochs) + 1)) or not 1 <= (job.train.epoch or 1) <= len(epochs):
-        said = f"epochs 1 to {len(epochs)}" if epochs else "no epoch"
-        _refuse(revisions.CURVES["train"], "metrics/train.json", f"{said}, epoch {job.train.epoch or 1} was kept")
-    if len({"validation_loss", "validation_accuracy"} & job.train_epochs[0].keys()) == 1:
-        raise UserError(f"{revisions.CURVES['train']} has loss or accuracy of validation alone; run `dvc repro`")
-    step = int(tested[1] - tested[0]) if len(tested) > 1 else len(epochs)
-    if tested != epochs[:: max(step, 1)] * ("test" in job.rows):
-        _refuse(revisions.CURVES["test"], revisions.CURVES["train"], f"{len(tested)} epochs, and {len(epochs)}")
-    if job.train.rows > job.rows["train"]:
-        _refuse("metrics/train.json", predictions.PATH, f"{job.train.rows} training rows, and {job.rows['train']}")
+    step = max(int(tested[1] - tested[0]) if len(tested) > 1 else len(epochs), 1)
     scored = {part: row["rows"] for (part, *_), row in job.figures.items()}
-    if scored != {part: rows for part, rows in job.rows.items() if part != "train"}:
-        _refuse(SCORES, predictions.PATH, f"rows {scored}, and {job.rows}")
+    are_epochs = epochs == list(range(1, len(epochs) + 1)) and 1 <= (job.train.epoch or 1) <= len(epochs)
+    for one, other, is_so in (
+        (train, "metrics/train.json", are_epochs),
+        (test, train, tested == epochs[::step] * ("test" in job.rows)),
+        ("metrics/train.json", predictions.PATH, job.train.rows <= job.rows["train"]),
+        (SCORES, predictions.PATH, scored == {part: rows for part, rows in job.rows.items() if part != "train"}),
+    ):
+        if not is_so:
+            raise UserError(f"{one} and {other} are of two runs; run `dvc repro`, or `dvc checkout` and `git restore`")
+    if len({"validation_loss", "validation_accuracy"} & job.train_epochs[0].keys()) == 1:
+        raise UserError(f"{train} has loss or accuracy of validation alone; run `dvc repro`")
     shown = {(part, "accuracy", of) for part in scored for of in ("network", "shares")}
     if lacking := sorted(shown - job.figures.keys()):
         raise UserError(f"{SCORES} has no {' of '.join(lacking[0][1:])} in part {lacking[0][0]}; run `dvc repro`")
-
-
-def _refuse(one: str, other: str, why: str) -> None:
-    raise UserError(f"{one} and {other} are of two runs ({why}); run `dvc repro`, or `dvc checkout` and `git restore`")
 
 
 def rule(job: Job) -> str:

@@ -45,8 +45,7 @@ def main(options: argparse.Namespace) -> None:
     named, kept, counts = names(card.classes), [], Counter()
 
     def needed(there: list[str]) -> list[str]:
-        kept[:] = to_keep(options.keep, there, given)
-        check_kept(kept, [ROW, PREDICTED, *named, WARNINGS])
+        kept[:] = to_keep(options.keep, there, [ROW, PREDICTED, *named, WARNINGS])
         return used.needed(there) + kept
 
     with files.together(), files.scratch(output.parent) as scratch:
@@ -92,52 +91,39 @@ def check_output(output: Path, table: Path) -> None:
     """Refuse a file of another kind, and one that would overwrite what is read, or a folder that holds something."""
     if output.suffix.lower() not in FORMATS and (output.suffix or not table.is_dir()):
         raise UserError(f"--output {output} must end in .parquet or .csv, or be a folder's name where a folder is read")
-    if output.resolve() == table.resolve():
-        raise UserError(f"--output {output} is the table to predict on, and would overwrite it; choose another name")
-    if table.is_dir() and output.resolve().is_relative_to(table.resolve()):
-        raise UserError(f"--output {output} is in {table}, which is read as one table; choose another place")
+    if output.resolve().is_relative_to(table.resolve()):
+        raise UserError(
+            f"--output {output} is, or is in, the table to predict on, and would overwrite it; choose another"
+        )
     if not output.suffix and output.exists() and not (output.is_dir() and not any(output.iterdir())):
         raise UserError(f"--output {output} is there and is no empty folder; remove it, or choose another name")
 
 
 def check_threshold(threshold: float | None, card: Card) -> None:
     """Refuse a threshold that is no probability, or where no class is the positive one."""
-    if threshold is None:
-        return
-    if not 0 <= threshold <= 1:
+    if threshold is not None and not 0 <= threshold <= 1:
         raise UserError(f"--threshold must be a probability, from 0 to 1, not {threshold:g}")
-    if len(card.classes) > 2:
+    if threshold is not None and len(card.classes) > 2:
         raise UserError(
-            f"--threshold {threshold:g} is for two classes, and the model has {len(card.classes)}; leave it away, "
-            "and the most probable class is predicted"
+            f"--threshold {threshold:g} is for two classes, and the model has {len(card.classes)}; leave it away"
         )
-
-
-def check_kept(kept: list[str], own: list[str]) -> None:
-    """Refuse a column to keep whose name is one of those that are written; to DuckDB case is no difference."""
-    taken = {name.casefold() for name in own}
-    for name in kept:
-        if name.casefold() in taken:
-            raise UserError(
-                f"column {name!r} cannot be kept, for predict writes one of that name; rename it, or name the columns "
-                "to keep without it (--keep)"
-            )
 
 
 # ---- columns
 
 
-def to_keep(keep: str | None, there: list[str], table: Path) -> list[str]:
-    """The columns that --keep names, in its order; a name that has a comma stands in double quotes."""
-    if keep is None:
-        return []
-    if keep == "all":
-        return there
-    kept = list(dict.fromkeys(next(csv.reader([keep], skipinitialspace=True), [])))
-    for name in kept:
+def to_keep(keep: str | None, there: list[str], own: list[str]) -> list[str]:
+    """The columns that --keep names, in its order; a name that has a comma stands in double quotes.
+
+    UserError for one that is not in the table, or is called as one of our own; to DuckDB case is no difference.
+    """
+    named = there if keep == "all" else next(csv.reader([keep or ""], skipinitialspace=True), [])
+    for name in named:
         if name not in there:
-            raise UserError(f"{table} has no column {name!r} to keep (--keep){nearest(name, there)}")
-    return kept
+            raise UserError(f"the table has no column {name!r} to keep (--keep){nearest(name, there)}")
+        if name.casefold() in map(str.casefold, own):
+            raise UserError(f"column {name!r} cannot be kept, for predict writes one of that name; rename it")
+    return list(dict.fromkeys(named))
 
 
 def names(classes: list) -> list[str]:

@@ -79,12 +79,9 @@ def scores(job: Job) -> Section | None:
             interval = between(mean.get("low"), mean.get("high"))
             of_all = [ensemble, networks] if job.networks > 1 else []
             listed.append([name_of(metric) + lower, network, *of_all, interval, shares])
-        head = ["ensemble", f"mean of {job.networks} networks", "about 95 %"]
-        head = [
-            "metric",
-            "network 0" + "'s folds" * (part == "out-of-fold"),
-            *(head if job.networks > 1 else ["about 95 %, over rows alone"]),
-        ]
+        several = ["ensemble", f"mean of {job.networks} networks", "about 95 %"]
+        head = ["metric", "network 0" + "'s folds" * (part == "out-of-fold")]
+        head += several if job.networks > 1 else ["about 95 %, over rows alone"]
         if listed:
             title = f"{part.capitalize()}{' part' * (part != 'out-of-fold')}, {job.rows[part]:,} rows"
             tables.append(Table([*head, "always the training shares"], listed, title))

@@ -138,11 +138,10 @@ def _defined(rows: Rows, base: Revision, of: str, asked: str | None = None, part
 def _alike(sides: Sequence[Revision], part: str, of: str) -> tuple[list[str], list[Rows]]:
     """The rows of every side, with as many networks of each unless it is one that counts, and what to know of that."""
     scored = [side.parts[part].scored for side in sides]
-    counts = [len(each.probability) for each in scored]
-    if of == "network" or len({*counts}) == 1:
+    least, most = (end(len(each.probability) for each in scored) for end in (min, max))
+    if of == "network" or least == most:
         return [], scored
-    least = min(counts)
-    note = f"{min(counts)} to {max(counts)} networks: the first {least} of each are compared"
+    note = f"{least} to {most} networks: the first {least} of each are compared"
     return [note], differences.same_networks(scored)
 
 
@@ -164,9 +163,8 @@ def _judged(d: Difference) -> Judged:
 
 def figure(scored: Rows, metric: str, of: str) -> Figure:
     """A metric of one side, with about 95 % around it."""
+    (scored,) = differences.same_networks([scored], of)
     phi = differences.side(scored, metric, of).phi
-    if of == "network":
-        scored = scored._replace(probability=scored.probability[:1])
     counted = [metrics.confusion(network, scored.target).sum(axis=0) for network in scored.probability]
     found = ranges.reported(metric, phi, scored, np.mean(counted, axis=0))
     return Figure(found["mean"], found.get("low"), found.get("high"), len(scored.target))

@@ -144,38 +144,34 @@ def _pipeline(repo, path: str, is_workspace: bool) -> tuple[dict[str, Stage], li
     """The stages that a file comes from, as they ran, and what is not as it was then."""
     from dvc.dependency.param import ParamsDependency
 
-    found, makers = {}, {}
-    for stage in repo.index.stages:
-        outs = {_path(out, repo): out for out in stage.outs}
-        if stage.cmd:  # others only say what a file holds
-            params = {_path(dep, repo): dep for dep in stage.deps if isinstance(dep, ParamsDependency)}
-            deps = {_path(dep, repo): dep for dep in stage.deps if not isinstance(dep, ParamsDependency)}
-            name = "/".join([*Path(stage.path_in_repo).parts[:-1], stage.name])
-            found[name] = stage, params, deps, outs
-            makers |= dict.fromkeys(outs, name)
-
-    stages, changed, waiting = {}, {}, [makers[path]] if path in makers else []
+    makers = {_path(out, repo): stage for stage in repo.index.stages if stage.cmd for out in stage.outs}
+    upstream, waiting = set(), [path]
     while waiting:
-        name = waiting.pop()
-        if name in stages:
+        stage = makers.get(waiting.pop())
+        if stage and stage not in upstream:
+            upstream.add(stage)
+            waiting += [_path(dep, repo) for dep in stage.deps]
+    stages, changed = {}, []
+    for stage in [stage for stage in repo.index.stages if stage in upstream]:
+        name = "/".join([*Path(stage.path_in_repo).parts[:-1], stage.name])
+        outs = {_path(out, repo): out for out in stage.outs}
+        params = {_path(dep, repo): dep for dep in stage.deps if isinstance(dep, ParamsDependency)}
+        deps = {_path(dep, repo): dep for dep in stage.deps if not isinstance(dep, ParamsDependency)}
+        read = ({file: of.hash_info.value for file, of in each.items()} for each in (params, deps, outs))
+        stages[name] = Stage(stage.cmd, *read)
+        if not any(out.hash_info for out in stage.outs):
+            changed.append(f"stage {name} has not run")
             continue
-        stage, params, deps, outs = found[name]
-        stages[name] = Stage(
-            stage.cmd, *({path: of.hash_info.value for path, of in each.items()} for each in (params, deps, outs))
-        )
-        waiting += [makers[path] for path in deps if path in makers]
-        ran = any(each.hash_info for each in outs.values())
-        changed |= {f"stage {name} has not run": 0} if not ran else {}
-        changed |= {f"the command of {name}": 0} if ran and stage.changed_stage() else {}
-        for file, of in params.items() if ran else ():
+        changed += [f"the command of {name}"] * bool(stage.changed_stage())
+        for file, of in params.items():
             for key, (then, now) in lock.unequal(of.hash_info.value or {}, of.read_params()).items():
-                changed[f"{file} ({key} is {now!r} and was {then!r})"] = 0
-        for file, of in (deps | outs).items() if ran else ():
+                changed.append(f"{file} ({key} is {now!r} and was {then!r})")
+        for file, of in (deps | outs).items():
             said = next(iter(of.workspace_status().values()), None) if of.is_in_repo else None
-            is_gone = said == "deleted" and is_workspace and file not in makers and not repo.dvcfs.exists(f"/{file}")
+            is_gone = said == "deleted" and is_workspace and not repo.dvcfs.exists(f"/{file}")
             if is_gone or said not in (None, "deleted"):
-                changed[file] = 0
-    return {name: stages[name] for name in found if name in stages}, list(changed)
+                changed.append(file)
+    return stages, list(dict.fromkeys(changed))
 
 
 def _path(of, repo) -> str:

@@ -1,8 +1,8 @@
 """Permutation importance: what the networks lose when one column of the table no longer belongs to its rows.
 
-A column's values are shuffled, so that they tell nothing of the row any more. By so much as
-the log loss grows, the networks went by the column (Breiman, Machine Learning 45 (2001) 5). A column that says the same
-as another has a small drop: the networks still have the other.
+A column's values are shuffled, so that they tell nothing of the row any more. By so much as the log loss grows, the
+networks went by the column (Breiman, Machine Learning 45 (2001) 5). A column that says the same as another has a small
+drop: the networks still have the other.
 
 No row is scored by a network that was trained or stopped by it. The work is counted before it is done, and cut by
 fewer rows and then fewer columns, never by the clock: what comes out is the same everywhere.
@@ -58,31 +58,18 @@ def write(path: str | Path, asked: bool, saved: Model, judges: Folds, scored: di
     """Write the columns with their drops, the largest first, and print what was done; only the header if not asked."""
     lines = []
     if asked:
-        name = deciding_part(saved, scored)
+        # A part that no network was trained or stopped by, as the validation part may be
+        last = "validation" if len(scored["validation"].table) and not saved.card.watched else "test"
+        name = "out-of-fold" if "out-of-fold" in scored else last
         work = affordable(saved, len(scored[name].table))
         drops = measured_on(saved, judges, scored[name], work, Path(path).parent)
         lines = [(*drop, name, work.rows, work.networks) for drop in sorted(drops, key=lambda drop: -drop.drop)]
-        print(described(work, name, saved))
+        every, cut = len(saved.card.encoding.columns), ""
+        if work.columns < every:
+            chosen_by = "largest first-layer weights" if saved.card.network == SHIPPED else "first places in the table"
+            cut = f"; only the {work.columns} of {every} columns with the {chosen_by}, to limit the work"
+        print(f"importance of {work.columns} columns on {work.rows} {name} rows, {work.networks} networks{cut}")
     formats.write_csv(COLUMNS, lines, path)
-
-
-def described(work: Work, part: str, saved: Model) -> str:
-    """What was done, in words."""
-    every, cut = len(saved.card.encoding.columns), ""
-    if work.columns < every:
-        chosen = "largest first-layer weights" if saved.card.network == SHIPPED else "first places in the table"
-        cut = f"; only the {work.columns} of {every} columns with the {chosen}, to limit the work"
-    return f"importance of {work.columns} columns on {work.rows} {part} rows, {work.networks} networks{cut}"
-
-
-# ---- what it is measured on
-
-
-def deciding_part(saved: Model, scored: dict[str, Answered]) -> str:
-    """The out-of-fold rows where there are any, else the validation part where no network watched it, else the test."""
-    if "out-of-fold" in scored:
-        return "out-of-fold"
-    return "validation" if len(scored["validation"].table) and not saved.card.watched else "test"
 
 
 def affordable(saved: Model, rows: int) -> Work:
@@ -110,12 +97,6 @@ def measured_on(saved: Model, judges: Folds, scored: Answered, work: Work, folde
             x = encoding.encode(model.card.encoding, some)[own]
             pairs[:, networks, own] = changes(model, x, target[own], columns)
     return [drop_of(column, each, fold_of) for column, each in zip(columns, pairs)]
-
-
-def measured(saved: Model, x: np.ndarray, target: np.ndarray, columns: int) -> list[Drop]:
-    """The drops of so many columns of the encoded rows x (n, c), by all of the networks."""
-    asked = chosen(saved, columns)
-    return [drop_of(column, pairs) for column, pairs in zip(asked, changes(saved, x, target, asked))]
 
 
 def drop_of(column: Number | Category, pairs: np.ndarray, fold: np.ndarray | None = None) -> Drop:

@@ -23,7 +23,6 @@ STYLE = {
     "svg.fonttype": "none",  # text stays text: small, to be searched, in the page's letters
     "svg.hashsalt": "plumbline",  # the same bytes each time
     "text.parse_math": False,  # a column may have dollars in its name
-    "axes.unicode_minus": True,
     "font.size": 10,
     "text.color": INK,
     "axes.labelcolor": INK,

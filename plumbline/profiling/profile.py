@@ -29,14 +29,6 @@ class Column(NamedTuple):
     warning: str = ""
 
 
-class Seen(NamedTuple):
-    """What the rows say of one column."""
-
-    missing: int
-    distinct: int
-    values: str
-
-
 def profile(table: Table, target: str, fitted: Encoding | None = None) -> list[Column]:
     """A record a column, in the table's order; what becomes of it only with the encoding."""
     becomes, numbers = _becomes(table, fitted) if fitted else {}, robust.numbers(table)
@@ -46,18 +38,19 @@ def profile(table: Table, target: str, fitted: Encoding | None = None) -> list[C
             continue
         of = numbers.get(name)
         by_range = of and kind != "BOOLEAN" and not (name == target and of.distinct <= MOST_LABELS)
-        seen, words = _range(table, name, of) if by_range else _frequent(table, name), columns.described(kind)
+        missing, distinct, values = _range(table, name, of) if by_range else _frequent(table, name)
+        words = columns.described(kind)
         if name == target:
-            words, becomes[name] = "target", (f"{seen.distinct} classes", 0)
-        found.append(Column(name, words, *seen, *becomes.get(name, ("", 0))))
+            words, becomes[name] = "target", (f"{distinct} classes", 0)
+        found.append(Column(name, words, missing, distinct, values, *becomes.get(name, ("", 0))))
     return found
 
 
 # ---- what the rows say
 
 
-def _range(table: Table, name: str, of: robust.Numbers) -> Seen:
-    """Of a column that has an order: lowest and highest value, and of numbers the median."""
+def _range(table: Table, name: str, of: robust.Numbers) -> tuple[int, int, str]:
+    """Of a column that has an order: rows without a value, different values, and the range, of numbers the median."""
     values = ""
     if of.present and kind_of(table.columns[name]) == "number":
         values = f"{_number(of.low)} to {_number(of.high)}, median {_number(of.median)}"
@@ -65,11 +58,11 @@ def _range(table: Table, name: str, of: robust.Numbers) -> Seen:
         column = duck.name(name)
         ends = f"SELECT min({column})::VARCHAR, max({column})::VARCHAR FROM {table.holding(name)}"
         values = " to ".join(table.rows(ends)[0])
-    return Seen(len(table) - of.present, of.distinct, values)
+    return len(table) - of.present, of.distinct, values
 
 
-def _frequent(table: Table, name: str) -> Seen:
-    """Of any other column: its most frequent values, of equally frequent ones by the letters."""
+def _frequent(table: Table, name: str) -> tuple[int, int, str]:
+    """The same of any other column, in words: its most frequent values, of equally frequent ones by the letters."""
     if kind_of(table.columns[name]) == "category":
         texts = columns.all_texts(table, name)
         missing, distinct, frequent = texts.missing, texts.distinct, texts.frequent
@@ -82,7 +75,7 @@ def _frequent(table: Table, name: str) -> Seen:
         distinct = counts[0][2] if counts else 0
         frequent = [(v, rows) for v, rows, _ in counts if v is not None]
     shown = [f"{_short(value)} ({share(rows, len(table) - missing)})" for value, rows in frequent[:SHOWN]]
-    return Seen(missing, distinct, ", ".join(shown) + (", ..." if distinct > SHOWN else ""))
+    return missing, distinct, ", ".join(shown) + (", ..." if distinct > SHOWN else "")
 
 
 # ---- in words

@@ -46,10 +46,10 @@ def judge(table: Table, found: list[Column], fitted: Encoding) -> list[Column]:
         if column.kind == "target":
             warning = of_target(column, classes, np.bincount(y, minlength=len(classes)).tolist())
         else:
-            warning = column.column in tells and leak(tells[column.column])
-            warning = warning or dates_as_text(table, column) or dates_as_numbers(table, column)
+            told = tells.get(column.column)
+            warning = (told and leak(told)) or dates_as_text(table, column) or dates_as_numbers(table, column)
             warning = warning or measure_as_text(table, column)
-            warning = warning or (column.column in names and identifier(table, column, tells.get(column.column)))
+            warning = warning or (column.column in names and identifier(table, column, told))
             near = column.kind == "category" and column.column not in left_out and nearly_equal(table, column.column)
             warning = "; it ".join(filter(None, [warning, near]))
         warned.append(column._replace(warning=warning or ""))
@@ -76,17 +76,12 @@ def lines(found: list[Column], file: str = "metrics/columns.csv") -> list[str]:
 
 def leak(of: Alone) -> str | None:
     """A column that needs no other to tell the target."""
-    if of.significant and (of.recall >= IS or of.area >= IS_BY_AREA):
-        return (
-            f"is nearly the target itself (ROC AUC {of.area:.3f} alone); "
-            f"if it is not known when you predict, drop it (make_data.drop)"
-        )
-    if of.significant and of.area > TELLS:
-        return (
-            f"alone tells the target (ROC AUC {of.area:.2f}); "
-            f"if it is not known when you predict, drop it (make_data.drop)"
-        )
-    return None
+    if not of.significant or (of.area <= TELLS and of.recall < IS):
+        return None
+    what = f"alone tells the target (ROC AUC {of.area:.2f})"
+    if of.recall >= IS or of.area >= IS_BY_AREA:
+        what = f"is nearly the target itself (ROC AUC {of.area:.3f} alone)"
+    return f"{what}; if it is not known when you predict, drop it (make_data.drop)"
 
 
 def identifier(table: Table, column: Column, tells: Alone | None) -> str | None:

@@ -70,8 +70,8 @@ def compare(base: Rows, other: Rows, names: Sequence[str], of: str = "mean", lev
     out 0; how often that is right: see benchmarks/calibration.py.
     """
     base = base._replace(group=intervals.numbered(base.group))
-    if len(base.probability) > 1:
-        base, other = same_networks([base, other])
+    if len(base.probability) > 1 or of == "network":
+        base, other = same_networks([base, other], of)
     defined = metrics.defined(base.target, max(base.probability.shape[2], 2), base.fold)
     asked, names = names, [name for name in names if name in defined]
     if not names:
@@ -79,8 +79,7 @@ def compare(base: Rows, other: Rows, names: Sequence[str], of: str = "mean", lev
     sides = [(side(base, name, of), side(other, name, of)) for name in names]
     estimates = [paired(*pair, name, base) for pair, name in zip(sides, names)]
     level = level_of_each([two.phi - one.phi for one, two in sides], base.group, level)
-    same = of_interest(base, of).shape == of_interest(other, of).shape
-    same = same and np.array_equal(of_interest(base, of), of_interest(other, of))
+    same = np.array_equal(base.probability, other.probability)
     judged = {}
     for name, (one, two), estimate in zip(names, sides, estimates):
         why = why_not(name, base, estimate, of)
@@ -108,16 +107,11 @@ def undefined(name: str) -> Difference:
     return Difference(name, *[math.nan] * 6, "no verdict", none, "a class has no rows")
 
 
-def same_networks(sides: Sequence[Rows]) -> list[Rows]:
-    """The first networks of each, as many as all have."""
-    networks = min(len(rows.probability) for rows in sides)
+def same_networks(sides: Sequence[Rows], of: str = "mean") -> list[Rows]:
+    """The first networks of each, as many as all have; network 0 alone where that is what is judged."""
+    networks = 1 if of == "network" else min(len(rows.probability) for rows in sides)
     cut = [None if rows.fold is None else rows.fold[:networks] for rows in sides]
     return [rows._replace(probability=rows.probability[:networks], fold=fold) for rows, fold in zip(sides, cut)]
-
-
-def of_interest(rows: Rows, of: str) -> np.ndarray:
-    """The probabilities that count: of all networks, of the first alone."""
-    return rows.probability[:1] if of == "network" else rows.probability  # (1 or R, n, k)
 
 
 def side(rows: Rows, name: str, of: str = "mean") -> Side:
@@ -126,9 +120,9 @@ def side(rows: Rows, name: str, of: str = "mean") -> Side:
     The ensemble's contributions are told by network as well, for they owe to the seeds: the pseudo-values of the
     jackknife that leaves out one network, R phi(all) - (R - 1) phi(all but r), shifted so that their mean is phi(all).
     """
-    probability, about = of_interest(rows, of), (rows.target, rows.positive)
+    probability, about = rows.probability, (rows.target, rows.positive)
     everyone = metrics.ensemble(probability)
-    fold = None if of == "ensemble" or name.removeprefix("macro_") not in metrics.RANKINGS else rows.fold
+    fold = None if of == "ensemble" or not metrics.ranks(name) else rows.fold
     judged = everyone[None] if of == "ensemble" else probability
     if name in labels.KNOWN and fold is None:
         phi, by_label = np.empty(judged.shape[:2]), 0.0
@@ -156,7 +150,7 @@ def paired(base: Side, other: Side, name: str, rows: Rows) -> intervals.Estimate
     The side with the lower log loss says how probable each label was: one that is unsure of everything must not hide
     a difference, and one that is too sure must not make one.
     """
-    is_ranked, difference = name.removeprefix("macro_") in metrics.RANKINGS, other.phi - base.phi
+    is_ranked, difference = metrics.ranks(name), other.phi - base.phi
     estimate = intervals.estimate(difference, rows.target, rows.group, is_ranked)
     if base.by_label is not None and other.by_label is not None:
         estimate = _labelled(estimate, base, other, rows)
@@ -180,16 +174,10 @@ def of_a_row(name: str, rows: Rows, units: int) -> float:
     """The variance of a row on which two sides part, for it may yet come, however alike they were so far.
 
     Agresti and Min, Statistics in Medicine 24 (2005) 729: a mean over n rows has 1 / n^2 at least. What is made of
-    means over the rows of a class has so much of each class. units: rows, or groups, of which each class has its share.
+    means over the rows of a class has so much of each class. units: rows, or groups.
     """
-    if name in ("accuracy", *metrics.LOSSES):
-        return 1.0 / units**2
-    k, n = max(rows.probability.shape[2], 2), len(rows.target)
-    if name == "roc_auc":  # each class is ranked against the other
-        share = np.ones(k)
-    else:
-        share = np.full(k, 1 / k) if name.startswith("macro_") else np.eye(k)[rows.positive]
-    of_class = np.maximum(metrics.class_counts(rows.target, k) * (units / n), 1.0)
+    counts = metrics.class_counts(rows.target, max(rows.probability.shape[2], 2))
+    share, of_class = metrics.trials(name, counts, counts, rows.positive, units)
     return float((share**2 / of_class**2).sum())
 
 
@@ -207,7 +195,7 @@ def why_not(name: str, rows: Rows, estimate: intervals.Estimate, of: str) -> str
         fewest, which = int(counts[0]), "of a class"
     if fewest < FEWEST_ROWS:
         return f"{fewest} row{'s' * (fewest != 1)} {which}, and {FEWEST_ROWS} are needed"
-    is_by_fold = of != "ensemble" and name.removeprefix("macro_") in metrics.RANKINGS and rows.fold is not None
+    is_by_fold = of != "ensemble" and metrics.ranks(name) and rows.fold is not None
     if is_by_fold and metrics.fewest_of_a_class(rows.target, len(counts), rows.fold) < 2:
         return "folds with 1 row of a class, and 2 are needed"
     return ""

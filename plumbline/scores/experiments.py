@@ -22,7 +22,7 @@ def rank(base: Rows, others: list[Rows], name: str, of: str = "mean", level: flo
 
     The first networks of each count, as many as all have.
     """
-    base, *others = differences.same_networks([base._replace(group=intervals.numbered(base.group)), *others])
+    base, *others = differences.same_networks([base._replace(group=intervals.numbered(base.group)), *others], of)
     alpha, count = 1.0 - level, len(others)
     to_base = [differences.compare(base, other, [name], of, 1.0 - alpha / count)[0] for other in others]
     sides = [differences.side(each, name, of) for each in (base, *others)]

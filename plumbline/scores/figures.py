@@ -77,16 +77,14 @@ def few(figures: list[Figure]) -> dict:
 def told(figures: list[Figure], says: dict[str, str]) -> list[str]:
     """The few in words, a line a part. says: what is to be said of each part's rows."""
     lines, by = [], {(figure.part, figure.of, figure.metric): figure for figure in figures}
-    if ("test", "network", "accuracy") in by:
-        accuracy, loss = (by["test", "network", name] for name in FEW)
-        lines.append(f"{loss.rows} test rows{says['test']}: accuracy {accuracy.value:.3f}, log loss {loss.value:.4f}")
-    if ("out-of-fold", "networks", "accuracy") in by:
-        accuracy, loss = (by["out-of-fold", "networks", name] for name in FEW)
-        words = [
-            f"{name} {of.value:.{d}f}" + (f" ({of.low:.{d}f} to {of.high:.{d}f})" if of.low is not None else "")
-            for name, of, d in (("accuracy", accuracy, 3), ("log loss", loss, 4))
-        ]
-        lines.append(f"{loss.rows} out-of-fold rows{says['out-of-fold']}: {', '.join(words)}")
+    for part, of in (("test", "network"), ("out-of-fold", "networks")):
+        if (part, of, "accuracy") in by:
+            accuracy, loss = (by[part, of, name] for name in FEW)
+            words = [
+                f"{name} {of.value:.{d}f}" + (f" ({of.low:.{d}f} to {of.high:.{d}f})" if of.low is not None else "")
+                for name, of, d in (("accuracy", accuracy, 3), ("log loss", loss, 4))
+            ]
+            lines.append(f"{loss.rows} {part} rows{says[part]}: {', '.join(words)}")
     return lines
 
 

@@ -25,6 +25,11 @@ NEAREST_TO_ONE = 2.0**-25  # a float32 of 1.0 stands for any probability this ne
 SMALLEST = 2.0**-149  # and one of 0.0 for any below the smallest float32
 
 
+def ranks(name: str) -> bool:
+    """Whether a metric is about the order of the rows."""
+    return name.removeprefix("macro_") in RANKINGS
+
+
 # ---- probabilities
 
 
@@ -86,7 +91,7 @@ def defined(target: np.ndarray, classes: int, fold: np.ndarray | None = None) ->
     fold: (R, n), where a network ranks the rows of each fold apart, all of which must have every class.
     """
     names, all_there = (OF_TWO if classes == 2 else OF_MORE), fewest_of_a_class(target, classes, fold) > 0
-    return [name for name in names if all_there or name.removeprefix("macro_") not in RANKINGS]
+    return [name for name in names if all_there or not ranks(name)]
 
 
 def fewest_of_a_class(target: np.ndarray, classes: int, fold: np.ndarray | None = None) -> int:
@@ -188,6 +193,27 @@ def ratios(name: str, counts: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     whole = {"precision": answered, "recall": true, "f1": answered + true}[name]
     part = counts.diagonal() * (2 if name == "f1" else 1)
     return np.divide(part, whole, out=np.zeros(len(counts)), where=whole > 0), whole
+
+
+def trials(
+    name: str, counts: np.ndarray, answered: np.ndarray, positive: int, units: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """What a metric is a mean over: of each class its part in the figure and the rows that it divides by, both (c,).
+
+    counts, answered: rows by class and by answer (k,); units: rows, or groups, of which each class has its share.
+    """
+    n, k, of = counts.sum(), len(counts), name.removeprefix("macro_")
+    if of in ("accuracy", *LOSSES):
+        return np.ones(1), np.array([float(units)])
+    rows = {
+        "precision": answered,
+        "recall": counts,
+        "f1": (answered + counts) / 2,
+        "roc_auc": np.minimum(counts, n - counts),
+        "average_precision": counts,
+    }[of]
+    share = np.full(k, 1 / k) if of != name else np.eye(k)[positive]
+    return share, np.maximum(rows * (units / n), 1.0)
 
 
 def class_counts(target: np.ndarray, classes: int) -> np.ndarray:

@@ -4,7 +4,6 @@ Student's interval is right for a difference. A figure near the end of its range
 """
 
 import math
-from typing import NamedTuple
 
 import numpy as np
 
@@ -15,18 +14,6 @@ FEWEST_OF_FOLD = 30  # rows of a class in every fold
 MOST = {"log_loss": math.inf, "brier": 2.0}  # every other metric lies between 0 and 1
 
 
-class Trials(NamedTuple):
-    """What a share is of: of each class its part in the figure and the rows that it divides by, both (c,)."""
-
-    share: np.ndarray
-    rows: np.ndarray
-
-    @property
-    def unseen(self) -> tuple[float, float]:
-        """What half an error more in every class would cost, and its variance."""
-        return float((self.share / self.rows).sum()) / 2, float((self.share**2 / self.rows**2).sum()) / 2
-
-
 def reported(name: str, phi: np.ndarray, rows: Rows, answered: np.ndarray) -> dict[str, float]:
     """The mean of contributions phi (R, n) and the interval around it, as files have them: mean, low, high.
 
@@ -34,7 +21,7 @@ def reported(name: str, phi: np.ndarray, rows: Rows, answered: np.ndarray) -> di
     of how rows differ (one row, one group, one row of a class that is ranked) there is a mean alone. So it is of the
     average precision of folds with fewer than FEWEST_OF_FOLD rows of a class, for which it is higher than for many.
     """
-    ranked = name.removeprefix("macro_") in metrics.RANKINGS
+    ranked = metrics.ranks(name)
     estimate = intervals.estimate(phi, rows.target, rows.group, ranked)
     mean = 0.0 - estimate.mean if name in metrics.LOSSES else estimate.mean
     counts = metrics.class_counts(rows.target, len(answered))
@@ -48,7 +35,7 @@ def reported(name: str, phi: np.ndarray, rows: Rows, answered: np.ndarray) -> di
     if name in metrics.LOSSES:
         low, high = of_loss(mean, estimate.quantile() * math.sqrt(estimate.variance))
     else:
-        low, high = of_share(mean, estimate, trials(name, counts, answered, rows.positive, estimate.n))
+        low, high = of_share(mean, estimate, *metrics.trials(name, counts, answered, rows.positive, estimate.n))
     most = MOST.get(name, 1.0)
     mean = min(max(mean, 0.0), most)
     return {"mean": mean, "low": min(max(low, 0.0), mean), "high": max(min(high, most), mean)}
@@ -73,28 +60,11 @@ def of_loss(mean: float, half: float) -> tuple[float, float]:
     return mean * math.exp(-by), mean * (math.exp(by) if by <= 1.0 else 1.0 + (math.e - 1.0) * by)
 
 
-def of_share(mean: float, estimate: intervals.Estimate, of: Trials) -> tuple[float, float]:
+def of_share(mean: float, estimate: intervals.Estimate, share: np.ndarray, rows: np.ndarray) -> tuple[float, float]:
     """Wilson's interval around a figure between 0 and 1, for as many rows as give its variance.
 
     That number is mean (1 - mean) / V (Korn and Graubard, Survey Methodology 24 (1998) 193). Neither falls below what
-    half an error more would make: with all rows right the interval is Wilson's for all rows.
+    half an error more in every class would make: with all rows right the interval is Wilson's for all rows.
     """
-    cost, least = of.unseen
-    variance = max(estimate.variance, least)
+    cost, variance = (share / rows).sum() / 2, max(estimate.variance, (share**2 / rows**2).sum() / 2)
     return intervals.wilson(mean, max(mean * (1.0 - mean), cost) / variance, estimate.quantile())
-
-
-def trials(name: str, counts: np.ndarray, answered: np.ndarray, positive: int, units: int) -> Trials:
-    """What a metric is a share of. counts, answered: rows by class and by answer (k,); units: rows, or groups."""
-    n, k, of = counts.sum(), len(counts), name.removeprefix("macro_")
-    if of == "accuracy":
-        return Trials(np.ones(1), np.array([float(units)]))
-    rows = {
-        "precision": answered,
-        "recall": counts,
-        "f1": (answered + counts) / 2,
-        "roc_auc": np.minimum(counts, n - counts),
-        "average_precision": counts,
-    }[of]
-    share = np.full(k, 1 / k) if of != name else (np.arange(k) == positive).astype(np.float64)
-    return Trials(share, np.maximum(rows * (units / n), 1.0))

@@ -292,7 +292,7 @@ def test_a_commit_without_its_results_is_named_too(compare):
 
 def test_a_stage_that_has_not_run_is_named(compare):
     (compare.made.folder / "dvc.lock").unlink()
-    refused(compare, "workspace is not as its dvc.lock has it: stage evaluate has not run, stage train has not run")
+    refused(compare, "workspace is not as its dvc.lock has it: stage train has not run, stage evaluate has not run")
 
 
 def test_one_network_gets_an_interval_and_no_verdict(compare):

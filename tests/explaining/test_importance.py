@@ -39,6 +39,12 @@ def some_rows(saved, n, seed=0):
     return x, np.minimum(target, p.shape[1] - 1)
 
 
+def measured(saved, x, target, columns):
+    """The drops of so many columns of the encoded rows, by all of the networks."""
+    asked = importance.chosen(saved, columns)
+    return [importance.drop_of(each, pairs) for each, pairs in zip(asked, importance.changes(saved, x, target, asked))]
+
+
 class Estimator(ClassifierMixin, BaseEstimator):
     """Network r as scikit-learn sees a classifier."""
 
@@ -59,7 +65,7 @@ def test_drops_are_scikit_learns(classes):
     """The same rows and networks, and so many shuffles of its own that their mean is near."""
     saved = a_model(numbers("a", "b", "c"), classes=classes)
     x, target = some_rows(saved, 300)
-    ours = importance.measured(saved, x, target, 3)
+    ours = measured(saved, x, target, 3)
     theirs = []
     for r in range(3):
         found = permutation_importance(
@@ -84,7 +90,7 @@ def test_a_drop_is_the_mean_over_its_shuffles_of_scikit_learns_log_loss():
             mixed = x.copy()
             mixed[:, 1] = x[order, 1]
             expected.append(sklearn.log_loss(target, network.predict_proba(mixed)) - before)
-    assert importance.measured(saved, x, target, 2)[1].drop == pytest.approx(np.mean(expected), rel=1e-5)
+    assert measured(saved, x, target, 2)[1].drop == pytest.approx(np.mean(expected), rel=1e-5)
 
 
 def test_all_inputs_of_a_column_go_together():
@@ -101,7 +107,7 @@ def test_all_inputs_of_a_column_go_together():
             seen.append(x.copy())
             return super().probabilities(x, batch_size)
 
-    drops = importance.measured(Watching(*saved), x, target, 3)
+    drops = measured(Watching(*saved), x, target, 3)
     assert [drop.inputs for drop in drops] == [1, 2, 3]
     assert len(seen) == 1 + 3  # all shuffles of a column are scored together
     for shuffled in seen[2].reshape(importance.SHUFFLES, 60, 4):
@@ -114,10 +120,10 @@ def test_intervals_cover_about_as_often_as_they_say():
     """The truth is the drop on very many rows. Counted to the receiving row alone, 82 % of the intervals held it."""
     saved = a_model(numbers("a", "b"), networks=1)
     x, target = some_rows(saved, 100_000, seed=1)
-    truth = importance.measured(saved, x, target, 1)[0].drop
+    truth = measured(saved, x, target, 1)[0].drop
     covered = 0
     for seed in range(300):
-        drop = importance.measured(saved, *some_rows(saved, 100, seed=seed + 2), 1)[0]
+        drop = measured(saved, *some_rows(saved, 100, seed=seed + 2), 1)[0]
         covered += drop.low <= truth <= drop.high
     assert 0.92 <= covered / 300 <= 0.995
 
@@ -125,7 +131,7 @@ def test_intervals_cover_about_as_often_as_they_say():
 def test_a_column_that_the_networks_do_not_use_drops_by_nothing():
     saved = a_model(numbers("a", "b"))
     saved.weights["net.0.weight"][:, :, 1] = 0.0
-    drop = importance.measured(saved, *some_rows(saved, 50), 2)[1]
+    drop = measured(saved, *some_rows(saved, 50), 2)[1]
     assert (drop.drop, drop.low, drop.high) == (0.0, 0.0, 0.0)
 
 
@@ -165,9 +171,9 @@ def test_the_work_is_counted(columns, networks, h, rows, expected):
 def test_where_not_all_columns_are_asked_those_of_the_largest_weights_are():
     saved = a_model(numbers("a", "b", "c", "d"))
     x, target = some_rows(saved, 40)
-    assert [drop.column for drop in importance.measured(saved, x, target, 2)] == ["a", "b"]
+    assert [drop.column for drop in measured(saved, x, target, 2)] == ["a", "b"]
     saved.weights["net.0.weight"][:, :, 3] *= 100
-    assert [drop.column for drop in importance.measured(saved, x, target, 2)] == ["d", "a"]
+    assert [drop.column for drop in measured(saved, x, target, 2)] == ["d", "a"]
 
 
 # ---- in the pipeline
