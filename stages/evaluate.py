@@ -14,7 +14,7 @@ from plumbline.basics.errors import run
 from plumbline.explaining import answers, baselines, importance
 from plumbline.model import folds, model
 from plumbline.profiling import unseen
-from plumbline.scores import curves, figures, predictions, thresholds
+from plumbline.scores import curves, figures, predictions
 from plumbline.tables import store
 
 MODEL = "models/model.safetensors"
@@ -53,7 +53,7 @@ def main() -> None:
         judged, chosen = (first.get("out-of-fold", first[part]) for part in ("test", "validation"))
         tables = {
             "classes": figures.by_class(*judged),
-            "thresholds": thresholds.table(*chosen),
+            "thresholds": curves.by_threshold(*chosen),
             **curves.drawn(*judged),
         }
         by_epoch = answers.by_epoch(by_epoch, test, settings.batch_size)

@@ -8,7 +8,7 @@ from conftest import Workspace, assert_one_line
 
 from plumbline.basics import inputs, params
 from plumbline.basics.errors import UserError
-from plumbline.commands import last_run, page, report
+from plumbline.commands import last_run, report, sections
 from plumbline.comparing import predictions
 from plumbline.explaining import answers
 from plumbline.model import folds, model
@@ -117,7 +117,7 @@ def test_a_table_of_figures_that_is_anothers_is_one_line_in_the_report(runs, thi
         path.write_text(text)
         try:
             job = last_run.read()
-            found = [*page.facts(job), *filter(None, (make(job) for make in page.SECTIONS))]
+            found = [*sections.facts(job), *filter(None, (make(job) for make in sections.SECTIONS))]
             assert found
             assert report.figures(job)
         except UserError as error:
@@ -148,7 +148,7 @@ def part(path):
 
 def told(_):
     job = last_run.read()
-    return page.facts(job), [make(job) for make in page.SECTIONS], report.figures(job)
+    return sections.facts(job), [make(job) for make in sections.SECTIONS], report.figures(job)
 
 
 READERS = {

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from plumbline.basics import files
 from plumbline.basics.errors import UserError
-from plumbline.commands import last_run, page, sections
+from plumbline.commands import last_run, sections
 from plumbline.commands.last_run import MODEL, Job, rows_of
 from plumbline.comparing import lock
 from plumbline.model.network import SHIPPED
@@ -40,7 +40,7 @@ def write(job: Job, path: str) -> None:
         f"# Model card: {code(job.settings.make_data.target)}",
         f"{code(MODEL)} gives a row of such a table a probability for each class{own}. "
         f"Its MD5, as dvc.lock has it, is {code(lock.md5(Path(MODEL)))}.",
-        "\n".join(f"- {term}: {text}" for term, text in page.facts(job, code)),
+        "\n".join(f"- {term}: {text}" for term, text in sections.facts(job, code)),
         f"## Data: {code(job.settings.make_data.source)}",
         *_tables(columns, foreign=True),
         *[columns.note] * bool(columns),

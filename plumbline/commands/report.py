@@ -12,7 +12,7 @@ Reads params.yaml and what the stages wrote under metrics/; writes nothing but t
 import argparse
 
 from plumbline.bits.initial import outputs_for
-from plumbline.commands import last_run, model_card, page, sections
+from plumbline.commands import last_run, model_card, sections
 from plumbline.commands.last_run import Job, rule
 from plumbline.comparing import predictions
 from plumbline.pages.page import Section, aligned
@@ -36,7 +36,7 @@ def main(options: argparse.Namespace) -> None:
         model_card.write(job, model_card.PATH)
         print(f"{model_card.PATH}: commit it with the run")
     if options.html:
-        page.write(job, options.html)
+        sections.write(job, options.html)
         print(f"{options.html}: open it in a browser; it needs no other file and no network")
     if options.card or options.html:
         return

@@ -1,5 +1,6 @@
-"""The sections of the last run's page, each made of the files it names; None where they have no rows."""
+"""The last run as one page, `plumbline report --html`: a section is made of the files it names, if they have rows."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 import msgspec
@@ -7,7 +8,7 @@ import msgspec
 from plumbline.basics.errors import UserError
 from plumbline.basics.formats import read_json
 from plumbline.commands.last_run import NAMES, Job, best_threshold, name_of, rows_of, rule
-from plumbline.pages import charts
+from plumbline.pages import charts, page
 from plumbline.pages.charts import BLUE, GREEN, ORANGE, QUIET, RED, Interval, Line
 from plumbline.pages.page import Chart, Section, Shaded, Share, Table, between, clean, shown
 from plumbline.scores import intervals, metrics
@@ -15,6 +16,31 @@ from plumbline.scores import intervals, metrics
 MOST_ROWS = 300  # of a table; a page is to stay small
 MOST_SHOWN = 20  # columns that the model goes by
 MOST_CLASSES = 12  # of a confusion matrix; of more the most frequent confusions
+
+
+# ---- what the table is, and what was trained on it
+
+
+def facts(job: Job, named: Callable[[str, int], str] = clean) -> list[tuple[str, str]]:
+    """What the table is, and what was trained on it; named: how its words are written, within so many columns."""
+    total, train, folds = sum(job.classes.values()), job.settings.train, job.settings.split.folds
+    parts = ", ".join(f"{rows:,} {part}" for part, rows in job.rows.items() if part != "out-of-fold")
+    shares = [f"{named(label, 30)} ({shown(Share(rows / total))})" for label, rows in job.classes.items()]
+    listed = ", ".join(shares[:MOST_CLASSES]) + ", ..." * (len(shares) > MOST_CLASSES)
+    network = f"{train.hidden_size} hidden units, {job.train.parameters:,} parameters"
+    if train.members > 1:
+        network = f"{train.members} members of {network}"
+    told = [("Rows", f"{total:,}: {parts}"), ("Target", f"{len(shares)} classes: {listed}")]
+    if job.positive is not None:
+        told.append(("Positive class", f"{named(job.positive, 40)}: precision, recall and F1 are about it"))
+    told.append(("Network 0", f"the model: {network}, trained on {job.train.rows:,} rows"))
+    if job.networks > 1:
+        others = f"{job.networks - 1} more networks, which differ from it by their random numbers alone"
+        told.append(("Replicas", f"{others}; with them intervals count two kinds of luck: rows, random numbers"))
+    if folds:
+        cut = "The same blocks of time for all" if job.settings.split.time else "Each draws its own"
+        told.append(("Cross-fitting", f"{folds} folds. {cut}. {rule(job)}"))
+    return told
 
 
 # ---- tables
@@ -246,3 +272,26 @@ def importance(job: Job) -> Section | None:
     if len(rows) > MOST_SHOWN:
         note += f" The first {MOST_SHOWN} of {len(rows):,} columns; metrics/importance.csv has all."
     return Section("What the model goes by", note, [drawn], [Table(head, listed)])
+
+
+# ---- the page
+
+
+SECTIONS = (
+    scores,
+    warnings,
+    baselines,
+    importance,
+    epochs,
+    probabilities,
+    classes,
+    thresholds,
+    columns,
+)
+
+
+def write(job: Job, path: str | Path) -> None:
+    """Write the page of the last run; UserError where a file is not as the stages write it."""
+    found = [section for make in SECTIONS if (section := make(job))]
+    of = job.settings.make_data
+    page.write(path, f"{clean(of.target, 80)}, predicted from {clean(of.source, 120)}", facts(job), found)

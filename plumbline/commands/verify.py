@@ -57,14 +57,13 @@ def main(_: argparse.Namespace) -> None:
         kept = git("show", "HEAD:./dvc.lock", remedy="run `dvc repro` and commit dvc.lock")
         old = lock.read(kept.encode(), "dvc.lock of HEAD")
         cache = dvc("cache", "dir").strip()
-        places = prepare(copy, old, cache)
+        names = prepare(copy, old, cache)
         run = "repro", "--force", "--no-run-cache", "--no-commit"  # every stage, and nothing into the user's cache
         os.environ["PYTHONPATH"] = f"{copy}{os.pathsep}{os.environ.get('PYTHONPATH', '')}"  # the copy's own code
         dvc(*run, at=copy, remedy=RUNS_NOT)
         new = lock.read((copy / "dvc.lock").read_bytes(), "the dvc.lock that the scratch copy wrote")
-        if missing := places.keys() - new.keys():
+        if missing := names - new.keys():
             raise UserError(f"DVC ran no stage {sorted(missing)[0]} of HEAD's dvc.yaml, so it proves nothing; see why")
-        old, new = lock.placed(old, places), lock.placed(new, places)
         why_exempt = bits_of_the_machine(copy)
         rows = compare(old, new, committed, copy, bool(why_exempt)) + unmade(new, committed)
         print()
@@ -85,14 +84,17 @@ def main(_: argparse.Namespace) -> None:
 # ---- the scratch copy
 
 
-def prepare(copy: Path, old: dict[str, lock.Stage], cache: str) -> dict[str, str]:
+def prepare(copy: Path, old: dict[str, lock.Stage], cache: str) -> set[str]:
     """Take away dvc.lock and the outputs that git keeps; bring in what DVC tracks and no stage makes.
 
-    Returns the stages of dvc.yaml by name, and the folder that each runs in; a UserError for one that DVC would skip.
+    Returns the names of dvc.yaml's stages; a UserError for one that DVC would skip, or that runs in another folder.
     """
     stages = declared(copy)
-    if frozen := [stage.name for stage in stages if stage.frozen]:
-        raise UserError(f"stage {frozen[0]} of HEAD's dvc.yaml is frozen, and DVC does not run it; unfreeze it")
+    for stage in stages:
+        if stage.frozen:
+            raise UserError(f"stage {stage.name} of HEAD's dvc.yaml is frozen, and DVC does not run it; unfreeze it")
+        if Path(stage.wdir).resolve() != copy.resolve():
+            raise UserError(f"stage {stage.name} of HEAD's dvc.yaml has a wdir, whose files are not found; leave it")
     outs = [Path(out.fs_path) for stage in stages for out in stage.outs]
     for path in (copy / "dvc.lock", *(copy / path for path in lock.outs(old)), *outs):
         if path.resolve().is_relative_to(copy.resolve()):
@@ -101,7 +103,7 @@ def prepare(copy: Path, old: dict[str, lock.Stage], cache: str) -> dict[str, str
     if tracked:
         dvc("cache", "dir", "--local", cache, at=copy)
         dvc("checkout", *tracked, at=copy, remedy="`dvc pull` brings it into the cache")
-    return {stage.name: os.path.relpath(stage.wdir, copy) for stage in stages}
+    return {stage.name for stage in stages}
 
 
 def declared(copy: Path) -> list:
@@ -140,7 +142,9 @@ def compare(
     old: dict[str, lock.Stage], new: dict[str, lock.Stage], committed: Path, copy: Path, exempt: bool
 ) -> list[Row]:
     """Every file, and what is wrong with the lock, in the order in which stages ran."""
-    rows, of_the_machine, scored = [], after_training(new) if exempt else set(), scored_rows(copy)
+    rows, of_the_machine, path = [], after_training(new) if exempt else set(), copy / "metrics/scores.csv"
+    parts = read_csv(path, ["rows"]) if path.exists() else []
+    scored = min((row["rows"] for row in parts), default=np.inf)  # of the smallest part; without one losses alone count
     for stage in new | old:
         if stage not in old or stage not in new:
             rows.append(Row(stage, "dvc.lock", f"stage is not in {'it' if stage in new else 'dvc.yaml'}"))
@@ -179,12 +183,6 @@ def after_training(stages: dict[str, lock.Stage]) -> set[str]:
             found.add(name)
             made |= stage.outs.keys()
     return found
-
-
-def scored_rows(copy: Path) -> float:
-    """The rows of the smallest part that was scored; none but losses have a tolerance where nothing says so."""
-    path = copy / "metrics/scores.csv"
-    return min((row["rows"] for row in read_csv(path, ["rows"])), default=np.inf) if path.exists() else np.inf
 
 
 def unmade(stages: dict[str, lock.Stage], committed: Path) -> list[Row]:

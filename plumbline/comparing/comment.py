@@ -52,7 +52,9 @@ def of_a_run(run: Run, found: bytes, refused: str = "", verify_said: str = "") -
         other = msgspec.structs.replace(entry.side, name="", branch=branch, commit=commit[:7])
         entry = msgspec.structs.replace(entry, side=other)
         first, *rest = _of_two(msgspec.structs.replace(result, base=base, entries=[entry]))
-        proven = [VERIFIED, *_judges_itself(run.judges)]
+        named = ", ".join(map(code, run.judges[:3])) + f" and {len(run.judges) - 3} more" * (len(run.judges) > 3)
+        changed = f"⚠ The code that makes these figures and this verdict is changed as well: {named}."
+        proven = [VERIFIED, *[changed] * bool(run.judges)]
         return fitting([first, *proven, *rest] if rest else [" ".join([first, *proven])])
     except Exception:  # whatever such data make their reader do: there is no verdict then
         said = _said(refused) or ["What the run left is no result as the code of the default branch knows it."]
@@ -64,12 +66,6 @@ def _said(text: str) -> list[str]:
     lines = [line for line in text.splitlines() if line.strip()][-40:]
     before = [folded("What it said before", [f"- {code(line, 200)}" for line in lines[:-1]])]
     return [code(lines[-1], 400), *before * (len(lines) > 1)] if lines else []
-
-
-def _judges_itself(files: list[str]) -> list[str]:
-    """A warning where a pull request changes what judges it."""
-    named = ", ".join(map(code, files[:3])) + f" and {len(files) - 3} more" * (len(files) > 3)
-    return [f"⚠ The code that makes these figures and this verdict is changed as well: {named}."] if files else []
 
 
 # ---- two revisions

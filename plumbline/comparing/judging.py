@@ -5,7 +5,7 @@ Both sides are scored on the same n rows by R networks each, network r beside ne
 
 import math
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
@@ -189,46 +189,42 @@ def rank(
     if not (others or unread):
         raise UserError(f"there are no experiments over {base.name}; `dvc exp run -S train.hidden_size=64` makes one")
     metric, left_out = metric or "accuracy", {**(unread or {})}
-    for other in others:
-        parts = [", ".join(side.parts) for side in (other, base)]
-        if why := _other_classes(base, other):
-            left_out[other.name] = why
-        elif parts[0] != parts[1]:
-            left_out[other.name] = f"its parts are {parts[0]}, and those of {base.name} {parts[1]}"
-    part, why_part = part_of([base, *(other for other in others if other.name not in left_out)], part, of)
+
+    def without(why: Callable[[Revision], str | None]) -> list[Revision]:
+        """The others but for those that this is a reason against."""
+        left_out.update({other.name: said for other in others if (said := why(other))})
+        return [other for other in others if other.name not in left_out]
+
+    others = without(lambda other: _other_classes(base, other) or _other_parts(base, other))
+    part, why_part = part_of([base, *others], part, of)
     _defined(base.parts[part].scored, base, of, metric, part)
+    others = without(lambda other: why_not_paired(base, other, part) or _too_few(base, other, of))
     runs = {base.mark: [base]}
     for other in others:
-        few = of == "mean" and other.side.networks < differences.FEWEST_NETWORKS <= base.side.networks
-        why = left_out.get(other.name) or why_not_paired(base, other, part)
-        why = why or (f"{other.side.networks} of {base.side.networks} networks are too few" if few else None)
-        if why:
-            left_out[other.name] = why
-        else:
-            runs.setdefault(other.mark, []).append(other)
+        runs.setdefault(other.mark, []).append(other)
 
-    firsts = [same[0] for same in runs.values()]
-    notes, scored = _alike(firsts, part, of)
+    notes, scored = _alike([same[0] for same in runs.values()], part, of)
     ranked = experiments.rank(scored[0], scored[1:], metric, of)
-    entries = [
-        Entry(
-            first.side,
-            [each.name for each in same[1:]],
-            [] if difference is None else [_judged(difference)],
-            figure(rows, metric, of),
-            is_among_best,
-            revisions.changes(base, first),
-        )
-        for first, same, rows, difference, is_among_best in zip(
-            firsts, runs.values(), scored, [None, *ranked.to_base], ranked.star
-        )
-    ]
-    order = sorted(range(len(entries)), key=lambda i: entries[i].figure.value * (1 if metric in metrics.LOSSES else -1))
-    winner = firsts[order[0]].parts.get("test" if part != "test" else None)
-    is_there = winner and metric in _defined(winner.scored, base, of)
-    look = figure(winner.scored, metric, of) if is_there else None
-    entries, counts = [entries[i] for i in order], _counts(scored[0])
+    judged = [[], *([_judged(difference)] for difference in ranked.to_base)]
+    found = []
+    for (first, *same), rows, its, star in zip(runs.values(), scored, judged, ranked.star):
+        names, value = [each.name for each in same], figure(rows, metric, of)
+        found.append((first, Entry(first.side, names, its, value, star, revisions.changes(base, first))))
+    found.sort(key=lambda pair: pair[1].figure.value, reverse=metric not in metrics.LOSSES)
+    test = found[0][0].parts.get("test") if part != "test" else None
+    look = figure(test.scored, metric, of) if test and metric in _defined(test.scored, base, of) else None
+    entries, counts = [entry for _, entry in found], _counts(scored[0])
     return Result(base.side, entries, True, metric, of, part, why_part, *counts, ranked.luck, look, left_out, notes)
+
+
+def _other_parts(base: Revision, other: Revision) -> str | None:
+    its, those = (", ".join(side.parts) for side in (other, base))
+    return None if its == those else f"its parts are {its}, and those of {base.name} {those}"
+
+
+def _too_few(base: Revision, other: Revision, of: str) -> str | None:
+    few = of == "mean" and other.side.networks < differences.FEWEST_NETWORKS <= base.side.networks
+    return f"{other.side.networks} of {base.side.networks} networks are too few" if few else None
 
 
 def _counts(rows: Rows) -> tuple[int, int | None, int]:

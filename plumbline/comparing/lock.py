@@ -5,7 +5,6 @@ A folder has one MD5 in it, with `.dir` at its end. Stages stand in the order in
 
 import hashlib
 import json
-import os
 from pathlib import Path
 from typing import NamedTuple
 
@@ -38,18 +37,6 @@ def read(text: bytes, name: str) -> dict[str, Stage]:
 def outs(stages: dict[str, Stage]) -> dict[str, str]:
     """The MD5 of everything that some stage makes, by its path."""
     return {path: md5 for stage in stages.values() for path, md5 in stage.outs.items()}
-
-
-def placed(stages: dict[str, Stage], folders: dict[str, str]) -> dict[str, Stage]:
-    """The stages with all paths from the folder of dvc.yaml; folders: where each of its stages runs (its `wdir`)."""
-
-    def moved(items: dict, folder: str) -> dict:
-        return {os.path.normpath(f"{folder}/{path}"): md5 for path, md5 in items.items()}
-
-    return {
-        name: stage._replace(**{kind: moved(getattr(stage, kind), folders.get(name, ".")) for kind in ("deps", "outs")})
-        for name, stage in stages.items()
-    }
 
 
 def md5(path: Path) -> str:

@@ -6,7 +6,7 @@ from typing import NamedTuple
 import numpy as np
 
 from plumbline.basics import formats
-from plumbline.profiling import copies
+from plumbline.profiling import belonging
 from plumbline.profiling.profile import WHOLE, line, share
 from plumbline.tables import columns, duck, encoding
 from plumbline.tables.encoding import Category, Encoding, Number
@@ -53,7 +53,12 @@ def unseen(test: Table, train: Table, fitted: Encoding) -> list[Column]:
             is_odd = chance(outside, n, len(train)) * tried < CHANCE
             lines.append(_judged(n, column, missing, outside=outside, is_odd=is_odd))
         elif column:
-            lines.append(_judged(n, column, *_never_seen(test, train, name)))
+            text = columns.text(name)
+            known = f"SELECT DISTINCT hash({text}) AS h FROM {train.holding(name)}"
+            cells = f"SELECT {text} AS text FROM {test.holding(name)}"
+            new = f"({cells}) ANTI JOIN ({known}) AS known ON hash(text) = known.h WHERE text IS NOT NULL"
+            counts = f"SELECT (SELECT count(*) - count(text) FROM ({cells})), (SELECT count(*) FROM {new})"
+            lines.append(_judged(n, column, *test.rows(counts)[0]))
         else:
             missing = test.rows(f"SELECT count(*) - count({duck.name(name)}) FROM {test.holding(name)}")[0][0]
             lines.append(Column(name, missing / max(n, 1), warning=_of_constant(test, train, name, left_out[name])))
@@ -66,15 +71,6 @@ def warned(found: list[Column], target: str) -> list[str]:
 
 
 # ---- a feature
-
-
-def _never_seen(test: Table, train: Table, name: str) -> tuple[int, int]:
-    """Of a column of text the missing rows, and those whose category no training row has."""
-    text = columns.text(name)
-    known = f"SELECT DISTINCT hash({text}) AS h FROM {train.holding(name)}"
-    cells = f"SELECT {text} AS text FROM {test.holding(name)}"
-    new = f"({cells}) ANTI JOIN ({known}) AS known ON hash(text) = known.h WHERE text IS NOT NULL"
-    return test.rows(f"SELECT (SELECT count(*) - count(text) FROM ({cells})), (SELECT count(*) FROM {new})")[0]
 
 
 def chance(outside: int, test_rows: int, train_rows: int) -> float:
@@ -128,7 +124,7 @@ def _of_constant(test: Table, train: Table, name: str, why: str) -> str:
 
 
 def _of_rows(test: Table, train: Table) -> str:
-    found = copies.across(test, train)
+    found = belonging.across(test, train)
     if not found.are_many:
         return ""
     return (

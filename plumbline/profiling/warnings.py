@@ -7,7 +7,7 @@ import re
 
 import numpy as np
 
-from plumbline.profiling import copies
+from plumbline.profiling import belonging
 from plumbline.profiling.alone import Alone, alone
 from plumbline.profiling.profile import WHOLE, Column, line, share
 from plumbline.tables import columns, duck, spelling
@@ -53,7 +53,7 @@ def judge(table: Table, found: list[Column], fitted: Encoding) -> list[Column]:
             near = column.kind == "category" and column.column not in left_out and nearly_equal(table, column.column)
             warning = "; it ".join(filter(None, [warning, near]))
         warned.append(column._replace(warning=warning or ""))
-    copied = copies.within(table)
+    copied = belonging.within(table)
     if copied.are_many:
         warning = (
             f"{copied.rows} of {len(table)} rows ({share(copied.rows, len(table))}) repeat another row; remove the "
@@ -103,19 +103,13 @@ def identifier(table: Table, column: Column, tells: Alone | None) -> str | None:
                 )
             return f"looks like an identifier: {texts.distinct} different values, the most frequent in {of}; {rest}"
     if table.columns[name] in columns.INTEGERS and column.distinct > FEW_ROWS:
-        if column.distinct == len(table) and _rises(table, name):
+        order, value = ROW if ROW in table.columns else PLACE, duck.name(name)  # the rows as they came
+        steps = f"SELECT {value} > lag({value}) OVER (ORDER BY {order}) AS up FROM {table.numbered}"
+        if column.distinct == len(table) and table.rows(f"SELECT min(up) = max(up) FROM ({steps})")[0][0]:
             return f"rises from row to row and never repeats; {drop}, or test on the latest rows by it (split.time)"
         if re.fullmatch(NAMED_ID, name):
             return f"is an identifier by its name, and taken as a measure: {column.distinct} different numbers; {rest}"
     return None
-
-
-def _rises(table: Table, name: str) -> bool:
-    """Whether whole numbers rise, or fall, with the rows as they came."""
-    order = ROW if ROW in table.columns else PLACE
-    value = duck.name(name)
-    steps = f"SELECT {value} > lag({value}) OVER (ORDER BY {order}) AS up FROM {table.numbered}"
-    return table.rows(f"SELECT min(up) = max(up) FROM ({steps})")[0][0]
 
 
 def nearly_equal(table: Table, name: str) -> str | None:

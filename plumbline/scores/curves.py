@@ -1,9 +1,11 @@
-"""Points of the curves that `dvc plots` draws for network 0: ROC, precision-recall, calibration.
+"""Points of the curves that `dvc plots` draws for network 0: ROC, precision-recall, calibration; what thresholds bring.
 
 Of two classes they are about the positive one. Of more each is taken against the rest and all these decisions are
 pooled (the micro average), so that there is one curve to compare between revisions however many classes there are.
 Curves are thinned to a few hundred points.
 """
+
+import decimal
 
 import numpy as np
 
@@ -12,6 +14,8 @@ from plumbline.scores import metrics
 MOST_POINTS = 200
 MOST_THRESHOLDS = 2**20  # that a curve's points are chosen from
 BINS = 10
+THRESHOLDS = ("threshold", *metrics.RATIOS, "flagged", "rows")
+GRID = [step / 20 for step in range(1, 20)]  # from 0.05 to 0.95
 
 
 def decisions(probability: np.ndarray, target: np.ndarray, positive: int) -> tuple[np.ndarray, np.ndarray]:
@@ -60,13 +64,10 @@ def _thinned(x: np.ndarray, y: np.ndarray) -> list[tuple[float, float]]:
 
 def calibration(score: np.ndarray, truth: np.ndarray) -> list[tuple[float, float, int]]:
     """(mean probability, share of positives, decisions) in ten bins of equal width, empty ones left out."""
-    rows, positives, sums = np.zeros(BINS, np.int64), np.zeros(BINS, np.int64), np.zeros(BINS)
-    for here in metrics.pieces(len(score)):
-        p = score[here].astype(np.float64)
-        bins = np.minimum((p * BINS).astype(np.int64), BINS - 1)
-        rows += np.bincount(bins, minlength=BINS)
-        positives += np.bincount(bins[truth[here]], minlength=BINS)
-        sums += np.bincount(bins, weights=p, minlength=BINS)
+    p = score.astype(np.float64)
+    bins = np.minimum((p * BINS).astype(np.int64), BINS - 1)
+    rows, positives = np.bincount(bins, minlength=BINS), np.bincount(bins[truth], minlength=BINS)
+    sums = np.bincount(bins, weights=p, minlength=BINS)
     return [(float(sums[b] / rows[b]), float(positives[b] / rows[b]), int(rows[b])) for b in rows.nonzero()[0]]
 
 
@@ -85,3 +86,30 @@ def drawn(
         "plots/calibration": (("mean_probability", "share_of_positives", "rows"), calibration(given, truth)),
         "plots/confusion": (("actual", "predicted", "rows"), cells),
     }
+
+
+def by_threshold(probability: np.ndarray, target: np.ndarray, classes: list, positive: int) -> tuple[tuple, list]:
+    """A line a threshold, those of the grid and that of the best F1: precision, recall, F1, share flagged, rows.
+
+    probability: of one network (n, 1); target: class numbers (n,). A row is flagged, answered with the positive class,
+    from the threshold on. The columns' names and the lines: none of more than two classes, or without a positive row.
+    """
+    if len(classes) > 2 or not (target == positive).any():
+        return THRESHOLDS, []
+    given = metrics.by_class(probability)[:, positive]
+    everyone, positives = np.sort(given, kind="stable"), np.sort(given[target == positive], kind="stable")
+    # A threshold between two positives flags no more of them than the upper one, so the best is the score of one;
+    # that is rounded down, or the row itself would no longer be flagged
+    scores = np.unique(positives)
+    best = scores[_at(scores, everyone, positives)[2].argmax()]
+    down = decimal.Context(prec=6, rounding=decimal.ROUND_FLOOR)
+    tried = np.unique([*GRID, float(down.create_decimal(float(best)))])
+    return THRESHOLDS, [(*line, len(given)) for line in zip(tried, *_at(tried, everyone, positives))]
+
+
+def _at(thresholds: np.ndarray, everyone: np.ndarray, positives: np.ndarray) -> tuple[np.ndarray, ...]:
+    """Precision (0 where no row is flagged), recall, F1 and the share flagged at each threshold, from sorted scores."""
+    flagged = len(everyone) - everyone.searchsorted(thresholds)
+    hits = len(positives) - positives.searchsorted(thresholds)
+    precision = np.divide(hits, flagged, out=np.zeros(len(thresholds)), where=flagged > 0)
+    return precision, hits / len(positives), 2 * hits / (flagged + len(positives)), flagged / len(everyone)

@@ -458,7 +458,7 @@ def test_what_cannot_be_predicted_on_is_one_line_and_writes_nothing(mixed):
     assert_one_line(predict(mixed, "missing.csv", "--output", "wrong.xlsx", fails=True), ".parquet or .csv")
     assert_one_line(predict(mixed, "missing.csv", "--output", "missing.csv", fails=True), "would overwrite it")
     mixed.path("folder").mkdir()
-    assert_one_line(predict(mixed, "folder", "--output", "folder/wrong.csv", fails=True), "is in folder, which is read")
+    assert_one_line(predict(mixed, "folder", "--output", "folder/wrong.csv", fails=True), "or is in, the table")
     assert_one_line(predict(mixed, "none.csv", "--output", "wrong.csv", fails=True), "none.csv is not there")
     options = ["--model", "none.safetensors"]
     assert_one_line(predict(mixed, "text.csv", "--output", "wrong.csv", *options, fails=True), "dvc checkout")

@@ -226,6 +226,7 @@ def test_figures_that_no_stage_makes_are_found_though_dvc_lock_has_none_of_them_
             ("    params: [train]\n", "    params: [train]\n    frozen: true\n"),
             "stage train of HEAD's dvc.yaml is frozen",
         ),
+        (("  train:\n", "  train:\n    wdir: stages\n"), "stage train of HEAD's dvc.yaml has a wdir"),
         ((DVC_YAML, "stages: {}\n"), "dvc.yaml of HEAD has no stages"),
     ],
 )
@@ -235,11 +236,10 @@ def test_what_makes_dvc_skip_a_stage_is_refused_by_name(small, change, said):
     assert_one_line(small.verify(fails=True), said)
 
 
-def test_a_folder_that_git_keeps_a_stage_of_another_folder_and_one_that_always_runs(small):
-    """Their files are looked at where they lie, and what git had of them is gone before the stage runs."""
-    made = "  plot: {wdir: deep, cmd: mkdir points; echo 1 > points/a.csv, always_changed: true, plots: "
-    small.path("deep").mkdir()
-    small.write("dvc.yaml", DVC_YAML + made + "[{points: {cache: false}}]}\n")
+def test_a_folder_that_git_keeps_and_a_stage_that_always_runs(small):
+    """What git had of its files is gone before the stage runs."""
+    made = "  plot: {cmd: mkdir -p deep/points; echo 1 > deep/points/a.csv, always_changed: true, plots: "
+    small.write("dvc.yaml", DVC_YAML + made + "[{deep/points: {cache: false}}]}\n")
     small.run("dvc repro -q")
     small.commit()
     assert not wrong(small.verify())

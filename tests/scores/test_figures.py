@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from scores.test_metrics import problem
 from sklearn import metrics as sklearn
 
-from plumbline.scores import figures, metrics, ranges, thresholds
+from plumbline.scores import curves, figures, metrics, ranges
 from plumbline.scores.differences import Rows
 
 
@@ -76,7 +76,7 @@ def test_figures_of_the_classes_are_scikit_learns(k):
 def test_thresholds_are_scikit_learns_and_the_best_f1_is_among_them(n, seed, ties, positive):
     p, y = problem(n, 1, seed, ties)
     given = p[:, 0].astype(float) if positive else 1 - p[:, 0].astype(float)
-    columns, lines = thresholds.table(p, y, ["no", "yes"], positive)
+    columns, lines = curves.by_threshold(p, y, ["no", "yes"], positive)
     assert columns == ("threshold", "precision", "recall", "f1", "flagged", "rows")
     for threshold, precision, recall, f1, flagged, rows in lines:
         said = given >= threshold
@@ -93,7 +93,7 @@ def test_thresholds_are_scikit_learns_and_the_best_f1_is_among_them(n, seed, tie
 
 def test_there_are_no_thresholds_without_a_positive_row_or_with_more_classes():
     p, y = problem(30, 1, 0)
-    assert thresholds.table(p, np.zeros(30, int), ["no", "yes"], 1)[1] == []
-    assert thresholds.table(p[:0], y[:0], ["no", "yes"], 1)[1] == []
+    assert curves.by_threshold(p, np.zeros(30, int), ["no", "yes"], 1)[1] == []
+    assert curves.by_threshold(p[:0], y[:0], ["no", "yes"], 1)[1] == []
     p, y = problem(30, 3, 0)
-    assert thresholds.table(p, y, ["a", "b", "c"], 1)[1] == []
+    assert curves.by_threshold(p, y, ["a", "b", "c"], 1)[1] == []
