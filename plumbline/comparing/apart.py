@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from plumbline.basics.errors import reason
+from plumbline.basics.formats import flat
 from plumbline.tables import duck
 
 UNITS = {".parquet": "column", ".csv": "column", ".safetensors": "array", ".json": "figure"}
@@ -53,7 +54,7 @@ def says_the_same(old: Path, new: Path, rows: float, least: float = NEAR) -> boo
 def said(path: Path) -> dict[str, object]:
     """Every figure by its name; in a CSV by column, row and the texts in that row, whose order does not count."""
     if path.suffix == ".json":
-        return {name: value.item() for name, value in figures(json.loads(path.read_text(encoding="utf-8"))).items()}
+        return flat(json.loads(path.read_text(encoding="utf-8")))
     found, seen = {}, collections.Counter()
     for row in csv.DictReader(io.StringIO(path.read_text(encoding="utf-8"), newline="")):
         cells = {column: _value(cell) for column, cell in row.items()}
@@ -96,7 +97,7 @@ def how_far(x: np.ndarray, y: np.ndarray) -> str | None:
 def contents(path: Path, suffix: str) -> dict[str, np.ndarray]:
     """What a file holds, as arrays by name."""
     if suffix == ".json":
-        return figures(json.loads(path.read_text(encoding="utf-8")))
+        return {name: np.array([value]) for name, value in said(path).items()}
     if suffix == ".safetensors":
         from safetensors.numpy import load_file
 
@@ -116,13 +117,4 @@ def columns(relation: str) -> dict[str, np.ndarray]:
             is_number = values.dtype.kind in "fiub"
             values = values.astype(float).filled(np.nan) if is_number else values.astype(object).filled(None)
         found[name] = values.reshape(rows, -1) if kind.endswith("]") else values
-    return found
-
-
-def figures(values: dict | list, prefix: str = "") -> dict[str, np.ndarray]:
-    """Nested values by the path to each."""
-    found = {}
-    for name, value in values.items() if isinstance(values, dict) else enumerate(values):
-        nested = isinstance(value, dict | list)
-        found |= figures(value, f"{prefix}{name}.") if nested else {f"{prefix}{name}": np.array([value])}
     return found

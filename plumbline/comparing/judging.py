@@ -85,9 +85,6 @@ def part_of(sides: Sequence[Revision], asked: str | None = None, of: str = "mean
 
 def why_not_paired(base: Revision, other: Revision, part: str) -> str | None:
     """Why the two were not scored on the same rows, or were trained on other folds of them, if it is so."""
-    for side in (base, other):
-        if part not in side.parts:
-            return f"{side.name} has no {part} part; bring both to the same split"
     left, right = base.parts[part], other.parts[part]
     in_one = np.setxor1d(left.row, right.row)
     if len(in_one):

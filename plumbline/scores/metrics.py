@@ -82,6 +82,13 @@ def squared_errors(probability: np.ndarray, target: np.ndarray) -> np.ndarray:
     return sum(errors[:, c] for c in range(k))
 
 
+OWN_VALUES = {  # of metrics that are means of the rows' own
+    "accuracy": lambda probability, target: predicted(probability) == target,
+    "log_loss": lambda probability, target: -log_losses(probability, target),
+    "brier": lambda probability, target: -squared_errors(probability, target),
+}
+
+
 # ---- contributions
 
 
@@ -135,31 +142,16 @@ def contributions(
         elif of in RATIOS:
             _ratios(of, network, target, share, phi)
         else:
-            _own_values(of, network, target, phi)
+            for here in pieces(len(target)):
+                phi[here] = OWN_VALUES[of](network[here], target[here])
     return out
 
 
-def _own_values(name: str, probability: np.ndarray, target: np.ndarray, out: np.ndarray) -> None:
-    for here in pieces(len(target)):
-        if name == "accuracy":
-            out[here] = predicted(probability[here]) == target[here]
-        elif name == "log_loss":
-            out[here] = -log_losses(probability[here], target[here])
-        else:
-            out[here] = -squared_errors(probability[here], target[here])
-
-
-def _rankings(fill: Callable, probability: np.ndarray, target: np.ndarray, share: np.ndarray, out: np.ndarray) -> None:
+def _rankings(rank: Callable, probability: np.ndarray, target: np.ndarray, share: np.ndarray, out: np.ndarray) -> None:
     """What `ranking` says of each class that has a share, against the rest."""
-    first, *others = share.nonzero()[0]
-    fill(score_of(probability, first), target == first, out)
-    if others:
-        out *= share[first]
-        phi = np.empty(len(target))
-        for c in others:
-            fill(score_of(probability, c), target == c, phi)
-            for here in pieces(len(target)):
-                out[here] += phi[here] * share[c]
+    out[:] = 0.0
+    for c in share.nonzero()[0]:
+        out += rank(score_of(probability, c), target == c) * share[c]
 
 
 def score_of(probability: np.ndarray, c: int) -> np.ndarray:

@@ -18,7 +18,7 @@ def pieces(n: int, rows: int = PIECE) -> Iterator[slice]:
     return (slice(start, min(start + rows, n)) for start in range(0, n, rows))
 
 
-def roc_auc(score: np.ndarray, positive: np.ndarray, out: np.ndarray | None = None) -> np.ndarray:
+def roc_auc(score: np.ndarray, positive: np.ndarray) -> np.ndarray:
     """Row by row shares of the area under the ROC curve, (n,); their mean is the area.
 
     DeLong, DeLong and Clarke-Pearson, Biometrics 44 (1988) 837: a positive row's placement V10 is the share of
@@ -26,7 +26,7 @@ def roc_auc(score: np.ndarray, positive: np.ndarray, out: np.ndarray | None = No
     phi = AUC + (n / n1) (V10 - AUC) for positives, AUC + (n / n0) (V01 - AUC) for negatives; both must occur.
     """
     n, n1 = len(score), int(np.count_nonzero(positive))
-    out, wins = np.empty(n) if out is None else out, 0  # twice the pairs ranked rightly
+    out, wins = np.empty(n), 0  # twice the pairs ranked rightly
     for row, placed, groups in _placed(score, positive):
         of_row = np.repeat(placed, groups.sum(axis=1), axis=0)  # (m, 2)
         out[row] = np.where(positive[row], of_row[:, 0] / (2 * (n - n1)), 1.0 - of_row[:, 1] / (2 * n1))
@@ -37,13 +37,13 @@ def roc_auc(score: np.ndarray, positive: np.ndarray, out: np.ndarray | None = No
     return out
 
 
-def roc_auc_of_fold(score: np.ndarray, positive: np.ndarray, out: np.ndarray) -> np.ndarray:
+def roc_auc_of_fold(score: np.ndarray, positive: np.ndarray) -> np.ndarray:
     """`roc_auc` of one fold of several, with the placements of a class spread by sqrt(n_c / (n_c - 1)).
 
     So their squares, summed over all folds, divide by n_c - 1 in each, as DeLong's do: with few rows of a class in a
     fold they would else look less spread than they are, for they are taken from the fold's own mean.
     """
-    roc_auc(score, positive, out)
+    out = roc_auc(score, positive)
     area = out.mean()
     for own in (positive, ~positive):
         count = int(np.count_nonzero(own))
@@ -75,7 +75,7 @@ def _placed(score: np.ndarray, positive: np.ndarray) -> Iterator[tuple[np.ndarra
         below = below + groups.sum(axis=0)
 
 
-def average_precision(score: np.ndarray, positive: np.ndarray, out: np.ndarray | None = None) -> np.ndarray:
+def average_precision(score: np.ndarray, positive: np.ndarray) -> np.ndarray:
     """Row by row shares of the average precision, (n,); their mean is scikit-learn's. A positive row must occur.
 
     AP is the mean over the n1 positive rows of the precision at their score: sum over scores s of a_s P_s / n1, where
@@ -85,8 +85,13 @@ def average_precision(score: np.ndarray, positive: np.ndarray, out: np.ndarray |
     own, and B that of a P / C.
     """
     n, n1 = len(score), int(np.count_nonzero(positive))
-    out = np.empty(n) if out is None else out
-    above, a, b, area = np.array([n - n1, n1]), 0.0, 0.0, 0.0  # above: negatives and positives not yet gone through
+    out, above, a, b, area = (
+        np.empty(n),
+        np.array([n - n1, n1]),
+        0.0,
+        0.0,
+        0.0,
+    )  # above: negatives and positives not yet gone through
     for row, groups in by_score(score, positive):
         at = above - groups.cumsum(axis=0) + groups  # at or above each score
         positives, rows = groups[:, 1], at.sum(axis=1)
