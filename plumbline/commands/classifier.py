@@ -87,10 +87,8 @@ class Classifier:
         """The model's columns; UserError where one is missing among the names of a table's."""
         for name in self.feature_names_in_:
             if name not in names:
-                raise UserError(
-                    f"column {name!r} is missing, and the model was trained with it; add it to the table"
-                    f"{nearest(name, names)}"
-                )
+                told = f"column {name!r} is missing, and the model was trained with it; add it to the table"
+                raise UserError(told + nearest(name, names))
         return list(self.feature_names_in_)
 
     def _of_frame(self, frame: object) -> list[Scored]:
@@ -114,7 +112,6 @@ def _check_finite(probability: np.ndarray, row: np.ndarray, x: np.ndarray, fitte
         largest = int(np.abs(x[bad[0]]).argmax())
         (name,) = [column.name for column, own in zip(fitted.columns, fitted.places) if largest in own]
         raise UserError(
-            f"row {row[bad[0]]}: it gets no finite probability ({len(bad)} such rows here), for its values (most "
-            f"in column {name!r}) or the weights leave what float32 can hold; mend the row, or train with "
-            "train.encoding robust"
+            f"row {row[bad[0]]}: it gets no finite probability ({len(bad)} such rows here), for its values (most in "
+            f"column {name!r}) or the weights leave what float32 can hold; mend it, or train with train.encoding robust"
         )

@@ -92,9 +92,7 @@ def check_output(output: Path, table: Path) -> None:
     if output.suffix.lower() not in FORMATS and (output.suffix or not table.is_dir()):
         raise UserError(f"--output {output} must end in .parquet or .csv, or be a folder's name where a folder is read")
     if output.resolve().is_relative_to(table.resolve()):
-        raise UserError(
-            f"--output {output} is, or is in, the table to predict on, and would overwrite it; choose another"
-        )
+        raise UserError(f"--output {output} is, or is in, the table, and would overwrite it; choose another place")
     if not output.suffix and output.exists() and not (output.is_dir() and not any(output.iterdir())):
         raise UserError(f"--output {output} is there and is no empty folder; remove it, or choose another name")
 
@@ -104,9 +102,7 @@ def check_threshold(threshold: float | None, card: Card) -> None:
     if threshold is not None and not 0 <= threshold <= 1:
         raise UserError(f"--threshold must be a probability, from 0 to 1, not {threshold:g}")
     if threshold is not None and len(card.classes) > 2:
-        raise UserError(
-            f"--threshold {threshold:g} is for two classes, and the model has {len(card.classes)}; leave it away"
-        )
+        raise UserError(f"--threshold {threshold:g} is for two classes, and the model has {len(card.classes)}")
 
 
 # ---- columns

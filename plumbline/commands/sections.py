@@ -209,9 +209,7 @@ def probabilities(job: Job) -> Section | None:
         given, counts = [row["mean_probability"] for row in rows], [int(row["rows"]) for row in rows]
         shares = [row["share_of_positives"] for row in rows]
         if not all(0 <= share <= 1 <= count for share, count in zip(shares, counts)):
-            raise UserError(
-                "metrics/plots/calibration.csv has a share beyond 0 to 1, or a bin without rows; `dvc repro`"
-            )
+            raise UserError("metrics/plots/calibration.csv has a share beyond 0 to 1, or no rows; run `dvc repro`")
         bands = [Interval("", share, *intervals.wilson(share, count)) for share, count in zip(shares, counts)]
         what = ("decisions", "share right") if job.positive is None else ("rows", f"share of {clean(job.positive, 20)}")
         title = "Calibration, about 95 % for each bin"

@@ -55,10 +55,7 @@ def part_of(sides: Sequence[Revision], asked: str | None = None, of: str = "mean
         raise UserError(f"{without[0]} has no {asked} part, only {', '.join(sides[0].parts)}; choose another --part")
     trained_on = "out-of-fold" in common and of == "network"
     if trained_on and (asked == "out-of-fold" or len(common) == 1):
-        raise UserError(
-            "the model file's network trained on the out-of-fold rows; choose --of mean or ensemble, or --part test of "
-            "a split that has a test part"
-        )
+        raise UserError("the model file's network trained on the out-of-fold rows; choose --of mean or --part test")
     if asked:
         return asked, "as asked for"
     if "out-of-fold" in common and not trained_on:
@@ -77,10 +74,8 @@ def part_of(sides: Sequence[Revision], asked: str | None = None, of: str = "mean
         return "test", f"networks of {watching[0]} {'stopped' if knows else 'may have stopped'} by the validation part"
     if common:
         return common[-1], "there is no other part"
-    raise UserError(
-        f"no verdict: {sides[0].name} and {sides[1].name} have no part in common{_split(*sides[:2])}; "
-        "bring both to the same split"
-    )
+    both, why = f"{sides[0].name} and {sides[1].name}", _split(*sides[:2])
+    raise UserError(f"no verdict: {both} have no part in common{why}; bring both to the same split")
 
 
 def why_not_paired(base: Revision, other: Revision, part: str) -> str | None:

@@ -71,9 +71,11 @@ def table(path: str | Path = PATH, name: str = PATH) -> store.Table:
 
 @contextlib.contextmanager
 def _called(path: str | Path, name: str) -> Iterator[None]:
-    """Whatever is wrong with the file is said of it by its name."""
+    """Whatever is wrong with the file, a ValueError of this module too, is said of it by its name."""
     try:
         yield
+    except ValueError as error:
+        raise UserError(f"{name}: {error}; {DOCUMENTED}") from None
     except (UserError, duck.Error) as error:
         raise UserError(" ".join(str(error).split()).replace(str(path), name)) from None
 
@@ -85,11 +87,11 @@ def _of_others(path: str | Path) -> store.Table:
         counts = dict(duck.rows(f"SELECT target, count(*) FROM {found.relation} GROUP BY target"))
         if None in counts:
             rows = f"{counts[None]} row{'s have' if counts[None] > 1 else ' has'}"
-            raise UserError(f"{path}: {rows} no target; {DOCUMENTED}")
+            raise ValueError(f"{rows} no target")
         if not all(isinstance(label, bool | int | float | str) for label in counts):
-            raise UserError(f"{path}: target must be text, numbers or truth values, and is {found.columns['target']}")
+            raise ValueError(f"target must be text, numbers or truth values, and is {found.columns['target']}")
         if len(counts) < 2:
-            raise UserError(f"{path}: target must have two classes or more, and has {len(counts)}")
+            raise ValueError(f"target must have two classes or more, and has {len(counts)}")
         found.facts = store.Facts("target", sorted(counts), [counts[label] for label in sorted(counts)], None)
     return found
 
@@ -97,24 +99,18 @@ def _of_others(path: str | Path) -> store.Table:
 def _check_columns(found: store.Table) -> None:
     missing = [name for name in NEEDED if name not in found.columns]
     if missing:
-        raise UserError(
-            f"{found.path} has no column {', '.join(missing)}, only {', '.join(found.columns)}; {DOCUMENTED}"
-        )
+        raise ValueError(f"there is no column {', '.join(missing)}, only {', '.join(found.columns)}")
     for name, (kind, words) in KINDS.items():
         if name in found.columns:
             ((gaps,),) = duck.rows(f"SELECT count(*) - count({duck.name(name)}) FROM {found.relation}")
             if not re.fullmatch(kind, found.columns[name]) or (gaps and name != "fold"):
-                raise UserError(f"{found.path}: {name} must be {words}; {DOCUMENTED}")
+                raise ValueError(f"{name} must be {words}")
     k = outputs_for(len(found.facts.classes))
-    lengths = sorted(
-        {length or 0 for (length,) in duck.rows(f"SELECT DISTINCT len(probability) FROM {found.relation}")}
-    )
+    lengths = sorted(n or 0 for (n,) in duck.rows(f"SELECT DISTINCT len(probability) FROM {found.relation}"))
     if len(lengths) != 1 or not lengths[0] or lengths[0] % k:
         said = " and ".join(map(str, lengths[:2])) or "none"
-        raise UserError(
-            f"{found.path}: probability must have as many numbers in every row, {k} for each network "
-            f"({len(found.facts.classes)} classes), and has {said} numbers; {DOCUMENTED}"
-        )
+        of = f"{k} for each network ({len(found.facts.classes)} classes)"
+        raise ValueError(f"probability must have as many numbers in every row, {of}, and has {said} numbers")
 
 
 def parts_of(found: store.Table) -> dict[str, Part]:
@@ -133,14 +129,14 @@ def parts_of(found: store.Table) -> dict[str, Part]:
         chosen = chosen[np.argsort(row[chosen], kind="stable")]
         twice = np.flatnonzero(row[chosen][1:] == row[chosen][:-1])
         if len(twice):
-            raise UserError(f"{found.path}: row {row[chosen][twice[0]]} of the {name} part is there twice")
+            raise ValueError(f"row {row[chosen][twice[0]]} of the {name} part is there twice")
         if len(chosen):
             own = None if group is None else np.unique(group[chosen], return_inverse=True)[1]
             cut = fold[:, chosen] if fold is not None and name == "out-of-fold" else None
             scored = Rows(np.ascontiguousarray(probability[:, chosen]), target[chosen], positive, own, cut)
             parts[name] = Part(row[chosen], scored)
     if not parts:
-        raise UserError(f"{found.path} has no row of part {', '.join(PARTS[:-1])} or {PARTS[-1]}; {DOCUMENTED}")
+        raise ValueError(f"there is no row of part {', '.join(PARTS[:-1])} or {PARTS[-1]}")
     return parts
 
 
@@ -153,10 +149,7 @@ def _folds(found: store.Table, part: np.ndarray, networks: int) -> np.ndarray | 
     lengths = {length for (length,) in duck.rows(f"SELECT DISTINCT coalesce(len(fold), 0) {of}")}
     (flat,) = duck.arrays(f"SELECT unnest(fold)::BIGINT {of}")
     if lengths != {networks} or np.ma.is_masked(flat):
-        raise UserError(
-            f"{found.path}: fold must have a whole number for each of {networks} networks in every out-of-fold row; "
-            f"{DOCUMENTED}"
-        )
+        raise ValueError(f"fold must have a whole number for each of {networks} networks in every out-of-fold row")
     fold = np.zeros((networks, len(part)), np.int64)
     for own, of_rows in zip(fold, flat.reshape(-1, networks).T):
         own[scored] = np.unique(of_rows, return_inverse=True)[1]
@@ -171,7 +164,7 @@ def _check_probabilities(probability: np.ndarray, found: store.Table) -> None:
     if wrong.any():
         network, place = np.argwhere(wrong)[0]
         said = [float(f"{p:.4g}") for p in probability[network, place]]
-        raise UserError(
-            f"{found.path}: network {network} says {said} of row {found.column(store.ROW)[place]}; "
+        raise ValueError(
+            f"network {network} says {said} of row {found.column(store.ROW)[place]}; "
             "probabilities lie between 0 and 1, and those of all classes add up to 1"
         )

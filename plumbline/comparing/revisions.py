@@ -61,9 +61,7 @@ def read(name: str | None, path: str = predictions.PATH) -> Revision:
         if not brought:
             ours = f"run `dvc pull`, or check out {called} and run `dvc repro`"
             brings = ours if path == predictions.PATH else "commit it, or give it to DVC"
-            raise UserError(
-                f"{path} of {called} is neither in git, the cache nor a remote; {brings} ({predictions.DOCUMENTED})"
-            )
+            raise UserError(f"{path} of {called} is neither in git, the cache nor a remote; {brings}")
         stages, changed = _pipeline(repo, path, is_workspace=name is None)
         if changed:
             more = f" and {len(changed) - MOST} more" * (len(changed) > MOST)
@@ -111,9 +109,7 @@ def _opened(name: str | None) -> Iterator[tuple]:
     except NoSCMError:
         raise UserError("there is no git repository here; revisions are what git keeps") from None
     except RevError:
-        raise UserError(
-            f"{name!r} is no branch, tag, commit or experiment here; see `git branch`, `dvc exp list`"
-        ) from None
+        raise UserError(f"{name!r} is no branch, tag, commit or experiment; see `dvc exp list`") from None
     except (DvcException, SCMError) as error:
         raise UserError(f"{name or 'workspace'}: {reason(error)}; run `dvc repro`") from None
 

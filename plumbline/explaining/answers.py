@@ -104,10 +104,7 @@ def by_epoch(saved: Model, table: Table, batch_size: int) -> np.ndarray:
     wrong = np.flatnonzero(~np.isfinite(sums).all(axis=1))
     if len(wrong):
         epoch = 1 + wrong[0] * saved.card.every
-        raise UserError(
-            f"{table.path}: after epoch {epoch} network 0 gives some row no finite loss; lower train.learning_rate, or "
-            "set train.encoding to robust"
-        )
+        raise UserError(f"{table.path}: after epoch {epoch} some row gets no finite loss; lower train.learning_rate")
     return sums / len(table)
 
 

@@ -85,13 +85,8 @@ def average_precision(score: np.ndarray, positive: np.ndarray) -> np.ndarray:
     own, and B that of a P / C.
     """
     n, n1 = len(score), int(np.count_nonzero(positive))
-    out, above, a, b, area = (
-        np.empty(n),
-        np.array([n - n1, n1]),
-        0.0,
-        0.0,
-        0.0,
-    )  # above: negatives and positives not yet gone through
+    out, a, b, area = np.empty(n), 0.0, 0.0, 0.0
+    above = np.array([n - n1, n1])  # negatives and positives not yet gone through
     for row, groups in by_score(score, positive):
         at = above - groups.cumsum(axis=0) + groups  # at or above each score
         positives, rows = groups[:, 1], at.sum(axis=1)

@@ -78,8 +78,8 @@ def test_folds_are_read_of_out_of_fold_rows_and_numbered_from_0(tmp_path):
 
 
 WRONG = {
-    "PATH has no column target, only _row, probability; docs/comparisons.md": {"target": None},
-    "PATH has no column _row, probability, only target;": {"_row": None, "probability": None},
+    "PATH: there is no column target, only _row, probability; docs/comparisons.md": {"target": None},
+    "PATH: there is no column _row, probability, only target;": {"_row": None, "probability": None},
     "PATH: 1 row has no target": {"target": ["a", None, "b"]},
     "PATH: target must have two classes or more, and has 1": {"target": ["a", "a", "a"]},
     "PATH: target must be text, numbers or truth values, and is BLOB": {"target": [b"a", b"b", b"a"]},
@@ -102,7 +102,7 @@ WRONG = {
         "part": ["out-of-fold"] * 3,
         "fold": [[1, 2], [1, None], [1, 1]],
     },
-    "PATH has no row of part out-of-fold, validation or test": {"part": ["train", "train", "train"]},
+    "PATH: there is no row of part out-of-fold, validation or test": {"part": ["train", "train", "train"]},
 }
 
 
