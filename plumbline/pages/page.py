@@ -4,6 +4,7 @@ A page needs no other file and no network, and runs no script. Jinja2 escapes wh
 `shown` makes it readable, so that no name from a table or a branch can break out of its place or turn text around.
 """
 
+import itertools
 import math
 import unicodedata
 from collections.abc import Callable
@@ -137,8 +138,5 @@ def width(text: str) -> int:
 
 def _fitting(text: str, longest: int) -> str:
     """The first characters of a text, as many as there is room for."""
-    taken, used = 0, 0
-    while taken < len(text) and used + width(text[taken]) <= longest:
-        used += width(text[taken])
-        taken += 1
-    return text[:taken]
+    ends = itertools.accumulate(map(width, text))
+    return text[: sum(end <= longest for end in ends)]

@@ -20,7 +20,7 @@ IS, IS_BY_AREA = 0.98, 0.998  # recall, or ROC AUC, from which on it is nearly t
 FREQUENT = 100  # values of a column that are not rare, at most
 POOLED = 0.75  # share of a column's rows whose category is rare, from which on it looks like an identifier
 FLAT = 0.02  # and share of its most frequent value up to which it does
-DATES = 0.8  # share of the rows with a frequent value
+MOST = 0.8  # share of the rows with a frequent value, from which on they read as dates or measures
 MEASURED = r"\s*[^\w\s]?\s?-?(?:0|[1-9]\d*)(?:[.,]\d+)?(\s?(?!(?:st|nd|rd|th)\b)[^\W\d_]+)\.?\s*"  # 66.7 kg, not 4th
 FEWEST_MEASURES = 10  # different ones
 FEW_ROWS = 20  # too few to say that their order is no chance
@@ -47,8 +47,7 @@ def judge(table: Table, found: list[Column], fitted: Encoding) -> list[Column]:
             warning = of_target(column, classes, np.bincount(y, minlength=len(classes)).tolist())
         else:
             told = tells.get(column.column)
-            warning = (told and leak(told)) or dates_as_text(table, column) or dates_as_numbers(table, column)
-            warning = warning or measure_as_text(table, column)
+            warning = (told and leak(told)) or read_otherwise(table, column) or dates_as_numbers(table, column)
             warning = warning or (column.column in names and identifier(table, column, told))
             near = column.kind == "category" and column.column not in left_out and nearly_equal(table, column.column)
             warning = "; it ".join(filter(None, [warning, near]))
@@ -122,17 +121,23 @@ def nearly_equal(table: Table, name: str) -> str | None:
     return f"has categories that differ only in {columns.ALIKE}: {listed}{more}; write them alike if one is meant"
 
 
-def dates_as_text(table: Table, column: Column) -> str | None:
-    """Text of which most values read as dates."""
-    if column.kind != "category" or not column.distinct:
+def read_otherwise(table: Table, column: Column) -> str | None:
+    """Text of which most values read as dates, or as numbers with one unit behind."""
+    if column.kind != "category":
         return None
     frequent = columns.all_texts(table, column.column).frequent[:FREQUENT]
-    dates = {text: rows for text, rows in frequent if spelling.shape(text)[0] & spelling.DAY}
-    if len(dates) < 2 or sum(dates.values()) < DATES * sum(rows for _, rows in frequent):
-        return None
-    return (
-        f"is text that reads as dates, such as {next(iter(dates))!r}; write them as 2021-12-31, and they become seconds"
-    )
+    most = MOST * sum(rows for _, rows in frequent)
+    dates = [(text, rows) for text, rows in frequent if spelling.shape(text)[0] & spelling.DAY]
+    if len(dates) > 1 and sum(rows for _, rows in dates) >= most:
+        return (
+            f"is text that reads as dates, such as {dates[0][0]!r}; write them as 2021-12-31, and they become seconds"
+        )
+    found = [(text, rows, match[1].strip()) for text, rows in frequent if (match := re.fullmatch(MEASURED, text))]
+    units = {unit for _, _, unit in found}
+    if len(units) == 1 and len(found) >= FEWEST_MEASURES and sum(rows for _, rows, _ in found) >= most:
+        what = f"is text that reads as numbers with {units.pop()!r} behind, such as {found[0][0]!r}"
+        return f"{what}; write the numbers alone, and they become a measure"
+    return None
 
 
 def dates_as_numbers(table: Table, column: Column) -> str | None:
@@ -147,22 +152,6 @@ def dates_as_numbers(table: Table, column: Column) -> str | None:
     if not table.rows(f"SELECT bool_and({day}) FROM {table.relation}")[0][0]:
         return None
     return f"is numbers that read as dates, such as {first}; write them as 2021-12-31, and they become seconds"
-
-
-def measure_as_text(table: Table, column: Column) -> str | None:
-    """Text of which most values are numbers with one unit behind."""
-    if column.kind != "category" or column.distinct < FEWEST_MEASURES:
-        return None
-    frequent = columns.all_texts(table, column.column).frequent[:FREQUENT]
-    found = [(text, rows, match[1].strip()) for text, rows in frequent if (match := re.fullmatch(MEASURED, text))]
-    units = {unit for _, _, unit in found}
-    few = sum(rows for _, rows, _ in found) < DATES * sum(rows for _, rows in frequent)
-    if len(units) != 1 or len(found) < FEWEST_MEASURES or few:
-        return None
-    return (
-        f"is text that reads as numbers with {units.pop()!r} behind, such as {found[0][0]!r}; write the numbers alone, "
-        f"and they become a measure"
-    )
 
 
 # ---- the target

@@ -9,8 +9,6 @@ from typing import NamedTuple
 
 import numpy as np
 
-from plumbline.scores import metrics
-
 
 class Estimate(NamedTuple):
     """A mean of contributions (R, n) and the variances of that mean: by test rows, by seeds, and what both count."""
@@ -83,52 +81,39 @@ def estimate(
     if units < 2:
         return Estimate(mean, 0.0, v_seed, 0.0, networks, units, 0.0)
     target = np.zeros(n, np.int8) if target is None else target
-    if group is None:
-        v_row, of_both, of_rows = _over_rows(phi, own, target, is_ranked)
-    else:
-        v_row, of_both, of_rows = _over_groups(phi, own, target, group)
+    v_row, of_both, of_rows = _over_rows(phi, own, target, group, is_ranked)
     v_both = of_both / (networks * (networks - 1)) if networks > 1 else 0.0
     return Estimate(mean, v_row, v_seed, v_both, networks, units, of_rows)
 
 
-def _over_rows(phi: np.ndarray, own: np.ndarray, target: np.ndarray, is_ranked: bool) -> tuple[float, float, float]:
+def _over_rows(
+    phi: np.ndarray, own: np.ndarray, target: np.ndarray, group: np.ndarray | None, is_ranked: bool
+) -> tuple[float, float, float]:
     """V_row, the residuals' sum of squares / (n (n - 1)), and the degrees of freedom of V_row. own: means (R,).
 
-    Placements divide by n_c - 1 within their class (DeLong, DeLong and Clarke-Pearson 1988), all else by n - 1.
+    The rows of each group are summed: the jackknife that leaves out one group at a time. Of groups of one size, as of
+    rows that are each their own, that is the usual variance over clusters, G / (G - 1) sum_g u_g^2 with u_g the sum of
+    a group's deviations / n; a group of a larger share w of the rows counts more, u_g / (1 - w), for it has drawn the
+    mean to itself (CV3 of MacKinnon, Nielsen and Webb, Journal of Econometrics 232 (2023) 272). Placements divide by
+    n_c - 1 within their class (DeLong, DeLong and Clarke-Pearson 1988).
     """
     n, counts = len(target), np.maximum(np.bincount(target), 1)
-    mean, of_class, of_both = own.mean(), np.zeros(len(counts)), 0.0
-    for here in metrics.pieces(n):
-        by_row = phi[:, here].mean(axis=0)
-        of_class += np.bincount(target[here], (by_row - mean) ** 2, len(counts))
-        of_both += sum(float(((of - by_row - at + mean) ** 2).sum()) for of, at in zip(phi[:, here], own))
-    fewer = np.maximum(counts - 1, 1)
-    of_class *= counts / fewer if is_ranked else n / (n - 1)
-    freedom = _freedom(of_class, fewer) if is_ranked else _freedom(of_class, counts) - 1
-    return float(of_class.sum()) / n**2, of_both / (n * (n - 1)), freedom
-
-
-def _over_groups(phi: np.ndarray, own: np.ndarray, target: np.ndarray, group: np.ndarray) -> tuple[float, float, float]:
-    """The same with the rows of each group summed: the jackknife that leaves out one group at a time.
-
-    Of groups of one size that is the usual variance over clusters, G / (G - 1) sum_g u_g^2 with u_g the sum of a
-    group's deviations / n; a group of a larger share w of the rows than others counts more, u_g / (1 - w), for it has
-    drawn the mean to itself (CV3 of MacKinnon, Nielsen and Webb, Journal of Econometrics 232 (2023) 272).
-    """
-    n, sizes = len(target), np.bincount(group)
-    rows = np.empty(n)  # deviations of the mean over networks
-    for here in metrics.pieces(n):
-        rows[here] = phi[:, here].mean(axis=0) - own.mean()
-    sums = np.bincount(group, rows)
-    scale = math.sqrt(1 - 1 / len(sizes)) / (n - sizes)
-    residuals = (np.bincount(group, of - at) - sums for of, at in zip(phi, own))
-    of_both = sum(float(((each * scale) ** 2).sum()) for each in residuals)
-    of_class = np.bincount(target, rows**2)
+    rows = phi.mean(axis=0) - own.mean()  # deviations of the mean over networks
+    sums, sizes = (rows, np.ones(1)) if group is None else (np.bincount(group, rows), np.bincount(group))
+    scale = math.sqrt(1 - 1 / len(sums)) / (n - sizes)
+    residuals = ((of - at if group is None else np.bincount(group, of - at)) - sums for of, at in zip(phi, own))
+    of_both, v_row = (float(sum(((each * scale) ** 2).sum() for each in all_of)) for all_of in (residuals, [sums]))
+    of_class = np.bincount(target, rows**2, len(counts))
+    if group is None and is_ranked:
+        of_class *= counts / np.maximum(counts - 1, 1)
+        return float(of_class.sum()) / n**2, of_both, _freedom(of_class, np.maximum(counts - 1, 1))
+    if group is None:
+        return v_row, of_both, _freedom(of_class, counts) - 1
     groups_of_class = np.bincount(np.unique(group * np.int64(len(of_class)) + target) % len(of_class))
     alike = (float((sums**2).sum()) - of_class.sum()) / max(float((sizes.astype(float) ** 2).sum()) - n, 1.0)
     likeness = min(max(alike * n / max(of_class.sum(), 1e-300), 0.0), 1.0)
-    freedom = min(_freedom(of_class, np.maximum(groups_of_class, 1)) - 1, _freedom_of_groups(sizes, likeness))
-    return float(((sums * scale) ** 2).sum()), of_both, freedom
+    freedom = _freedom(of_class, np.maximum(groups_of_class, 1)) - 1
+    return v_row, of_both, min(freedom, _freedom_of_groups(sizes, likeness))
 
 
 def _freedom(of_class: np.ndarray, counts: np.ndarray) -> float:

@@ -11,7 +11,6 @@ from pathlib import Path
 import numpy as np
 
 from plumbline.basics.errors import UserError
-from plumbline.scores import metrics
 from plumbline.scores.differences import Rows
 from plumbline.tables import duck, store
 
@@ -55,13 +54,11 @@ def write(path: str | Path, parts: dict[str, store.Table], rows: dict[str, Rows]
 
 
 def _check_finite(probability: np.ndarray, table: store.Table) -> None:
-    for network, of_network in enumerate(probability):
-        for here in metrics.pieces(len(table)):
-            wrong = np.flatnonzero(~np.isfinite(of_network[here]).all(axis=1))
-            if len(wrong):
-                place = here.start + wrong[0]
-                row = table.rows(f"SELECT {store.ROW} FROM {table.numbered} WHERE {store.PLACE} = {place}")[0][0]
-                raise UserError(
-                    f"{table.path}: network {network} gives row {row} no finite probability, for its training or the "
-                    "row's values left what float32 holds; lower train.learning_rate, or set train.encoding to robust"
-                )
+    for network, said in enumerate(probability):
+        wrong = np.flatnonzero(~np.isfinite(said).all(axis=1))
+        if len(wrong):
+            row = table.rows(f"SELECT {store.ROW} FROM {table.numbered} WHERE {store.PLACE} = {wrong[0]}")[0][0]
+            raise UserError(
+                f"{table.path}: network {network} gives row {row} no finite probability, for its training or the row's "
+                "values left what float32 holds; lower train.learning_rate, or set train.encoding to robust"
+            )
