@@ -135,9 +135,6 @@ def name_of(metric: str) -> str:
     return NAMES.get(name, name.replace("_", " ")) + ", macro average" * (name != metric)
 
 
-# ---- is it of this model?
-
-
 def is_of(model: str | Path) -> bool:
     """Whether the figures are of a model file: as dvc.lock has it, or without one by its place."""
     if not Path(SCORES).exists():

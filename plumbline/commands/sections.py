@@ -10,7 +10,7 @@ from plumbline.basics.formats import read_json
 from plumbline.commands.last_run import NAMES, Job, best_threshold, name_of, rows_of, rule
 from plumbline.pages import charts, page
 from plumbline.pages.charts import BLUE, GREEN, ORANGE, QUIET, RED, Interval, Line
-from plumbline.pages.page import Chart, Section, Shaded, Share, Table, between, clean, shown
+from plumbline.pages.page import Section, Shaded, Share, Table, between, clean, shown
 from plumbline.scores import intervals, metrics
 
 MOST_ROWS = 300  # of a table; a page is to stay small
@@ -183,8 +183,7 @@ def epochs(job: Job) -> Section | None:
             values = [value for line in lines for value in line.y]
             lines.append(Line(f"kept: epoch {kept}", [kept, kept], [min(values), max(values)], QUIET, ":"))
         if lines:
-            title = f"{unit.capitalize()} by epoch, network 0"
-            drawn.append(Chart(title, charts.curves(lines, "epoch", unit, title)))
+            drawn.append(charts.curves(lines, "epoch", unit, f"{unit.capitalize()} by epoch, network 0"))
     members = job.settings.train.members
     note = f"Train and {watched}: the mean of network 0's {members} members." if members > 1 else ""
     return Section("Training", note, drawn, []) if drawn else None
@@ -198,13 +197,13 @@ def probabilities(job: Job) -> Section | None:
         chance = Line("by chance", [0, 1], [0, 1], QUIET, ":")
         curve = Line("network 0", [row[x] for row in rows], [row[y] for row in rows], BLUE)
         title = _with_area("ROC curve", job, "roc_auc")
-        drawn.append(Chart(title, charts.square([chance, curve], "false positive rate", "true positive rate", title)))
+        drawn.append(charts.square([chance, curve], "false positive rate", "true positive rate", title))
     if rows := rows_of("metrics/plots/precision_recall.csv", "recall", "precision"):
-        share = _positives(job)
+        share = rows[-1]["precision"]  # where every row is flagged
         chance = Line(f"by chance: {share:.3f}", [0, 1], [share, share], QUIET, ":")
         curve = Line("network 0", [row["recall"] for row in rows], [row["precision"] for row in rows], BLUE)
         title = _with_area("Precision and recall", job, "average_precision")
-        drawn.append(Chart(title, charts.square([chance, curve], "recall", "precision", title)))
+        drawn.append(charts.square([chance, curve], "recall", "precision", title))
     if rows := rows_of("metrics/plots/calibration.csv", "mean_probability", "share_of_positives", "rows"):
         given, counts = [row["mean_probability"] for row in rows], [int(row["rows"]) for row in rows]
         shares = [row["share_of_positives"] for row in rows]
@@ -212,8 +211,8 @@ def probabilities(job: Job) -> Section | None:
             raise UserError("metrics/plots/calibration.csv has a share beyond 0 to 1, or no rows; run `dvc repro`")
         bands = [Interval("", share, *intervals.wilson(share, count)) for share, count in zip(shares, counts)]
         what = ("decisions", "share right") if job.positive is None else ("rows", f"share of {clean(job.positive, 20)}")
-        title = "Calibration, about 95 % for each bin"
-        drawn.append(Chart(title, charts.calibration(given, bands, counts, "mean probability given", *what, title)))
+        axes = "mean probability given", *what
+        drawn.append(charts.calibration(given, bands, counts, *axes, "Calibration, about 95 % for each bin"))
     note = f"{job.judges}; {job.about}."
     return Section("Probabilities", note, drawn, []) if drawn else None
 
@@ -221,14 +220,6 @@ def probabilities(job: Job) -> Section | None:
 def _with_area(title: str, job: Job, metric: str) -> str:
     area = job.figure(metric)
     return title if area is None else f"{title}, {name_of(metric)} {area:.4f}"
-
-
-def _positives(job: Job) -> float:
-    """The share of positives among the rows that judge; of all decisions together one in so many classes."""
-    rows = rows_of("metrics/classes.csv", "support", text=("positive",))
-    if job.positive is None or not rows:
-        return 1 / len(job.classes)
-    return sum(row["support"] for row in rows if row["positive"] == "1") / sum(row["support"] for row in rows)
 
 
 def thresholds(job: Job) -> Section | None:
@@ -240,8 +231,8 @@ def thresholds(job: Job) -> Section | None:
     styles = [("precision", BLUE, "-"), ("recall", ORANGE, "--"), ("f1", GREEN, "-."), ("flagged", RED, ":")]
     x = [row["threshold"] for row in rows]
     lines = [Line(NAMES.get(name, name), x, [row[name] for row in rows], *style) for name, *style in styles]
-    title = "Figures by threshold"
-    drawn = charts.curves(lines, "threshold", "share", title, xlim=(0, 1), ylim=(-0.02, 1.02))
+    limits = {"xlim": (0, 1), "ylim": (-0.02, 1.02)}
+    drawn = charts.curves(lines, "threshold", "share", "Figures by threshold", **limits)
     best = best_threshold(rows)["threshold"]
     judges = job.judges if job.judged == "out-of-fold" else f"Network 0, {int(rows[0]['rows']):,} validation rows"
     note = (
@@ -250,7 +241,7 @@ def thresholds(job: Job) -> Section | None:
     )
     head = ["threshold", "precision", "recall", "F1", "flagged"]
     listed = [[f"{row[names[0]]:g}", *(row[name] for name in names[1:4]), Share(row["flagged"])] for row in rows]
-    return Section("Thresholds", note, [Chart(title, drawn)], [Table(head, listed, "", "narrow")])
+    return Section("Thresholds", note, [drawn], [Table(head, listed, "", "narrow")])
 
 
 def importance(job: Job) -> Section | None:
@@ -262,7 +253,7 @@ def importance(job: Job) -> Section | None:
     shown = rows[:MOST_SHOWN]
     bars = [Interval(row["column"], row["drop"], row["low"], row["high"]) for row in shown]
     title = "Rise of the log loss when a column is shuffled"
-    drawn = Chart(title, charts.intervals(bars, "rise of the log loss, about 95 %", title))
+    drawn = charts.intervals(bars, "rise of the log loss, about 95 %", title)
     listed = [[row["column"], row["drop"], between(row["low"], row["high"]), int(row["inputs"])] for row in shown]
     head = ["column", "rise", "about 95 %", "inputs"]
     networks, count, part = int(rows[0]["networks"]), int(rows[0]["rows"]), rows[0]["part"]

@@ -7,7 +7,7 @@ from plumbline.comparing import tables, words
 from plumbline.comparing.result import Entry, Result, Side
 from plumbline.pages import charts, page
 from plumbline.pages.charts import BLUE, GREEN, ORANGE, QUIET, RED, Interval, Line
-from plumbline.pages.page import Chart, Section, Table, clean
+from plumbline.pages.page import Section, Table, clean
 from plumbline.scores.metrics import LOSSES
 
 COLOURS = {"better": GREEN, "worse": RED}
@@ -63,7 +63,7 @@ def _intervals(result: Result, says: list[str]) -> Section | None:
     for title, some in zip(says, [rows] if result.is_ranking else [[row] for row in rows]):
         if some:
             axis = f"difference, {'lower' if some[0][0] in LOSSES else 'higher'} is better"
-            drawn.append(Chart(title, charts.intervals([interval for _, interval in some], axis, title)))
+            drawn.append(charts.intervals([interval for _, interval in some], axis, title))
     return Section("Intervals", "", drawn, []) if drawn else None
 
 
@@ -76,6 +76,5 @@ def _epochs(base: Side, entry: Entry) -> Section | None:
             for part, dash in (("train", "--"), ("test", "-"))
             if (points := tables.curve(side, part, metric))
         ]
-        says = f"{metric} of network 0 by epoch"
-        drawn += [Chart(says, charts.curves(lines, "epoch", metric, says))] if lines else []
+        drawn += [charts.curves(lines, "epoch", metric, f"{metric} of network 0 by epoch")] if lines else []
     return Section("Training", "", drawn, []) if drawn else None

@@ -82,9 +82,6 @@ def affordable(saved: Model, rows: int) -> Work:
     return Work(rows, networks, min(columns, max(1, MOST_WORK // (of_row * rows))))
 
 
-# ---- the measurement
-
-
 def measured_on(saved: Model, judges: Folds, scored: Answered, work: Work, folder: Path) -> list[Drop]:
     """The drops on a part. Out-of-fold rows are shuffled within their fold, and scored by those who score them."""
     saved, (table, rows, *_) = saved.first(work.networks), scored

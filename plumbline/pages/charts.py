@@ -12,7 +12,7 @@ from functools import partial
 from typing import NamedTuple
 from xml.etree import ElementTree
 
-from plumbline.pages.page import clean, width
+from plumbline.pages.page import Chart, clean, width
 
 INK, QUIET, GRID, BLUE, ORANGE, GREEN, RED = (f"#00000{number}" for number in range(1, 8))
 VARIABLES = {INK: "ink", QUIET: "quiet", GRID: "grid", BLUE: "blue", ORANGE: "orange", GREEN: "green", RED: "red"}
@@ -68,7 +68,7 @@ class Interval(NamedTuple):
 # ---- kinds of charts, drawn when a page asks for them
 
 
-def curves(lines: list[Line], x: str, y: str, says: str, height: float = 3.1, **limits) -> Callable[[], str]:
+def curves(lines: list[Line], x: str, y: str, title: str, height: float = 3.1, **limits) -> Chart:
     """Curves over one another; x and y name the axes; limits are of `Axes.set`, such as ylim=(0, 1)."""
 
     def draw(figure) -> None:
@@ -81,17 +81,17 @@ def curves(lines: list[Line], x: str, y: str, says: str, height: float = 3.1, **
             axis.xaxis.get_major_locator().set_params(integer=True)
         _legend(figure, axis, [line.name for line in lines])
 
-    return partial(svg, draw, height, says)
+    return Chart(title, partial(svg, draw, height, title))
 
 
-def square(lines: list[Line], x: str, y: str, says: str) -> Callable[[], str]:
+def square(lines: list[Line], x: str, y: str, title: str) -> Chart:
     """Curves between 0 and 1 on both axes."""
-    return curves(lines, x, y, says, 4.2, xlim=(-0.02, 1.02), ylim=(-0.02, 1.02), aspect="equal")
+    return curves(lines, x, y, title, 4.2, xlim=(-0.02, 1.02), ylim=(-0.02, 1.02), aspect="equal")
 
 
 def calibration(
-    given: list[float], shares: list[Interval], counts: list[int], x: str, of: str, y: str, says: str
-) -> Callable[[], str]:
+    given: list[float], shares: list[Interval], counts: list[int], x: str, of: str, y: str, title: str
+) -> Chart:
     """Shares with their band over the probability given, and below how many each stands for.
 
     x, of and y name the axes: of the probability, the counts and the shares.
@@ -116,10 +116,10 @@ def calibration(
         below.grid(axis="x", visible=False)
         _legend(figure, axis, ["perfect", "share, about 95 %"])
 
-    return partial(svg, draw, 4.2, says)
+    return Chart(title, partial(svg, draw, 4.2, title))
 
 
-def intervals(rows: list[Interval], x: str, says: str) -> Callable[[], str]:
+def intervals(rows: list[Interval], x: str, title: str) -> Chart:
     """Intervals one below the other, the first on top, and a line at 0."""
 
     def draw(figure) -> None:
@@ -135,7 +135,7 @@ def intervals(rows: list[Interval], x: str, says: str) -> Callable[[], str]:
         axis.spines["left"].set_visible(False)
         axis.locator_params(axis="x", nbins=5)
 
-    return partial(svg, draw, 0.7 + 0.25 * len(rows), says)
+    return Chart(title, partial(svg, draw, 0.7 + 0.25 * len(rows), title))
 
 
 def _legend(figure, axis, names: list[str]) -> None:
