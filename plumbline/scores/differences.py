@@ -153,21 +153,14 @@ def paired(base: Side, other: Side, name: str, rows: Rows) -> intervals.Estimate
     is_ranked, difference = metrics.ranks(name), other.phi - base.phi
     estimate = intervals.estimate(difference, rows.target, rows.group, is_ranked)
     if base.by_label is not None and other.by_label is not None:
-        estimate = _labelled(estimate, base, other, rows)
+        true = np.arange(len(rows.target)), rows.target
+        loss = [-np.log(np.maximum(side.chance[true], TINY)).sum() for side in (base, other)]
+        chance = other.chance if loss[1] < loss[0] else base.chance
+        labelled = [(other.by_label - base.by_label, chance)]
+        estimate = labels.floored(estimate, labelled, difference, rows.target, rows.group)
     if estimate.n > 1 and (name in OF_ANSWERS or not difference.any()):
         estimate = estimate._replace(v_row=max(estimate.v_row, of_a_row(name, rows, estimate.n)))
     return intervals.cross_fitted(estimate, rows.fold)
-
-
-def _labelled(estimate: intervals.Estimate, base: Side, other: Side, rows: Rows) -> intervals.Estimate:
-    n, difference = len(rows.target), other.phi - base.phi
-    loss = [-np.log(np.maximum(side.chance[np.arange(n), rows.target], TINY)).sum() for side in (base, other)]
-    chance = other.chance if loss[1] < loss[0] else base.chance
-
-    def labelled(here: slice) -> tuple[np.ndarray, np.ndarray]:
-        return other.by_label[here] - base.by_label[here], chance[here]
-
-    return labels.floored(estimate, labelled, difference, rows.target, rows.group)
 
 
 def of_a_row(name: str, rows: Rows, units: int) -> float:

@@ -5,7 +5,7 @@ that did not occur are what a figure depends on. The networks say how probable e
 the probability p_i(c) of its label being c.
 """
 
-from collections.abc import Callable
+from collections.abc import Iterable
 
 import numpy as np
 
@@ -40,7 +40,7 @@ def contributions(name: str, probability: np.ndarray, target: np.ndarray, positi
     return out + every
 
 
-Labelled = Callable[[slice], tuple[np.ndarray, np.ndarray]]  # of some rows d (m, k), and the labels' chances (m, k)
+Labelled = Iterable[tuple[np.ndarray, np.ndarray]]  # d (m, k) and the labels' chances (m, k), some rows at a time
 
 
 def floored(
@@ -64,8 +64,7 @@ def variance(labelled: Labelled, n: int, units: int) -> float:
     could be of any class, for so few rows (or groups: units) cannot show what is rarer.
     """
     within, first, second = 0.0, 0.0, 0.0
-    for here in metrics.pieces(n, PIECE):
-        d, p = labelled(here)
+    for d, p in labelled:
         p = (p * units + 1.0 / p.shape[1]) / (units + 1.0)
         expected = (p * d).sum(axis=1)
         within += float((p * (d - expected[:, None]) ** 2).sum())

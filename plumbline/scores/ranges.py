@@ -42,14 +42,11 @@ def reported(name: str, phi: np.ndarray, rows: Rows, answered: np.ndarray) -> di
 
 
 def _labelled(name: str, rows: Rows) -> labels.Labelled:
-    """What some rows would contribute were their labels others, and how probable the networks say that is."""
-
-    def labelled(here: slice) -> tuple[np.ndarray, np.ndarray]:
+    """What rows would contribute were their labels others, and how probable the networks say that is."""
+    for here in metrics.pieces(len(rows.target), labels.PIECE):
         probability, about = rows.probability[:, here], (rows.target[here], rows.positive)
         d = sum(labels.contributions(name, network, *about) for network in probability) / len(probability)
-        return d, metrics.by_class(metrics.ensemble(probability))
-
-    return labelled
+        yield d, metrics.by_class(metrics.ensemble(probability))
 
 
 def of_loss(mean: float, half: float) -> tuple[float, float]:

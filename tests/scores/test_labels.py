@@ -43,13 +43,13 @@ def test_the_variance_is_that_of_labels_drawn_as_the_networks_say(name):
         y = (rng.uniform(size=n) < p[:, 0]).astype(int)
         d = labels.contributions(name, p, y)
         seen.append(intervals.estimate(metrics.contributions(name, p[None], y), y, None, name == "roc_auc").v_row)
-        told.append(labels.variance(lambda here, d=d: (d[here], both[here]), n, n))
+        told.append(labels.variance([(d, both)], n, n))
     assert np.mean(told) == pytest.approx(np.mean(seen), rel=0.04)
 
 
 def test_it_counts_what_has_not_been_seen():
     d, p = np.array([[-5.0, 0.1]] * 50), np.array([[0.0, 1.0]] * 50)
-    alone = labels.variance(lambda here: (d[here], p[here]), 50, 50)
+    alone = labels.variance([(d, p)], 50, 50)
     expected = 0.5 / 51  # half a row in 51 has the other label
     assert alone == pytest.approx(expected * (1 - expected) * 5.1**2 / 50)
 
@@ -63,7 +63,7 @@ def test_copies_of_a_row_share_their_label():
         d, both = labels.contributions("log_loss", rows, target), metrics.by_class(rows)
         phi = metrics.contributions("log_loss", rows[None], target)
         nothing = intervals.estimate(phi, target, group)
-        floor = labels.floored(nothing, lambda here, d=d, both=both: (5 * d[here], both[here]), phi, target, group)
+        floor = labels.floored(nothing, [(5 * d, both)], phi, target, group)
         assert floor.v_row > nothing.v_row
         found.append(floor.v_row)
     assert found[1] == pytest.approx(found[0], rel=0.02)
