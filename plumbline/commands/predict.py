@@ -27,8 +27,7 @@ from plumbline.basics.params import nearest
 from plumbline.commands.classifier import Classifier
 from plumbline.model.model import Card
 from plumbline.sources import folder, source
-from plumbline.tables import columns, duck, store, unseen
-from plumbline.tables.encoding import Number
+from plumbline.tables import columns, duck, store
 from plumbline.tables.store import ROW
 
 FORMATS = {".csv": "FORMAT csv, HEADER", ".parquet": "FORMAT parquet, COMPRESSION uncompressed"}
@@ -63,7 +62,7 @@ def main(options: argparse.Namespace) -> None:
                 write_folder(scored, order, given, scratch, output)
         for (column, what), rows in counts.items():
             counted = "1 row" if rows == 1 else f"{rows} rows"
-            print(f"{column}: {what} ({counted}{examples(used, column, what, table)})")
+            print(f"{column}: {what} ({counted})")
     networks = f"the mean of {used.model.networks} networks" if options.ensemble else "network 0"
     answered = ""
     if options.threshold is not None:
@@ -145,15 +144,6 @@ def predictions(
         counts.update(piece.unseen)
         own = {ROW: piece.row, PREDICTED: classes[answer], WARNINGS: piece.warning}
         yield own | dict(zip(named, piece.probability.T))
-
-
-def examples(used: Classifier, column: str, what: str, table: store.Table) -> str:
-    """The categories of a column that came most often of those that training never saw."""
-    (fitted,) = (each for each in used.model.card.encoding.columns if each.name == column)
-    if isinstance(fitted, Number) or what != unseen.new_category(fitted):
-        return ""
-    texts = columns.texts_in(table, column, fitted.values).frequent[:3]
-    return ": " + ", ".join(repr(text) for text, _ in texts)
 
 
 # ---- files

@@ -76,7 +76,7 @@ def _of_two(result: Result) -> list[str]:
     (entry,), notes = result.entries, words.notes(result)
     what = words.changes(entry.changes, code)
     heads = f"{FORM.heading(result.base)} → {FORM.heading(entry.side)}"
-    verdict = _marked(words.verdict(tables.called(result), code), tables.in_a_word(entry.judged))
+    verdict = _marked(" ".join(words.sentences(tables.called(result), code)), tables.in_a_word(entry.judged))
     identical = all(d.verdict == "identical" for d in entry.judged)
     if identical and not (what or notes or result.metrics):
         return [f"{verdict} Nothing that a stage reads differs. {heads}"]

@@ -39,7 +39,7 @@ def write(result: Result, path: str | Path) -> None:
             _section("More metrics", tables.files(result, FORM), "As `dvc metrics diff` has them; luck is not judged."),
         ]
     facts = [
-        ("Verdict", words.verdict(told, _short)),
+        ("Verdict", " ".join(words.sentences(told, _short))),
         ("Judged by", f"{words.about(result, clean)}. {words.scope(result)}"),
         *zip(["Changed"] + [""] * len(what), what),
         *(("Note", note) for note in words.notes(result)),

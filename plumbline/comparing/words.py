@@ -15,13 +15,8 @@ UNCHANGED = "Nothing that a stage reads has changed."
 CONFIDENT = "With 95 % confidence the best is among the *."
 
 
-def verdict(result: Result, named: Named = str) -> str:
-    """What was found, with its number, its interval, and the difference that could have been found."""
-    return " ".join(sentences(result, named))
-
-
 def sentences(result: Result, named: Named = str) -> list[str]:
-    """A verdict line by line: a claim, its number, what follows."""
+    """What was found line by line: a claim, its number and interval, the difference that could have been found."""
     return list(_of_ranking(result, named) if result.is_ranking else _of_two(result, named))
 
 

@@ -21,6 +21,10 @@ def unchanged(monkeypatch):
     monkeypatch.setattr(judging.revisions, "changes", lambda *_: Changes({}, {}, [], []))
 
 
+def verdict(result):
+    return " ".join(words.sentences(result))
+
+
 def revision(
     name, probability, target, rows=None, part="test", classes=(0, 1), patience=0, held_out=0.0, group=None, fold=None,
     split=None,
@@ -275,13 +279,13 @@ def test_rows_in_groups_are_said():
 
 def test_a_difference_that_is_found_has_a_number_and_what_would_have_been_found():
     base, other = sides([1.0])
-    said = words.verdict(judging.judge(base, other))
+    said = verdict(judging.judge(base, other))
     d = words.lead(judging.judge(base, other))
     assert said.startswith("other is better than base in accuracy, log_loss, roc_auc and brier: accuracy 0.")
     assert f"{d.difference:+.4f} (95 % interval {d.low:+.4f} to {d.high:+.4f})" in said
     assert said.endswith(f"A true difference of {d.seen:.4f} would be found four times in five.")
     assert d.seen > (d.high - d.low) / 2
-    assert words.verdict(judging.judge(other, base)).startswith("base is worse than other in accuracy")
+    assert verdict(judging.judge(other, base)).startswith("base is worse than other in accuracy")
 
 
 def test_what_would_be_found_four_times_in_five_is():
@@ -313,7 +317,7 @@ def test_luck_lies_in_rows_here_and_more_of_them_would_help():
 
 
 def test_too_few_networks_or_rows_of_a_class_get_no_verdict_and_the_reason():
-    said = words.verdict(judging.judge(*sides([1.0], networks=2)))
+    said = verdict(judging.judge(*sides([1.0], networks=2)))
     assert said.startswith(
         "No verdict on other beside base, for there are 2 networks, and 3 are needed to tell how seeds differ: "
     )
@@ -371,7 +375,7 @@ def test_identical_runs_are_one_and_equal_figures_are_not():
     }
     assert judging.judge(other, again).entries[0].judged[0].verdict == "identical"
     assert judging.judge(other, alike, "accuracy").entries[0].judged[0].verdict == "no difference"
-    assert words.verdict(judging.judge(other, again)) == "again predicts exactly what other does."
+    assert verdict(judging.judge(other, again)) == "again predicts exactly what other does."
 
 
 def test_what_cannot_stand_beside_the_base_is_left_out():
@@ -393,4 +397,4 @@ def test_only_runs_like_the_base_are_one_entry():
     base, _ = sides()
     result = judging.rank(base, [base._replace(side=Side("same", None, None, 4, {}))])
     assert [entry.same for entry in result.entries] == [["same"]]
-    assert words.verdict(result).startswith("No experiment differs from base: accuracy 0.")
+    assert verdict(result).startswith("No experiment differs from base: accuracy 0.")
