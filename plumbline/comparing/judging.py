@@ -87,13 +87,13 @@ def why_not_paired(base: Revision, other: Revision, part: str) -> str | None:
             f"{base.name} and {other.name} were scored on different {part} rows{_split(base, other)} "
             f"({len(in_one)} are in one alone, row {in_one[0]} for one); bring both to the same data, seed and split"
         )
-    wrong = np.flatnonzero(left.scored.target != right.scored.target)
+    wrong = np.flatnonzero(left.target != right.target)
     if len(wrong):
         return (
             f"{len(wrong)} of {len(left.row)} {part} rows have another label in {other.name} than in {base.name} "
             f"(row {left.row[wrong[0]]} for one); bring both to the same data"
         )
-    folds = [side.parts[part].scored.fold for side in (base, other)]
+    folds = [side.parts[part].fold for side in (base, other)]
     least = min(base.side.networks, other.side.networks)
     if not np.array_equal(*(None if fold is None else fold[:least] for fold in folds)):
         last = " or judge by --part test" * all("test" in side.parts for side in (base, other))
@@ -129,7 +129,7 @@ def _defined(rows: Rows, base: Revision, of: str, asked: str | None = None, part
 
 def _alike(sides: Sequence[Revision], part: str, of: str) -> tuple[list[str], list[Rows]]:
     """The rows of every side, with as many networks of each unless it is one that counts, and what to know of that."""
-    scored = [side.parts[part].scored for side in sides]
+    scored = [side.parts[part] for side in sides]
     least, most = (end(len(each.probability) for each in scored) for end in (min, max))
     if of == "network" or least == most:
         return [], scored
@@ -189,7 +189,7 @@ def rank(
 
     others = without(lambda other: _other_classes(base, other) or _other_parts(base, other))
     part, why_part = part_of([base, *others], part, of)
-    _defined(base.parts[part].scored, base, of, metric, part)
+    _defined(base.parts[part], base, of, metric, part)
     others = without(lambda other: why_not_paired(base, other, part) or _too_few(base, other, of))
     runs = {base.mark: [base]}
     for other in others:
@@ -204,7 +204,7 @@ def rank(
         found.append((first, Entry(first.side, names, its, value, star, revisions.changes(base, first))))
     found.sort(key=lambda pair: pair[1].figure.value, reverse=metric not in metrics.LOSSES)
     test = found[0][0].parts.get("test") if part != "test" else None
-    look = figure(test.scored, metric, of) if test and metric in _defined(test.scored, base, of) else None
+    look = figure(test, metric, of) if test and metric in _defined(test, base, of) else None
     entries, counts = [entry for _, entry in found], _counts(scored[0])
     return Result(base.side, entries, True, metric, of, part, why_part, *counts, ranked.luck, look, left_out, notes)
 

@@ -16,7 +16,6 @@ import contextlib
 import re
 from collections.abc import Iterator
 from pathlib import Path
-from typing import NamedTuple
 
 import msgspec
 import numpy as np
@@ -39,15 +38,8 @@ KINDS = {  # DuckDB's types of each column, and what it must hold
 DOCUMENTED = "docs/comparisons.md has the columns"
 
 
-class Part(NamedTuple):
-    """The rows of one part, in the order of `_row`, and what every network says of them."""
-
-    row: np.ndarray  # (n,) int64
-    scored: Rows
-
-
-def read(path: str | Path, name: str) -> tuple[list, dict[str, Part]]:
-    """The classes in order and the rows of every part that has some; UserErrors call the file `name`."""
+def read(path: str | Path, name: str) -> tuple[list, dict[str, Rows]]:
+    """The classes in order and the rows of every part that has some, by their numbers; UserErrors say `name`."""
     found = table(path, name)
     with _called(path, name):
         return found.facts.classes, parts_of(found)
@@ -113,7 +105,7 @@ def _check_columns(found: store.Table) -> None:
         raise ValueError(f"probability must have as many numbers in every row, {of}, and has {said} numbers")
 
 
-def parts_of(found: store.Table) -> dict[str, Part]:
+def parts_of(found: store.Table) -> dict[str, Rows]:
     """The rows of every part that has some; UserErrors name what is no probability, and rows that are there twice."""
     k, has = outputs_for(len(found.facts.classes)), found.columns
     (flat,) = duck.arrays(f"SELECT unnest(probability)::FLOAT FROM {found.relation}")
@@ -133,8 +125,8 @@ def parts_of(found: store.Table) -> dict[str, Part]:
         if len(chosen):
             own = None if group is None else np.unique(group[chosen], return_inverse=True)[1]
             cut = fold[:, chosen] if fold is not None and name == "out-of-fold" else None
-            scored = Rows(np.ascontiguousarray(probability[:, chosen]), target[chosen], positive, own, cut)
-            parts[name] = Part(row[chosen], scored)
+            said = np.ascontiguousarray(probability[:, chosen])
+            parts[name] = Rows(said, target[chosen], positive, own, cut, row[chosen])
     if not parts:
         raise ValueError(f"there is no row of part {', '.join(PARTS[:-1])} or {PARTS[-1]}")
     return parts

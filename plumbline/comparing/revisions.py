@@ -16,9 +16,9 @@ from plumbline.basics.errors import UserError, reason
 from plumbline.basics.formats import read_csv
 from plumbline.comparing import lock, predictions
 from plumbline.comparing.lock import Stage
-from plumbline.comparing.predictions import Part
 from plumbline.comparing.programs import git
 from plumbline.comparing.result import Changes, Side
+from plumbline.scores.differences import Rows
 
 CURVES = {"train": "metrics/history.csv", "test": "metrics/plots/test_epochs.csv"}
 MOST = 5  # of what is not as dvc.lock has it, that a line names
@@ -30,7 +30,7 @@ class Revision(NamedTuple):
     side: Side
     commit: str | None  # None for the workspace
     classes: list
-    parts: dict[str, Part]
+    parts: dict[str, Rows]
     stages: dict[str, Stage]  # that make the predictions, as they ran; {} where no pipeline does
     mark: str  # the same for the same predictions
     path: str  # where these lie
@@ -76,10 +76,10 @@ def read(name: str | None, path: str = predictions.PATH) -> Revision:
                 numbers = ("epoch", f"{side}_loss", f"{side}_accuracy")
                 curves[side] = read_csv(brought, numbers, name=f"{curve} of {called}")
     mark = hashlib.sha256(repr(classes).encode())
-    for part, (row, scored) in parts.items():
-        for value in (part.encode(), row, scored.target, scored.probability):
+    for part, rows in parts.items():
+        for value in (part.encode(), rows.row, rows.target, rows.probability):
             mark.update(value)
-    networks = len(next(iter(parts.values())).scored.probability)
+    networks = len(next(iter(parts.values())).probability)
     side = Side(called, *_place(name, commit), networks, curves)
     return Revision(side, commit, classes, parts, stages, mark.hexdigest(), path, root)
 

@@ -30,6 +30,7 @@ class Rows(NamedTuple):
     positive: int = 1  # the class that ROC AUC, precision and recall are of, of two
     group: np.ndarray | None = None  # (n,) whole numbers, the same for rows of a group; None: each row is its own
     fold: np.ndarray | None = None  # (R, n) of out-of-fold rows: which of a replica's networks said it
+    row: np.ndarray | None = None  # (n,) numbers by which the rows of two sides are paired
 
 
 class Side(NamedTuple):

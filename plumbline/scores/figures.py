@@ -36,7 +36,7 @@ def of_part(part: str, rows: Rows, counts: list, scratch: Path) -> Iterable[Figu
     rows: with R networks, and of several networks one more, the ensemble (R + 1, n, k or 1). counts: training rows of
     each class, as `metrics.always` has them. scratch: a folder for large arrays.
     """
-    probability, target, positive, group, fold = rows
+    probability, target, positive, group, fold, _ = rows
     n = len(target)
     if n == 0:
         return

@@ -8,7 +8,6 @@ import pytest
 from plumbline.basics.errors import UserError
 from plumbline.comparing import judging, words
 from plumbline.comparing.lock import Stage
-from plumbline.comparing.predictions import Part
 from plumbline.comparing.result import Changes, Side
 from plumbline.comparing.revisions import Revision
 from plumbline.scores import intervals, metrics
@@ -31,12 +30,12 @@ def revision(
 ):  # fmt: skip
     """A revision with one part; probability: (R, n) of the second class."""
     row, probability = np.arange(len(target)) if rows is None else np.array(rows), np.array(probability, np.float32)
-    scored = Rows(probability[..., None], np.array(target), 1, group, fold)
+    scored = Rows(probability[..., None], np.array(target), 1, group, fold, row)
     params = {"params.yaml": {"train": {"patience": patience, "held_out": held_out}, "split": split or {}}}
     mark = hashlib.sha256(probability).hexdigest()
     stages = {"train": Stage("", params, {}, {})}
     side = Side(name, None, None, len(probability), {})
-    return Revision(side, None, list(classes), {part: Part(row, scored)}, stages, mark, "", "")
+    return Revision(side, None, list(classes), {part: scored}, stages, mark, "", "")
 
 
 def sides(better=(0.0,), n=300, networks=4, target=None, names="base other third fourth", **about):
@@ -102,9 +101,9 @@ def test_other_rows_labels_and_classes_are_refused():
     away = other._replace(parts={"test": part._replace(row=part.row + 7)})
     with pytest.raises(UserError, match=r"^no verdict: base and other were scored on different test rows \(14 are"):
         judging.judge(base, away)
-    target = part.scored.target.copy()
+    target = part.target.copy()
     target[3] = 1 - target[3]
-    flipped = other._replace(parts={"test": part._replace(scored=part.scored._replace(target=target))})
+    flipped = other._replace(parts={"test": part._replace(target=target)})
     with pytest.raises(UserError, match=r"1 of 300 test rows have another label in other than in base \(row 3"):
         judging.judge(base, flipped)
 
@@ -129,7 +128,7 @@ def test_out_of_fold_rows_judge_and_each_fold_is_ranked_apart():
         "300 out-of-fold rows (scored by networks that did not train on them), the configuration's mean over 4 replicas"
     )
     assert words.about(result).startswith(said)
-    scored, auc = other.parts["out-of-fold"].scored, next(d for d in result.entries[0].judged if d.metric == "roc_auc")
+    scored, auc = other.parts["out-of-fold"], next(d for d in result.entries[0].judged if d.metric == "roc_auc")
     each = [
         roc_auc_score(scored.target[own == f], p[own == f])
         for p, own in zip(scored.probability[..., 0], scored.fold)
@@ -243,7 +242,7 @@ def test_a_mean_a_network_and_an_ensemble_are_three_things():
     from sklearn.metrics import log_loss
 
     base, other = sides([0.5])
-    p, target = other.parts["test"].scored.probability[..., 0].astype(float), other.parts["test"].scored.target
+    p, target = other.parts["test"].probability[..., 0].astype(float), other.parts["test"].target
     expected = {
         "mean": np.mean([log_loss(target, each) for each in p]),
         "network": log_loss(target, p[0]),
@@ -351,7 +350,7 @@ def test_the_winners_last_look_is_at_the_test_part():
     base, other = (with_parts(side, "validation", "test") for side in sides([1.0]))
     result = judging.rank(base, [other])
     assert result.part == "validation"
-    scored = other.parts["test"].scored
+    scored = other.parts["test"]
     expected = np.mean([accuracy_score(scored.target, p >= 0.5) for p in scored.probability[..., 0]])
     assert result.last_look.value == pytest.approx(expected)
     assert result.last_look.low < expected < result.last_look.high
@@ -363,10 +362,8 @@ def test_identical_runs_are_one_and_equal_figures_are_not():
     again = other._replace(side=Side("again", None, None, 4, {}))
     as_base = base._replace(side=Side("as base", None, None, 4, {}))
     (part,) = other.parts.values()
-    nearly = part.scored._replace(probability=part.scored.probability * np.float32(0.999))
-    alike = other._replace(
-        side=Side("alike", None, None, 4, {}), parts={"test": part._replace(scored=nearly)}, mark="a"
-    )
+    nearly = part._replace(probability=part.probability * np.float32(0.999))
+    alike = other._replace(side=Side("alike", None, None, 4, {}), parts={"test": nearly}, mark="a")
     result = judging.rank(base, [other, again, as_base, alike])
     assert {entry.side.name: entry.same for entry in result.entries} == {
         "base": ["as base"],

@@ -57,24 +57,25 @@ def read(folder, **columns):
 
 def test_columns_are_read_in_the_order_of_rows(tmp_path):
     classes, parts = read(tmp_path)
-    row, scored = parts["test"]
+    scored = parts["test"]
+    row = scored.row
     assert (classes, list(parts), row.tolist()) == (["a", "b"], ["test"], [1, 2, 3])
     assert scored.probability.tolist() == np.float32([[[0.1], [0.6], [0.9]], [[0.2], [0.7], [0.8]]]).tolist()
     assert (scored.target.tolist(), scored.positive, scored.group) == ([0, 1, 1], 1, None)
     _, parts = read(tmp_path, part=["test", "validation", "train"], group=[7, 7, 9], target=[True, False, True])
     assert {part: own.row.tolist() for part, own in parts.items()} == {"validation": [1], "test": [3]}
-    assert parts["test"].scored.group.tolist() == [0]
+    assert parts["test"].group.tolist() == [0]
 
 
 def test_folds_are_read_of_out_of_fold_rows_and_numbered_from_0(tmp_path):
     _, parts = read(tmp_path, part=["out-of-fold", "test", "out-of-fold"], fold=[[7, 0], None, [5, 0]])
     assert parts["out-of-fold"].row.tolist() == [2, 3]
-    assert parts["out-of-fold"].scored.fold.tolist() == [[0, 1], [0, 0]]
-    assert parts["test"].scored.fold is None
+    assert parts["out-of-fold"].fold.tolist() == [[0, 1], [0, 0]]
+    assert parts["test"].fold is None
     _, parts = read(tmp_path, part=["out-of-fold", "test", "out-of-fold"])
-    assert parts["out-of-fold"].scored.fold is None
+    assert parts["out-of-fold"].fold is None
     _, parts = read(tmp_path, fold=[[1], None, [1, 2]])  # of test rows they say nothing
-    assert parts["test"].scored.fold is None
+    assert parts["test"].fold is None
 
 
 WRONG = {
