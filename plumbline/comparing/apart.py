@@ -97,7 +97,7 @@ def how_far(x: np.ndarray, y: np.ndarray) -> str | None:
 def contents(path: Path, suffix: str) -> dict[str, np.ndarray]:
     """What a file holds, as arrays by name."""
     if suffix == ".json":
-        return {name: np.array([value]) for name, value in said(path).items()}
+        return {name: np.array([value]) for name, value in flat(json.loads(path.read_text(encoding="utf-8"))).items()}
     if suffix == ".safetensors":
         from safetensors.numpy import load_file
 
