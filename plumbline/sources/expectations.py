@@ -119,27 +119,26 @@ def _plain(value: object) -> bool | int | float | str:
 
 def _broken(rows: Rows, name: str, expected: Expected, is_target: bool, path: str) -> list[str]:
     """What is not as it should be."""
-    kind, cells, says = rows.types[name], _cells(rows, name), []
+    kind, cells, rules = rows.types[name], _cells(rows, name), {}
     known, what = columns.described(kind), f"column {name!r}"
     if expected.kind and not is_target and known != expected.kind:
-        words = "v IS NOT NULL AND try_cast(v AS DOUBLE) IS NULL"
-        of = _where(rows, cells, words) if (known, expected.kind) == ("category", "number") else ""
+        is_word = "v IS NOT NULL AND try_cast(v AS DOUBLE) IS NULL"
+        of = _where(rows, cells, is_word) if (known, expected.kind) == ("category", "number") else ""
         return [f"{what} is of kind {known!r} and not {expected.kind!r}" + (f": {of}" if of else "")]
     if expected.range:
         low, high = (_literal(end, kind, f"{path}: range of {what}") for end in expected.range)
-        ends = [f"v < {low}"] * (low != "NULL") + [f"v > {high}"] * (high != "NULL")
-        if ends and (of := _where(rows, cells, " OR ".join(ends))):
-            says.append(f"{what} is not within {_between(*expected.range)}: {of}")
+        rules[f"is not within {_between(*expected.range)}"] = f"v < {low} OR v > {high}"
     if expected.categories is not None:
         listed = ", ".join(_literal(each, kind, f"{path}: categories of {what}") for each in expected.categories)
-        if of := _where(rows, cells, f"v NOT IN ({listed})" if listed else "v IS NOT NULL"):
-            says.append(f"{what} has what is none of its {len(expected.categories)} categories: {of}")
+        is_other = f"NOT coalesce(v IN ({listed or 'NULL'}), v IS NULL)"
+        rules[f"has what is none of its {len(expected.categories)} categories"] = is_other
     if expected.gaps is not None:
         gaps = duck.rows(f"SELECT count(*) - count(v) FROM {cells}")[0][0]
         if gaps > expected.gaps * rows.count:
             share = f"{100 * gaps / rows.count:.3g} % of the rows, and at most {100 * expected.gaps:.3g} % are expected"
-            says.append(f"{what} has gaps in {share}: {_where(rows, cells, 'v IS NULL')}")
-    return says
+            rules[f"has gaps in {share}"] = "v IS NULL"
+    found = {words: _where(rows, cells, condition) for words, condition in rules.items()}
+    return [f"{what} {words}: {of}" for words, of in found.items() if of]
 
 
 def _where(rows: Rows, cells: str, condition: str) -> str:
