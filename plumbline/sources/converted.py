@@ -16,7 +16,7 @@ from pathlib import Path
 from plumbline.basics.errors import UserError, reason
 from plumbline.basics.params import nearest
 from plumbline.sources import frames
-from plumbline.sources.frames import LONGEST, Frame
+from plumbline.sources.frames import LONGEST, Frame, Text
 from plumbline.sources.rows import unreadable
 from plumbline.tables import duck
 
@@ -27,32 +27,32 @@ SUFFIXES = SHEETS + LINES + DATABASES
 EXAMPLE = 'write a row a line, such as {"age": 31}'
 
 
-Placed = Iterator[tuple[int, Sequence]]  # rows, each with the number of its line or row in the file
+Placed = Iterator[tuple[int, Sequence]]  # rows, each with its number
 
 
-def read(path: Path, folder: Path, sheet: str | None) -> tuple[Path, Frame]:
-    """A table as text in `folder`, and its frame; sheet: which one, or which table of a database."""
-    name, text = path.name.lower(), folder / "converted.csv"
+def read(path: Path, folder: Path, sheet: str | None) -> Frame:
+    """A table as text in `folder`, in its frame; sheet: which one, or which table of a database."""
+    name, text = path.name.lower(), Text(folder / "converted.csv", path, "row")
     if name.endswith(SHEETS):
-        _write(text, _of_sheet(path, sheet), path, "row")
-        return text, frames.found(text, path, "row")
+        _write(text, _of_sheet(path, sheet))
+        return frames.found(text)
     with contextlib.ExitStack() as opened:
         if name.endswith(LINES):
-            names, rows, word = *_of_lines(path), "line"
+            names, rows = _of_lines(path)
         else:
-            names, rows, word = *opened.enter_context(_of_database(path, sheet)), "row"
-        _write(text, rows, path, word)
-    return text, Frame(names, ",", skipped=0, word="row")
+            names, rows = opened.enter_context(_of_database(path, sheet))
+        _write(text, rows)
+    return Frame(text, names, ",", skipped=0)
 
 
-def _write(text: Path, rows: Placed, path: Path, word: str) -> None:
-    with text.open("w", encoding="utf-8", newline="") as file:
+def _write(text: Text, rows: Placed) -> None:
+    with text.file.open("w", encoding="utf-8", newline="") as file:
         writer = csv.writer(file, lineterminator="\n")
         for number, cells in rows:
             try:
                 writer.writerow(map(_cell, cells))
             except ValueError as error:  # text that no UTF-8 can have is one
-                raise UserError(f"{path} {word} {number}: {reason(error)}; write a value a cell") from None
+                raise UserError(f"{text.at(number)}: {reason(error)}; write a value a cell") from None
 
 
 def _cell(value: object) -> object:
@@ -104,20 +104,19 @@ def _of_sheet(path: Path, name: str | None) -> Placed:
 
 def _of_lines(path: Path) -> tuple[list[str], Placed]:
     """The names, in the order in which they come first, and the values of each line."""
-    names = list(dict.fromkeys(name for _, values in _objects(path) for name in values))
+    names = [*dict.fromkeys(name for values in _objects(path) for name in values)]
     if not names:
         raise UserError(f"{path} has no line with an object in it; {EXAMPLE}")
-    return names, ((number, [*map(values.get, names)]) for number, values in _objects(path))
+    return names, enumerate(([*map(values.get, names)] for values in _objects(path)), 1)
 
 
-def _objects(path: Path) -> Iterator[tuple[int, dict]]:
-    """The number and the object of each line that is not blank; numbers as the text that stands there."""
+def _objects(path: Path) -> Iterator[dict]:
+    """The object of each line that is not blank; numbers as the text that stands there."""
     number = 0
 
     def unlike(pairs: list[tuple]) -> dict:
-        names = [name for name, _ in pairs]
-        if len(set(names)) < len(names):
-            raise ValueError(f"{next(name for name in names if names.count(name) > 1)!r} stands there twice")
+        if len(dict(pairs)) < len(pairs):
+            raise ValueError("a name stands there twice")
         return dict(pairs)
 
     decoder = json.JSONDecoder(parse_float=str, parse_int=str, parse_constant=str, object_pairs_hook=unlike)
@@ -130,7 +129,7 @@ def _objects(path: Path) -> Iterator[tuple[int, dict]]:
                     value = decoder.decode(line.decode("utf-8-sig" if number == 1 else "utf-8").strip())
                     if not isinstance(value, dict):
                         raise ValueError("it is no object")
-                    yield number, value
+                    yield value
         except (ValueError, RecursionError) as error:
             raise UserError(f"{path} line {number}: not one JSON object ({reason(error)}); {EXAMPLE}") from None
         except (EOFError, zlib.error, gzip.BadGzipFile) as error:

@@ -18,7 +18,7 @@ from typing import BinaryIO
 
 from plumbline.basics.errors import UserError
 from plumbline.sources import cells, frames
-from plumbline.sources.frames import LONGEST, Frame
+from plumbline.sources.frames import LONGEST, Frame, Text
 from plumbline.sources.rows import STAGED, Keep, Rows, check_names, of_files, unreadable
 from plumbline.tables import duck
 
@@ -29,21 +29,20 @@ NEVER = "\x01 stands in no cell \x01"  # what DuckDB takes for missing: it would
 
 def read(path: Path, folder: Path, keep: Keep, texts: set[str]) -> Rows:
     """The rows of a CSV, as a Parquet file in `folder`; columns named in `texts` as the text that stands there."""
-    plain = _unpacked(path, folder)
-    return of_text(plain, frames.found(plain, path), path, folder, keep, texts)
+    return of_text(frames.found(Text(_unpacked(path, folder), path)), folder, keep, texts)
 
 
-def of_text(text: Path, frame: Frame, path: Path, folder: Path, keep: Keep, texts: set[str]) -> Rows:
-    """The rows of a text file in a frame, which users know as `path`."""
-    names, separator = frame.names, frame.separator
+def of_text(frame: Frame, folder: Path, keep: Keep, texts: set[str]) -> Rows:
+    """The rows of a text file in a frame."""
+    path, names, separator = frame.text.path, frame.names, frame.separator
     check_names(names, path)
     kept = set(keep(names))
     columns = {f"c{i}": name for i, name in enumerate(names) if name in kept}
-    plain = text if frame.is_plain else folder / "framed.csv"
+    plain = frame.text.file if frame.is_plain else folder / "framed.csv"
     if not frame.is_plain:
         with plain.open("w", encoding="utf-8", newline="") as file:
             writer = csv.writer(file, delimiter=separator, lineterminator="\n")
-            writer.writerows(line.cells for line in frame.rows(text, path))
+            writer.writerows(line.cells for line in frame.rows())
 
     # The file as DuckDB reads it, all text: everything that it would guess is said
     staged, types = folder / "staged.parquet", {f"c{i}": "VARCHAR" for i in range(len(names))}
@@ -61,14 +60,14 @@ def of_text(text: Path, frame: Frame, path: Path, folder: Path, keep: Keep, text
             kinds = cells.kinds(relation, columns, separator != ",") | as_text
             duck.copy(cells.query(relation, columns, kinds), staged, STAGED, "")
     except duck.Error as error:
-        _check_rows(text, frame, path)
+        _check_rows(frame)
         raise unreadable(path, error) from None
 
     def places(numbers: list[int]) -> list[str]:
         """Where rows of these numbers, from 0 and in order, stand in the file."""
-        wanted, rows = set(numbers), enumerate(frame.rows(text, path))
+        wanted, rows = set(numbers), enumerate(frame.rows())
         found = (line for i, line in rows if i in wanted)
-        return [f"{frame.word} {line.number}" for line in itertools.islice(found, len(wanted))]
+        return [f"{frame.text.word} {line.number}" for line in itertools.islice(found, len(wanted))]
 
     has_point = separator == "," or any(kind & cells.REAL for kind in kinds.values())
     return of_files([staged], file=staged)._replace(places=places, has_point=has_point)
@@ -128,13 +127,13 @@ def _line(file: BinaryIO, place: int) -> int:
     return 1 + sum(piece.count(b"\n") for piece in before)
 
 
-def _check_rows(plain: Path, frame: Frame, path: Path) -> None:
+def _check_rows(frame: Frame) -> None:
     """Refuse the first row that has other cells than the header, a quote that is never closed, and mixed line ends."""
-    for _ in frame.rows(plain, path):
+    for _ in frame.rows():
         pass
-    with plain.open(encoding="utf-8-sig", newline="") as file:
+    with frame.text.file.open(encoding="utf-8-sig", newline="") as file:
         for _ in iter(lambda: file.read(PIECE), ""):
             pass
         if isinstance(file.newlines, tuple):
             ends = " and ".join(map(repr, file.newlines))
-            raise UserError(f"{path} has lines that end in {ends}; save it anew with line ends of one kind")
+            raise UserError(f"{frame.text.path} has lines that end in {ends}; save it anew with line ends of one kind")

@@ -38,6 +38,18 @@ TOTALS |= {"overall", "all", "insgesamt", "mittelwert", "somme", "total généra
 TOTALS |= {"totaal", "toplam", "всего"}
 
 
+class Text(NamedTuple):
+    """A text file, and how users know it."""
+
+    file: Path
+    path: Path
+    word: str = "line"  # or row: of a sheet, where a cell may have several lines
+
+    def at(self, number: int) -> str:
+        """In words, where something stands."""
+        return f"{self.path} {self.word} {number}"
+
+
 class Line(NamedTuple):
     """A row as it stands in a file: its first line, from 1, its last, and its cells."""
 
@@ -49,6 +61,7 @@ class Line(NamedTuple):
 class Frame(NamedTuple):
     """How a table stands in a text file."""
 
+    text: Text
     names: list[str]
     separator: str
     skipped: int = 1  # lines above the first row, the header's among them
@@ -56,24 +69,23 @@ class Frame(NamedTuple):
     trailing: int = 0  # cells of each row beyond the names, all blank
     spaced: bool = False  # spaces behind separators are no part of cells
     last: int | None = None  # the line of a row below the table
-    word: str = "line"  # or row: of a sheet, where a cell may have several lines
 
     @property
     def is_plain(self) -> bool:
         """Whether the rows can be read as they stand."""
         return self.bare and not (self.trailing or self.spaced or self.last)
 
-    def rows(self, file: Path, path: Path) -> Iterator[Line]:
+    def rows(self) -> Iterator[Line]:
         """The rows of the table; UserError for one that has other cells than the header."""
         wanted = len(self.names) + self.trailing
-        for line in _lines(file, path, self.separator, self.skipped, self.spaced, self.word):
+        for line in _lines(self.text, self.separator, self.skipped, self.spaced):
             if line.number == self.last:
                 return
-            where = f"{path} {self.word} {line.number}"
+            where = self.text.at(line.number)
             if len(line.cells) != wanted:
                 raise UserError(
                     f"{where}: {len(line.cells)} cells separated by {SEPARATORS[self.separator]}, and the header has "
-                    f"{len(self.names)}{' and each line an end' if self.trailing else ''}; mend that {self.word}"
+                    f"{len(self.names)}{' and each line an end' if self.trailing else ''}; mend that {self.text.word}"
                 )
             beyond = [cell for cell in line.cells[len(self.names) :] if cell.strip()]
             if beyond:
@@ -81,11 +93,11 @@ class Frame(NamedTuple):
             yield line._replace(cells=line.cells[: len(self.names)])
 
 
-def found(file: Path, path: Path, word: str = "line") -> Frame:
-    """The frame of a text file that users know as `path`. What is left out is printed."""
-    mark, is_said, spaced, lines = _sampled(file, path, word)
+def found(text: Text) -> Frame:
+    """The frame of a text file. What is left out is printed."""
+    word, (mark, is_said, spaced, lines) = text.word, _sampled(text)
     said = [f"{word} 1 says what separates cells, and is left out"] if is_said else []
-    at, width = _header(lines, path, mark, word)
+    at, width = _header(lines, text, mark)
     above, header, lines = lines[:at], lines[at], lines[at + 1 :]
     if above:
         numbers = f"{word} {above[0].number}" if at == 1 else f"{word}s {above[0].number} to {above[-1].number}"
@@ -108,33 +120,31 @@ def found(file: Path, path: Path, word: str = "line") -> Frame:
         second = whole[0]
         if not _are_units(second.cells):
             raise UserError(
-                f"{path} {word}s {header.number} and {second.number} are both names ({_short(header, mark)}, "
+                f"{text.path} {word}s {header.number} and {second.number} are both names ({_short(header, mark)}, "
                 f"{_short(second, mark)}), for below them are numbers; make one header of them"
             )
         said.append(f"{word} {second.number} has units, and is left out ({_short(second, mark)})")
         skipped = second.end
     bare = header.number == 1 and skipped == header.end and len(header.cells) <= width
-    frame = Frame(names, mark, skipped, bare, trailing, spaced, word=word)
-    if total := _total(file, path, frame):
+    frame = Frame(text, names, mark, skipped, bare, trailing, spaced)
+    if total := _total(frame):
         said.append(f"{word} {total.number} has the totals of those above, and is left out ({_short(total, mark)})")
         frame = frame._replace(last=total.number)
     for each in said:
-        print(f"{path}: {each}")
+        print(f"{text.path}: {each}")
     return frame
 
 
-def _lines(
-    file: Path, path: Path, mark: str, skipped: int = 0, spaced: bool = False, word: str = "line"
-) -> Iterator[Line]:
+def _lines(text: Text, mark: str, skipped: int, spaced: bool = False) -> Iterator[Line]:
     """What stands below so many lines, blank ones left out; UserError for a quote that is in no right place."""
     csv.field_size_limit(LONGEST)
-    with file.open(encoding="utf-8-sig", newline="") as opened:
+    with text.file.open(encoding="utf-8-sig", newline="") as opened:
         for _ in range(skipped):
             opened.readline()
         rows, start = csv.reader(opened, delimiter=mark, strict=True, skipinitialspace=spaced), skipped + 1
         try:
             for row in rows:
-                end = skipped + rows.line_num if word == "line" else start
+                end = skipped + rows.line_num if text.word == "line" else start
                 if row:
                     yield Line(start, end, row)
                 start = end + 1
@@ -142,41 +152,44 @@ def _lines(
             problem = f"a quote is closed and its cell goes on ({error}); write a quote in a cell twice"
             if "end of data" in str(error) or "field larger" in str(error):
                 problem = "a quote is opened and never closed; close it, or remove it"
-            raise UserError(f"{path} {word} {start}: {problem}") from None
+            raise UserError(f"{text.at(start)}: {problem}") from None
 
 
 # ---- the header
 
 
-def _sampled(file: Path, path: Path, word: str) -> tuple[str, bool, bool, list[Line]]:
+def _sampled(text: Text) -> tuple[str, bool, bool, list[Line]]:
     """What separates, whether line 1 says so, whether spaces follow, and the first rows with all that is above them.
 
     That separates which cuts the first line into most cells, unless most rows are then one cell; else that with which
     most rows agree.
     """
-    with file.open(encoding="utf-8-sig", newline="") as opened:
+    is_sheet = text.word == "row"
+    with text.file.open(encoding="utf-8-sig", newline="") as opened:
         first = opened.readline(TAIL)
-    said = MARK.fullmatch(first.rstrip("\r\n")) if word == "line" else None
+    said = None if is_sheet else MARK.fullmatch(first.rstrip("\r\n"))
     if said and said[1] not in SEPARATORS:
         known = ", ".join(SEPARATORS.values())
-        raise UserError(f"{path} {word} 1 says that {said[1]!r} separates cells; save it with {known}")
+        raise UserError(f"{text.at(1)} says that {said[1]!r} separates cells; save it with {known}")
 
     def cut(mark: str, spaced: bool = False) -> Iterator[Line]:
-        return _lines(file, path, mark, 1 if said else 0, spaced, word)
+        return _lines(text, mark, 1 if said else 0, spaced)
 
-    marks = said[1] if said else SEPARATORS if word == "line" else ","
+    marks = said[1] if said else "," if is_sheet else SEPARATORS
     ways = {mark: _some(cut(mark)) for mark in marks}
     mark = max(marks, key=lambda mark: len(next(csv.reader([first], delimiter=mark), [])))
     if not ways[mark]:
         next(cut(mark), None)  # which says what is wrong with it
     if not any(cell.strip() for line in ways[mark] for cell in line.cells):
-        raise UserError(f"{path} is blank in its first {word}s, and one must name the columns; write their names there")
+        raise UserError(
+            f"{text.path} is blank in its first {text.word}s, and one must name the columns; name them there"
+        )
     width = _width(ways[mark])[0]
     if width < 2 or any(len(line.cells) != width for line in ways[mark][1:3]):
         wide = [other for other in marks if _width(ways[other])[0] > 1]
         mark = max(wide, key=lambda other: _width(ways[other][1:])[::-1], default=mark)
         width = _width(ways[mark])[0]
-    spaced = word == "line" and _is_spaced([line.cells for line in ways[mark] if len(line.cells) == width])
+    spaced = not is_sheet and _is_spaced([line.cells for line in ways[mark] if len(line.cells) == width])
     return mark, bool(said), spaced, _some(cut(mark, spaced))
 
 
@@ -204,7 +217,7 @@ def _is_spaced(rows: list[list[str]]) -> bool:
     return bool(is_so) and (is_so[0] or (len(is_so) > 1 and all(is_so[1:])))
 
 
-def _header(lines: list[Line], path: Path, mark: str, word: str) -> tuple[int, int]:
+def _header(lines: list[Line], text: Text, mark: str) -> tuple[int, int]:
     """Which row has the names, and how many cells the rows below it have.
 
     UserError where most rows agree with one another and the header does not.
@@ -223,8 +236,8 @@ def _header(lines: list[Line], path: Path, mark: str, word: str) -> tuple[int, i
         return at, len(header)
     blamed = lines[at if len(header) != width else at - 1]
     raise UserError(
-        f"{path} {word} {blamed.number}: the header has {len(blamed.cells)} cells separated by {SEPARATORS[mark]}, and "
-        f"most {word}s below it have {width}; name each column there"
+        f"{text.at(blamed.number)}: the header has {len(blamed.cells)} cells separated by {SEPARATORS[mark]}, and "
+        f"most {text.word}s below it have {width}; name each column there"
     )
 
 
@@ -267,17 +280,17 @@ def _is_blank(cell: str) -> bool:
 # ---- the row below the table
 
 
-def _total(file: Path, path: Path, frame: Frame) -> Line | None:
+def _total(frame: Frame) -> Line | None:
     """The last row, if it sums up those above it; UserError where it says so and does not."""
-    with file.open("rb") as opened:
+    with frame.text.file.open("rb") as opened:
         opened.seek(max(opened.seek(0, 2) - TAIL, 0))
-        text = opened.read().decode(errors="replace").rstrip().replace("\r", "\n").rpartition("\n")[2]
-    last = next(csv.reader([text], delimiter=frame.separator, skipinitialspace=frame.spaced), [])
+        end = opened.read().decode(errors="replace").rstrip().replace("\r", "\n").rpartition("\n")[2]
+    last = next(csv.reader([end], delimiter=frame.separator, skipinitialspace=frame.spaced), [])
     label = next((i for i, cell in enumerate(last[: len(frame.names)]) if cell.strip(" :*").casefold() in TOTALS), None)
     if label is None or len(last) != len(frame.names) + frame.trailing:
         return None
     sums, counts, rows, total = [0.0] * len(last), [0] * len(last), 0, None
-    for row, after in itertools.pairwise(frame.rows(file, path)):
+    for row, after in itertools.pairwise(frame.rows()):
         if row.cells[label].strip() == last[label].strip():
             return None  # a name like others
         rows, total = rows + 1, after
@@ -293,8 +306,8 @@ def _total(file: Path, path: Path, frame: Frame) -> Line | None:
     if any(cell.strip() for cell in last[:label]):
         return None
     raise UserError(
-        f"{path} {frame.word} {total.number}: {total.cells[label]!r} is a word for totals, and its numbers are no "
-        f"sums of those above; remove that {frame.word}, or write another word there"
+        f"{frame.text.at(total.number)}: {total.cells[label]!r} is a word for totals, and its numbers are no "
+        f"sums of those above; remove that {frame.text.word}, or write another word there"
     )
 
 

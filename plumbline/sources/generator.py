@@ -27,7 +27,7 @@ def read(source: Path, params, generator: np.random.Generator, folder: Path, kee
                 types = types or rows.types
                 if rows.types != types:
                     raise UserError(
-                        f"{source} yields tables of different columns ({types}; {rows.types}); make them alike"
+                        f"{source} yields tables of different columns: {types}, {rows.types}; make them alike"
                     )
                 paths.append(folder / f"{len(paths):06}.parquet")
                 duck.copy(rows.only(keep(list(rows.types))).query, paths[-1], STAGED, "")

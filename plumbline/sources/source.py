@@ -99,8 +99,7 @@ def _read(
     if name.endswith(".parquet"):
         return parquet.read(path, [path], keep, {})
     if name.endswith(converted.SUFFIXES):
-        text, frame = converted.read(path, scratch, sheet)
-        return delimited.of_text(text, frame, path, scratch, keep, texts)
+        return delimited.of_text(converted.read(path, scratch, sheet), scratch, keep, texts)
     return delimited.read(path, scratch, keep, texts)
 
 
