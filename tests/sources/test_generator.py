@@ -102,7 +102,7 @@ def test_it_draws_from_the_stream(tmp_path):
         (returning("{'a': np.array([1j])}"), ["mine.py makes what is no table"]),
         (
             "def make(params, generator):\n    yield {'a': [1]}\n    yield {'a': [0.5]}\n",
-            ["tables of different columns ({'a': 'BIGINT'}; {'a': 'DOUBLE'})"],
+            ["tables of different columns: {'a': 'BIGINT'}, {'a': 'DOUBLE'}"],
         ),
         (
             "def make(params, generator):\n    yield {'a': [1]}\n    yield {'b': [1]}\n",
