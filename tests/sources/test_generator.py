@@ -106,7 +106,7 @@ def test_it_draws_from_the_stream(tmp_path):
         ),
         (
             "def make(params, generator):\n    yield {'a': [1]}\n    yield {'b': [1]}\n",
-            ["tables of different columns ({'a': 'BIGINT'}; {'b': 'BIGINT'})"],
+            ["tables of different columns: {'a': 'BIGINT'}, {'b': 'BIGINT'}"],
         ),
     ],
 )
