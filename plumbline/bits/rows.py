@@ -64,10 +64,10 @@ def plan(layout: np.ndarray, columns: np.ndarray | None = None) -> np.ndarray:
 
 def expand(x: np.ndarray, layout: np.ndarray) -> np.ndarray:
     """The inputs of rows x (n, c), as a module takes them: float32 (n, d)."""
-    return x if (layout[:, 0] == NUMBER).all() else switched_on(x, by_input(layout), np.where)
+    return x if (layout[:, 0] == NUMBER).all() else expanded(x, by_input(layout), np.where)
 
 
-def switched_on(x, inputs: tuple, where: Callable):
+def expanded(x, inputs: tuple, where: Callable):
     """Inputs (..., d) of rows x (..., c), in NumPy or in PyTorch: `where` is theirs. inputs: what `by_input` gives."""
     kind, of, place = inputs
     values = x[..., of]

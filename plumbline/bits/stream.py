@@ -54,7 +54,7 @@ def normal(generator: np.random.Generator, count: int) -> np.ndarray:
     if count < 16:
         raise ValueError(f"torch draws fewer than 16 normals another way; count is {count}")
     out = np.empty(count, np.float32)
-    box_muller = asked.ask(_box_muller_for(count), "normal")
+    box_muller = asked.ask(_form(_box_muller, count > WORTH_COMPILING), "normal")
     for piece in _pieces(out[: count - count % 16]):
         box_muller(uniform(generator, len(piece)), piece)
     if count % 16:  # torch draws the last 16 values once more when the blocks do not come out even
@@ -76,12 +76,13 @@ def _box_muller(uniform: np.ndarray, out: np.ndarray) -> None:
     blocks[:, 1] = radius * sine.astype(np.float32)
 
 
-def _box_muller_for(count: int) -> Callable[[np.ndarray, np.ndarray], None]:
-    if count <= WORTH_COMPILING:
-        return _box_muller
+def _form(plain: Callable, is_compiled: bool) -> Callable:
+    """A function as it stands here, or its compiled form."""
+    if not is_compiled:
+        return plain
     from plumbline.bits import draws
 
-    return draws.box_muller
+    return {_box_muller: draws.box_muller, _swap_down: draws.swap_down}[plain]
 
 
 def _pieces(array: np.ndarray) -> Iterator[np.ndarray]:
@@ -92,7 +93,8 @@ def _pieces(array: np.ndarray) -> Iterator[np.ndarray]:
 def permutation(generator: np.random.Generator, count: int, out: np.ndarray | None = None) -> np.ndarray:
     """`torch.randperm(count)`: a shuffle of 0 .. count - 1, int32 while that suffices, else int64; into `out`."""
     order = np.empty(count, np.int32 if count <= 2**31 else np.int64) if out is None else out
-    swap_down = asked.ask(_swap_down_for(count), "shuffle")
+    is_many = count > FEW or "plumbline.bits.compiling" in sys.modules
+    swap_down = asked.ask(_form(_swap_down, is_many), "shuffle")
     for start in range(0, count, PIECE):
         order[start : start + PIECE] = np.arange(start, min(start + PIECE, count), dtype=order.dtype)
     for start in range(0, count - 1, PIECE):
@@ -113,14 +115,6 @@ def _swap_down(words: np.ndarray, order: np.ndarray) -> None:
         j = i + word % (len(rows) - i)
         rows[i], rows[j] = rows[j], rows[i]
     order[:] = rows
-
-
-def _swap_down_for(count: int) -> Callable[[np.ndarray, np.ndarray], None]:
-    if count <= FEW and "plumbline.bits.compiling" not in sys.modules:
-        return _swap_down
-    from plumbline.bits import draws
-
-    return draws.swap_down
 
 
 def permutations(seeds: np.ndarray, count: int) -> np.ndarray:

@@ -225,7 +225,7 @@ class Trainer:
 
     def _expanded(self, x: torch.Tensor) -> torch.Tensor:
         """plumbline.bits.rows.expand, where x (R, b, c) lies: (R, b, d)."""
-        return encoded.switched_on(x, self.inputs, torch.where) if self.is_compact else x
+        return encoded.expanded(x, self.inputs, torch.where) if self.is_compact else x
 
     def _there(self, x: np.ndarray, y: np.ndarray, rows: np.ndarray) -> tuple[torch.Tensor, ...]:
         """x (n, c), y (n, 1) and numbers of rows on the device; x and y that are there already stay."""

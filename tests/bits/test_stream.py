@@ -92,9 +92,9 @@ def test_normals_are_the_same_compiled_or_not(monkeypatch, count):
 
 @pytest.mark.parametrize("count", [1, 2, 1000, stream.PIECE + 7])
 def test_shuffles_are_the_same_compiled_or_not(monkeypatch, count):
-    monkeypatch.setattr(stream, "_swap_down_for", lambda count: draws.swap_down)
+    monkeypatch.setattr(stream, "_form", lambda *_: draws.swap_down)
     compiled = stream.permutation(stream.seeded(5), count)
-    monkeypatch.setattr(stream, "_swap_down_for", lambda count: stream._swap_down)
+    monkeypatch.setattr(stream, "_form", lambda plain, _: plain)
     np.testing.assert_array_equal(stream.permutation(stream.seeded(5), count), compiled)
 
 
