@@ -232,9 +232,8 @@ class Trainer:
         held = next((each for each in self.held if each[0] is x), None)
         if held is None:
             self.held = self.held[-1:]  # before what takes the other's place comes
-            there = torch.from_numpy(x).to(self.device), torch.from_numpy(y).to(self.device, torch.int64)
-            held = x, there[0], there[1].unsqueeze(1)
-            self.held.append(held)
+            classes = torch.from_numpy(y).to(self.device, torch.int64)
+            self.held.append(held := (x, torch.from_numpy(x).to(self.device), classes.unsqueeze(1)))
         return *held[1:], torch.from_numpy(rows).to(self.device)
 
     def loss_sums(self, x: np.ndarray, y: np.ndarray, rows: np.ndarray, sums: np.ndarray) -> None:

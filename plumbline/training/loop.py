@@ -61,13 +61,7 @@ class Job(NamedTuple):
 
 
 def train(
-    drawn: Drawn,
-    data: Part,
-    watch: Part,
-    settings: Train,
-    network: Network,
-    keeper: Keeper,
-    group: Group = ALONE,
+    drawn: Drawn, data: Part, watch: Part, settings: Train, network: Network, keeper: Keeper, group: Group = ALONE
 ) -> Trained:
     """Train all networks that have drawn, whole ones on each of the group's workers; the leader gets all of them.
 

@@ -190,7 +190,7 @@ def held_out_counts(classes: np.ndarray, k: int, share: float) -> np.ndarray:
 
 def rows_trained(classes: np.ndarray, k: int, share: float) -> int:
     """Rows that each network trains on; when it holds out a share of these, that is said."""
-    watched = int(held_out_counts(classes, k, share).sum()) if share else 0
+    watched = int(held_out_counts(classes, k, share).sum())
     if watched:
         print(f"each network holds out {watched} of the {len(classes)} rows, to watch them")
     return len(classes) - watched
@@ -201,7 +201,7 @@ def balanced(classes: np.ndarray, k: int, share: float) -> np.ndarray:
 
     Of the rows that a network trains on. A class without rows has no weight, and does not count.
     """
-    counts = class_counts(classes, k) - (held_out_counts(classes, k, share) if share else 0)
+    counts = class_counts(classes, k) - held_out_counts(classes, k, share)
     weights = counts.sum() / (np.count_nonzero(counts) * np.maximum(counts, 1))
     return np.where(counts, weights, 0.0).astype(np.float32)
 
