@@ -34,20 +34,7 @@ def windows(
     networks, count = orders.shape
     batch = networks * batch_size * x.shape[1] * x.itemsize  # bytes
     size = min(max(min(WINDOW, memory.limit() // OF_MEMORY) // batch, 1) * batch_size, count)
-    taken = _as_they_lie(x, y, orders, size) if _ascends(orders) else _spread(x, y, orders, size, folder)
-    yield from taken
-
-
-def _ascends(orders: np.ndarray) -> bool:
-    """Whether every network takes its rows in the order in which they lie, as scoring does."""
-    starts = range(0, orders.shape[1], PIECE)
-    return all((np.diff(orders[:, start : start + PIECE + 1]) > 0).all() for start in starts)
-
-
-def _as_they_lie(x: np.ndarray, y: np.ndarray, orders: np.ndarray, size: int) -> Iterator[Window]:
-    for start in range(0, orders.shape[1], size):
-        rows = orders[:, start : start + size]
-        yield x[rows.ravel()], y[rows.ravel()], np.arange(rows.size, dtype=orders.dtype).reshape(rows.shape)
+    yield from _spread(x, y, orders, size, folder)
 
 
 def _spread(x: np.ndarray, y: np.ndarray, orders: np.ndarray, size: int, folder: str | Path) -> Iterator[Window]:
