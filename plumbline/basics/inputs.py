@@ -136,15 +136,15 @@ def _code_as_it_is() -> dict[Path, _Seen]:
 
 
 def _code_in_use() -> set[Path]:
-    files = (getattr(module, "__file__", None) for module in list(sys.modules.values()))
-    return {Path(file) for file in files if file}
+    """The modules of the project and of the current folder that have been imported."""
+    places, modules = (f"{CODE}/", f"{Path.cwd()}/"), list(sys.modules.values())
+    files = [getattr(module, "__file__", None) or "" for module in modules]
+    return {Path(file) for file in files if file.startswith(places) and "/site-packages/" not in file}
 
 
 def _beside() -> set[Path]:
-    """Modules in use of the current folder that are none of the project's, and were not read by it."""
-    here, others = Path.cwd(), _code_in_use() - _code.keys() - _files.keys()
-    own = {path for path in others if path.is_relative_to(here) and path.exists()}
-    return {path for path in own if "site-packages" not in path.parts}
+    """Those that are none of the project's, and were not read by it."""
+    return {path for path in _code_in_use() - _code.keys() - _files.keys() if path.exists()}
 
 
 _code = _code_as_it_is()
