@@ -37,7 +37,7 @@ def main() -> None:
             rows = order[part_of[order] == i] if dataset.is_small else part_of == i
             facts = msgspec.structs.replace(dataset.facts, stream=None, split_by=by)
             if part == "train":
-                facts = msgspec.structs.replace(facts, stream=position, folds=splits.folds(split))
+                facts = msgspec.structs.replace(facts, stream=position, folds=split if split.folds else None)
             store.take(dataset, rows, f"data/{part}.parquet", part, facts)
             print(f"{part}: {(part_of == i).sum()} rows")
 

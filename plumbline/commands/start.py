@@ -168,7 +168,7 @@ def trained(dataset: store.Table, order: np.ndarray, settings: params.Params) ->
     split, path = settings.split, dataset.path.with_name("train.parquet")
     _, part_of = splits.cut(dataset, order, split)
     by = [name for name in (split.group, split.time) if name]
-    facts = msgspec.structs.replace(dataset.facts, split_by=by, folds=splits.folds(split))
+    facts = msgspec.structs.replace(dataset.facts, split_by=by, folds=split if split.folds else None)
     store.take(dataset, part_of == PARTS.index("train"), path, "train", facts)
     part, why = store.open(path), ""
     try:

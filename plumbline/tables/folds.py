@@ -25,7 +25,7 @@ def of_replica(part: Table, seed: int, replica: int) -> np.ndarray:
     the first is NOT_SCORED, for nothing lies before it. UserError where there are too few rows, groups or times.
     """
     facts, n, classes = part.facts, len(part), part.classes()
-    count, by_time = facts.folds.count, facts.folds.time is not None
+    count, by_time = facts.folds.folds, facts.folds.time is not None
     if by_time:
         times = splits.times(part, facts.folds.time)
         # By the place of the first row of the same time, so that such rows are never cut apart

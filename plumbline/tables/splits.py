@@ -8,7 +8,7 @@ import numpy as np
 from plumbline.basics.errors import UserError
 from plumbline.basics.params import Split, nearest
 from plumbline.tables import columns, duck
-from plumbline.tables.store import PLACE, Facts, Folds, Table
+from plumbline.tables.store import PLACE, Facts, Table
 
 PARTS = ("train", "validation", "test")
 
@@ -31,11 +31,6 @@ def cut(dataset: Table, order: np.ndarray, split: Split) -> tuple[np.ndarray, np
     check(part_of, split)
     check_classes(classes[part_of == 0], dataset.facts)
     return order, part_of
-
-
-def folds(split: Split) -> Folds | None:
-    """How the training part is to be cut into folds, if it is."""
-    return Folds(split.folds, split.stratify, split.group, split.time) if split.folds else None
 
 
 def by_shares(order: np.ndarray, split: Split) -> np.ndarray:

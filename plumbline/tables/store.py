@@ -14,6 +14,7 @@ import numpy as np
 
 from plumbline.basics import files, inputs
 from plumbline.basics.errors import UserError, reason
+from plumbline.basics.params import Split
 from plumbline.tables import duck
 
 ROWS = 2**20  # most of a row group
@@ -25,15 +26,6 @@ VECTOR = 2048  # rows that DuckDB works on together: of other multiples row grou
 ROW = "_row"  # the row's number in dataset.parquet, from 0; a reserved name
 PLACE = "file_row_number"  # the row's number in its file, from 0; DuckDB's name, which is reserved by that
 COMPLAINT = "{} is not a table that a stage wrote ({}); run `dvc repro`"
-
-
-class Folds(msgspec.Struct, frozen=True):
-    """How a training part is cut into folds."""
-
-    count: int
-    stratify: bool
-    group: str | None
-    time: str | None
 
 
 class Spelling(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -56,7 +48,7 @@ class Facts(msgspec.Struct, frozen=True):
     stream: str | None  # plumbline.bits.stream.to_text; none for a user's table, whose stream starts in split
     split_by: list[str] = []  # columns that split went by, which are no features
     positive: bool | int | float | str | None = None  # of two classes the one that precision and recall are of
-    folds: Folds | None = None  # of a training part that is cross-fitted
+    folds: Split | None = None  # of a training part that is cross-fitted
     spellings: dict[str, Spelling] = {}  # of columns that were text, and are numbers, dates or times of day
 
     def __post_init__(self):

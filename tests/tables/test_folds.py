@@ -9,13 +9,15 @@ from making import stored
 from sklearn.model_selection import KFold, StratifiedKFold
 
 from plumbline.basics.errors import UserError
+from plumbline.basics.params import Split
 from plumbline.tables import folds
-from plumbline.tables.store import Facts, Folds
+from plumbline.tables.store import Facts
 
 
 def part(y, count, stratify=False, group=None, time=None, **columns):
     classes = sorted(set(y))
-    facts = Facts("y", classes, [y.count(c) for c in classes], None, folds=Folds(count, stratify, group, time))
+    split = Split(1.0, 0.0, count, stratify, group, time)
+    facts = Facts("y", classes, [y.count(c) for c in classes], None, folds=split)
     return stored(pa.table({"y": y, **columns}), facts)
 
 

@@ -11,11 +11,12 @@ from test_loop import settings
 
 from plumbline.basics import inputs
 from plumbline.basics.errors import UserError
+from plumbline.basics.params import Split
 from plumbline.bits import stream
 from plumbline.model import folds as file
 from plumbline.model import network
 from plumbline.tables import encoding, folds, targets
-from plumbline.tables.store import Facts, Folds
+from plumbline.tables.store import Facts
 from plumbline.training import cross_fitting, loop, networks, snapshot
 from plumbline.training.snapshot import Keeper
 from plumbline.training.workers import ALONE
@@ -42,9 +43,8 @@ def columns(n=N):
 
 
 def part(table, **changes):
-    facts = Facts(
-        "y", [0, 1], [1, 1], None, folds=Folds(**{"count": 3, "stratify": True, "group": None, "time": None} | changes)
-    )
+    split = {"train": 1.0, "validation": 0.0, "folds": 3, "stratify": True, "group": None, "time": None}
+    facts = Facts("y", [0, 1], [1, 1], None, folds=Split(**split | changes))
     return stored(pa.table({name: pa.array(values, from_pandas=True) for name, values in table.items()}), facts)
 
 
