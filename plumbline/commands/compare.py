@@ -87,5 +87,4 @@ def as_text(result: Result) -> str:
         table = [] if is_same else table
         rest = [f"changed: {line}" for line in words.changes(entry.changes, page.clean)] or [words.UNCHANGED]
         rest += [] if is_same else words.luck(words.lead(result))
-    notes = [f"note: {page.clean(note)}" for note in words.notes(result)]
-    return "\n".join([*words.sentences(result, page.clean), *table, *rest, *notes])
+    return "\n".join([*words.sentences(result, page.clean), *table, *rest, *words.notes(result, page.clean)])

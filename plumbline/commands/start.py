@@ -52,9 +52,10 @@ def main(options: argparse.Namespace) -> None:
         "split.stratify": False,
     }
     wanted, expected, rows = planned(text, asked, options)
-    told = {each: tracked(each) for each in [place, *(query.tables(Path(place)) if place.endswith(".sql") else [])]}
-    untold, note = [each for each, (is_told, _) in told.items() if not is_told], "".join(n for _, n in told.values())
-
+    tables = [place, *(query.tables(Path(place)) if place.endswith(".sql") else [])]
+    told = {each: tracked(each) for each in tables}
+    untold = [each for each, (is_told, _) in told.items() if not is_told]
+    contents = {path: text for path, text in ((now.make_data.expect, expected), (params.PATH, wanted)) if text}
     if options.dry_run:
         if expected:
             print(f"{now.make_data.expect} would say:\n{expected}")
@@ -62,25 +63,16 @@ def main(options: argparse.Namespace) -> None:
         changes = difflib.unified_diff(*lines, params.PATH, f"{params.PATH} as it would be", n=0, lineterm="")
         print("\n".join(changes) or f"{params.PATH} would stay as it is")
         print(f"\nNothing was written.{f' `dvc add {shlex.join(untold)}` would run as well.' * bool(untold)}")
-    else:
-        if wanted != text:
-            ask(params.PATH, options.yes)
-        if expected and Path(now.make_data.expect).exists():
-            ask(now.make_data.expect, options.yes)
-        if untold:
-            dvc("add", "--quiet", "--no-relink", *untold)  # the file stays the user's own, and may be edited
-        for each in untold:
-            note += f"DVC tracks {each} now: put {each}.dvc and {Path(each).with_name('.gitignore')} in git\n"
-        with files.together():
-            for path, content in {now.make_data.expect: expected, params.PATH: wanted}.items():
-                if content:
-                    with files.replacing(path) as partial:
-                        partial.write_text(content, encoding="utf-8", newline="\n")
-        if expected:
-            note += f"{now.make_data.expect} says what the table is like: widen it, and put it in git\n"
-        print(f"{note}{params.PATH} has settings for {rows} rows now; `git diff {params.PATH}` shows them")
-        print(f"They suit a table of {suited_to(rows)}")
-        print("Next: dvc repro | plumbline report")
+        return
+    write(contents, untold, options.yes)
+    print("".join(note for _, note in told.values()), end="")
+    for each in untold:
+        print(f"DVC tracks {each} now: put {each}.dvc and {Path(each).with_name('.gitignore')} in git")
+    if expected:
+        print(f"{now.make_data.expect} says what the table is like: widen it, and put it in git")
+    print(f"{params.PATH} has settings for {rows} rows now; `git diff {params.PATH}` shows them")
+    print(f"They suit a table of {suited_to(rows)}")
+    print("Next: dvc repro | plumbline report")
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
@@ -216,6 +208,19 @@ def tracked(place: str) -> tuple[bool, str]:
     if path.suffix in (".py", ".sql"):
         return True, f"git does not track {place} yet: `git add {place}`, so that every experiment has it\n"
     return False, ""
+
+
+def write(contents: dict[str, str], untold: list[str], yes: bool) -> None:
+    """Write files by their names, and tell DVC of tables; what would be lost is asked for first."""
+    for path, content in contents.items():
+        if Path(path).exists() and formats.content(path).decode() != content:
+            ask(path, yes)
+    if untold:
+        dvc("add", "--quiet", "--no-relink", *untold)  # the file stays the user's own, and may be edited
+    with files.together():
+        for path, content in contents.items():
+            with files.replacing(path) as partial:
+                partial.write_text(content, encoding="utf-8", newline="\n")
 
 
 def ask(path: str, yes: bool) -> None:

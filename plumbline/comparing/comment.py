@@ -73,7 +73,7 @@ def _said(text: str) -> list[str]:
 
 def _of_two(result: Result) -> list[str]:
     """Blocks of Markdown, the verdict first."""
-    (entry,), notes = result.entries, words.notes(result)
+    (entry,), notes = result.entries, words.notes(result, code)
     what = words.changes(entry.changes, code)
     heads = f"{FORM.heading(result.base)} → {FORM.heading(entry.side)}"
     verdict = _marked(" ".join(words.sentences(tables.called(result), code)), tables.in_a_word(entry.judged))
@@ -84,8 +84,9 @@ def _of_two(result: Result) -> list[str]:
         verdict,
         heads if identical else "\n".join(table(*tables.differences(result, FORM)[:2])),
         f"Judged by {words.about(result, code)}.",
-        *_notes(notes),
-        "\n".join(["What changed:", "", *_shortened(what or ["nothing that a stage reads"])]),
+        *_listed(notes),
+        "What changed:",
+        *_listed(what or ["nothing that a stage reads"]),
         *_folded("Luck of rows and of seeds", tables.luck(result, FORM), f"{tables.LUCK} {words.scope(result)}"),
         *_folded("More metrics: what `dvc metrics diff` has, luck not judged", tables.files(result, FORM)),
         *_epochs(result.base, entry.side),
@@ -100,14 +101,10 @@ def _marked(said: str, sign: str) -> str:
     return f"**{sign}.** {said}"
 
 
-def _notes(notes: list[str]) -> list[str]:
-    return ["\n".join(_shortened([f"note: {code(note, 300)}" for note in notes]))] if notes else []
-
-
-def _shortened(lines: list[str]) -> list[str]:
-    """Items of a list, as many as are read."""
+def _listed(lines: list[str]) -> list[str]:
+    """Lines as one list, as many as are read; nothing where there are none."""
     more = [f"and {len(lines) - MOST} more"] * (len(lines) > MOST)
-    return [f"- {line}" for line in [*lines[:MOST], *more]]
+    return ["\n".join(f"- {line}" for line in [*lines[:MOST], *more])] * bool(lines)
 
 
 def _folded(summary: str, given: Table | None, note: str = "") -> list[str]:
@@ -134,5 +131,5 @@ def _ranking(result: Result) -> list[str]:
         " ".join([f"**{first}**", *rest]),
         "\n".join(table(*tables.experiments(result, FORM)[:2])),
         f"Judged by {words.about(result, code)}. {words.last_look(tables.called(result), code)}",
-        *_notes(words.notes(result)),
+        *_listed(words.notes(result, code)),
     ]

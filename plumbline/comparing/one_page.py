@@ -42,7 +42,7 @@ def write(result: Result, path: str | Path) -> None:
         ("Verdict", " ".join(words.sentences(told, _short))),
         ("Judged by", f"{words.about(result, clean)}. {words.scope(result)}"),
         *zip(["Changed"] + [""] * len(what), what),
-        *(("Note", note) for note in words.notes(result)),
+        *(("", note) for note in words.notes(result, clean)),
     ]
     page.write(path, title, facts, [section for section in sections if section])
 

@@ -6,7 +6,6 @@
 from collections.abc import Callable, Iterable
 
 from plumbline.comparing.result import Changes, Entry, Figure, Judged, Result
-from plumbline.scores import differences
 
 Named = Callable[[str], str]
 CLAIMS = ("better", "worse")  # verdicts that say there is a difference
@@ -119,17 +118,22 @@ def about(result: Result, named: Named = str) -> str:
 
 
 def scope(result: Result) -> str:
-    """What the intervals are about."""
-    return f"Intervals are about {differences.about(result.of, result.part)}."
+    """What the intervals are about: which other numbers could as well have come."""
+    if result.of == "network":
+        return "Intervals are about other rows, for these model files alone."
+    seeds = "other seeds" if result.of == "mean" else "ensembles of other seeds"
+    where = "networks of this training part; another one moves a figure about as much again"
+    where = "tables of this size" if result.part == "out-of-fold" else where
+    return f"Intervals are about other rows and {seeds}, for {where}."
 
 
-def notes(result: Result) -> list[str]:
+def notes(result: Result, named: Callable[[str, int], str]) -> list[str]:
     """What else is to be known: what is left out, and why a metric has no verdict if the sentences do not say it."""
     told = None if result.is_ranking else lead(result).why
     found = [f"left out: {name}: {why}" for name, why in result.left_out.items()]
     for entry in result.entries:
         found += [f"no verdict in {d.metric}: {d.why}" for d in entry.judged if d.why and d.why != told]
-    return found + result.notes
+    return [f"note: {named(note, 300)}" for note in found + result.notes]
 
 
 def changes(found: Changes, named: Named = str) -> list[str]:

@@ -14,7 +14,6 @@ from typing import NamedTuple
 from plumbline.basics import files
 
 LONGEST = 600  # characters of one text
-NAME = 90  # of a name at the head of a table's row
 JOINERS = "\u200c\u200d"  # Persian, Indic scripts and emoji need them; every other format character is left out
 BLANKS = "\u115f\u1160\u2800\u3164\uffa0"  # letters by their kind, of which nothing is seen
 
@@ -74,7 +73,6 @@ def write(path: str | Path, title: str, facts: list[tuple[str, str]], sections: 
         lstrip_blocks=True,
         finalize=shown,
     )
-    environment.filters["name"] = lambda text: clean(text, NAME)
     text = environment.get_template("page.html").render(title=title, facts=facts, sections=sections)
     with files.together(), files.replacing(path) as partial:
         partial.write_text(text, encoding="utf-8", newline="\n")

@@ -45,7 +45,7 @@ def of_part(table: Table, split: Split) -> Together:
             return Together(None, f"{split.time} holds no dates or times to group them by")
         day = f"floor(epoch({duck.name(split.time)}) / 86400)::BIGINT"
         return Together(np.concatenate([piece["day"] for piece in table.pieces({"day": day})]), f"days of {split.time}")
-    if not within(table).are_many:
+    if not within(table):
         return Together(None)
     every = ", ".join(duck.name(name) for name in table.features if name not in table.facts.split_by)
     return Together(columns.first_of_equal(table, f"hash({every})", ROW), "rows equal in all features")
@@ -54,28 +54,21 @@ def of_part(table: Table, split: Split) -> Together:
 # ---- copies
 
 
-class Copies(NamedTuple):
-    """How many rows have a twin, and whether that is more than chance has."""
-
-    rows: int
-    are_many: bool
-
-
-def within(table: Table) -> Copies:
-    """Rows that stand in the table before."""
+def within(table: Table) -> int:
+    """Rows that stand in the table before; 0 where they are no more than chance has."""
     names = _names(table)
     different = table.rows(f"SELECT count(*) FROM ({_counted(table, names)})")[0][0]
     rows = len(table) - different
-    return Copies(rows, _are_many(rows, table, table, names))
+    return rows if _are_many(rows, table, table, names) else 0
 
 
-def across(test: Table, train: Table) -> Copies:
-    """Rows of one part that stand in another part as well."""
+def across(test: Table, train: Table) -> int:
+    """Rows of one part that stand in another part as well; 0 where they are no more than chance has."""
     names = _names(test)
     row = _hash(names)
     known = f"SELECT {row} FROM {train.relation}"
     rows = test.rows(f"SELECT count(*) FROM {test.relation} WHERE {row} IN ({known})")[0][0]
-    return Copies(rows, _are_many(rows, test, train, names))
+    return rows if _are_many(rows, test, train, names) else 0
 
 
 def _names(table: Table) -> list[str]:

@@ -124,11 +124,10 @@ def _of_constant(test: Table, train: Table, name: str, why: str) -> str:
 
 
 def _of_rows(test: Table, train: Table) -> str:
-    found = belonging.across(test, train)
-    if not found.are_many:
+    if not (found := belonging.across(test, train)):
         return ""
     return (
-        f"{found.rows} of {len(test)} test rows ({share(found.rows, len(test))}) stand in the training part as well, "
+        f"{found} of {len(test)} test rows ({share(found, len(test))}) stand in the training part as well, "
         f"and say nothing of new rows; remove the copies from the table, or keep them in one part (split.group)"
     )
 

@@ -52,13 +52,12 @@ def judge(table: Table, found: list[Column], fitted: Encoding) -> list[Column]:
             near = column.kind == "category" and column.column not in left_out and nearly_equal(table, column.column)
             warning = "; it ".join(filter(None, [warning, near]))
         warned.append(column._replace(warning=warning or ""))
-    copied = belonging.within(table)
-    if copied.are_many:
+    if copied := belonging.within(table):
         warning = (
-            f"{copied.rows} of {len(table)} rows ({share(copied.rows, len(table))}) repeat another row; remove the "
-            f"copies from the table, or keep them in one part (split.group)"
+            f"{copied} of {len(table)} rows ({share(copied, len(table))}) repeat another row; remove the copies from "
+            f"the table, or keep them in one part (split.group)"
         )
-        warned.append(Column(WHOLE, "rows", 0, len(table) - copied.rows, "", warning=warning))
+        warned.append(Column(WHOLE, "rows", 0, len(table) - copied, "", warning=warning))
     return warned
 
 

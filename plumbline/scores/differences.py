@@ -195,16 +195,6 @@ def why_not(name: str, rows: Rows, estimate: intervals.Estimate, of: str) -> str
     return ""
 
 
-def about(of: str, part: str) -> str:
-    """What an interval is about, in words: which other numbers could as well have come."""
-    if of == "network":
-        return "other rows, for these model files alone"
-    seeds = "other seeds" if of == "mean" else "ensembles of other seeds"
-    if part == "out-of-fold":
-        return f"other rows and {seeds}, for tables of this size"
-    return f"other rows and {seeds}, for networks of this training part; another one moves a figure about as much again"
-
-
 # ---- several metrics at once
 
 
