@@ -9,9 +9,9 @@ from conftest import Workspace, assert_one_line
 from plumbline.basics import inputs, params
 from plumbline.basics.errors import UserError
 from plumbline.commands import last_run, report, sections
-from plumbline.comparing import predictions
 from plumbline.explaining import answers
 from plumbline.model import folds, model
+from plumbline.scores import predictions
 from plumbline.tables import encoding, store
 from plumbline.tables.splits import PARTS
 

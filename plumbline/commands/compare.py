@@ -18,10 +18,10 @@ from typing import get_args
 import msgspec
 
 from plumbline.basics.errors import UserError
-from plumbline.comparing import comment, judging, one_page, predictions, revisions, tables, words
+from plumbline.comparing import comment, judging, one_page, revisions, tables, words
 from plumbline.comparing.result import Metric, Result
 from plumbline.pages import page
-from plumbline.scores import differences
+from plumbline.scores import differences, predictions
 
 FORM = tables.Form(page.clean, lambda side: page.clean(side.name), {verdict: verdict for verdict in tables.MARKS})
 

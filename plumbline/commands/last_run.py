@@ -9,9 +9,10 @@ from plumbline.basics import params
 from plumbline.basics.errors import UserError
 from plumbline.basics.formats import read_csv, read_json
 from plumbline.bits.initial import outputs_for
-from plumbline.comparing import lock, predictions, revisions
+from plumbline.comparing import lock, revisions
 from plumbline.comparing.programs import git
 from plumbline.pages.page import clean
+from plumbline.scores import predictions
 
 MODEL, SCORES = "models/model.safetensors", "metrics/scores.csv"
 NAMES = {"log_loss": "log loss", "brier": "Brier score", "roc_auc": "ROC AUC", "f1": "F1"}

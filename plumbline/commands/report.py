@@ -14,8 +14,8 @@ import argparse
 from plumbline.bits.initial import outputs_for
 from plumbline.commands import last_run, model_card, sections
 from plumbline.commands.last_run import Job, rule
-from plumbline.comparing import predictions
 from plumbline.pages.page import Section, aligned
+from plumbline.scores import predictions
 from plumbline.tables import duck, store
 
 FIRST = 10  # test rows that the notebook shows

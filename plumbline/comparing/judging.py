@@ -10,10 +10,10 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 from plumbline.basics.errors import UserError
-from plumbline.comparing import lock, predictions, revisions, words
+from plumbline.comparing import lock, revisions, words
 from plumbline.comparing.result import Entry, Figure, Judged, Result
 from plumbline.comparing.revisions import Revision
-from plumbline.scores import differences, experiments, intervals, metrics, ranges
+from plumbline.scores import differences, experiments, intervals, metrics, predictions, ranges
 from plumbline.scores.differences import Difference, Rows
 
 JUDGED = ("accuracy", "log_loss", "roc_auc", "macro_roc_auc", "brier")  # by these, and corrected for together

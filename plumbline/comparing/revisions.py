@@ -14,10 +14,11 @@ import msgspec
 
 from plumbline.basics.errors import UserError, reason
 from plumbline.basics.formats import read_csv
-from plumbline.comparing import lock, predictions
+from plumbline.comparing import lock
 from plumbline.comparing.lock import Stage
 from plumbline.comparing.programs import git
 from plumbline.comparing.result import Changes, Side
+from plumbline.scores import predictions
 from plumbline.scores.differences import Rows
 
 CURVES = {"train": "metrics/history.csv", "test": "metrics/plots/test_epochs.csv"}

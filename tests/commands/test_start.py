@@ -262,7 +262,7 @@ WRONG = {
     "no table's kind": (["params.yaml", "churned"], "params.yaml is of no kind that is read here"),
     "a ragged line": (["ragged.csv", "churned"], "ragged.csv line 402", "cells"),
     "no make": (["nothing.py", "churned"], "nothing.py must define make"),
-    "the project": ([".", "churned"], "a folder that holds what the stages write"),
+    "the project": ([".", "churned"], "holds what the stages write"),
 }
 
 

@@ -13,7 +13,7 @@ from conftest import ROOT
 
 from plumbline import __main__ as plumbline
 from plumbline.basics.errors import UserError
-from plumbline.comparing import predictions
+from plumbline.scores import predictions
 
 (EXAMPLE,) = re.findall(r"```python\n(.*?)```", (ROOT / "docs/comparisons.md").read_text(), flags=re.DOTALL)
 
