@@ -10,6 +10,7 @@ commit and the last run's figures with their intervals are in its metadata. docs
 """
 
 import argparse
+import contextlib
 import json
 from pathlib import Path
 
@@ -17,6 +18,7 @@ from plumbline.basics import files
 from plumbline.basics.errors import UserError
 from plumbline.commands import last_run
 from plumbline.comparing import lock
+from plumbline.comparing.programs import git
 from plumbline.model import model
 
 NEEDED = ("part", "of", "metric", "value", "low", "high", "rows")  # of a figure
@@ -64,5 +66,6 @@ def figures() -> dict[str, str]:
     told = [{name: row[name] for name in NEEDED if row.get(name) is not None} for row in job.figures.values()]
     told = [row | {"rows": int(row["rows"])} for row in told]
     said = {"figures": json.dumps(told), "intervals": f"about 95 %; {last_run.about(job)}"}
-    commit = last_run.commit()
-    return said | ({"commit": commit} if commit else {})
+    with contextlib.suppress(UserError):  # where git knows no commit; of one whose files have changed it is -dirty
+        said["commit"] = git("describe", "--always", "--dirty", "--abbrev=40", "--exclude=*").strip()
+    return said

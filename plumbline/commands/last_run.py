@@ -10,7 +10,6 @@ from plumbline.basics.errors import UserError
 from plumbline.basics.formats import read_csv, read_json
 from plumbline.bits.initial import outputs_for
 from plumbline.comparing import lock, revisions
-from plumbline.comparing.programs import git
 from plumbline.pages.page import clean
 from plumbline.scores import predictions
 
@@ -145,14 +144,6 @@ def is_of(model: str | Path) -> bool:
     evaluate = lock.read(Path("dvc.lock").read_bytes(), "dvc.lock").get("evaluate")
     known = evaluate.deps | evaluate.outs if evaluate else {}
     return all(known.get(name) == lock.md5(Path(path)) for name, path in ((MODEL, model), (SCORES, SCORES)))
-
-
-def commit() -> str | None:
-    """The commit that the files are of, with -dirty where some are not; None where git knows none."""
-    try:
-        return git("describe", "--always", "--dirty", "--abbrev=40", "--exclude=*").strip()
-    except UserError:
-        return None
 
 
 def about(job: Job) -> str:

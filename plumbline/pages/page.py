@@ -5,7 +5,6 @@ A page needs no other file and no network, and runs no script. Jinja2 escapes wh
 """
 
 import itertools
-import math
 import unicodedata
 from collections.abc import Callable
 from pathlib import Path
@@ -101,8 +100,8 @@ def aligned(columns: list[str], rows: list[list]) -> list[str]:
 
 def between(low: float | None, high: float | None) -> str | None:
     """An interval in words that stay on one line; None where there is none."""
-    finite = low is not None and high is not None and math.isfinite(low) and math.isfinite(high)
-    return f"{shown(low)}\N{NO-BREAK SPACE}to\N{NO-BREAK SPACE}{shown(high)}" if finite else None
+    there = None not in (low, high)
+    return f"{shown(low)}\N{NO-BREAK SPACE}to\N{NO-BREAK SPACE}{shown(high)}" if there else None
 
 
 def clean(text: str, longest: int = LONGEST) -> str:
