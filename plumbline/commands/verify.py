@@ -113,9 +113,8 @@ def declared(copy: Path) -> list:
 
     try:
         with Repo(str(copy)) as repo:
-            stages = [
-                stage for stage in repo.index.stages if Path(stage.path).resolve() == (copy / "dvc.yaml").resolve()
-            ]
+            file = (copy / "dvc.yaml").resolve()
+            stages = [stage for stage in repo.index.stages if Path(stage.path).resolve() == file]
     except DvcException as error:
         raise UserError(f"dvc.yaml of HEAD: {reason(error)}; {RUNS_NOT}") from None
     if not stages:
@@ -142,8 +141,8 @@ def compare(
     old: dict[str, lock.Stage], new: dict[str, lock.Stage], committed: Path, copy: Path, exempt: bool
 ) -> list[Row]:
     """Every file, and what is wrong with the lock, in the order in which stages ran."""
-    rows, of_the_machine, path = [], after_training(new) if exempt else set(), copy / "metrics/scores.csv"
-    parts = read_csv(path, ["rows"]) if path.exists() else []
+    rows, of_the_machine, scores = [], after_training(new) if exempt else set(), copy / "metrics/scores.csv"
+    parts = read_csv(scores, ["rows"]) if scores.exists() else []
     scored = min((row["rows"] for row in parts), default=np.inf)  # of the smallest part; without one losses alone count
     for stage in new | old:
         if stage not in old or stage not in new:
@@ -176,7 +175,7 @@ def excused(path: str, committed: Path, copy: Path, is_of_the_machine: bool, sco
 
 
 def after_training(stages: dict[str, lock.Stage]) -> set[str]:
-    """The stages that train, as their parameters say, and those that go by what they made; in the order they ran in."""
+    """The stages that train, as their parameters say, and those after them that go by what they made."""
     found, made = set(), set()
     for name, stage in stages.items():
         if "train.engine" in lock.params({name: stage}) or made & stage.deps.keys():
@@ -206,14 +205,8 @@ def explanations(
     for stage, path, _ in differing:
         digest = old[stage].outs.get(path, "")
         before = committed / path if (committed / path).is_file() else cache / "files/md5" / digest[:2] / digest[2:]
-        if before.is_dir():
-            yield f"{path}: a folder, whose files `diff -r` compares"
-        elif not before.is_file():
-            yield f"{path}: the committed version is not at hand (`dvc pull` brings it)"
-        elif not (copy / path).is_file():
-            yield f"{path}: HEAD's pipeline does not make it"
-        else:
-            yield f"{path}: {difference(before, copy / path)}"
+        gone = "the committed version is not at hand (`dvc pull` brings it)"
+        yield f"{path}: {difference(before, copy / path) if before.exists() else gone}"
     for name, folder in (("committed", committed), ("new", copy)):
         file = folder / "metrics/train.json"
         if file.is_file() and b'"portable": false' in file.read_bytes():

@@ -42,7 +42,7 @@ def outs(stages: dict[str, Stage]) -> dict[str, str]:
 def md5(path: Path) -> str:
     """The MD5 of a file or a folder, as DVC has it."""
     if path.is_dir():
-        files = sorted(each for each in path.rglob("*") if each.is_file())
+        files = [each for each in path.rglob("*") if each.is_file()]
         listed = [{"md5": md5(each), "relpath": each.relative_to(path).as_posix()} for each in files]
         listed = json.dumps(sorted(listed, key=lambda each: each["relpath"]), sort_keys=True).encode()
         return f"{hashlib.md5(listed, usedforsecurity=False).hexdigest()}.dir"

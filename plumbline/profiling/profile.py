@@ -63,19 +63,10 @@ def _range(table: Table, name: str, of: robust.Numbers) -> tuple[int, int, str]:
 
 def _frequent(table: Table, name: str) -> tuple[int, int, str]:
     """The same of any other column, in words: its most frequent values, of equally frequent ones by the letters."""
-    if kind_of(table.columns[name]) == "category":
-        texts = columns.all_texts(table, name)
-        missing, distinct, frequent = texts.missing, texts.distinct, texts.frequent
-    else:
-        value = f"SELECT {duck.name(name)}::VARCHAR AS v FROM {table.holding(name)}"
-        counted = f"SELECT v, count(*) AS rows, count(v) OVER () AS distinct FROM ({value}) GROUP BY v"
-        by_rows = "ORDER BY v IS NULL DESC, rows DESC, v"
-        counts = table.rows(f"{counted} {by_rows} LIMIT {SHOWN + 2}")
-        missing = sum(rows for v, rows, _ in counts if v is None)
-        distinct = counts[0][2] if counts else 0
-        frequent = [(v, rows) for v, rows, _ in counts if v is not None]
-    shown = [f"{_short(value)} ({share(rows, len(table) - missing)})" for value, rows in frequent[:SHOWN]]
-    return missing, distinct, ", ".join(shown) + (", ..." if distinct > SHOWN else "")
+    texts = columns.all_texts(table, name)
+    frequent = texts.frequent[:SHOWN]
+    shown = [f"{_short(value)} ({share(rows, len(table) - texts.missing)})" for value, rows in frequent]
+    return texts.missing, texts.distinct, ", ".join(shown) + (", ..." if texts.distinct > SHOWN else "")
 
 
 # ---- in words

@@ -235,12 +235,13 @@ def always(counts: list, target: np.ndarray, fold: np.ndarray | None = None) -> 
 
     counts: (k,); where each fold (R, n) has an answer of its own (R, folds, k), and then the mean over all rows.
     """
-    if fold is not None:
-        each = [(own == f, its) for own, by_fold in zip(fold, counts) for f, its in enumerate(by_fold)]
-        said = [(rows.sum() / fold.size, always(its, target[rows])) for rows, its in each if rows.any()]
-        return {name: float(sum(share * figures[name] for share, figures in said)) for name in ("accuracy", "log_loss")}
-    k, shares = len(counts), np.array(counts) / sum(counts)
-    answer = np.tile(shares[1:] if k == 2 else shares, (k, 1))
-    rows, losses = class_counts(target, k), log_losses(answer, np.arange(k))
-    right = rows[predicted(answer[:1])[0]]
-    return {"accuracy": float(right / len(target)), "log_loss": float((rows * losses).sum() / len(target))}
+    if fold is None:
+        fold, counts = np.zeros((1, len(target)), np.int8), [[counts]]
+    right, losses = 0, 0.0
+    for own, by_fold in zip(fold, counts):
+        for f, its in enumerate(by_fold):
+            k, shares = len(its), np.array(its) / sum(its)
+            answer, rows = np.tile(shares[1:] if k == 2 else shares, (k, 1)), class_counts(target[own == f], k)
+            right += int(rows[predicted(answer[:1])[0]])
+            losses += float((rows * log_losses(answer, np.arange(k))).sum())
+    return {"accuracy": right / fold.size, "log_loss": losses / fold.size}
