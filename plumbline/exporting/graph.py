@@ -175,7 +175,7 @@ def _category(graph: Graph, column: Category) -> Iterator[tuple[int, str]]:
 
 def _code(graph: Graph, column: Category) -> str:
     """The number of each row's category, int64 (n,): of those of no input the number of inputs."""
-    known = {f"{value}{end}": i for end in (".0", "") for i, value in enumerate(column.values)}  # as columns.spellings
+    known = {f"{value}{end}": i for end in (".0", "") for i, value in enumerate(column.values)}  # as columns.code
     known = known or {"": 0}  # where all are pooled; '' is missing, whatever its number
     keys = {"keys_strings": known.keys(), "values_int64s": known.values()}
     code = graph.add("LabelEncoder", column.name, domain="ai.onnx.ml", default_int64=column.other, **keys)

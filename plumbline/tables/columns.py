@@ -77,33 +77,26 @@ def text(name: str) -> str:
     return f"CASE WHEN regexp_full_match({column}, {duck.text(BLANK)}) THEN NULL ELSE {column} END"
 
 
-def spellings(name: str, kind: str) -> list[str]:
-    """SQL of a column as text, in the ways that the text it was may have been written.
+def code(name: str, kind: str, values: list[str]) -> str:
+    """SQL of a column's number among some texts, as which it may have been written; NULL for another.
 
     pandas makes 1.0 of 1 where a column has gaps, also in a CSV, and of true and false its own kind.
     """
-    column = duck.name(name)
-    if kind in FLOATS:
-        return [
-            f"{column}::VARCHAR",
-            f"CASE WHEN {column} = trunc({column}) THEN try_cast({column} AS HUGEINT)::VARCHAR END",
-        ]
-    if kind == "BOOLEAN":
-        return [f"{column}::VARCHAR", f"CASE {column} WHEN true THEN 'True' WHEN false THEN 'False' END"]
-    zeros = "0+" if kind.startswith("DECIMAL") else "0"
-    return [f"{column}::VARCHAR", f"regexp_replace({column}::VARCHAR, '\\.{zeros}$', '')"]
-
-
-def code(cell: str, values: list[str]) -> str:
-    """SQL of a text's number among some, all different; NULL for another."""
-    return f"{duck.function(_numbers(tuple(values)), 'INTEGER')}({cell})"
+    cell = label(duck.name(name), kind) if kind.startswith("DECIMAL") else f"{duck.name(name)}::VARCHAR"
+    return f"{duck.function(_numbers(tuple(values), kind == 'BOOLEAN'), 'INTEGER')}({cell})"
 
 
 @functools.cache
-def _numbers(values: tuple[str, ...]) -> Callable[[str | None], int | None]:
+def _numbers(values: tuple[str, ...], are_truths: bool) -> Callable[[str | None], int | None]:
     """Python looks a text up at once; DuckDB's own ways go through all of the values, or are slow for others."""
     numbers = {value: i for i, value in enumerate(values)}
-    return lambda text: numbers.get(text)
+
+    def number(text: str | None) -> int | None:
+        if text is None or text in numbers:
+            return numbers.get(text)
+        return numbers.get(text.capitalize() if are_truths else text.removesuffix(".0"))
+
+    return number
 
 
 def label(value: str, kind: str) -> str:
@@ -143,7 +136,7 @@ def texts_in(table: Table, name: str, known: list[str] | None = None) -> Texts:
     """
     source = table.holding(name)
     cells = f"SELECT {text(name)} AS text, {PLACE} AS place FROM {source}"
-    without = f"WHERE {code('text', known)} IS NULL" if known else ""
+    without = f"WHERE {code('text', 'VARCHAR', known)} IS NULL" if known else ""
     counts = "count(text) AS rows, count(*) - count(text) AS missing, min(place) AS first"
     cell = f"t.{duck.name(name)}::VARCHAR"
     firsts = f"{source} AS t JOIN _texts ON t.{PLACE} = _texts.first WHERE _texts.rows > 0"

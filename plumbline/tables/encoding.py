@@ -261,10 +261,8 @@ def _sql(column: Number | Category, table: Table) -> str:
     if isinstance(column, Category):
         if kind_of(kind) is None:
             raise UserError(f"column {column.name!r} holds {kind}, and the model was trained on text there; mend it")
-        cells = columns.spellings(column.name, kind) if column.values else []
-        codes = "".join(f"{columns.code(cell, column.values)}, " for cell in cells)
-        is_missing = f"{columns.text(column.name)} IS NULL"
-        return f"coalesce({codes}CASE WHEN {is_missing} THEN {column.missing} ELSE {column.other} END)"
+        code, is_missing = columns.code(column.name, kind, column.values), f"{columns.text(column.name)} IS NULL"
+        return f"coalesce({code}, CASE WHEN {is_missing} THEN {column.missing} ELSE {column.other} END)"
     if kind_of(kind) == "category":
         return spelling.number(table, column.name, column.kind, column.spelling)
     if kind_of(kind) != column.kind:
