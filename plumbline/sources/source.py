@@ -32,10 +32,11 @@ def opened(make, stream: np.random.Generator, output: str) -> Iterator[Rows]:
     scratch files lie beside it.
     """
     source = Path(make.source)
-    _check_place(source, output)
+    if source.resolve() in Path(output).resolve().parents:
+        raise UserError(f"make_data.source {source} holds what the stages write; put the table elsewhere")
     with files.scratch(Path(output).parent) as scratch:
         keep = functools.partial(_kept, make)
-        if source.name.endswith(".py"):
+        if source.name.endswith(".py") and source.exists():
             rows = generator.read(source, make, stream, scratch, keep)
         else:
             rows = _read(source, scratch, keep, {make.target}, make.sheet, declared=True)
@@ -87,6 +88,7 @@ def _read(
     problem = None
     if not path.is_file():
         problem = "is not there"
+        problem += f" (in a --temp or --queue run `git add {path}` or `dvc add {path}` must track it)" * declared
     elif not name.endswith(SUFFIXES):
         problem = "is of no kind that is read here"
     elif not path.stat().st_size:
@@ -118,20 +120,6 @@ def _without_index(rows: Rows, make) -> Rows:
     for name, why in index.items():
         print(f"{make.source}: column {name!r} is left out: {why}")
     return rows.only(left)
-
-
-# ---- what is refused before anything is read
-
-
-def _check_place(source: Path, output: str) -> None:
-    """Refuse a source that is not there, or that holds what the stages write."""
-    if source.resolve() in Path(output).resolve().parents:
-        raise UserError(f"make_data.source {source} holds what the stages write; put the table elsewhere")
-    if not source.exists():
-        raise UserError(
-            f"make_data.source {source} is not there (in a --temp or --queue run it must be tracked: `git add` or "
-            f"`dvc add` it); name a file ({', '.join(SUFFIXES)}), a folder of .parquet files, or a .py that makes one"
-        )
 
 
 def _kept(make, names: list[str]) -> list[str]:

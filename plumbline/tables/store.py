@@ -236,7 +236,7 @@ def take(table: Table, rows: np.ndarray, path: str | Path, kind: str, facts: Fac
 
 def part_of(table: Table, mask: np.ndarray, path: str | Path, kind: str = "chosen") -> Table:
     """Some rows of a table (a mask of all, (n,)) as a table of their own, in their order."""
-    take(table, np.flatnonzero(mask) if table.is_small else mask, path, kind, table.facts)
+    take(table, mask, path, kind, table.facts)
     return Table(path, table.facts)
 
 
