@@ -61,12 +61,10 @@ def positive(classes: list, asked: bool | int | float | str | None) -> bool | in
 
     A label may look other in params.yaml than in the table: 1 is the text '1' or '1.0' too, and true is 'True'.
     """
-    if len(classes) > 2:
-        if asked is None:
-            return None
-        raise UserError(f"make_data.positive is for two classes, not {len(classes)}; set it to null, not {asked!r}")
     if asked is None:
-        return classes[1]
+        return classes[1] if len(classes) == 2 else None
+    if len(classes) > 2:
+        raise UserError(f"make_data.positive is for two classes, not {len(classes)}; set it to null, not {asked!r}")
     text = (lambda label: str(label).casefold()) if isinstance(asked, bool) else str
     alike = [label for label in classes if label == asked or text(label) == text(asked)]
     alike = alike or [label for label in classes if _number(label) == _number(asked) is not None]
