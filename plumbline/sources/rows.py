@@ -1,6 +1,5 @@
 """A table as DuckDB goes through it, whatever it came from."""
 
-from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from types import MappingProxyType
@@ -10,7 +9,6 @@ from plumbline.basics.errors import UserError, reason
 from plumbline.tables import duck
 from plumbline.tables.store import PLACE, Spelling
 
-UNREADABLE = "{} cannot be read as its name says: {}; save it anew"
 STAGED = 122_880  # rows of a row group in a file on the way, DuckDB's own number: the fastest
 
 Keep = Callable[[list[str]], list[str]]  # gives the columns to keep of those there are; UserError for what is wrong
@@ -95,21 +93,22 @@ def check_names(names: Iterable[str], source: str | Path) -> None:
     And the name that DuckDB has for a row's number in its file.
     """
     seen = {}
-    for name, count in Counter(names).items():
-        if count > 1:
-            raise UserError(f"{source} has {count} columns named {name!r}; names must differ, rename them")
+    for name in names:
         if not name:
             raise UserError(f"{source} has a column without a name; give it one")
         if name.casefold() == PLACE:
             raise UserError(f"{source} has a column named {name!r}, which is reserved for row numbers; rename it")
-        twin = seen.setdefault(name.casefold(), name)
-        if twin != name:
-            raise UserError(f"{source} has the columns {twin!r} and {name!r}; names must differ by more than case")
+        if name.casefold() in seen:
+            twin = seen[name.casefold()]
+            raise UserError(
+                f"{source} has columns {twin!r} and {name!r}; names must differ by more than case, rename one"
+            )
+        seen[name.casefold()] = name
 
 
 def unreadable(source: str | Path, error: Exception) -> UserError:
     """What is said of a file that is not what its name says."""
-    return UserError(UNREADABLE.format(source, in_short(error)))
+    return UserError(f"{source} cannot be read as its name says: {in_short(error)}; save it anew")
 
 
 def in_short(error: Exception) -> str:

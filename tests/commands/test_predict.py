@@ -357,7 +357,7 @@ def test_what_cannot_be_scored_in_python_is_one_class_of_error(mixed):
         (frame.assign(plan=pd.Series(["\ud800"] * 9, dtype=object)), "surrogates not allowed"),
         (frame["age"], "not Series"),
         (pa.chunked_array([[1]]), "cannot be read"),
-        (pd.concat([frame, frame[["age"]]], axis=1), "2 columns named 'age'"),
+        (pd.concat([frame, frame[["age"]]], axis=1), "columns 'age' and 'age'"),
         (frame.to_numpy(), "not ndarray"),
         ({"age": [1]}, "not dict"),
         ("customers.csv", "not str"),

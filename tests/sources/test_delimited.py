@@ -152,7 +152,7 @@ LONG = "a,b\n" + "1,2\n" * 300_000
         ("t.csv", GOOD.encode("utf-16-le"), ["t.csv line 1: a zero byte"]),
         ("t.csv", LONG + "1,\0\n", ["t.csv line 300002: a zero byte"]),
         ("t.csv", np.random.default_rng(0).bytes(400), ["t.csv line ", "UTF-8"]),
-        ("t.csv", "a,b,a\n1,2,3\n", ["2 columns named 'a'", "rename"]),
+        ("t.csv", "a,b,a\n1,2,3\n", ["columns 'a' and 'a'", "rename"]),
         ("t.csv", "a,b,A\n1,2,3\n", ["'a' and 'A'", "more than case"]),
         ("t.csv", 'a,b\n1,"' + "x" * 3_000_000 + '"\n', ["t.csv cannot be read as its name says: ", "line size"]),
         ("t.csv", "a,b\n1," + "2" * 2**25, ["t.csv line 2 has more than 16,777,216 bytes"]),
