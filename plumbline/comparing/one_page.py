@@ -22,7 +22,7 @@ FORM = tables.Form(_short, partial(tables.heading, named=_short), tables.MARKS)
 
 def write(result: Result, path: str | Path) -> None:
     """Write the page."""
-    told, what = tables.called(result), []
+    told, what, notes = tables.called(result), [], words.notes(result, clean)
     if result.is_ranking:
         title = f"Experiments over {FORM.heading(result.base)}"
         sections = [_section("Runs", tables.experiments(result, FORM), words.last_look(told, _short))]
@@ -42,7 +42,7 @@ def write(result: Result, path: str | Path) -> None:
         ("Verdict", " ".join(words.sentences(told, _short))),
         ("Judged by", f"{words.about(result, clean)}. {words.scope(result)}"),
         *zip(["Changed"] + [""] * len(what), what),
-        *(("", note) for note in words.notes(result, clean)),
+        *zip(["Notes"] + [""] * len(notes), notes),
     ]
     page.write(path, title, facts, [section for section in sections if section])
 

@@ -101,8 +101,10 @@ def _over_rows(
     rows = phi.mean(axis=0) - own.mean()  # deviations of the mean over networks
     sums, sizes = (rows, np.ones(1)) if group is None else (np.bincount(group, rows), np.bincount(group))
     scale = math.sqrt(1 - 1 / len(sums)) / (n - sizes)
-    residuals = ((of - at if group is None else np.bincount(group, of - at)) - sums for of, at in zip(phi, own))
-    of_both, v_row = (float(sum(((each * scale) ** 2).sum() for each in all_of)) for all_of in (residuals, [sums]))
+    v_row, of_both = float(((sums * scale) ** 2).sum()), 0.0
+    for of, at in zip(phi, own):
+        its = of - at if group is None else np.bincount(group, of - at)
+        of_both += float((((its - sums) * scale) ** 2).sum())
     of_class = np.bincount(target, rows**2, len(counts))
     if group is None and is_ranked:
         of_class *= counts / np.maximum(counts - 1, 1)
