@@ -18,12 +18,12 @@ from typing import get_args
 import msgspec
 
 from plumbline.basics.errors import UserError
-from plumbline.comparing import comment, judging, one_page, revisions, tables, words
+from plumbline.comparing import comment, forms, judging, one_page, revisions, words
 from plumbline.comparing.result import Metric, Result
 from plumbline.pages import page
 from plumbline.scores import differences, predictions
 
-FORM = tables.Form(page.clean, lambda side: page.clean(side.name), {verdict: verdict for verdict in tables.MARKS})
+FORM = forms.Form(page.clean, lambda side: page.clean(side.name), {verdict: verdict for verdict in forms.MARKS})
 
 
 def main(options: argparse.Namespace) -> None:
@@ -77,7 +77,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 def as_text(result: Result) -> str:
     """A result as text: the verdict, a table, what changed, and where the luck lies."""
-    made = tables.experiments(result, FORM) if result.is_ranking else tables.differences(result, FORM)
+    made = forms.experiments(result, FORM) if result.is_ranking else forms.differences(result, FORM)
     table = ["", f"{words.about(result, page.clean)}:", "", *page.aligned(made.columns, made.rows), ""]
     if result.is_ranking:
         rest = [words.last_look(result, page.clean)]

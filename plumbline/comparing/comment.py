@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 import msgspec
 
-from plumbline.comparing import tables, words
+from plumbline.comparing import forms, words
 from plumbline.comparing.result import Result, Side
 from plumbline.pages.markdown import chart, code, fitting, folded, table
 from plumbline.pages.page import Table
@@ -19,7 +19,7 @@ VERIFIED = "`plumbline verify` passed: this code and data give these figures."
 MOST = 15  # lines of a list that is not folded
 
 
-FORM = tables.Form(code, partial(tables.heading, named=code), tables.MARKS)
+FORM = forms.Form(code, partial(forms.heading, named=code), forms.MARKS)
 
 
 class Run(NamedTuple):
@@ -76,19 +76,19 @@ def _of_two(result: Result) -> list[str]:
     (entry,), notes = result.entries, words.notes(result, code)
     what = words.changes(entry.changes, code)
     heads = f"{FORM.heading(result.base)} → {FORM.heading(entry.side)}"
-    verdict = _marked(" ".join(words.sentences(tables.called(result), code)), tables.in_a_word(entry.judged))
+    verdict = _marked(" ".join(words.sentences(forms.called(result), code)), forms.in_a_word(entry.judged))
     identical = all(d.verdict == "identical" for d in entry.judged)
     if identical and not (what or notes or result.metrics):
         return [f"{verdict} Nothing that a stage reads differs. {heads}"]
     return [
         verdict,
-        heads if identical else "\n".join(table(*tables.differences(result, FORM)[:2])),
+        heads if identical else "\n".join(table(*forms.differences(result, FORM)[:2])),
         f"Judged by {words.about(result, code)}.",
         *_listed(notes),
         "What changed:",
         *_listed(what or ["nothing that a stage reads"]),
-        *_folded("Luck of rows and of seeds", tables.luck(result, FORM), f"{tables.LUCK} {words.scope(result)}"),
-        *_folded("More metrics: what `dvc metrics diff` has, luck not judged", tables.files(result, FORM)),
+        *_folded("Luck of rows and of seeds", forms.luck(result, FORM), f"{forms.LUCK} {words.scope(result)}"),
+        *_folded("More metrics: what `dvc metrics diff` has, luck not judged", forms.files(result, FORM)),
         *_epochs(result.base, entry.side),
     ]
 
@@ -115,7 +115,7 @@ def _epochs(base: Side, other: Side) -> list[str]:
     """Loss of network 0 by epoch, both sides over one axis of epochs."""
     lines = [f"`o` is {FORM.heading(base)}, `x` is {FORM.heading(other)}; where they meet, `o` is drawn."]
     for part in ("train", "test"):
-        points = {"o": tables.curve(base, part, "loss"), "x": tables.curve(other, part, "loss")}
+        points = {"o": forms.curve(base, part, "loss"), "x": forms.curve(other, part, "loss")}
         if all(points.values()):
             lines += ["", f"Loss of network 0, {part} rows:", "", *chart(points, "epoch")]
     return [folded("Loss by epoch", lines)] if len(lines) > 1 else []
@@ -126,10 +126,10 @@ def _epochs(base: Side, other: Side) -> list[str]:
 
 def _ranking(result: Result) -> list[str]:
     """Blocks of Markdown, the best first."""
-    first, *rest = words.sentences(tables.called(result), code)
+    first, *rest = words.sentences(forms.called(result), code)
     return [
         " ".join([f"**{first}**", *rest]),
-        "\n".join(table(*tables.experiments(result, FORM)[:2])),
-        f"Judged by {words.about(result, code)}. {words.last_look(tables.called(result), code)}",
+        "\n".join(table(*forms.experiments(result, FORM)[:2])),
+        f"Judged by {words.about(result, code)}. {words.last_look(forms.called(result), code)}",
         *_listed(words.notes(result, code)),
     ]

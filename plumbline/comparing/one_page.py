@@ -3,7 +3,7 @@
 from functools import partial
 from pathlib import Path
 
-from plumbline.comparing import tables, words
+from plumbline.comparing import forms, words
 from plumbline.comparing.result import Entry, Result, Side
 from plumbline.pages import charts, page
 from plumbline.pages.charts import BLUE, GREEN, ORANGE, QUIET, RED, Interval, Line
@@ -17,26 +17,26 @@ def _short(text: str) -> str:
     return clean(text, 60)
 
 
-FORM = tables.Form(_short, partial(tables.heading, named=_short), tables.MARKS)
+FORM = forms.Form(_short, partial(forms.heading, named=_short), forms.MARKS)
 
 
 def write(result: Result, path: str | Path) -> None:
     """Write the page."""
-    told, what, notes = tables.called(result), [], words.notes(result, clean)
+    told, what, notes = forms.called(result), [], words.notes(result, clean)
     if result.is_ranking:
         title = f"Experiments over {FORM.heading(result.base)}"
-        sections = [_section("Runs", tables.experiments(result, FORM), words.last_look(told, _short))]
+        sections = [_section("Runs", forms.experiments(result, FORM), words.last_look(told, _short))]
         sections.append(_intervals(result, [f"{result.metric} beside {FORM.heading(result.base)}"]))
     else:
         (entry,) = result.entries
-        title = f"{tables.in_a_word(entry.judged)}: {FORM.heading(entry.side)} beside {FORM.heading(result.base)}"
+        title = f"{forms.in_a_word(entry.judged)}: {FORM.heading(entry.side)} beside {FORM.heading(result.base)}"
         what = words.changes(entry.changes, clean) or [words.UNCHANGED]
         sections = [
-            _section("Differences", tables.differences(result, FORM)),
-            _intervals(result, [f"{d.metric}: {tables.MARKS[d.verdict]}" for d in entry.judged]),
-            _section("Luck", tables.luck(result, FORM), tables.LUCK),
+            _section("Differences", forms.differences(result, FORM)),
+            _intervals(result, [f"{d.metric}: {forms.MARKS[d.verdict]}" for d in entry.judged]),
+            _section("Luck", forms.luck(result, FORM), forms.LUCK),
             _epochs(result.base, entry),
-            _section("More metrics", tables.files(result, FORM), "As `dvc metrics diff` has them; luck is not judged."),
+            _section("More metrics", forms.files(result, FORM), "As `dvc metrics diff` has them; luck is not judged."),
         ]
     facts = [
         ("Verdict", " ".join(words.sentences(told, _short))),
@@ -57,7 +57,7 @@ def _intervals(result: Result, says: list[str]) -> Section | None:
     for entry in result.entries:
         for d in entry.judged:
             low, high = (d.difference, d.difference) if None in (d.low, d.high) else (d.low, d.high)
-            name = tables.name_of(entry.side) * result.is_ranking
+            name = forms.name_of(entry.side) * result.is_ranking
             rows.append((d.metric, Interval(name, d.difference, low, high, COLOURS.get(d.verdict, QUIET))))
     drawn = []
     for title, some in zip(says, [rows] if result.is_ranking else [[row] for row in rows]):
@@ -74,7 +74,7 @@ def _epochs(base: Side, entry: Entry) -> Section | None:
             Line(f"{part} of {FORM.heading(side)}", *zip(*points), colour, dash)
             for side, colour in ((base, BLUE), (entry.side, ORANGE))
             for part, dash in (("train", "--"), ("test", "-"))
-            if (points := tables.curve(side, part, metric))
+            if (points := forms.curve(side, part, metric))
         ]
         drawn += [charts.curves(lines, "epoch", metric, f"{metric} of network 0 by epoch")] if lines else []
     return Section("Training", "", drawn, []) if drawn else None
