@@ -12,6 +12,7 @@ from typing import NamedTuple
 
 import msgspec
 
+from plumbline.basics import files
 from plumbline.basics.errors import UserError, reason
 from plumbline.basics.formats import read_csv
 from plumbline.comparing import lock
@@ -57,7 +58,7 @@ def read(name: str | None, path: str = predictions.PATH) -> Revision:
     UserError says what is missing and which command brings it, or what is not as it was when the stages ran.
     """
     called = name or "workspace"
-    with _opened(name) as (repo, commit, root), tempfile.TemporaryDirectory(".scratch", ".plumbline-") as folder:
+    with _opened(name) as (repo, commit, root), files.scratch(tempfile.gettempdir()) as folder:
         brought = _brought(repo, path, folder)
         if not brought:
             ours = f"run `dvc pull`, or check out {called} and run `dvc repro`"
@@ -115,11 +116,11 @@ def _opened(name: str | None) -> Iterator[tuple]:
         raise UserError(f"{name or 'workspace'}: {reason(error)}; run `dvc repro`") from None
 
 
-def _brought(repo, path: str, folder: str) -> Path | None:
+def _brought(repo, path: str, folder: Path) -> Path | None:
     """A copy of a file in a folder; None where it is neither in git, the cache nor a remote."""
     from dvc.exceptions import DvcException
 
-    copy = Path(folder) / Path(path).name
+    copy = folder / Path(path).name
     try:
         repo.dvcfs.get_file(f"/{path}", str(copy))
     except (OSError, DvcException):
@@ -188,11 +189,11 @@ def changes(base: Revision, other: Revision) -> Changes:
     found = lock.changes(base.stages, other.stages)
     if not base.stages and not other.stages:
         return Changes({}, {name: [] for name in _differing(base, other, ".") if name != other.path}, [], [])
-    names, files = _differing(base, other, *found.files) if found.files else [], {}
+    names, listed = _differing(base, other, *found.files) if found.files else [], {}
     for read, stages in found.files.items():
         for name in [name for name in names if name.startswith(f"{read}/")] or [read]:
-            files.setdefault(name, []).extend(stages)
-    return msgspec.structs.replace(found, files=files)
+            listed.setdefault(name, []).extend(stages)
+    return msgspec.structs.replace(found, files=listed)
 
 
 def _differing(base: Revision, other: Revision, *paths: str) -> list[str]:
@@ -207,9 +208,9 @@ def _differing(base: Revision, other: Revision, *paths: str) -> list[str]:
 def changed_metrics(base: str, other: str | None) -> dict[str, dict[str, tuple]]:
     """Numbers that `dvc metrics diff` has, {file: {metric: (base, other)}}; whether they are luck is not judged."""
     with _opened(None) as (repo, *_):
-        files = repo.metrics.diff(a_rev=base, b_rev=other or "workspace").get("diff", {})
+        diff = repo.metrics.diff(a_rev=base, b_rev=other or "workspace").get("diff", {})
     found = {}
-    for path, told in files.items():
+    for path, told in diff.items():
         both = {name: (of.get("old"), of.get("new")) for name, of in told.items()}
         numbers = {name: two for name, two in both.items() if all(isinstance(x, int | float | None) for x in two)}
         found |= {path: numbers} if numbers else {}
