@@ -14,7 +14,7 @@ from plumbline.model.network import SHIPPED
 from plumbline.model.network import read as network
 from plumbline.pages import markdown
 from plumbline.pages.markdown import code
-from plumbline.pages.page import Section, shown
+from plumbline.pages.page import Section
 from plumbline.profiling.unseen import FEWEST
 
 PATH = "models/model.md"
@@ -92,14 +92,13 @@ def _tables(section: Section | None, title: str = "", foreign: bool = False, fir
     for table in section.tables[:1] if first else section.tables:
         blocks += [f"### {table.title}"] * bool(table.title)
         ours = [not foreign or head in OURS for head in table.columns]
-        rows = [[_cell(value, is_ours) for value, is_ours in zip(row, ours)] for row in table.rows]
+        rows = [[value if is_ours else _coded(value) for value, is_ours in zip(row, ours)] for row in table.rows]
         blocks.append("\n".join(markdown.table(table.columns, rows)))
     return blocks
 
 
-def _cell(value, is_ours: bool) -> str:
-    if not isinstance(value, str):
-        return shown(value)
-    if len(value) > markdown.LONGEST:  # a fence of more backticks than GitHub looks at would be none
-        value = value.replace("`", "'")
-    return value if is_ours or not value else code(value, CELL)
+def _coded(value):
+    """A text from the table as code; a long one without backticks, for GitHub looks at no fence of very many."""
+    if not isinstance(value, str) or not value:
+        return value
+    return code(value.replace("`", "'") if len(value) > markdown.LONGEST else value, CELL)

@@ -61,17 +61,14 @@ def _sampled(table: Table, names: list[str], every: int) -> Iterator[tuple[str, 
     at_once = max(VALUES * every // max(len(table), 1), 1)
     for start in range(0, len(names), at_once):
         some = names[start : start + at_once]
-        listed = ", ".join(f"{_value(name, table.columns[name])} AS c{i}" for i, name in enumerate(some))
+        values = []
+        for name in some:
+            text, kind = columns.text(name), table.columns[name]
+            hashed = f"CASE WHEN ({text}) IS NULL THEN 0 ELSE hash({text}) END"
+            values.append(hashed if kind_of(kind) == "category" else columns.number_or_nan(name, kind))
         with table.reading():
-            found = duck.arrays(f"SELECT {listed} FROM {table.numbered} WHERE {PLACE} % {every} = 0")
+            found = duck.arrays(f"SELECT {', '.join(values)} FROM {table.numbered} WHERE {PLACE} % {every} = 0")
         yield from zip(some, map(np.ma.getdata, found))
-
-
-def _value(name: str, kind: str) -> str:
-    if kind_of(kind) == "category":
-        text = columns.text(name)
-        return f"CASE WHEN ({text}) IS NULL THEN 0 ELSE hash({text}) END"
-    return columns.number_or_nan(name, kind)
 
 
 def _levels(values: np.ndarray, y: np.ndarray | None) -> tuple[np.ndarray, float]:
