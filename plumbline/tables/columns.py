@@ -17,10 +17,7 @@ from plumbline.tables.store import PLACE, Table
 
 MOST_CATEGORIES = 4096  # that one column of text may have an input for: more cost Adam more than they teach
 EXACT = 2**53  # up to here float64 tells integers apart
-INTEGERS = {f"{sign}{size}INT" for sign in ("", "U") for size in ("TINY", "SMALL", "BIG", "HUGE")} | {
-    "INTEGER",
-    "UINTEGER",
-}
+INTEGERS = {f"{sign}{size}" for sign in ("", "U") for size in ("TINYINT", "SMALLINT", "INTEGER", "BIGINT", "HUGEINT")}
 FLOATS = {"FLOAT", "DOUBLE"}
 KINDS = dict.fromkeys(INTEGERS | FLOATS | {"BOOLEAN", "DECIMAL"}, "number")
 KINDS |= dict.fromkeys(["DATE", "TIMESTAMP", "TIMESTAMP_S", "TIMESTAMP_MS", "TIMESTAMP_NS"], "instant")
@@ -52,12 +49,8 @@ def in_words(kind: str) -> str:
 
 def described(kind: str) -> str:
     """A DuckDB type as profiles name it: number, boolean, category, date, date and time, time of day, duration."""
-    coarse = kind_of(kind)
-    return (
-        {"BOOLEAN": "boolean", "DATE": "date"}.get(kind)
-        or {"instant": "date and time"}.get(coarse, coarse)
-        or kind.lower()
-    )
+    coarse = "date and time" if kind_of(kind) == "instant" else kind_of(kind)
+    return kind.lower() if kind in ("BOOLEAN", "DATE") or not coarse else coarse
 
 
 def number_or_nan(name: str, kind: str) -> str:

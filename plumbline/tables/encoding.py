@@ -1,14 +1,11 @@
 """Columns to numbers: fitted on training rows only, and saved with the model so that it can meet new rows.
 
-`raw` leaves numbers as they are, as the notebook does, and encodes what is no number. `robust` is for real tables:
-every column is centred on its median, divided by its interquartile range and clipped smoothly, so that neither an odd
-scale nor a heavy tail reaches the network, and then standardized; what is missing becomes the mean and is marked in an
-input of its own. `mixed` has beside that each number's place among bins of the training rows, twice: as linear splines,
-and as piecewise-linear inputs (plumbline.bits.rows). Members of a network see splines, bins, numbers, in turn. Under
-all, text becomes one input a category; under `mixed` members that see no numbers see target statistics where categories
-are many (plumbline.tables.targets). Columns that can teach nothing are left out, with the reason.
-
-An encoded row has one number for a category, whichever it is, and not one for each input (plumbline.bits.rows).
+`raw` leaves numbers as they are, as the notebook does, and encodes what is no number. `robust` centres every column on
+its median, divides it by its interquartile range, clips it smoothly and standardizes it, so that neither an odd scale
+nor a heavy tail reaches the network; what is missing becomes the mean and is marked in an input of its own. `mixed` has
+beside that each number's place among bins of the training rows, as linear splines and as piecewise-linear inputs, and
+target statistics where categories are many (plumbline.tables.targets): members of a network see these in turn. Text is
+one number of a row and one input a category (plumbline.bits.rows). Columns that can teach nothing are left out.
 
 What is fitted are order statistics, counts and fixed-point sums, and encoding is +, -, *, / and sqrt on float64: the
 same bits on every machine.
@@ -32,7 +29,8 @@ FEWEST_ROWS = 4  # a category of fewer training rows is pooled with those never 
 # Where more than so many categories, and of more than this share of the rows, would be pooled, fewer rows are enough,
 # if need be one (docs/tables.md).
 FEW, POOLED = 100, 0.01
-ARTICLES = {"number": "a number", "instant": "an instant", "time of day": "a time of day", "duration": "a duration"}
+TRAINED_ON = {"number": "a number", "instant": "an instant", "time of day": "a time of day", "duration": "a duration"}
+TRAINED_ON["category"] = "text"
 
 
 class Number(msgspec.Struct, frozen=True, tag="number", omit_defaults=True):
@@ -258,17 +256,16 @@ def _sql(column: Number | Category, table: Table) -> str:
     kind = table.columns.get(column.name)
     if kind is None:
         raise UserError(f"column {column.name!r} is missing, and the model was trained with it; add it to the table")
-    if isinstance(column, Category):
-        if kind_of(kind) is None:
-            raise UserError(f"column {column.name!r} holds {kind}, and the model was trained on text there; mend it")
+    wanted = "category" if isinstance(column, Category) else column.kind
+    if wanted == "category" and kind_of(kind):
         code, is_missing = columns.code(column.name, kind, column.values), f"{columns.text(column.name)} IS NULL"
         return f"coalesce({code}, CASE WHEN {is_missing} THEN {column.missing} ELSE {column.other} END)"
     if kind_of(kind) == "category":
         return spelling.number(table, column.name, column.kind, column.spelling)
-    if kind_of(kind) != column.kind:
+    if kind_of(kind) != wanted:
         raise UserError(
-            f"column {column.name!r} holds {columns.in_words(kind)}, and the model was trained on "
-            f"{ARTICLES[column.kind]} there; mend the column, or train anew"
+            f"column {column.name!r} holds {columns.in_words(kind)}, and the model was trained on {TRAINED_ON[wanted]} "
+            "there; mend the column, or train anew"
         )
     if column.spelling and column.spelling.unit == "%" and column.name not in table.facts.spellings:
         raise UserError(
@@ -337,8 +334,8 @@ def _fit_category(table: Table, name: str, setting: str) -> Category | str:
     column = Category(name, values, len(values) < texts.distinct, texts.missing > 0)
     if not has_statistics:
         return column
-    (code,) = (piece["code"] for piece in table.pieces({"code": _sql(column, table)}, max(len(table), 1)))
-    counts = targets.counted(np.ma.getdata(code), table.classes(), column.codes, len(table.facts.classes))
+    code = table.values(_sql(column, table))
+    counts = targets.counted(code, table.classes(), column.codes, len(table.facts.classes))
     return msgspec.structs.replace(column, counts=counts.tolist())
 
 
