@@ -195,13 +195,9 @@ def nameless(size: int, folder: str | Path) -> Iterator[BinaryIO]:
         yield file
 
 
-def mapped(shape: int | tuple[int, ...], dtype, folder: str | Path) -> np.ndarray:
-    """`np.empty` on a nameless file in `folder`, whose pages the system may write back and take.
-
-    A small array is in memory.
-    """
-    shape, dtype = (shape,) if isinstance(shape, int) else shape, np.dtype(dtype)
-    size = math.prod(shape) * dtype.itemsize
+def mapped(shape: tuple[int, ...], dtype, folder: str | Path) -> np.ndarray:
+    """`np.empty` on a nameless file in `folder`, whose pages the system may write back; a small array is in memory."""
+    size = math.prod(shape) * np.dtype(dtype).itemsize
     if size < SMALL:
         return np.empty(shape, dtype)
     with nameless(size, folder) as file:

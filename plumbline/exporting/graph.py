@@ -83,15 +83,13 @@ def made(model: Model, metadata: dict[str, str]) -> onnx.ModelProto:
 
 
 def _file(graph: Graph, encoding: Encoding, outputs: list[str], classes: np.ndarray, metadata: dict[str, str]):
-    kinds = {c.name: "category" if isinstance(c, Category) else c.kind for c in encoding.columns}
-    kinds |= {c.name: "boolean" for c in encoding.columns if isinstance(c, Number) and c.boolean}
-    types = {"category": STRING, "boolean": STRING}
-    spelled = [column for column in encoding.columns if isinstance(column, Number) and column.spelling]
-    said = {column.name: f"; the table has it as {column.spelling.example!r}" for column in spelled}
-    inputs = [
-        helper.make_tensor_value_info(name, types.get(kind, DOUBLE), ["n", 1], HOLDS[kind] + said.get(name, ""))
-        for name, kind in kinds.items()
-    ]
+    inputs = []
+    for column in encoding.columns:
+        is_text = isinstance(column, Category)
+        kind = "category" if is_text else "boolean" if column.boolean else column.kind
+        said = "" if is_text or not column.spelling else f"; the table has it as {column.spelling.example!r}"
+        of = DOUBLE if kind not in ("category", "boolean") else STRING
+        inputs.append(helper.make_tensor_value_info(column.name, of, ["n", 1], HOLDS[kind] + said))
     label = STRING if classes.dtype.kind == "U" else helper.np_dtype_to_tensor_dtype(classes.dtype)
     given = [(outputs[0], label, ["n"]), (outputs[1], FLOAT, ["n", len(classes)])]
     shown = [helper.make_tensor_value_info(*each) for each in given]
