@@ -155,7 +155,6 @@ def one_epoch(job: Job, drawn: Drawn, run: Run, trainer, own) -> tuple[np.ndarra
     trained, watched = figures(trainer.train, (*job.data, orders), settings.batch_size), np.empty((len(running), 0))
     if settings.ema_decay:
         trainer.average(min(settings.ema_decay, (epoch - 1) / epoch))  # the first epochs' plain mean
-
     if seen[2].size and (has_network_0 or settings.patience):
         watched = figures(trainer.loss_sums, seen, 1)
 
