@@ -41,10 +41,8 @@ def of_text(texts: Texts) -> str | None:
         return f"it is {example!r} in every training row"
     if texts.distinct > max(texts.present / 2, 10):
         words = sum(len(text.split()) for text, _ in texts.frequent)
-        thing = "free text" if words >= 3 * len(texts.frequent) else "an identifier"
-        thing = "text" if MEASURE.fullmatch(example) else thing
-        why = f"{thing}: {texts.distinct} different values in {texts.present} rows"
+        thing, hint = "free text" if words >= 3 * len(texts.frequent) else "an identifier", ""
         if MEASURE.fullmatch(example):
-            why += f", such as {example!r}; if that is a measure write it as a number, and a date as 2021-12-31"
-        return why
+            thing, hint = "text", f", such as {example!r}; write a measure as a number, and a date as 2021-12-31"
+        return f"{thing}: {texts.distinct} different values in {texts.present} rows{hint}"
     return None

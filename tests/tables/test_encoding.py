@@ -288,9 +288,9 @@ def test_a_dictionary_of_texts_is_categories():
         ([f"K{i}" for i in range(30)], "identifier"),
         (
             [f"{i}.12.2021" for i in range(30)],
-            "such as '0.12.2021'; if that is a measure write",
+            "such as '0.12.2021'; write a measure",
         ),
-        ([f"€{i},378.31" for i in range(30)], "such as '€0,378.31'; if that is a measure write it as a number"),
+        ([f"€{i},378.31" for i in range(30)], "such as '€0,378.31'; write a measure as a number"),
         ([f"some words about {i} of them" for i in range(30)], "free text"),
     ],
 )
