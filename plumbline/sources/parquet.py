@@ -13,7 +13,7 @@ from plumbline.basics.errors import UserError
 from plumbline.sources.rows import Keep, Rows, check_names, of_files, relation, unreadable
 from plumbline.tables import columns, duck
 
-PER_SECOND = {"s": 1, "ms": 1_000, "us": 1_000_000, "ns": 1_000_000_000}
+A_SECOND = {"duration[s]": 1, "duration[ms]": 1_000, "duration[us]": 1_000_000, "duration[ns]": 1_000_000_000}
 TEXT = 2**20  # bytes of a cell: more is a document, and no category
 FILE = "file_index"  # the number of the file in which a row stands, from 0; DuckDB's name, which is reserved by that
 
@@ -68,30 +68,21 @@ def as_declared(rows: Rows, schemas: list) -> Rows:
     """
     select, types, declared = dict(rows.select), dict(rows.types), set()
     for name, kind in rows.types.items():
-        said = {_said(schema.field(name).type) for schema in schemas}
+        said = {str(schema.field(name).type).partition("<")[0] for schema in schemas}
         said = said.pop() if len(said) == 1 else None
         if kind == "INTERVAL":
             select[name], types[name] = f"epoch({select[name]})", "DOUBLE"
-        elif said in PER_SECOND:
-            select[name], types[name] = f"{select[name]}::DOUBLE / {PER_SECOND[said]}", "DOUBLE"
-        elif said == "category" or kind == '"NULL"':
+        elif said in A_SECOND:
+            select[name], types[name] = f"{select[name]}::DOUBLE / {A_SECOND[said]}", "DOUBLE"
+        elif said == "dictionary" or kind == '"NULL"':
             select[name], types[name] = columns.label(select[name], kind), "VARCHAR"
-            declared |= {name} if said == "category" else set()
+            declared |= {name} if said == "dictionary" else set()
     return rows._replace(select=select, types=types, declared=frozenset(declared))
-
-
-def _said(kind) -> str | None:
-    """Of a type of Arrow's: "category", a duration's unit, or None."""
-    import pyarrow  # late, for it takes half a second, and most tables are none of its
-
-    if pyarrow.types.is_duration(kind):
-        return kind.unit
-    return "category" if pyarrow.types.is_dictionary(kind) else None
 
 
 def _schemas(paths: list[Path]) -> dict:
     """The files by what Arrow says of their columns."""
-    import pyarrow
+    import pyarrow  # late, for it takes half a second, and most tables are none of its
     import pyarrow.parquet
 
     found = {}
