@@ -70,7 +70,7 @@ def of_text(frame: Frame, folder: Path, keep: Keep, texts: set[str]) -> Rows:
         return [f"{frame.text.word} {line.number}" for line in itertools.islice(found, len(wanted))]
 
     has_point = separator == "," or any(kind & cells.REAL for kind in kinds.values())
-    return of_files([staged], file=staged)._replace(places=places, has_point=has_point)
+    return of_files([staged])._replace(file=staged, places=places, has_point=has_point)
 
 
 # ---- the text of a file

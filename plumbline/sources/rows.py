@@ -74,11 +74,11 @@ def relation(paths: list[Path]) -> str:
     return duck.parquet(paths, "union_by_name = true")
 
 
-def of_files(paths: list[Path], file: Path | None = None) -> Rows:
+def of_files(paths: list[Path]) -> Rows:
     """The rows of Parquet files that have the same columns."""
     files = f"parquet_file_metadata([{duck.texts(map(duck.literal, paths))}])"
     count = duck.rows(f"SELECT sum(num_rows)::BIGINT FROM {files}")[0][0]
-    return of_relation(relation(paths))._replace(count=count, paths=paths, file=file)
+    return of_relation(relation(paths))._replace(count=count, paths=paths)
 
 
 def of_relation(source: str) -> Rows:

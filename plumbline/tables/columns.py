@@ -104,11 +104,10 @@ def first(table: Table, name: str, condition: str, value: str) -> list[tuple]:
     return table.rows(f"SELECT {PLACE}, {value} FROM {source} WHERE {condition} ORDER BY {PLACE} LIMIT 1")
 
 
-def first_of_equal(table: Table, key: str) -> np.ndarray:
-    """Of each row the number of the first row with the same key, an SQL expression: int32 (n,)."""
-    first = f"(min({PLACE}) OVER (PARTITION BY {key}))::INTEGER"
+def first_of_equal(table: Table, key: str, number: str) -> np.ndarray:
+    """Of each row the lowest number of a row with the same key, both SQL expressions: (n,)."""
     with table.reading():
-        return duck.arrays(f"SELECT {first} FROM {table.numbered} ORDER BY {PLACE}")[0]
+        return duck.arrays(f"SELECT min({number}) OVER (PARTITION BY {key}) FROM {table.numbered} ORDER BY {PLACE}")[0]
 
 
 # ---- profiles

@@ -8,7 +8,7 @@ import numpy as np
 from plumbline.basics.errors import UserError
 from plumbline.basics.params import Split, nearest
 from plumbline.tables import columns, duck
-from plumbline.tables.store import Facts, Table
+from plumbline.tables.store import PLACE, Facts, Table
 
 PARTS = ("train", "validation", "test")
 
@@ -69,7 +69,7 @@ def by_group(order: np.ndarray, first: np.ndarray, split: Split) -> np.ndarray:
 def group_firsts(table: Table, name: str) -> np.ndarray:
     """The group of each row, by the number of its first row in the table: int32 (n,)."""
     _check_column(table, name, "split.group")
-    return columns.first_of_equal(table, duck.name(name))
+    return columns.first_of_equal(table, duck.name(name), f"{PLACE}::INTEGER")
 
 
 def times(table: Table, name: str) -> np.ndarray:

@@ -234,9 +234,9 @@ def take(table: Table, rows: np.ndarray, path: str | Path, kind: str, facts: Fac
         copy(sql, path, kind, facts, values_of(f"FROM {table.relation}"))
 
 
-def part_of(table: Table, mask: np.ndarray, path: str | Path, kind: str = "chosen") -> Table:
+def part_of(table: Table, mask: np.ndarray, path: str | Path) -> Table:
     """Some rows of a table (a mask of all, (n,)) as a table of their own, in their order."""
-    take(table, mask, path, kind, table.facts)
+    take(table, mask, path, "chosen", table.facts)
     return Table(path, table.facts)
 
 

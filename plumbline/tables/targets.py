@@ -16,7 +16,7 @@ import numpy as np
 
 from plumbline.bits.arithmetic import log
 from plumbline.tables import columns, duck
-from plumbline.tables.store import Table
+from plumbline.tables.store import PLACE, Table
 
 FREQUENT = 20  # rows from which on a category has an input beside: it may change what other columns mean
 MANY = 50  # a column of more categories that are not frequent has statistics (docs/tables.md)
@@ -65,6 +65,6 @@ def folds(table: Table) -> np.ndarray:
     """
     place = np.arange(len(table))
     if together := table.facts.split_by:
-        first = columns.first_of_equal(table, ", ".join(map(duck.name, together)))
+        first = columns.first_of_equal(table, ", ".join(map(duck.name, together)), PLACE)
         place = np.unique(first, return_inverse=True)[1]
     return ((place.astype(np.uint64) * ODD >> np.uint64(32)) % np.uint64(FOLDS)).astype(np.int64)
