@@ -122,33 +122,24 @@ class Texts(NamedTuple):
     frequent: list[tuple[str, int]]  # the MOST_CATEGORIES that come most often, of equally frequent ones by the letters
 
 
-def texts_in(table: Table, name: str, known: list[str] | None = None) -> Texts:
-    """Counts of a column's texts but for those known, which are as if they were not there.
+@functools.cache
+def all_texts(table: Table, name: str) -> Texts:
+    """Counts of all texts of a column, which a table is gone through for once: fitting and the profile need them.
 
     They are counted by their hashes of 64 bits: long texts, all different, would not fit in memory.
     """
-    source = table.holding(name)
+    source, cell = table.holding(name), f"t.{duck.name(name)}::VARCHAR"
     cells = f"SELECT {text(name)} AS text, {PLACE} AS place FROM {source}"
-    without = f"WHERE {code('text', 'VARCHAR', known)} IS NULL" if known else ""
     counts = "count(text) AS rows, count(*) - count(text) AS missing, min(place) AS first"
-    cell = f"t.{duck.name(name)}::VARCHAR"
+    totals = "coalesce(sum(rows), 0)::BIGINT, coalesce(sum(missing), 0)::BIGINT, count(*) FILTER (rows > 0)"
     firsts = f"{source} AS t JOIN _texts ON t.{PLACE} = _texts.first WHERE _texts.rows > 0"
     with table.reading():
-        duck.run(f"CREATE OR REPLACE TEMP TABLE _texts AS SELECT {counts} FROM ({cells}) {without} GROUP BY hash(text)")
-        present, missing, distinct = duck.rows(
-            "SELECT coalesce(sum(rows), 0)::BIGINT, coalesce(sum(missing), 0)::BIGINT, count(*) FILTER (rows > 0) "
-            "FROM _texts"
-        )[0]
+        duck.run(f"CREATE OR REPLACE TEMP TABLE _texts AS SELECT {counts} FROM ({cells}) GROUP BY hash(text)")
+        present, missing, distinct = duck.rows(f"SELECT {totals} FROM _texts")[0]
         most = f"ORDER BY _texts.rows DESC, {cell} LIMIT {MOST_CATEGORIES}"
         frequent = duck.rows(f"SELECT {cell}, _texts.rows FROM {firsts} {most}")
         duck.run("DROP TABLE _texts")
     return Texts(present, missing, distinct, frequent)
-
-
-@functools.cache
-def all_texts(table: Table, name: str) -> Texts:
-    """Counts of all texts of a column, which a table is gone through for once: fitting and the profile need them."""
-    return texts_in(table, name)
 
 
 def alike(counts: Mapping[str, int]) -> list[str]:
