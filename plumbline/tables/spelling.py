@@ -99,13 +99,13 @@ HOURS = (
     r"(?P<h>[0-9]{1,2}):(?P<i>[0-9]{2})(?::(?P<k>[0-9]{2}(?:[.,][0-9]{1,9})?))? ?(?P<m>(?:[ap]\.?m\.?)?)"
     r" ?(?P<z>(?:z|utc|gmt|(?:utc|gmt)?[-+][0-9]{2}:?(?:[0-9]{2})?)?)"
 )
-DATES = [  # the last is a month, which is its first day
+DATES = (  # the last is a month, which is its first day
     "(?P<a>[0-9]{1,4}) ?(?P<s>[-/.]) ?(?P<b>[0-9]{1,2}) ?(?P<t>[-/.]) ?(?P<c>[0-9]{1,4})",
     rf"(?P<d>[0-9]{{1,2}}){ORDINAL}{TO}(?P<n>{NAME}){TO}'?(?P<y>{YEAR})",
     rf"(?P<n>{NAME}){TO}(?P<d>[0-9]{{1,2}}){ORDINAL}[-/ .,]+(?P<y>{YEAR})",
     rf"(?P<y>[0-9]{{4}}){TO}(?P<n>{NAME}){TO}(?P<d>[0-9]{{1,2}})",
     rf"(?P<n>{NAME}){TO}(?P<y>[0-9]{{4}})",
-]
+)
 DATED = [re.compile(rf"{date}(?:(?:, ?| at | |t|:){HOURS})?") for date in DATES]
 PIECES = dict.fromkeys("abcstdnyhikmz", "")
 
@@ -143,11 +143,11 @@ def plain(cell: str | None, by: Spelling) -> str | None:
     d = _dated(even)
     if not d or bool(d["z"]) != (by.type == "TIMESTAMPTZ") or (d["h"] and by.type == "DATE"):
         return None
-    parts = _day_parts(d, by.order)
+    parts, clock = _day_parts(d, by.order), _clock(d) if d["h"] else ""
     day = _day(parts)
-    if not day or _is_old(parts[0]):
+    if not day or _is_old(parts[0]) or (d["h"] and not clock):
         return None
-    return f"{day} {_clock(d)}{_zone(d)}" if d["h"] else day
+    return f"{day} {clock}{_zone(d)}" if clock else day
 
 
 def _evened(cell: str) -> str:

@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping
 
 import numpy as np
 
-from plumbline.tables.encoding import Category, Encoding, Number
+from plumbline.tables.encoding import Encoding, Number
 
 FURTHEST = 2**33  # seconds from 1970 that are written as an instant, some 270 years
 
@@ -18,15 +18,11 @@ def of_rows(encoding: Encoding, values: Mapping[str, np.ndarray]) -> Iterator[tu
             yield column.name, f"above training's {_shown(column, column.high)}", given > np.float64(column.high)
             missing = np.isnan(given)
         else:
-            yield column.name, new_category(column), given == column.other
+            never = f"{'rare or ' if column.pools_others else ''}never seen in training"  # without an input of its own
+            yield column.name, never, given == column.other
             missing = given == column.missing
         if not column.marks_missing:
             yield column.name, "missing, and never so in training", missing
-
-
-def new_category(column: Category) -> str:
-    """What is said of a category without an input of its own."""
-    return f"{'rare or ' if column.pools_others else ''}never seen in training"
 
 
 def _shown(column: Number, value: float) -> str:

@@ -452,6 +452,10 @@ def test_new_dates_are_read_as_the_training_rows_were(tmp_path):
     assert first == second
     with pytest.raises(UserError, match=r"holds '2\.13\.2021' in line 2, .* dates, day first such as '"):
         next(encoded(["2.13.2021"]))
+    encoded = fitted_on(tmp_path, [f"{time:%d.%m.%Y %H:%M}" for time in TIMES])
+    for wrong in ("13.02.2021 25:00", "30.02.2021 10:00", "13.02.2021 10:00Z", "13.02.45 10:00"):
+        with pytest.raises(UserError, match=rf"holds '{wrong}' in line 3, .* dates with times, day first"):
+            next(encoded(["13.02.2021", wrong]))
 
 
 def test_a_twin_gives_the_same_model_and_the_same_predictions_to_the_bit(workspace):
