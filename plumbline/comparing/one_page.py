@@ -1,13 +1,14 @@
 """A result as one HTML page that needs no other: the verdict on top, then what a pull request's comment has, drawn."""
 
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
 from plumbline.comparing import forms, words
-from plumbline.comparing.result import Entry, Result, Side
+from plumbline.comparing.result import Entry, Judged, Result, Side
 from plumbline.pages import charts, page
 from plumbline.pages.charts import BLUE, GREEN, ORANGE, QUIET, RED, Interval, Line
-from plumbline.pages.page import Section, Table, clean
+from plumbline.pages.page import Chart, Section, Table, clean
 from plumbline.scores.metrics import LOSSES
 
 COLOURS = {"better": GREEN, "worse": RED}
@@ -25,17 +26,23 @@ def write(result: Result, path: str | Path) -> None:
     told, what, notes = forms.called(result), [], words.notes(result, clean)
     if result.is_ranking:
         title = f"Experiments over {FORM.heading(result.base)}"
-        sections = [_section("Runs", forms.experiments(result, FORM), words.last_look(told, _short))]
-        sections.append(_intervals(result, [f"{result.metric} beside {FORM.heading(result.base)}"]))
+        rows = [_interval(d, forms.name_of(entry.side)) for entry in result.entries for d in entry.judged]
+        name = f"{result.metric} beside {FORM.heading(result.base)}"
+        drawn = [_drawn(result.metric, rows, name)] if rows else []
+        sections = [
+            _section("Runs", forms.experiments(result, FORM), words.last_look(told, _short)),
+            _section("Intervals", drawn=drawn),
+        ]
     else:
         (entry,) = result.entries
         title = f"{forms.in_a_word(entry.judged)}: {FORM.heading(entry.side)} beside {FORM.heading(result.base)}"
         what = words.changes(entry.changes, clean) or [words.UNCHANGED]
+        drawn = [_drawn(d.metric, [_interval(d)], f"{d.metric}: {forms.MARKS[d.verdict]}") for d in entry.judged]
         sections = [
             _section("Differences", forms.differences(result, FORM)),
-            _intervals(result, [f"{d.metric}: {forms.MARKS[d.verdict]}" for d in entry.judged]),
+            _section("Intervals", drawn=drawn),
             _section("Luck", forms.luck(result, FORM), forms.LUCK),
-            _epochs(result.base, entry),
+            _section("Training", drawn=_epochs(result.base, entry)),
             _section("More metrics", forms.files(result, FORM), "As `dvc metrics diff` has them; luck is not judged."),
         ]
     facts = [
@@ -44,30 +51,24 @@ def write(result: Result, path: str | Path) -> None:
         *zip(["Changed"] + [""] * len(what), what),
         *zip(["Notes"] + [""] * len(notes), notes),
     ]
-    page.write(path, title, facts, [section for section in sections if section])
+    page.write(path, title, facts, [section for section in sections if section.charts or section.tables])
 
 
-def _section(title: str, table: Table | None, note: str = "") -> Section | None:
-    return Section(title, note, [], [table]) if table else None
+def _section(title: str, table: Table | None = None, note: str = "", drawn: Sequence[Chart] = ()) -> Section:
+    return Section(title, note, drawn, [table] if table else [])
 
 
-def _intervals(result: Result, says: list[str]) -> Section | None:
-    """Every difference with its interval: a chart a metric, or one of all experiments."""
-    rows = []
-    for entry in result.entries:
-        for d in entry.judged:
-            low, high = (d.difference, d.difference) if None in (d.low, d.high) else (d.low, d.high)
-            name = forms.name_of(entry.side) * result.is_ranking
-            rows.append((d.metric, Interval(name, d.difference, low, high, COLOURS.get(d.verdict, QUIET))))
-    drawn = []
-    for title, some in zip(says, [rows] if result.is_ranking else [[row] for row in rows]):
-        if some:
-            axis = f"difference, {'lower' if some[0][0] in LOSSES else 'higher'} is better"
-            drawn.append(charts.intervals([interval for _, interval in some], axis, title))
-    return Section("Intervals", "", drawn, []) if drawn else None
+def _interval(d: Judged, name: str = "") -> Interval:
+    low, high = (d.difference, d.difference) if None in (d.low, d.high) else (d.low, d.high)
+    return Interval(name, d.difference, low, high, COLOURS.get(d.verdict, QUIET))
 
 
-def _epochs(base: Side, entry: Entry) -> Section | None:
+def _drawn(metric: str, rows: list[Interval], title: str) -> Chart:
+    return charts.intervals(rows, f"difference, {'lower' if metric in LOSSES else 'higher'} is better", title)
+
+
+def _epochs(base: Side, entry: Entry) -> list[Chart]:
+    """Loss and accuracy of both sides over one axis."""
     drawn = []
     for metric in ("loss", "accuracy"):
         lines = [
@@ -77,4 +78,4 @@ def _epochs(base: Side, entry: Entry) -> Section | None:
             if (points := forms.curve(side, part, metric))
         ]
         drawn += [charts.curves(lines, "epoch", metric, f"{metric} of network 0 by epoch")] if lines else []
-    return Section("Training", "", drawn, []) if drawn else None
+    return drawn
