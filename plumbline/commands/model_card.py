@@ -86,7 +86,7 @@ def _limits(job: Job) -> list[str]:
 
 def _tables(section: Section | None, title: str = "", foreign: bool = False, first: bool = False) -> list[str]:
     """The tables of a section of the page, or the first alone; foreign: whether their texts come from the table."""
-    if section is None:
+    if not section:
         return []
     blocks = [f"### {title}"] * bool(title)
     for table in section.tables[:1] if first else section.tables:

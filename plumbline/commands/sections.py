@@ -46,7 +46,7 @@ def facts(job: Job, named: Callable[[str, int], str] = clean) -> list[tuple[str,
 # ---- tables
 
 
-def warnings(job: Job) -> Section | None:
+def warnings(job: Job) -> Section:
     """What train saw in its rows, and what only the test part shows."""
     told = [
         [row["column"], row["warning"]]
@@ -54,7 +54,7 @@ def warnings(job: Job) -> Section | None:
         for row in rows_of(f"metrics/{name}.csv", text=("column", "warning"))
         if row["warning"]
     ]
-    return Section("Warnings", "", [], [Table(["column", "warning"], told[:MOST_ROWS])]) if told else None
+    return Section("Warnings", [Table(["column", "warning"], told[:MOST_ROWS])])
 
 
 class Beside(msgspec.Struct, frozen=True):
@@ -88,10 +88,10 @@ def baselines(job: Job) -> Section | None:
         f"On {rows:,} {part} rows, trained on {trained:,} rows. The difference is the networks' log loss minus the "
         "other model's: below 0 the network is better."
     )
-    return Section("Beside other models", note, [], [Table(head, listed)])
+    return Section("Beside other models", [Table(head, listed)], note)
 
 
-def scores(job: Job) -> Section | None:
+def scores(job: Job) -> Section:
     """Every metric of network 0, the ensemble, all networks and no network at all, a table for each part."""
     tables = []
     for part in ("out-of-fold", "test", "validation"):
@@ -114,10 +114,10 @@ def scores(job: Job) -> Section | None:
     about = f" Precision, recall and F1 without another word: {job.about}." if job.positive is not None else ""
     note = f"{rule(job)} " * (job.judged == "out-of-fold")
     note += "The ensemble answers with the mean probability of all networks." * (job.networks > 1) + about
-    return Section("Figures", note, [], tables) if tables else None
+    return Section("Figures", tables, note)
 
 
-def classes(job: Job) -> Section | None:
+def classes(job: Job) -> Section:
     """What each class gets; rows by class and answer, or the most frequent confusions of many classes."""
     listed = [
         [row["class"], row["precision"], row["recall"], row["f1"], int(row["support"])]
@@ -141,10 +141,10 @@ def classes(job: Job) -> Section | None:
         head = ["class", *(f"taken for {clean(label, 16)}" for label in labels)]
         tables.append(Table(head, listed, "Rows by class and answer, and their share of the class", "matrix"))
     note = f"{job.judges}; {job.about}."
-    return Section("Classes", note, [], tables) if tables else None
+    return Section("Classes", tables, note)
 
 
-def columns(job: Job) -> Section | None:
+def columns(job: Job) -> Section:
     """What was seen in every column of the training rows and what became of it; what the test part adds."""
     rows = rows_of("metrics/columns.csv", "missing", "distinct", text=("column", "kind", "values", "becomes"))
     what = {"missing": "missing", "new": "new categories", "outside": "outside the training range"}
@@ -161,13 +161,13 @@ def columns(job: Job) -> Section | None:
     note = "Missing and distinct values are counted in the training rows."
     if len(rows) > MOST_ROWS:
         note += f" The first {MOST_ROWS} of {len(rows):,} columns; metrics/columns.csv has all."
-    return Section("Columns", note, [], [Table(head, listed)]) if rows else None
+    return Section("Columns", [Table(head, listed)], note)
 
 
 # ---- charts
 
 
-def epochs(job: Job) -> Section | None:
+def epochs(job: Job) -> Section:
     """Loss and accuracy by epoch, of every part that there is."""
     watched = "held out" if job.settings.train.held_out else "validation"
     parts = [("train", "train", BLUE, "-", job.train_epochs), ("validation", watched, GREEN, "--", job.train_epochs)]
@@ -186,10 +186,10 @@ def epochs(job: Job) -> Section | None:
             drawn.append(charts.curves(lines, "epoch", unit, f"{unit.capitalize()} by epoch, network 0"))
     members = job.settings.train.members
     note = f"Train and {watched}: the mean of network 0's {members} members." if members > 1 else ""
-    return Section("Training", note, drawn, []) if drawn else None
+    return Section("Training", [], note, drawn)
 
 
-def probabilities(job: Job) -> Section | None:
+def probabilities(job: Job) -> Section:
     """ROC, precision and recall, and calibration, each with what chance or a perfect network would have."""
     drawn = []
     x, y = "false_positive_rate", "true_positive_rate"
@@ -214,7 +214,7 @@ def probabilities(job: Job) -> Section | None:
         axes = "mean probability given", *what
         drawn.append(charts.calibration(given, bands, counts, *axes, "Calibration, about 95 % for each bin"))
     note = f"{job.judges}; {job.about}."
-    return Section("Probabilities", note, drawn, []) if drawn else None
+    return Section("Probabilities", [], note, drawn)
 
 
 def _with_area(title: str, job: Job, metric: str) -> str:
@@ -241,7 +241,7 @@ def thresholds(job: Job) -> Section | None:
     )
     head = ["threshold", "precision", "recall", "F1", "flagged"]
     listed = [[f"{row[names[0]]:g}", *(row[name] for name in names[1:4]), Share(row["flagged"])] for row in rows]
-    return Section("Thresholds", note, [drawn], [Table(head, listed, "", "narrow")])
+    return Section("Thresholds", [Table(head, listed, "", "narrow")], note, [drawn])
 
 
 def importance(job: Job) -> Section | None:
@@ -260,7 +260,7 @@ def importance(job: Job) -> Section | None:
     note = f"Mean over {networks} networks, {count:,} {part} rows. A column at 0 is one that the networks do without."
     if len(rows) > MOST_SHOWN:
         note += f" The first {MOST_SHOWN} of {len(rows):,} columns; metrics/importance.csv has all."
-    return Section("What the model goes by", note, [drawn], [Table(head, listed)])
+    return Section("What the model goes by", [Table(head, listed)], note, [drawn])
 
 
 # ---- the page
@@ -281,6 +281,6 @@ SECTIONS = (
 
 def write(job: Job, path: str | Path) -> None:
     """Write the page of the last run; UserError where a file is not as the stages write it."""
-    found = [section for make in SECTIONS if (section := make(job))]
     of = job.settings.make_data
-    page.write(path, f"{clean(of.target, 80)}, predicted from {clean(of.source, 120)}", facts(job), found)
+    title = f"{clean(of.target, 80)}, predicted from {clean(of.source, 120)}"
+    page.write(path, title, facts(job), [make(job) for make in SECTIONS])

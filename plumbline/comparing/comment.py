@@ -107,8 +107,8 @@ def _listed(lines: list[str]) -> list[str]:
     return ["\n".join(f"- {line}" for line in [*lines[:MOST], *more])] * bool(lines)
 
 
-def _folded(summary: str, given: Table | None, note: str = "") -> list[str]:
-    return [folded(summary, [*table(*given[:2]), *["", note] * bool(note)])] if given else []
+def _folded(summary: str, given: Table, note: str = "") -> list[str]:
+    return [folded(summary, [*table(*given[:2]), *["", note] * bool(note)])] if given.rows else []
 
 
 def _epochs(base: Side, other: Side) -> list[str]:

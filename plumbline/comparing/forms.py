@@ -53,7 +53,7 @@ def _interval(count: int) -> str:
     return f"95 % interval{f' (all {count})' * (count > 1)}"
 
 
-def luck(result: Result, form: Form) -> Table | None:
+def luck(result: Result, form: Form) -> Table:
     """Where the uncertainty comes from, and what would make it smaller."""
     (entry,), rows = result.entries, []
     for d in entry.judged:
@@ -62,10 +62,10 @@ def luck(result: Result, form: Form) -> Table | None:
             needed = None if d.rows_needed is None else words.two_digits(d.rows_needed)
             rows.append([form.named(d.metric), Share(d.by_rows), Share(1 - d.by_rows), *wide, needed])
     columns = ["metric", "from rows", "from seeds", "width at twice the rows", "at twice the networks", "rows needed"]
-    return Table(columns, rows) if rows else None
+    return Table(columns, rows)
 
 
-def files(result: Result, form: Form) -> Table | None:
+def files(result: Result, form: Form) -> Table:
     """DVC's diff of metrics, cut to what differs."""
     rows = [
         [form.named(path), form.named(name), *(form.named(words.value(each)) for each in both)]
@@ -73,7 +73,7 @@ def files(result: Result, form: Form) -> Table | None:
         for name, both in found.items()
     ]
     more = [[f"and {len(rows) - MOST} more", "", "", ""]] * (len(rows) > MOST)
-    return Table(["file", "metric", "before", "after"], rows[:MOST] + more) if rows else None
+    return Table(["file", "metric", "before", "after"], rows[:MOST] + more)
 
 
 def curve(side: Side, part: str, metric: str) -> list[tuple[float, float]]:

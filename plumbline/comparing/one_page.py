@@ -1,6 +1,5 @@
 """A result as one HTML page that needs no other: the verdict on top, then what a pull request's comment has, drawn."""
 
-from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
@@ -8,7 +7,7 @@ from plumbline.comparing import forms, words
 from plumbline.comparing.result import Entry, Judged, Result, Side
 from plumbline.pages import charts, page
 from plumbline.pages.charts import BLUE, GREEN, ORANGE, QUIET, RED, Interval, Line
-from plumbline.pages.page import Chart, Section, Table, clean
+from plumbline.pages.page import Chart, Section, clean
 from plumbline.scores.metrics import LOSSES
 
 COLOURS = {"better": GREEN, "worse": RED}
@@ -30,8 +29,8 @@ def write(result: Result, path: str | Path) -> None:
         name = f"{result.metric} beside {FORM.heading(result.base)}"
         drawn = [_drawn(result.metric, rows, name)] if rows else []
         sections = [
-            _section("Runs", forms.experiments(result, FORM), words.last_look(told, _short)),
-            _section("Intervals", drawn=drawn),
+            Section("Runs", [forms.experiments(result, FORM)], words.last_look(told, _short)),
+            Section("Intervals", charts=drawn),
         ]
     else:
         (entry,) = result.entries
@@ -39,11 +38,11 @@ def write(result: Result, path: str | Path) -> None:
         what = words.changes(entry.changes, clean) or [words.UNCHANGED]
         drawn = [_drawn(d.metric, [_interval(d)], f"{d.metric}: {forms.MARKS[d.verdict]}") for d in entry.judged]
         sections = [
-            _section("Differences", forms.differences(result, FORM)),
-            _section("Intervals", drawn=drawn),
-            _section("Luck", forms.luck(result, FORM), forms.LUCK),
-            _section("Training", drawn=_epochs(result.base, entry)),
-            _section("More metrics", forms.files(result, FORM), "As `dvc metrics diff` has them; luck is not judged."),
+            Section("Differences", [forms.differences(result, FORM)]),
+            Section("Intervals", charts=drawn),
+            Section("Luck", [forms.luck(result, FORM)], forms.LUCK),
+            Section("Training", charts=_epochs(result.base, entry)),
+            Section("More metrics", [forms.files(result, FORM)], "As `dvc metrics diff` has them; luck is not judged."),
         ]
     facts = [
         ("Verdict", " ".join(words.sentences(told, _short))),
@@ -51,11 +50,7 @@ def write(result: Result, path: str | Path) -> None:
         *zip(["Changed"] + [""] * len(what), what),
         *zip(["Notes"] + [""] * len(notes), notes),
     ]
-    page.write(path, title, facts, [section for section in sections if section.charts or section.tables])
-
-
-def _section(title: str, table: Table | None = None, note: str = "", drawn: Sequence[Chart] = ()) -> Section:
-    return Section(title, note, drawn, [table] if table else [])
+    page.write(path, title, facts, sections)
 
 
 def _interval(d: Judged, name: str = "") -> Interval:

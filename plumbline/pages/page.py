@@ -6,7 +6,7 @@ A page needs no other file and no network, and runs no script. Jinja2 escapes wh
 
 import itertools
 import unicodedata
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -55,9 +55,13 @@ class Section(NamedTuple):
     """A part of a page: its charts, then its tables."""
 
     title: str
-    note: str
-    charts: list[Chart]
-    tables: list[Table]
+    tables: Sequence[Table] = ()
+    note: str = ""
+    charts: Sequence[Chart] = ()
+
+    def __bool__(self) -> bool:
+        """Whether there is anything in it; else it is not shown."""
+        return bool(self.charts or any(table.rows for table in self.tables))
 
 
 def write(path: str | Path, title: str, facts: list[tuple[str, str]], sections: list[Section]) -> None:
@@ -72,7 +76,7 @@ def write(path: str | Path, title: str, facts: list[tuple[str, str]], sections: 
         lstrip_blocks=True,
         finalize=shown,
     )
-    text = environment.get_template("page.html").render(title=title, facts=facts, sections=sections)
+    text = environment.get_template("page.html").render(title=title, facts=facts, sections=[*filter(None, sections)])
     with files.together(), files.replacing(path) as partial:
         partial.write_text(text, encoding="utf-8", newline="\n")
 
