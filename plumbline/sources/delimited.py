@@ -98,33 +98,24 @@ def _pieces(file: BinaryIO, path: Path) -> Iterator[bytes]:
     A zero byte is none, though DuckDB takes it for a letter. A file may be small and say as much as no memory holds:
     what packs to nothing is looked at before it is kept.
     """
-    decoder, read, length = codecs.getincrementaldecoder("utf-8")(), 0, 0
+    decoder, line, length = codecs.getincrementaldecoder("utf-8")(), 1, 0
     for piece in itertools.chain(iter(lambda: file.read(PIECE), b""), [b""]):
-        if b"\0" in piece:
-            raise _no_text(file, path, read + piece.index(b"\0"), "a zero byte")
-        held = len(decoder.getstate()[0])  # bytes of a letter that the piece before began
+        if (zero := piece.find(b"\0")) >= 0:
+            raise _no_text(path, line + piece.count(b"\n", 0, zero), "a zero byte")
         try:
             decoder.decode(piece, final=not piece)
         except UnicodeDecodeError as error:
-            byte = f"byte 0x{error.object[error.start]:02x}"
-            raise _no_text(file, path, read - held + error.start, byte) from None
+            at, byte = line + error.object.count(b"\n", 0, error.start), error.object[error.start]
+            raise _no_text(path, at, f"byte 0x{byte:02x}") from None
         end = max(piece.rfind(b"\n"), piece.rfind(b"\r"))
-        read, length = read + len(piece), len(piece) - end - 1 if end >= 0 else length + len(piece)
+        line, length = line + piece.count(b"\n"), len(piece) - end - 1 if end >= 0 else length + len(piece)
         if length > LONGEST:
-            line = _line(file, read)
             raise UserError(f"{path} line {line} has more than {LONGEST:,} bytes; end it where its row ends")
         yield piece
 
 
-def _no_text(file: BinaryIO, path: Path, place: int, what: str) -> UserError:
-    return UserError(f"{path} line {_line(file, place)}: {what} is not UTF-8 text; save the table as CSV in UTF-8")
-
-
-def _line(file: BinaryIO, place: int) -> int:
-    """The number of the line in which a byte stands."""
-    file.seek(0)
-    before = iter(lambda: file.read(min(PIECE, place - file.tell())), b"")
-    return 1 + sum(piece.count(b"\n") for piece in before)
+def _no_text(path: Path, line: int, what: str) -> UserError:
+    return UserError(f"{path} line {line}: {what} is not UTF-8 text; save the table as CSV in UTF-8")
 
 
 def _check_rows(frame: Frame) -> None:
