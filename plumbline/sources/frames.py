@@ -116,15 +116,9 @@ def found(text: Text) -> Frame:
         said.append(f"names are taken without the spaces around them, as of {odd!r}")
     names = [name.strip(SPACES) or f"column{i}" for i, name in enumerate(names)]
     skipped = header.end
-    if len(whole) > 2 and _is_no_data(whole[0].cells, [line.cells for line in whole[1:]]):
-        second = whole[0]
-        if not _are_units(second.cells):
-            raise UserError(
-                f"{text.path} {word}s {header.number} and {second.number} are both names ({_short(header, mark)}, "
-                f"{_short(second, mark)}), for below them are numbers; make one header of them"
-            )
-        said.append(f"{word} {second.number} has units, and is left out ({_short(second, mark)})")
-        skipped = second.end
+    if units := _units(header, whole, text, mark):
+        said.append(f"{word} {units.number} has units, and is left out ({_short(units, mark)})")
+        skipped = units.end
     bare = header.number == 1 and skipped == header.end and len(header.cells) <= width
     frame = Frame(text, names, mark, skipped, bare, trailing, spaced)
     if total := _total(frame):
@@ -227,10 +221,9 @@ def _header(lines: list[Line], text: Text, mark: str) -> tuple[int, int]:
         return 0, len(lines[0].cells)
     at = next((i for i, line in enumerate(lines) if not _is_above(line.cells, width)), 0)
     header, whole = lines[at].cells, [line.cells for line in lines[at + 1 :] if len(line.cells) == width]
-    beyond = any(cell.strip() for row in whole for cell in row[len(header) :])
-    names = at == 0 or _is_no_data(header, whole) or not any(_is_number(cell) for cell in header)
-    beyond = beyond or any(cell.strip() for cell in header[width:])
-    if names and (len(header) == width or not beyond):
+    are_names = at == 0 or _is_no_data(header, whole) or not any(_is_number(cell) for cell in header)
+    beyond = [*header[width:], *(cell for row in whole for cell in row[len(header) :])]
+    if are_names and (len(header) == width or not any(cell.strip() for cell in beyond)):
         return at, width
     if len(header) != width and 2 * len(whole) <= len(lines) - at - 1:
         return at, len(header)
@@ -252,6 +245,19 @@ def _is_above(cells: list[str], width: int) -> bool:
 # ---- the row below the header
 
 
+def _units(header: Line, rows: list[Line], text: Text, mark: str) -> Line | None:
+    """The row below the header, if it has units; UserError where it has names, as the header does."""
+    if len(rows) <= 2 or not _is_no_data(rows[0].cells, [line.cells for line in rows[1:]]):
+        return None
+    cells = [cell.strip() for cell in rows[0].cells if not _is_blank(cell)]
+    if all(UNITS.fullmatch(cell) or BRACKETS.fullmatch(cell) or SIGN.fullmatch(cell) for cell in cells):
+        return rows[0]
+    raise UserError(
+        f"{text.path} {text.word}s {header.number} and {rows[0].number} are both names ({_short(header, mark)}, "
+        f"{_short(rows[0], mark)}), for below them are numbers; make one header of them"
+    )
+
+
 def _is_no_data(row: list[str], below: list[list[str]]) -> bool:
     """Whether a row has words alone where those below it have numbers."""
     columns = [[cell for cell in column if not _is_blank(cell)] for column in zip(*below)]
@@ -261,11 +267,6 @@ def _is_no_data(row: list[str], below: list[list[str]]) -> bool:
         return False
     others = [cell for i, cell in enumerate(row) if i not in numbers and not _is_blank(cell)]
     return len(words) > 1 or (not others and len(row) > 1) or bool(BRACKETS.fullmatch(words[0].strip()))
-
-
-def _are_units(row: list[str]) -> bool:
-    cells = [cell.strip() for cell in row if not _is_blank(cell)]
-    return all(UNITS.fullmatch(cell) or BRACKETS.fullmatch(cell) or SIGN.fullmatch(cell) for cell in cells)
 
 
 def _is_number(cell: str) -> bool:
