@@ -9,7 +9,7 @@ Their last bits are those of the machine's linear algebra, so what is written he
 """
 
 import warnings
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -80,8 +80,8 @@ def said(card: Card, train: Table, asked: Table) -> tuple[dict[str, np.ndarray],
     x, y = training_rows(card.encoding, train, card.sizes[2])
     found = {"shares": np.tile(shares(card.train_counts), (len(asked), 1))}
     if len(np.unique(y)) > 1:
-        for name, model in models(y).items():
-            found[name] = answers_of(model, x, y, card.encoding, asked, len(card.classes))
+        fitted = fit(models(y), x, y)
+        found |= zip(fitted, answers_of(fitted.values(), card.encoding, asked, len(card.classes)))
     return found, len(y)
 
 
@@ -126,17 +126,26 @@ def models(y: np.ndarray) -> dict:
     }
 
 
-def answers_of(model, x: np.ndarray, y: np.ndarray, encoded: Encoding, test: Table, classes: int) -> np.ndarray:
-    """Train a model and ask it for all test rows: probabilities as they are stored, float32 (n, k)."""
+def fit(unfitted: dict, x: np.ndarray, y: np.ndarray) -> dict:
+    """The models by name, trained side by side.
+
+    One thread each: on cores that others use too, threads that wait for one another took four times as long.
+    """
+    from concurrent.futures import ThreadPoolExecutor
+
     from threadpoolctl import threadpool_limits
 
-    # One thread: on cores that others use too, threads that wait for one another took four times as long
-    with threadpool_limits(1), warnings.catch_warnings():
+    with threadpool_limits(1), warnings.catch_warnings(), ThreadPoolExecutor(None, "", threadpool_limits, (1,)) as pool:
         warnings.simplefilter("ignore")  # of a regression that has not converged: it is no worse a baseline
-        model.fit(x, y)
-    answer, start = np.zeros((len(test), classes), np.float32), 0
+        return dict(zip(unfitted, pool.map(lambda model: model.fit(x, y), unfitted.values())))
+
+
+def answers_of(fitted: Collection, encoded: Encoding, test: Table, classes: int) -> list[np.ndarray]:
+    """What models say of all test rows: probabilities as they are stored, float32 (n, k) each."""
+    answers, start = [np.zeros((len(test), classes), np.float32) for _ in fitted], 0
     for piece in encoding.pieces(encoded, test, store.rows_of(encoded.width)):
-        given = model.predict_proba(inputs(encoded, piece))
-        answer[start : start + len(piece), model.classes_] = given
+        seen = inputs(encoded, piece)
+        for answer, model in zip(answers, fitted):
+            answer[start : start + len(piece), model.classes_] = model.predict_proba(seen)
         start += len(piece)
-    return answer[:, 1:] if classes == 2 else answer
+    return [answer[:, 1:] if classes == 2 else answer for answer in answers]
