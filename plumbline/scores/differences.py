@@ -172,6 +172,8 @@ def of_a_row(name: str, rows: Rows, units: int) -> float:
     """
     counts = metrics.class_counts(rows.target, max(rows.probability.shape[2], 2))
     share, of_class = metrics.trials(name, counts, counts, rows.positive, units)
+    if name == "roc_auc":  # a row may come of either class
+        share, of_class = np.ones(2), np.maximum(counts * (units / len(rows.target)), 1.0)
     return float((share**2 / of_class**2).sum())
 
 
