@@ -206,12 +206,8 @@ def answer(sql: str, views: Mapping[str, str], path: Path, rows_a_group: int, re
 
 def metadata(path: str | Path) -> str:
     """The text that `copy` put into a Parquet file; KeyError if there is none."""
-    found = rows(
-        f"SELECT decode(value) FROM parquet_kv_metadata({text(literal(path))}) WHERE decode(key) = 'plumbline'"
-    )
-    if not found:
-        raise KeyError("no plumbline metadata")
-    return found[0][0]
+    found = rows(f"SELECT decode(key), decode(value) FROM parquet_kv_metadata({text(literal(path))})")
+    return dict(found)["plumbline"]
 
 
 def name(column: str) -> str:
