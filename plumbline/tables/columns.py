@@ -4,6 +4,7 @@ And what no encoding can take, refused before anything is made of it.
 """
 
 import functools
+import itertools
 import re
 import unicodedata
 from collections.abc import Callable, Mapping
@@ -13,7 +14,7 @@ import numpy as np
 
 from plumbline.basics.errors import UserError
 from plumbline.tables import duck
-from plumbline.tables.store import PLACE, Table
+from plumbline.tables.store import PLACE, WIDE, Table
 
 MOST_CATEGORIES = 4096  # that one column of text may have an input for: more cost Adam more than they teach
 EXACT = 2**53  # up to here float64 tells integers apart
@@ -183,15 +184,23 @@ def check(table: Table) -> None:
     An identifier may be of any size, for it is left out later; of a measure float64 must hold each number.
     """
     for name in table.features:
-        kind, column = table.columns[name], duck.name(name)
-        if kind_of(kind) is None:
+        if kind_of(table.columns[name]) is None:
             raise UserError(
-                f"column {name!r} holds {kind}, and a feature must be a number, text, date or time; "
+                f"column {name!r} holds {table.columns[name]}, and a feature must be a number, text, date or time; "
                 f"flatten it or leave it out (make_data.drop)"
             )
-        is_past = f"{column} NOT BETWEEN -{EXACT} AND {EXACT}"
-        for row, value in first(table, name, is_past, column) if kind in INTEGERS else []:
+    past = {
+        name: f"{duck.name(name)} NOT BETWEEN -{EXACT} AND {EXACT}"
+        for name in table.features
+        if table.columns[name] in INTEGERS
+    }
+    for start in range(0, len(past), WIDE):  # DuckDB compares every aggregate of a query with every other
+        some = list(past)[start : start + WIDE]
+        large = table.rows(f"SELECT {', '.join(f'bool_or({past[name]})' for name in some)} FROM {table.relation}")[0]
+        for name in itertools.compress(some, large):
+            column = duck.name(name)
             if table.rows(f"SELECT count(DISTINCT {column}) < count({column}) FROM {table.relation}")[0][0]:
+                row, value = first(table, name, past[name], column)[0]
                 raise UserError(
                     f"column {name!r} is {value} in {table.placed(row)}, past 2^53, where numbers are no longer exact; "
                     f"leave it out (make_data.drop) if it is an identifier, else write it in larger units"
