@@ -126,6 +126,11 @@ def test_files_are_as_long_as_can_be_read():
     assert {stage: lines[f"stages/{stage}.py"] for stage in STAGES if lines[f"stages/{stage}.py"] > 80} == {}
 
 
+def test_the_order_of_equal_values_does_not_depend_on_the_cpu():
+    lines = [line for path in SOURCES for line in path.read_text().splitlines() if "argsort(" in line]
+    assert lines and all('kind="stable"' in line for line in lines), lines
+
+
 def test_the_default_job_imports_only_what_it_needs(default):
     """Numba for training alone, SciPy for intervals alone; no pandas, no pyarrow, no torch anywhere."""
     heavy = {"numba", "pandas", "pyarrow", "torch", "scipy", "dvc", "sklearn", "matplotlib"}

@@ -1,5 +1,6 @@
 """The target as labels: whole numbers, booleans or text as it was written; and what can be no classes, refused."""
 
+import math
 import sys
 from typing import NamedTuple
 
@@ -81,9 +82,9 @@ def _number(label: bool | int | float | str) -> float | None:
 
 
 def _label(value: str, kind: str) -> str:
-    """SQL of a label, NULL if it is missing or infinite: numbers and booleans stay as they are, all else is text."""
+    """SQL of a label, NULL if it is missing: numbers and booleans stay as they are, all else is text."""
     if kind in columns.FLOATS:  # -0.0 and 0.0 are one label
-        return f"CASE WHEN isfinite({value}) THEN {value} + 0.0::{kind} END"
+        return f"CASE WHEN NOT isnan({value}) THEN {value} + 0.0::{kind} END"
     if kind in PLAIN:
         return value
     text = f"({value})::VARCHAR"
@@ -91,7 +92,7 @@ def _label(value: str, kind: str) -> str:
 
 
 def _check(counts: dict, different: int, n: int, what: str) -> None:
-    """Refuse labels that are no classes: too many or too few, a measure, or of a single row."""
+    """Refuse labels that are no classes: too many or too few, a measure, infinite, or of a single row."""
     numbers = all(_number(label) is not None for label in counts)
     if not 2 <= different <= MOST_CLASSES or (different == n and n > 2):
         first = "cut this measure into classes, or " if different > 2 and numbers else ""
@@ -99,6 +100,8 @@ def _check(counts: dict, different: int, n: int, what: str) -> None:
             f"{what} has {different} different values in {n} rows, and a target has 2 to {MOST_CLASSES} that come more "
             f"than once; {first}choose another make_data.target"
         )
+    if any(isinstance(label, float) and math.isinf(label) for label in counts):
+        raise UserError(f"{what} is infinite in some rows, which is no label; mend them")
     rare = sorted(label for label in counts if counts[label] < FEWEST_ROWS)
     if rare and numbers and columns.is_measure(counts):
         raise UserError(

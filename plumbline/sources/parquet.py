@@ -46,6 +46,8 @@ def read(source: Path, paths: list[Path], keep: Keep, partitions: dict[str, Part
     try:
         _check_alike(schemas)
         rows = of_files(paths)
+        for alike in schemas.values():
+            _check_exact(alike, rows.only(kept).types)
         for name in partitions.keys() & rows.types.keys():  # Polars writes the partitions' columns too
             _check_partition(rows, name, partitions[name])
         _check_texts(rows.only(kept))
@@ -133,13 +135,27 @@ def _check_alike(schemas: dict) -> None:
 
 
 def _go_together(one: str, other: str) -> bool:
-    """Whether one type can hold both."""
+    """Whether one type can hold both without a loss, or at most that of an int64 among floats, which is looked for."""
     if one == other or other == '"NULL"':
         return True
     kind = columns.kind_of(one)
     if kind is None or kind != columns.kind_of(other) or "BOOLEAN" in (one, other):
         return False
     return ("Z" in one) == ("Z" in other)  # both with a zone, or none
+
+
+def _check_exact(paths: list[Path], read_as: dict[str, str]) -> None:
+    """Refuse whole numbers that are read as floats, because another file has floats, and would not be exact."""
+    types = duck.columns(relation(paths[:1]))
+    for name, kind in read_as.items():
+        if types.get(name) in columns.INTEGERS and kind in columns.FLOATS:
+            column = duck.name(name)
+            inexact = f"{relation(paths)} WHERE {column}::{kind}::HUGEINT <> {column}"
+            for file, value in duck.rows(f"SELECT {FILE}, {column} FROM {inexact} LIMIT 1"):
+                raise UserError(
+                    f"{paths[file]}: column {name!r} is of whole numbers here and cannot be {kind.lower()}, as in "
+                    f"other files: {value} would not be exact; write the files alike"
+                )
 
 
 def _check_texts(rows: Rows) -> None:

@@ -87,7 +87,7 @@ def _by_group(shuffled: np.ndarray, count: int) -> np.ndarray:
     groups, first, sizes = np.unique(shuffled, return_index=True, return_counts=True)
     fold_of_group = np.empty(shuffled.max() + 1, np.int32)
     lightest = [(0, fold) for fold in range(count)]
-    for i in np.argsort(first).tolist():
+    for i in np.argsort(first, kind="stable").tolist():
         rows, fold = heapq.heappop(lightest)
         fold_of_group[groups[i]] = fold
         heapq.heappush(lightest, (rows + int(sizes[i]), fold))

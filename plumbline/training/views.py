@@ -65,7 +65,7 @@ class Trainer:
     def weights(self) -> Weights:
         """The weights of all networks and all inputs, by their names in the state_dict."""
         own = [spread(trainer.weights, self.inputs[view], self.features) for view, trainer in self.trainers.items()]
-        order = np.argsort(np.concatenate([lines for _, lines in self._each()]))
+        order = np.argsort(np.concatenate([lines for _, lines in self._each()]), kind="stable")
         return {name: array[order] for name, array in joined(own).items()}
 
     def _each(self) -> list[tuple[kernel.Trainer, np.ndarray]]:

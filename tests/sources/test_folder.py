@@ -200,6 +200,10 @@ X, Y = {"x": [1.0]}, {"x": ["a"]}
         ({"a.parquet": pa.table([[1], [2]], names=["x", "x"])}, ["t/a.parquet has columns 'x' and 'x'"]),
         ({"a.parquet": {"file_index": [1]}}, ["'file_index', which is reserved"]),
         ({"X=1/a.parquet": X}, ["t has columns 'x' and 'X'", "more than case"]),
+        (
+            {"a.parquet": {"x": [0.5]}, "b.parquet": {"x": [2**53 + 1]}},
+            ["t/b.parquet: column 'x' is of whole numbers here and cannot be double", "9007199254740993"],
+        ),
     ],
 )
 def test_what_is_no_table_is_refused_by_the_files_name(tmp_path, monkeypatch, files, words):
