@@ -94,7 +94,7 @@ def prepare(copy: Path, old: dict[str, lock.Stage], cache: str) -> set[str]:
         if stage.frozen:
             raise UserError(f"stage {stage.name} of HEAD's dvc.yaml is frozen, and DVC does not run it; unfreeze it")
         if Path(stage.wdir).resolve() != copy.resolve():
-            raise UserError(f"stage {stage.name} of HEAD's dvc.yaml has a wdir, whose files are not found; leave it")
+            raise UserError(f"stage {stage.name} of HEAD's dvc.yaml has a wdir, and verify knows none; remove it")
     outs = [Path(out.fs_path) for stage in stages for out in stage.outs]
     for path in (copy / "dvc.lock", *(copy / path for path in lock.outs(old)), *outs):
         if path.resolve().is_relative_to(copy.resolve()):

@@ -353,7 +353,7 @@ def test_what_cannot_be_scored_in_python_is_one_class_of_error(mixed):
         (frame.assign(since=3), "'since' holds bigint"),
         (frame.assign(age=[1, "x"] + [2] * 7), "age"),
         (frame.assign(age=[[1.0]] * 9), "'age' holds"),
-        (frame.assign(plan=[["pro"]] * 9), "'plan' holds VARCHAR[]"),
+        (frame.assign(plan=[["pro"]] * 9), "'plan' holds varchar[]"),
         (frame.assign(plan=pd.Series(["\ud800"] * 9, dtype=object)), "surrogates not allowed"),
         (frame["age"], "not Series"),
         (pa.chunked_array([[1]]), "cannot be read"),
