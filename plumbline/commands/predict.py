@@ -27,10 +27,11 @@ from plumbline.basics.params import nearest
 from plumbline.commands.classifier import Classifier
 from plumbline.model.model import Card
 from plumbline.sources import folder, source
-from plumbline.tables import columns, duck, store
+from plumbline.tables import columns, duck, store, unseen
 from plumbline.tables.store import ROW
 
 FORMATS = {".csv": "FORMAT csv, HEADER", ".parquet": "FORMAT parquet, COMPRESSION uncompressed"}
+EXAMPLES = 3  # of new categories
 PREDICTED, WARNINGS = "predicted", "warnings"
 FORMULA = "=+-@\t\r\n"  # a cell of text that begins so is run by spreadsheets
 
@@ -62,7 +63,7 @@ def main(options: argparse.Namespace) -> None:
                 write_folder(scored, order, given, scratch, output)
         for (column, what), rows in counts.items():
             counted = "1 row" if rows == 1 else f"{rows} rows"
-            print(f"{column}: {what} ({counted})")
+            print(f"{column}: {what} ({counted}{new_ones(card, column, table) if unseen.NEVER in what else ''})")
     networks = f"the mean of {used.model.networks} networks" if options.ensemble else "network 0"
     answered = ""
     if options.threshold is not None:
@@ -144,6 +145,13 @@ def predictions(
         counts.update(piece.unseen)
         own = {ROW: piece.row, PREDICTED: classes[answer], WARNINGS: piece.warning}
         yield own | dict(zip(named, piece.probability.T))
+
+
+def new_ones(card: Card, column: str, table: store.Table) -> str:
+    """The categories that came most often of those without an input of their own."""
+    (fitted,) = (each for each in card.encoding.columns if each.name == column)
+    new = [repr(text) for text, _ in columns.all_texts(table, column).frequent if text not in fitted.values]
+    return f": {', '.join(new[:EXAMPLES])}" if new else ""
 
 
 # ---- files

@@ -6,6 +6,7 @@ import numpy as np
 
 from plumbline.tables.encoding import Encoding, Number
 
+NEVER = "never seen in training"
 FURTHEST = 2**33  # seconds from 1970 that are written as an instant, some 270 years
 
 
@@ -18,7 +19,7 @@ def of_rows(encoding: Encoding, values: Mapping[str, np.ndarray]) -> Iterator[tu
             yield column.name, f"above training's {_shown(column, column.high)}", given > np.float64(column.high)
             missing = np.isnan(given)
         else:
-            never = f"{'rare or ' if column.pools_others else ''}never seen in training"  # without an input of its own
+            never = f"{'rare or ' if column.pools_others else ''}{NEVER}"  # without an input of its own
             yield column.name, never, given == column.other
             missing = given == column.missing
         if not column.marks_missing:

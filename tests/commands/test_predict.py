@@ -174,7 +174,7 @@ def test_what_training_never_saw_is_counted(mixed):
     train = pd.read_parquet("data/train.parquet")
     high = f"age: above training's {train['age'].max():g}"
     assert f"{high} (3 rows)" in said
-    assert "plan: never seen in training (5 rows)" in said
+    assert "plan: never seen in training (5 rows: 'gold')" in said
     assert "since: missing, and never so in training (20 rows)" in said
     scored = pd.read_csv("new_scored.csv")
     assert np.isfinite(scored["probability_Yes"]).all()
