@@ -32,11 +32,8 @@ def main(group: workers.Group = workers.ALONE) -> None:
     # Step 2, load the training rows: columns become numbers, as these rows alone say
     part, watched = store.open(TRAIN), store.open(VALIDATION)
     facts, fitted = part.facts, encoding.fit(part, train.encoding)
-    for left in fitted.left_out:
-        print(f"column {left.name!r} is left out: {left.why}")
-    if shared := encoding.pooled(fitted, part):
-        told = [f"{name!r} {categories} ({of} rows)" for name, (categories, of) in shared.items()]
-        print(f"rare categories that share an input: {', '.join(told[:5])}{', ...' if len(told) > 5 else ''}")
+    for line in profile.left_out_or_pooled(part, fitted):
+        print(line)
     seen = warnings.judge(part, profile.profile(part, facts.target, fitted), fitted)
     for warning in warnings.lines(seen):
         print(warning, file=sys.stderr)
@@ -60,8 +57,9 @@ def main(group: workers.Group = workers.ALONE) -> None:
     # All networks into the model file; the figures are network 0's as it was kept
     whole, history = networks.whole(trained, drawn, net), networks.history(trained)
     sizes, watches = (whole.hidden_size, whole.members), train.patience > 0 and train.held_out == 0
-    about = facts.target, facts.classes, counts, fitted, net.tree
-    card = model.Card(*about, *sizes, watches, facts.positive, drawn.every)
+    card = model.Card(
+        facts.target, facts.classes, counts, fitted, net.tree, *sizes, watches, facts.positive, drawn.every
+    )
     with files.together():
         seal = model.save(whole.weights, card, "models/model.safetensors")
         model.save(whole.by_epoch, card, "models/epochs.safetensors", seal)

@@ -3,6 +3,7 @@
 Counts, order statistics and integers alone: the same text on every machine and with any number of threads.
 """
 
+from collections.abc import Iterator
 from typing import NamedTuple
 
 from plumbline.tables import columns, duck, encoding, robust
@@ -12,6 +13,7 @@ from plumbline.tables.store import ROW, Table
 
 WHOLE = "(rows)"  # stands for a column in what is said of whole rows
 SHOWN = 3  # most frequent values of a column
+POOLED = 5  # columns with rare categories that are named
 LETTERS = 24  # of a value that is shown
 MOST_LABELS = 20  # a target of more different numbers is shown by its range
 
@@ -44,6 +46,16 @@ def profile(table: Table, target: str, fitted: Encoding | None = None) -> list[C
             words, becomes[name] = "target", (f"{distinct} classes", 0)
         found.append(Column(name, words, missing, distinct, values, *becomes.get(name, ("", 0))))
     return found
+
+
+def left_out_or_pooled(table: Table, fitted: Encoding) -> Iterator[str]:
+    """What of the columns does not become an input of its own, in lines: left out columns, and rare categories."""
+    for left in fitted.left_out:
+        yield f"column {left.name!r} is left out: {left.why}"
+    shared = [f"{name!r} {many} ({rows} rows)" for name, (many, rows) in encoding.pooled(fitted, table).items()]
+    if shared:
+        more = ", ..." if len(shared) > POOLED else ""
+        yield f"rare categories that share an input: {', '.join(shared[:POOLED])}{more}"
 
 
 # ---- what the rows say
