@@ -47,7 +47,7 @@ def test_hand_written_c_trains_what_the_kernel_trains(tmp_path, n, batch):
         loss = epoch(x, y.astype(np.float32), order.copy(), n, batch, 0.01, unshuffled, *state)
         ours.train(x, y, order[None], sums)
         assert loss == pytest.approx(sums[0, layers.LOSS] / n, rel=1e-4)
-    np.testing.assert_allclose(packed, layers.pack(ours.weights)[0], atol=3e-4)
+    np.testing.assert_allclose(packed, layers.pack(ours.weights())[0], atol=3e-4)
 
 
 def test_the_plot_is_of_the_table(tmp_path):

@@ -210,10 +210,9 @@ class Trainer:
         self.state = tuple(array[networks] for array in self.state)
         self.packed = self.state[0]
 
-    @property
-    def weights(self) -> dict[str, np.ndarray]:
-        """The weights of all networks as arrays (R, ...), by their names in the state_dict."""
-        return unpack(self._given_out, *self.sizes)
+    def weights(self, networks: slice | np.ndarray = slice(None)) -> dict[str, np.ndarray]:
+        """The weights of some networks, a slice or a mask, as arrays (R, ...), by their names in the state_dict."""
+        return unpack(self._given_out[networks], *self.sizes)
 
     @property
     def _given_out(self) -> np.ndarray:

@@ -257,10 +257,9 @@ class Trainer:
         self.averaged = {name: array[networks] for name, array in self.averaged.items()}
         self._set_up([each[r] for r in np.arange(len(each))[networks]], self.optimizer.state)
 
-    @property
-    def weights(self) -> Weights:
-        """The weights of all networks as arrays (R, ...), by their names in the state_dict."""
-        return self.averaged or self._weights()
+    def weights(self, networks: slice | np.ndarray = slice(None)) -> Weights:
+        """As the kernel's."""
+        return {name: array[networks] for name, array in (self.averaged or self._weights()).items()}
 
     def average(self, decay: float) -> None:
         """As the kernel's."""

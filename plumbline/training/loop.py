@@ -18,7 +18,7 @@ from plumbline.bits.arithmetic import sincos
 from plumbline.model.network import Network
 from plumbline.tables.shuffled import windows
 from plumbline.training import networks, progress
-from plumbline.training.networks import Drawn, Trained, Weights
+from plumbline.training.networks import Drawn, Trained
 from plumbline.training.snapshot import Keeper, Run
 from plumbline.training.workers import ALONE, Group
 
@@ -158,11 +158,11 @@ def one_epoch(job: Job, drawn: Drawn, run: Run, trainer, own) -> tuple[np.ndarra
     if seen[2].size and (has_network_0 or settings.patience):
         watched = figures(trainer.loss_sums, seen, 1)
 
-    weights, row = trainer.weights, None
+    row = None
     if has_network_0:
         lines = np.concatenate([np.full((len(running), 1), float(epoch)), trained, watched], axis=1)
-        row = take_down(run, weights, lines, drawn.members, drawn.every)
-    return keep_best(run, weights, watched, settings.patience), row
+        row = take_down(run, trainer.weights, lines, drawn.members, drawn.every)
+    return keep_best(run, trainer.weights, watched, settings.patience), row
 
 
 def rows_of(job: Job, own, seeds: np.ndarray, running: np.ndarray) -> tuple[np.ndarray, tuple]:
@@ -178,35 +178,36 @@ def rows_of(job: Job, own, seeds: np.ndarray, running: np.ndarray) -> tuple[np.n
     return np.take_along_axis(trained, orders, axis=1), (*job.data, watched)
 
 
-def take_down(run: Run, weights: Weights, figures: np.ndarray, members: int, every: int) -> dict:
+def take_down(run: Run, weights: Callable, figures: np.ndarray, members: int, every: int) -> dict:
     """Add an epoch of network 0's members to weights and history, a stopped one as it was kept; returns their mean.
 
-    weights and figures (running, columns): of this epoch, in the order of the running networks.
+    weights: the trainer's. figures (running, columns): of this epoch, in the order of the running networks.
     """
     running = run.running[run.running < members]
-    now = {name: array[:members].copy() for name, array in run.weights.items()}
-    for name, array in weights.items():
-        now[name][running] = array[: len(running)]
     lines = dict(zip(running.tolist(), figures))
     own = [lines[m] if m in lines else run.history[run.kept[m] - 1][m] for m in range(members)]
     if (run.epoch - 1) % every == 0:
+        now = {name: array[:members].copy() for name, array in run.weights.items()}
+        for name, array in weights(slice(len(running))).items():
+            now[name][running] = array
         run.by_epoch.append(now)
     run.history.append(np.array(own))
     return networks.mean(run.history[-1])
 
 
-def keep_best(run: Run, weights: Weights, watched: np.ndarray, patience: int) -> np.ndarray:
+def keep_best(run: Run, weights: Callable, watched: np.ndarray, patience: int) -> np.ndarray:
     """Take in an epoch of the running networks, and stop those whose patience is over; returns which go on, a mask.
 
-    weights and watched (running, columns of sums): of this epoch. Without patience the last epoch is the best.
+    weights: the trainer's. watched (running, columns of sums): of this epoch. Without patience the last epoch is the
+    best.
     """
     better = watched[:, LOSS] < run.loss[run.running] if patience else np.full(len(run.running), True)
     improved = run.running[better]
     run.kept[improved] = run.epoch
     if patience:
         run.loss[improved] = watched[better, LOSS]
-    for name, array in weights.items():
-        run.weights[name][improved] = array[better]
+    for name, array in weights(better).items():
+        run.weights[name][improved] = array
     going_on = run.epoch - run.kept[run.running] < max(patience, 1)
     run.running = run.running[going_on]
     return going_on

@@ -61,12 +61,14 @@ class Trainer:
         """All that goes on, of each view."""
         return [array for trainer in self.trainers.values() for array in trainer.state]
 
-    @property
-    def weights(self) -> Weights:
-        """The weights of all networks and all inputs, by their names in the state_dict."""
-        own = [spread(trainer.weights, self.inputs[view], self.features) for view, trainer in self.trainers.items()]
-        order = np.argsort(np.concatenate([lines for _, lines in self._each()]), kind="stable")
-        return {name: array[order] for name, array in joined(own).items()}
+    def weights(self, networks: slice | np.ndarray = slice(None)) -> Weights:
+        """As the kernel's, of all inputs."""
+        asked, parts = np.isin(np.arange(len(self.view_of)), np.arange(len(self.view_of))[networks]), []
+        for view, trainer in self.trainers.items():
+            parts.append(spread(trainer.weights(asked[self.view_of == view]), self.inputs[view], self.features))
+        lines = np.concatenate([lines[asked[lines]] for _, lines in self._each()])
+        order = np.argsort(lines, kind="stable")
+        return {name: array[order] for name, array in joined(parts).items()}
 
     def _each(self) -> list[tuple[kernel.Trainer, np.ndarray]]:
         """Each trainer with the lines of its networks."""

@@ -135,7 +135,7 @@ def test_training_is_that_of_autograd_and_torch_adam(k, n, batch):
         orders = orders_for(n, 2, number)
         np.testing.assert_allclose(epoch(ours, x, y, orders), epoch(theirs, x, y, orders), rtol=1e-4)
     for name, array in theirs.weights.items():
-        np.testing.assert_allclose(ours.weights[name], array, rtol=0, atol=3e-4)
+        np.testing.assert_allclose(ours.weights()[name], array, rtol=0, atol=3e-4)
 
 
 @pytest.mark.parametrize("k", [1, 4])
@@ -149,8 +149,8 @@ def test_a_rows_loss_counts_its_classs_weight(k):
         np.testing.assert_allclose(epoch(ours, x, y, orders), epoch(theirs, x, y, orders), rtol=1e-4)
         epoch(plain, x, y, orders)
     for name, array in theirs.weights.items():
-        np.testing.assert_allclose(ours.weights[name], array, rtol=0, atol=3e-4)
-    assert np.abs(ours.weights["net.0.weight"] - plain.weights["net.0.weight"]).max() > 0.01
+        np.testing.assert_allclose(ours.weights()[name], array, rtol=0, atol=3e-4)
+    assert np.abs(ours.weights()["net.0.weight"] - plain.weights()["net.0.weight"]).max() > 0.01
 
 
 # ---- encoded rows
@@ -213,10 +213,10 @@ def test_splines_and_codes_have_the_bits_of_all_inputs_in_training_gradient_and_
         np.testing.assert_array_equal(epoch(compact, x, y, orders), epoch(plain, rows, y, orders))
     np.testing.assert_array_equal(compact.packed.view(np.uint32), plain.packed.view(np.uint32))
 
-    whole = plain.weights
+    whole = plain.weights()
     whole["net.0.weight"] = np.zeros((2, h, LAYOUT[:, 2].sum()), np.float32)
-    whole["net.0.weight"][:, :, inputs] = plain.weights["net.0.weight"]
-    expected, by_numpy, sums = scoring.probabilities(rows, plain.weights), np.empty((2, n, k), np.float32), []
+    whole["net.0.weight"][:, :, inputs] = plain.weights()["net.0.weight"]
+    expected, by_numpy, sums = scoring.probabilities(rows, plain.weights()), np.empty((2, n, k), np.float32), []
     scoring._probabilities(x, LAYOUT, whole, by_numpy)
     for probability in (scoring.probabilities(x, whole, LAYOUT), by_numpy):
         np.testing.assert_array_equal(probability.view(np.uint32), expected.view(np.uint32))
@@ -242,7 +242,7 @@ def test_a_network_of_some_columns_is_autograds_with_a_mask(seen):
         np.testing.assert_allclose(epoch(ours, x, y, orders), epoch(theirs, masked, y, orders), rtol=1e-4)
     theirs = theirs.weights | {"net.0.weight": theirs.weights["net.0.weight"][:, :, inputs]}
     for name, array in theirs.items():
-        np.testing.assert_allclose(ours.weights[name], array, rtol=0, atol=3e-4)
+        np.testing.assert_allclose(ours.weights()[name], array, rtol=0, atol=3e-4)
 
 
 def trained(x, y, weights, batch, replicas, epochs=3):
@@ -334,8 +334,8 @@ def test_an_inputs_scale_is_what_torch_learns_before_the_first_layer(k):
             optimizer.step()
     assert (scales - 1).abs().max() > 0.1
     first = (net[0].weight * scales).detach().numpy()
-    np.testing.assert_allclose(ours.weights["net.0.weight"][0], first, rtol=0, atol=3e-4)
-    np.testing.assert_allclose(ours.weights["net.2.weight"][0], net[2].weight.detach().numpy(), rtol=0, atol=3e-4)
+    np.testing.assert_allclose(ours.weights()["net.0.weight"][0], first, rtol=0, atol=3e-4)
+    np.testing.assert_allclose(ours.weights()["net.2.weight"][0], net[2].weight.detach().numpy(), rtol=0, atol=3e-4)
 
 
 @pytest.mark.parametrize("k", [1, 4])
@@ -348,16 +348,16 @@ def test_weight_decay_is_torchs_adamw_and_the_rate_may_change(k):
         orders = orders_for(100, 2, number)
         np.testing.assert_allclose(epoch(ours, x, y, orders), epoch(theirs, x, y, orders), rtol=1e-4)
     for name, array in theirs.weights.items():
-        np.testing.assert_allclose(ours.weights[name], array, rtol=0, atol=3e-4)
+        np.testing.assert_allclose(ours.weights()[name], array, rtol=0, atol=3e-4)
     undecayed = kernel.Trainer(weights, 32, 0.01)
     epoch(undecayed, x, y, orders_for(100, 2, 0))
-    assert np.abs(undecayed.weights["net.0.weight"] - array_of(weights, 0.5, x, y)).max() > 1e-3
+    assert np.abs(undecayed.weights()["net.0.weight"] - array_of(weights, 0.5, x, y)).max() > 1e-3
 
 
 def array_of(weights, weight_decay, x, y):
     trainer = kernel.Trainer(weights, 32, 0.01, weight_decay)
     epoch(trainer, x, y, orders_for(100, 2, 0))
-    return trainer.weights["net.0.weight"]
+    return trainer.weights()["net.0.weight"]
 
 
 def test_selected_networks_go_on_as_if_nothing_had_happened():
@@ -371,7 +371,7 @@ def test_selected_networks_go_on_as_if_nothing_had_happened():
         epoch(whole, x, y, orders)
         epoch(some, x, y, orders if number == 0 else orders[[0, 3]])
     for name in weights:
-        np.testing.assert_array_equal(whole.weights[name][[0, 3]], some.weights[name])
+        np.testing.assert_array_equal(whole.weights()[name][[0, 3]], some.weights()[name])
 
 
 @settings(deadline=None, max_examples=30)

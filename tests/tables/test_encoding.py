@@ -213,7 +213,7 @@ def test_many_categories_have_an_input_each_and_decide():
     trainer = kernel.Trainer(initial.weights([stream.seeded(0)], code.width, 32, 1), 128, 0.01, 0.1, None, code.layout)
     for epoch in range(12):
         trainer.train(x, y, stream.permutations(np.array([epoch]), 5600), np.zeros((1, 2)))
-    right = (scoring.probabilities(x[test], trainer.weights, code.layout)[0, :, 0] >= 0.5) == y[test]
+    right = (scoring.probabilities(x[test], trainer.weights(), code.layout)[0, :, 0] >= 0.5) == y[test]
     inputs = compact.expand(x, code.layout)
     theirs = LogisticRegression(C=10).fit(inputs[training], y[training]).score(inputs[test], y[test])
     assert right[seen].mean() > 0.97 and right.mean() > theirs - 0.02 > 0.92

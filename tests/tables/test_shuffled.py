@@ -79,7 +79,7 @@ def test_an_epoch_in_windows_has_the_bits_of_one_in_memory(little, tmp_path, net
             orders = stream.permutations(np.arange(networks) + 10 * epoch, 700)
             for window in windows(x, y, orders, batch_size, tmp_path) if in_windows else [(x, y, orders)]:
                 trainer.train(*window, sums)
-        trained.append((trainer.weights, sums))
+        trained.append((trainer.weights(), sums))
     for name, whole in trained[0][0].items():
         np.testing.assert_array_equal(whole.view(np.uint32), trained[1][0][name].view(np.uint32))
     np.testing.assert_array_equal(trained[0][1], trained[1][1])

@@ -114,7 +114,7 @@ def test_every_network_is_trained_as_a_plain_loop_trains_it(tmp_path, name, k, n
         module, figures = plain(net, sizes, weights, r, x, y, orders, 32, decay)
         np.testing.assert_allclose([each[r] for each in found], figures, rtol=2e-4)
         for name, tensor in network.state(module).items():
-            np.testing.assert_allclose(trainer.weights[name][r], tensor.detach(), rtol=0, atol=3e-4)
+            np.testing.assert_allclose(trainer.weights()[name][r], tensor.detach(), rtol=0, atol=3e-4)
         module.eval()
         watched = np.zeros((3, 2))
         trainer.loss_sums(x, y, np.arange(n)[None], watched)
@@ -149,8 +149,8 @@ def test_both_engines_train_the_same(n, batch, k, decay, class_weights, device):
             if averages:
                 trainer.average(0.6)
         np.testing.assert_allclose(sums[0], sums[1], rtol=1e-4)
-    for name, array in theirs.weights.items():
-        np.testing.assert_allclose(ours.weights[name], array, rtol=0, atol=3e-4)
+    for name, array in theirs.weights().items():
+        np.testing.assert_allclose(ours.weights()[name], array, rtol=0, atol=3e-4)
     sums = np.zeros((2, 3, 2))
     for trainer, own in zip((ours, theirs), sums):
         trainer.loss_sums(x, y, np.arange(n)[None], own)
@@ -189,8 +189,8 @@ def test_networks_that_go_on_do_so_as_if_the_others_had_never_been(tmp_path, cho
         order = orders_for(100, 5, epoch)
         all_.train(x, y, order if epoch < 2 else order[chosen], np.zeros((5 if epoch < 2 else len(order[chosen]), 2)))
         alone.train(x, y, order[chosen], np.zeros((len(order[chosen]), 2)))
-    for name, array in alone.weights.items():
-        np.testing.assert_allclose(all_.weights[name], array, rtol=0, atol=3e-4)
+    for name, array in alone.weights().items():
+        np.testing.assert_allclose(all_.weights()[name], array, rtol=0, atol=3e-4)
 
 
 def test_weights_that_were_read_stay_as_they_were():
@@ -198,12 +198,12 @@ def test_weights_that_were_read_stay_as_they_were():
     trainer = autograd.Trainer(
         SHIPPED, (6, 8, 1), initial.weights([stream.seeded(r) for r in range(3)], 6, 8, 1), 32, 0.01
     )
-    before = trainer.weights
+    before = trainer.weights()
     kept = {name: array.copy() for name, array in before.items()}
     trainer.train(x, y, orders_for(100, 3, 0), np.zeros((3, 2)))
     for name in kept:
         np.testing.assert_array_equal(before[name], kept[name])
-        assert (trainer.weights[name] != kept[name]).any()
+        assert (trainer.weights()[name] != kept[name]).any()
 
 
 def test_dropout_draws_other_units_in_every_network_and_the_same_ones_again(tmp_path):
@@ -221,7 +221,7 @@ def test_dropout_draws_other_units_in_every_network_and_the_same_ones_again(tmp_
         trainer = autograd.Trainer(net, (6, 16, 1), weights, 32, 0.01)
         trainer.seed(5)
         trainer.train(x, y, order, np.zeros((3, 2)))
-        runs.append(trainer.weights["net.0.weight"])
+        runs.append(trainer.weights()["net.0.weight"])
     np.testing.assert_array_equal(*runs)
     assert (runs[0][0] != runs[0][1]).any() and (runs[0][1] != runs[0][2]).any()
     losses = np.zeros((3, 2))
@@ -276,8 +276,8 @@ def test_whole_batches_and_parts_of_one_train_alike(n, device):
             trainer.train(*tables[table], orders_for(n, 2, epoch), sums := np.zeros((2, 2)))
             found.append(sums / n)
         np.testing.assert_allclose(*found, rtol=1e-4)
-    for name, array in trainers[0].weights.items():
-        np.testing.assert_allclose(trainers[1].weights[name], array, rtol=0, atol=1e-4)
+    for name, array in trainers[0].weights().items():
+        np.testing.assert_allclose(trainers[1].weights()[name], array, rtol=0, atol=1e-4)
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a CUDA device")
