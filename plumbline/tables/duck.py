@@ -86,15 +86,15 @@ def _plain_errors() -> Iterator[None]:
         raise
 
 
-def function(call: Callable[[str | None], str | int | None], kind: str) -> str:
-    """The name by which SQL calls a Python function of a text; kind: DuckDB's type of what it gives."""
-    return _registered(connect(), call, kind)
+def function(call: Callable[[str | None], str | None]) -> str:
+    """The name by which SQL calls a Python function of a text that gives a text; on one thread at a time."""
+    return _registered(connect(), call)
 
 
 @functools.cache
-def _registered(connection: duckdb.DuckDBPyConnection, call: Callable, kind: str) -> str:
-    given, name = duckdb.sqltype("VARCHAR"), f"python_{id(call)}"  # which it keeps, for the cache keeps it alive
-    connection.create_function(name, call, [given], duckdb.sqltype(kind), null_handling="special")
+def _registered(connection: duckdb.DuckDBPyConnection, call: Callable) -> str:
+    text, name = duckdb.sqltype("VARCHAR"), f"python_{id(call)}"  # which it keeps, for the cache keeps it alive
+    connection.create_function(name, call, [text], text, null_handling="special")
     return name
 
 

@@ -265,7 +265,7 @@ def value(cell: str, by: Spelling, kind: str = "") -> str:
 
     kind: DuckDB's type instead of the spelling's own.
     """
-    return f"try_cast({duck.function(_reader(by), 'VARCHAR')}({cell}) AS {kind or by.type})"
+    return f"try_cast({duck.function(_reader(by))}({cell}) AS {kind or by.type})"
 
 
 @functools.cache

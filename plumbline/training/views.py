@@ -63,7 +63,8 @@ class Trainer:
 
     def weights(self, networks: slice | np.ndarray = slice(None)) -> Weights:
         """As the kernel's, of all inputs."""
-        asked, parts = np.isin(np.arange(len(self.view_of)), np.arange(len(self.view_of))[networks]), []
+        asked, parts = np.zeros(len(self.view_of), bool), []
+        asked[networks] = True
         for view, trainer in self.trainers.items():
             parts.append(spread(trainer.weights(asked[self.view_of == view]), self.inputs[view], self.features))
         lines = np.concatenate([lines[asked[lines]] for _, lines in self._each()])
