@@ -19,9 +19,12 @@ import pytest
 from plumbline import __main__ as plumbline
 from plumbline.basics import errors, inputs
 
-# How long an example takes depends on what else the machine does, and the first one may compile.
-hypothesis.settings.register_profile("any machine", deadline=None)
-hypothesis.settings.load_profile("any machine")
+# How long an example takes depends on what else the machine does, and the first one may compile. `make test` draws the
+# same examples each time: a change does not fail by what it did not touch. `pytest --hypothesis-profile search` draws
+# others, and a case that it finds becomes an example of its test.
+hypothesis.settings.register_profile("same", deadline=None, derandomize=True)
+hypothesis.settings.register_profile("search", deadline=None, max_examples=1000)
+hypothesis.settings.load_profile("same")
 
 ROOT = Path(__file__).parents[1]
 COPIED = (

@@ -169,7 +169,8 @@ def quantile(ordered: np.ndarray, share: float) -> float:
     i = int(place)
     if place == i:  # the next one may be infinite, or not there
         return float(ordered[i])
-    return float(ordered[i]) * (1.0 - (place - i)) + float(ordered[i + 1]) * (place - i)
+    low, high = float(ordered[i]), float(ordered[i + 1])
+    return min(max(low * (1.0 - (place - i)) + high * (place - i), low), high)  # rounding may leave the two
 
 
 def finite_float32(values: np.ndarray, name: str, row: int = 0) -> np.ndarray:

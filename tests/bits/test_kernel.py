@@ -92,7 +92,7 @@ def orders_for(n, networks, epoch):
     return np.stack([stream.permutation(stream.seeded(100 * epoch + r), n) for r in range(networks)])
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(
     n=st.integers(1, 700),
     d=st.integers(1, 9),
@@ -193,7 +193,7 @@ def test_splines_are_those_of_scikit_learn():
     np.testing.assert_allclose(ours, theirs, atol=1e-6)
 
 
-@settings(deadline=None, max_examples=25)
+@settings(max_examples=25)
 @given(
     n=st.integers(1, 600),
     h=st.integers(1, 40),
@@ -298,7 +298,7 @@ def test_pack_and_unpack_are_each_others_inverse():
         np.testing.assert_array_equal(back[name], weights[name])
 
 
-@settings(deadline=None, max_examples=30)
+@settings(max_examples=30)
 @given(n=st.integers(0, 300), h=st.integers(1, 50), k=st.sampled_from([1, 3]), networks=st.integers(1, 3))
 def test_probabilities_are_the_modules(n, h, k, networks):
     x, _, weights = problem(n, 5, h, k, networks)
@@ -374,7 +374,7 @@ def test_selected_networks_go_on_as_if_nothing_had_happened():
         np.testing.assert_array_equal(whole.weights()[name][[0, 3]], some.weights()[name])
 
 
-@settings(deadline=None, max_examples=30)
+@settings(max_examples=30)
 @given(n=st.integers(1, 300), k=st.sampled_from([1, 3]), networks=st.integers(1, 3), seed=st.integers(0, 99))
 def test_losses_are_torchs(n, k, networks, seed):
     x, y, weights = problem(n, 5, 11, k, networks, seed)
@@ -386,7 +386,7 @@ def test_losses_are_torchs(n, k, networks, seed):
         assert abs(right - answers) <= 1
 
 
-@settings(deadline=None, max_examples=30)
+@settings(max_examples=30)
 @given(n=st.integers(0, 300), d=st.integers(1, 9), h=st.integers(1, 50), k=st.sampled_from([1, 3]), r=st.integers(1, 3))
 def test_scoring_has_the_same_bits_compiled_or_not(n, d, h, k, r):
     x, _, weights = problem(n, d, h, k, r)

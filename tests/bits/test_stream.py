@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 import torch
 from conftest import ROOT
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from torch.utils.data import DataLoader, TensorDataset
 
@@ -33,7 +33,6 @@ def test_normal_is_torch_randn_to_1e_6_and_leaves_the_stream_where_torch_does(se
     np.testing.assert_array_equal(stream.uniform(ours, 5), torch.rand(5, generator=theirs).numpy())
 
 
-@settings(deadline=None)  # the first call loads the compiler
 @given(SEEDS, st.integers(1, 3000))
 def test_permutation_is_torch_randperm(seed, count):
     ours, theirs = pair(seed)

@@ -73,7 +73,7 @@ def test_any_altered_weight_is_refused(tmp_path, content):
         assert "altered" in loaded_or_refused(tmp_path / "model.safetensors", bytes(altered))
 
 
-@settings(deadline=None, max_examples=400)
+@settings(max_examples=400)
 @given(st.data())
 def test_a_mutated_file_is_refused_or_loads_whole(tmp_path_factory, content, data):
     path = tmp_path_factory.getbasetemp() / "mutated.safetensors"
@@ -87,7 +87,7 @@ def test_a_mutated_file_is_refused_or_loads_whole(tmp_path_factory, content, dat
             np.testing.assert_array_equal(found.weights[name], array)
 
 
-@settings(deadline=None, max_examples=100)
+@settings(max_examples=100)
 @given(st.data())
 def test_a_sealed_file_with_other_arrays_is_refused_by_name(tmp_path_factory, content, data):
     path = tmp_path_factory.getbasetemp() / "sizes.safetensors"

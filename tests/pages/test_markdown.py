@@ -52,7 +52,7 @@ def test_hostile_text_is_code_in_a_line_a_list_and_a_table(text):
     assert pieces("\n".join(lines)) == ([shown] * 4, "name1 and 2")
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(st.text(st.sampled_from("`|\\\n<>@#*_[]()!&;: a\u200b\u202e"), max_size=200), st.text())
 @example("`" * 60, "`|`")
 def test_any_two_texts_stay_apart(one, other):

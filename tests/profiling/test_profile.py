@@ -43,7 +43,7 @@ def test_what_was_seen_of_every_kind_of_column():
     }
 
 
-@settings(deadline=None, max_examples=30)
+@settings(max_examples=30)
 @given(st.lists(st.none() | st.floats(-1e9, 1e9, allow_subnormal=False) | st.integers(-9, 9), min_size=1, max_size=40))
 def test_numbers_are_counted_as_pandas_counts_them(values):
     column = pd.Series(values, dtype=np.float64)

@@ -1,6 +1,6 @@
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from sklearn import metrics as sklearn
 from sklearn.calibration import calibration_curve
@@ -14,7 +14,6 @@ def split(pairs):
     return np.array([s / 8 for s, _ in pairs]), np.array([t for _, t in pairs])
 
 
-@settings(deadline=None)
 @given(SCORES)
 def test_roc_is_scikit_learns(pairs):
     score, truth = split(pairs)
@@ -29,7 +28,6 @@ def test_roc_is_scikit_learns(pairs):
     assert sklearn.auc(*zip(*ours)) == pytest.approx(sklearn.roc_auc_score(truth, score))
 
 
-@settings(deadline=None)
 @given(SCORES)
 def test_precision_recall_passes_through_scikit_learns_points(pairs):
     score, truth = split(pairs)

@@ -71,7 +71,7 @@ def test_figures_of_the_classes_are_scikit_learns(k):
     assert list(positive) == ([1, 0] if k == 1 else [0] * 4)
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(n=st.integers(4, 200), seed=st.integers(0, 10**6), ties=st.booleans(), positive=st.integers(0, 1))
 def test_thresholds_are_scikit_learns_and_the_best_f1_is_among_them(n, seed, ties, positive):
     p, y = problem(n, 1, seed, ties)

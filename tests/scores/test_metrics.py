@@ -21,7 +21,7 @@ def problem(n, k, seed, ties=False):
     return p.astype(np.float32), target
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(
     n=st.integers(8, 120),
     k=st.sampled_from([1, 3, 6]),

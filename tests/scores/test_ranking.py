@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from scores.test_metrics import problem
@@ -11,7 +11,6 @@ from sklearn import metrics as sklearn
 from plumbline.scores import intervals, ranking
 
 
-@settings(deadline=None)
 @given(arrays(np.float32, st.integers(1, 300), elements=st.floats(-2, 2, width=32)), st.integers(1, 100), st.data())
 def test_rows_go_by_their_scores_and_equal_ones_together(score, ranked, data):
     positive = data.draw(arrays(bool, len(score)))
@@ -34,7 +33,6 @@ def test_many_scores_are_ranked_as_numpy_ranks_them():
 PAIRS = st.lists(st.tuples(st.sampled_from([-0.5, -0.0, 0.0, 0.1, 0.25, 0.5, 1.0]), st.booleans()), min_size=2)
 
 
-@settings(deadline=None)
 @given(PAIRS)
 def test_placements_are_delongs_pair_by_pair(pairs):
     """With ties, and minus zero as zero."""

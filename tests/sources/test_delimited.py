@@ -24,7 +24,7 @@ def read(path, content, texts=()):
     return pq.read_table(source.table(path, scratch, texts).path)
 
 
-@settings(deadline=None, max_examples=40)
+@settings(max_examples=40)
 @given(
     rows=st.lists(st.tuples(CELL, st.integers(-99, 99), st.none() | st.floats(-10, 10)), min_size=1, max_size=20),
     separator=st.sampled_from(",;\t"),

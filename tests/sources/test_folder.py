@@ -241,7 +241,7 @@ def test_a_file_damaged_inside_is_named_and_a_stage_says_it_in_one_line(workspac
     assert not list(workspace.path("data").glob("*"))
 
 
-@settings(deadline=None, max_examples=10)
+@settings(max_examples=10)
 @given(lengths=st.lists(st.integers(0, 5000), min_size=2, max_size=8), group=st.integers(1, 3000), gap=st.booleans())
 def test_the_same_rows_make_the_same_dataset_however_files_are_cut(tmp_path_factory, lengths, group, gap):
     """To the byte, and with row groups of the same length."""

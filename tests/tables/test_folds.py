@@ -50,7 +50,7 @@ def test_replicas_draw_their_own_folds_and_always_the_same():
     assert other[order].tolist() == [i % 5 for i in range(100)]
 
 
-@settings(deadline=None, max_examples=25)
+@settings(max_examples=25)
 @given(sizes=st.lists(st.integers(1, 40), min_size=4, max_size=30), replica=st.integers(0, 3))
 def test_groups_stay_whole_and_no_fold_is_empty(sizes, replica):
     group = np.repeat(np.arange(len(sizes)), sizes).tolist()
@@ -65,7 +65,7 @@ def test_groups_stay_whole_and_no_fold_is_empty(sizes, replica):
     assert rows.min() > 0 and rows.max() - rows.min() <= 2 * max(sizes)
 
 
-@settings(deadline=None, max_examples=25)
+@settings(max_examples=25)
 @given(times=st.lists(st.integers(0, 30), min_size=12, max_size=60))
 def test_blocks_of_time_follow_one_another(times):
     y = [0, 1] * (len(times) // 2) + [0] * (len(times) % 2)

@@ -42,7 +42,7 @@ def test_half_of_the_memory_is_what_a_table_may_take(monkeypatch, tmp_path):
         assert len(list(windows(x, y, orders, 32, tmp_path))) == count
 
 
-@settings(deadline=None, max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.data())
 def test_windows_are_the_orders_rows_in_whole_batches(little, tmp_path, data):
     n, networks, batch_size, d = (data.draw(st.integers(1, most)) for most in (150, 3, 9, 4))

@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from making import stored
 
@@ -43,7 +43,6 @@ def test_a_part_without_rows_is_refused(n, given_shares):
         parts_of(splits.by_shares(np.arange(n), shares(*given_shares)), shares(*given_shares))
 
 
-@settings(deadline=None)
 @given(
     counts=st.lists(st.integers(2, 60), min_size=2, max_size=6),
     train=st.floats(0.3, 0.8),
@@ -74,7 +73,6 @@ def test_of_a_class_the_permutations_first_rows_train():
         assert part_of[order[classes[order] == c]].tolist() == [0] * 15 + [1] * 3 + [2] * 12
 
 
-@settings(deadline=None)
 @given(groups=st.lists(st.integers(0, 12), min_size=5, max_size=200), seed=st.integers(0, 1000))
 def test_a_group_is_never_on_two_sides(groups, seed):
     firsts, groups = np.unique(groups, return_index=True, return_inverse=True)[1:]

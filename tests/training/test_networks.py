@@ -5,7 +5,6 @@ import numpy as np
 import pytest
 import torch
 from hypothesis import given
-from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 from sklearn.utils.class_weight import compute_class_weight
 from test_loop import in_views, problem, settings
@@ -85,7 +84,6 @@ def test_parts_are_joined_and_network_0_tells_the_story():
     assert whole.history is trained[0].history
 
 
-@hypothesis_settings(deadline=None)
 @given(
     classes=st.lists(st.integers(0, 4), min_size=2, max_size=80),
     share=st.floats(0.01, 0.5),
@@ -115,7 +113,6 @@ def test_every_row_trains_or_is_held_out_and_every_class_trains(classes, share, 
         assert sorted(trained[r], key=order.index) == trained[r].tolist()
 
 
-@hypothesis_settings(deadline=None)
 @given(classes=st.lists(st.integers(0, 4), min_size=2, max_size=80), share=st.sampled_from([0.0, 0.3]))
 def test_balanced_weights_are_scikit_learns_of_the_rows_that_a_network_trains_on(classes, share):
     classes = np.array(classes, np.int32)
