@@ -1,7 +1,8 @@
 """What trained networks say of rows: probabilities.
 
-A small job is scored by NumPy, which starts at once; a larger one by the compiled kernel. Both go through features and
-hidden units in the same order with the same roundings, and so give the same bits; a test holds them to it.
+A small job is scored by NumPy, which starts at once; a larger one, in one piece or many, by the compiled kernel. Both go
+through features and hidden units in the same order with the same roundings, and so give the same bits; a test holds
+them to it.
 """
 
 import sys
@@ -14,6 +15,7 @@ from plumbline.bits.arithmetic import exp
 
 WORTH_COMPILING = 2**26  # products that NumPy makes in the time that importing a compiler takes
 TILE = 2**15  # hidden activations at a time: they stay in the second-level cache
+_made = [0]  # products in this process
 
 
 def probabilities(x: np.ndarray, weights: dict[str, np.ndarray], layout: np.ndarray | None = None) -> np.ndarray:
@@ -26,8 +28,8 @@ def probabilities(x: np.ndarray, weights: dict[str, np.ndarray], layout: np.ndar
     k = weights["net.2.bias"].shape[1]
     layout = encoded.numbers(d) if layout is None else layout
     out = np.empty((r, len(x), k), np.float32)
-    products = len(x) * r * h * (d + k)
-    is_small = products <= WORTH_COMPILING and "plumbline.bits.compiling" not in sys.modules
+    _made[0] += len(x) * r * h * (d + k)
+    is_small = _made[0] <= WORTH_COMPILING and "plumbline.bits.compiling" not in sys.modules
     form = asked.ask(_probabilities if is_small else _compiled, "probabilities")
     form(x, layout, weights, out)
     return out
