@@ -1,7 +1,7 @@
 """What trained networks say of rows: probabilities.
 
-A small job is scored by NumPy, which starts at once; a larger one, in one piece or many, by the compiled kernel. Both go
-through features and hidden units in the same order with the same roundings, and so give the same bits; a test holds
+A small job is scored by NumPy, which starts at once; a larger one, in one piece or many, by the compiled kernel. Both
+go through features and hidden units in the same order with the same roundings, and so give the same bits; a test holds
 them to it.
 """
 
@@ -15,7 +15,7 @@ from plumbline.bits.arithmetic import exp
 
 WORTH_COMPILING = 2**26  # products that NumPy makes in the time that importing a compiler takes
 TILE = 2**15  # hidden activations at a time: they stay in the second-level cache
-_made = [0]  # products in this process
+_made = [0]  # products in this process: a job may come in pieces
 
 
 def probabilities(x: np.ndarray, weights: dict[str, np.ndarray], layout: np.ndarray | None = None) -> np.ndarray:

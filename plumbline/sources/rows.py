@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from plumbline.basics.errors import UserError, reason
 from plumbline.tables import duck
-from plumbline.tables.store import PLACE, Spelling
+from plumbline.tables.store import PLACE, ROW, Spelling
 
 STAGED = 122_880  # rows of a row group in a file on the way, DuckDB's own number: the fastest
 
@@ -51,22 +51,31 @@ class Rows(NamedTuple):
     @property
     def query(self) -> str:
         """The query for all rows."""
-        listed = ", ".join(f"{sql} AS {duck.name(name)}" for name, sql in self.select.items())
-        return f"SELECT {listed} FROM {self.relation}" + (f" WHERE {self.where}" if self.where else "")
+        return f"SELECT {self._listed} FROM {self.relation}" + (f" WHERE {self.where}" if self.where else "")
+
+    @property
+    def _listed(self) -> str:
+        return ", ".join(f"{sql} AS {duck.name(name)}" for name, sql in self.select.items())
 
     def cells(self, name: str) -> str:
         """What stands behind FROM for the cells of a column, each with the number of its row, from 0."""
-        column = f"SELECT {self.select[name]} AS cell FROM {self.relation}"
-        return f"(SELECT row, cell FROM range({self.count}) AS r(row) POSITIONAL JOIN ({column}))"
+        return f"(SELECT {ROW} AS row, {self.select[name]} AS cell FROM {self._numbered} {self.relation} AS source)"
 
     @property
     def in_order(self) -> str:
         """The query for all rows in their order, in vectors that are full.
 
         How many rows DuckDB takes at a time decides where pages and row groups of a file end. Beside a counter, which
-        comes in full vectors, it is the same for the same rows, whatever files they came from.
+        comes in full vectors, it is the same for the same rows, whatever files they came from. What is computed from
+        them is computed behind the join, for a join with less than whole files holds all rows in memory.
         """
-        return f"SELECT source.* FROM range({self.count}) POSITIONAL JOIN ({self.query}) AS source"
+        if self.where:
+            return f"SELECT source.* FROM {self._numbered} ({self.query}) AS source"
+        return f"SELECT {self._listed} FROM {self._numbered} {self.relation} AS source"
+
+    @property
+    def _numbered(self) -> str:
+        return f"range({self.count}) AS numbers({ROW}) POSITIONAL JOIN"
 
 
 def relation(paths: list[Path]) -> str:
