@@ -22,8 +22,7 @@ from plumbline.bits.rows import CODE, NUMBER, POSITION, SPLINE
 from plumbline.exporting import edited
 from plumbline.model.model import Model
 from plumbline.model.network import SHIPPED
-from plumbline.tables import robust, targets
-from plumbline.tables.columns import BLANK
+from plumbline.tables import columns, robust, targets
 from plumbline.tables.encoding import Category, Encoding, Number
 
 OPSETS = {"": 20, "ai.onnx.ml": 3}  # those of ONNX 1.15; matching text by a pattern needs 20
@@ -173,11 +172,11 @@ def _category(graph: Graph, column: Category) -> Iterator[tuple[int, str]]:
 
 def _code(graph: Graph, column: Category) -> str:
     """The number of each row's category, int64 (n,): of those of no input the number of inputs."""
-    known = {f"{value}{end}": i for end in (".0", "") for i, value in enumerate(column.values)}  # as columns.code
+    known = columns.known_as(column.values)
     known = known or {"": 0}  # where all are pooled; '' is missing, whatever its number
     keys = {"keys_strings": known.keys(), "values_int64s": known.values()}
     code = graph.add("LabelEncoder", column.name, domain="ai.onnx.ml", default_int64=column.other, **keys)
-    is_missing = graph.add("RegexFullMatch", column.name, pattern=BLANK)
+    is_missing = graph.add("RegexFullMatch", column.name, pattern=columns.BLANK)
     return graph.add(
         "Squeeze", graph.add("Where", is_missing, np.int64(min(column.missing, column.codes)), code), np.array([1])
     )

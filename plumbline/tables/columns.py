@@ -34,6 +34,7 @@ SPACES += "\u200b\u200e\u200f\u202a\u202c\u202d\u2060\u2066\u2068\u2069\ufeff"  
 AS_SPACES = dict.fromkeys(map(ord, SPACES), " ")
 BLANK = f"[{SPACES}]*({'|'.join(map(re.escape, MISSING))})[{SPACES}]*"  # a regular expression
 ALIKE = "case, spaces or how accents are written"  # what two texts of one meaning may differ in
+WHOLE = re.compile(r"-?[0-9]+")
 A_HASH = 4  # texts that are asked for one after the other
 MANY_CLASSES = 20  # different whole numbers that can still be those of classes; of other numbers half as many
 MANY = 20  # different numbers from which on a column of text was meant to hold numbers
@@ -73,17 +74,24 @@ def text(name: str) -> str:
 
 
 def code(name: str, kind: str, values: list[str]) -> str:
-    """SQL of a column's number among some texts, as which it may have been written; NULL for another.
-
-    pandas makes 1.0 of 1 where a column has gaps, also in a CSV, and of true and false its own kind.
-    """
+    """SQL of a column's number among some texts, as which it may have been written; NULL for another."""
     if not values:
         return "NULL::INTEGER"
     cell = label(duck.name(name), kind) if kind.startswith("DECIMAL") else f"{duck.name(name)}::VARCHAR"
-    other = f"regexp_replace({cell}, '\\.0$', '')"
-    if kind == "BOOLEAN":
-        other = f"CASE {cell} WHEN 'true' THEN 'True' WHEN 'false' THEN 'False' END"
-    return f"coalesce({_place(cell, values)}, {_place(other, values)})"
+    known = known_as(values, kind == "BOOLEAN")
+    place = _place(cell, list(known))
+    return place if len(known) == len(values) else f"{list(known.values())}[{place} + 1]"
+
+
+def known_as(values: list[str], boolean: bool = False) -> dict[str, int]:
+    """Texts, and in what other way each may come, with their numbers.
+
+    pandas makes 1.0 of 1 where a column has gaps, also in a CSV, and of True and False a boolean column.
+    """
+    known = {value: i for i, value in enumerate(values)}
+    other = {f"{value}.0": value for value in values if WHOLE.fullmatch(value)}
+    other = {"true": "True", "false": "False"} if boolean else other
+    return known | {text: known[value] for text, value in other.items() if value in known and text not in known}
 
 
 def _place(cell: str, values: list[str]) -> str:

@@ -364,7 +364,7 @@ def test_numbers_and_booleans_are_found_among_texts_as_these_were_written():
         ([1.0, 2.0, None, 1.5, math.nan], [0, 1, 6, 5, 6]),
         ([1, 2, None], [0, 5, 6]),
         ([True, False, None], [2, 3, 6]),
-        (["1", "True", "true"], [0, 2, 5]),
+        (["1", "1.0", "x.0", "True", "true"], [0, 0, 5, 2, 5]),
     ]:
         ((_, found),) = encoding.with_values(code, stored(pa.table({"c": values})))
         assert found["c"].tolist() == expected
