@@ -1,9 +1,9 @@
 """Is the network worth it? What simple models of scikit-learn reach on the same rows, and the verdict between.
 
-Logistic regression and gradient-boosted trees learn from the training rows as the network saw them, encoded, and are
-scored on the test rows; with split.folds on each fold's rows, after those that network 0 of the fold learnt from. They
-are as scikit-learn has them, not tuned. The third baseline is no model: it always answers the shares of the training
-classes.
+Logistic regression and gradient-boosted trees learn from the training rows as the network saw them, numbers encoded and
+categories as such, and are scored on the test rows; with split.folds on each fold's rows, after those that network 0 of
+the fold learnt from. They are as scikit-learn has them, not tuned. The third baseline is no model: it always answers
+the shares of the training classes.
 
 Their last bits are those of the machine's linear algebra, so what is written here no other file depends on.
 """
@@ -27,7 +27,8 @@ from plumbline.tables.store import Table
 
 METRICS = ("log_loss", "accuracy")
 MOST_ROWS = 50_000  # to train on
-MOST_WORK = 2**22  # training rows times inputs times outputs: boosted trees take a quarter of a minute
+MOST_WORK = 2**22  # training rows times columns times outputs: boosted trees take a quarter of a minute
+MOST_CATEGORIES = 254  # of a column whose codes the trees take for categories, and not for numbers
 FEWEST_OF_CLASS = 10  # rows that early stopping needs, which holds out a tenth of them
 
 
@@ -77,11 +78,12 @@ def lessons(saved: Model, judges: Folds, train: Table, table: Table, fold_of: np
 
 def said(card: Card, train: Table, asked: Table) -> tuple[dict[str, np.ndarray], int]:
     """What each baseline says of some rows after others, as probabilities are stored, and how many rows it learnt."""
-    x, y = training_rows(card.encoding, train, card.sizes[2])
+    seen = card.encoding.views[-1]  # numbers and categories, and not their bins and statistics beside
+    x, y = training_rows(card.encoding, seen, train, card.sizes[2])
     found = {"shares": np.tile(shares(card.train_counts), (len(asked), 1))}
     if len(np.unique(y)) > 1:
-        fitted = fit(models(y), x, y)
-        found |= zip(fitted, answers_of(fitted.values(), card.encoding, asked, len(card.classes)))
+        fitted = fit(models(y, card.encoding.layout[seen]), x, y)
+        found |= zip(fitted, answers_of(fitted.values(), card.encoding, seen, asked, len(card.classes)))
     return found, len(y)
 
 
@@ -97,32 +99,34 @@ def shares(counts: list[int]) -> np.ndarray:
     return (every[1:] if len(every) == 2 else every).astype(np.float32)
 
 
-def training_rows(encoded: Encoding, table: Table, outputs: int) -> tuple[np.ndarray, np.ndarray]:
-    """Rows to train on, evenly spaced in the part if they are too many: inputs (m, d) and class numbers (m,)."""
-    count = min(len(table), MOST_ROWS, max(MOST_WORK // (encoded.width * outputs), 1000))
+def training_rows(encoded: Encoding, seen: np.ndarray, table: Table, outputs: int) -> tuple[np.ndarray, np.ndarray]:
+    """Rows to train on, evenly spaced in the part if they are too many: stored columns (m, c), class numbers (m,)."""
+    count = min(len(table), MOST_ROWS, max(MOST_WORK // (len(seen) * outputs), 1000))
     with files.scratch("metrics") as scratch:
         if count < len(table):
             table, _ = store.evenly(table, count, scratch / "some.parquet")
-        return inputs(encoded, encoding.encode(encoded, table)), table.classes()
+        return encoding.encode(encoded, table)[:, seen], table.classes()
 
 
-def inputs(encoded: Encoding, x: np.ndarray) -> np.ndarray:
-    """What the models see of encoded rows: numbers as they are, and not their bins beside; float32 (n, d)."""
-    seen = encoded.views[-1]
-    return rows.expand(x[:, seen], rows.layout_of(encoded.layout[seen][:, [0, 2]]))
-
-
-def models(y: np.ndarray) -> dict:
-    """The models as scikit-learn has them, for these training classes."""
+def models(y: np.ndarray, layout: np.ndarray) -> dict:
+    """The models as scikit-learn has them, for these training classes and columns (plumbline.bits.rows)."""
+    from sklearn.compose import make_column_transformer
     from sklearn.ensemble import HistGradientBoostingClassifier
     from sklearn.linear_model import LogisticRegression
     from sklearn.pipeline import make_pipeline
-    from sklearn.preprocessing import StandardScaler
+    from sklearn.preprocessing import OneHotEncoder, StandardScaler
 
     can_stop = bool(np.unique(y, return_counts=True)[1].min() >= FEWEST_OF_CLASS)
+    is_code = layout[:, 0] == rows.CODE
+    inputs = make_column_transformer(
+        (StandardScaler(), ~is_code), (OneHotEncoder(handle_unknown="ignore", dtype=np.float32), is_code)
+    )
+    categories = is_code & (layout[:, 2] <= MOST_CATEGORIES)
     return {
-        "logistic_regression": make_pipeline(StandardScaler(), LogisticRegression(max_iter=1000)),
-        "boosted_trees": HistGradientBoostingClassifier(early_stopping=can_stop, random_state=0),
+        "logistic_regression": make_pipeline(inputs, LogisticRegression(max_iter=1000)),
+        "boosted_trees": HistGradientBoostingClassifier(
+            categorical_features=categories, early_stopping=can_stop, random_state=0
+        ),
     }
 
 
@@ -140,12 +144,11 @@ def fit(unfitted: dict, x: np.ndarray, y: np.ndarray) -> dict:
         return dict(zip(unfitted, pool.map(lambda model: model.fit(x, y), unfitted.values())))
 
 
-def answers_of(fitted: Collection, encoded: Encoding, test: Table, classes: int) -> list[np.ndarray]:
+def answers_of(fitted: Collection, encoded: Encoding, seen: np.ndarray, test: Table, classes: int) -> list[np.ndarray]:
     """What models say of all test rows: probabilities as they are stored, float32 (n, k) each."""
     answers, start = [np.zeros((len(test), classes), np.float32) for _ in fitted], 0
     for piece in encoding.pieces(encoded, test, store.rows_of(encoded.width)):
-        seen = inputs(encoded, piece)
         for answer, model in zip(answers, fitted):
-            answer[start : start + len(piece), model.classes_] = model.predict_proba(seen)
+            answer[start : start + len(piece), model.classes_] = model.predict_proba(piece[:, seen])
         start += len(piece)
     return [answer[:, 1:] if classes == 2 else answer for answer in answers]

@@ -6,10 +6,12 @@ import numpy as np
 import pandas as pd
 import pytest
 from conftest import Workspace
+from sklearn.compose import make_column_transformer
 from sklearn.ensemble import HistGradientBoostingClassifier
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import accuracy_score, log_loss
-from sklearn.preprocessing import StandardScaler
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import OneHotEncoder, OrdinalEncoder, StandardScaler
 
 from plumbline.explaining import baselines
 from plumbline.scores import differences
@@ -56,6 +58,31 @@ def test_figures_are_those_of_scikit_learns_models(run):
     for name, answer in answers.items():
         assert found[name]["log_loss"] == pytest.approx(log_loss(target, answer), rel=1e-4)
         assert found[name]["accuracy"] == pytest.approx(accuracy_score(target, answer.argmax(axis=1)), abs=1e-6)
+
+
+def test_categories_are_categories_to_both_models(workspace, monkeypatch):
+    """However many they are: of a network's inputs, one a category, trees would need minutes and learn little."""
+    monkeypatch.setattr(baselines, "MOST_CATEGORIES", 8)
+    draws, n = np.random.default_rng(0), 1200
+    table = pd.DataFrame(
+        {"few": draws.choice(list("abcde"), n), "many": draws.integers(10, 30, n), "x": draws.normal(size=n)}
+    )
+    table["y"] = (table["x"] + table["few"].isin(["a", "d"]) + table["many"] % 2 + draws.normal(size=n) > 1).astype(int)
+    table["many"] = "m" + table["many"].astype(str)
+    table.to_csv(workspace.path("t.csv"), index=False)
+    workspace.set(make_data__source="t.csv", train__encoding="raw", train__epochs=1, evaluate__baselines=True)
+    workspace.repro()
+    parts = [pd.read_parquet(workspace.path(f"data/{part}.parquet")) for part in ("train", "test")]
+    (x, y), (rows, target) = ((part[["x", "few", "many"]], part["y"]) for part in parts)
+    one_hot = make_column_transformer((StandardScaler(), ["x"]), (OneHotEncoder(), ["few", "many"]))
+    ordinal = make_column_transformer(("passthrough", ["x"]), (OrdinalEncoder(), ["few", "many"]))
+    trees = HistGradientBoostingClassifier(categorical_features=[1], early_stopping=True, random_state=0)
+    regression = make_pipeline(one_hot, LogisticRegression(max_iter=1000)).fit(x, y)
+    trees = make_pipeline(ordinal, trees).fit(x, y)
+    for name, model in ("logistic_regression", regression), ("boosted_trees", trees):
+        assert written(workspace)[name]["log_loss"] == pytest.approx(
+            log_loss(target, model.predict_proba(rows)), rel=1e-3
+        )
 
 
 def test_the_verdict_is_that_of_compare_between_a_baseline_and_the_networks(run):
