@@ -59,23 +59,30 @@ class Rows(NamedTuple):
 
     def cells(self, name: str) -> str:
         """What stands behind FROM for the cells of a column, each with the number of its row, from 0."""
-        return f"(SELECT {ROW} AS row, {self.select[name]} AS cell FROM {self._numbered} {self.relation} AS source)"
+        return f"({self._counted(f'numbers.{ROW} AS row, {self.select[name]} AS cell')})"
+
+    @property
+    def numbered(self) -> str:
+        """What stands behind FROM for all rows, each with its PLACE."""
+        return f"({self._counted(f'numbers.{ROW} AS {PLACE}, {self._listed}')})"
 
     @property
     def in_order(self) -> str:
         """The query for all rows in their order, in vectors that are full.
 
         How many rows DuckDB takes at a time decides where pages and row groups of a file end. Beside a counter, which
-        comes in full vectors, it is the same for the same rows, whatever files they came from. What is computed from
-        them is computed behind the join, for a join with less than whole files holds all rows in memory.
+        comes in full vectors, it is the same for the same rows, whatever files they came from.
         """
         if self.where:
-            return f"SELECT source.* FROM {self._numbered} ({self.query}) AS source"
-        return f"SELECT {self._listed} FROM {self._numbered} {self.relation} AS source"
+            return f"SELECT source.* FROM range({self.count}) POSITIONAL JOIN ({self.query}) AS source"
+        return self._counted(self._listed)
 
-    @property
-    def _numbered(self) -> str:
-        return f"range({self.count}) AS numbers({ROW}) POSITIONAL JOIN"
+    def _counted(self, listed: str) -> str:
+        """The query for what is listed of all rows; they are counted as numbers._row.
+
+        It is computed behind the join: one with anything but files holds all rows in memory.
+        """
+        return f"SELECT {listed} FROM range({self.count}) AS numbers({ROW}) POSITIONAL JOIN {self.relation} AS source"
 
 
 def relation(paths: list[Path]) -> str:

@@ -88,8 +88,8 @@ class Table:
     def __init__(self, path: str | Path, facts: Facts, rows=None):
         self.path, self.facts, self.places, self._of = Path(path), facts, rows and rows.places, rows
         if rows and not rows.file:
-            self.relation, self.columns, self._rows = f"({rows.query})", rows.types, rows.count
-            self.numbered = f"(FROM range({rows.count}) AS numbers({PLACE}) POSITIONAL JOIN {self.relation})"
+            self.relation, self.numbered = f"({rows.query})", rows.numbered
+            self.columns, self._rows = rows.types, rows.count
         else:
             self.relation, self.numbered = duck.parquet([path]), duck.parquet([path], f"{PLACE} = true")
             self.columns = duck.columns(self.relation)
