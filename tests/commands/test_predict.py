@@ -259,13 +259,14 @@ def test_labels_that_begin_as_a_formula_and_names_that_are_alike(mixed):
 
 
 def test_a_folder_in_a_folder_out(mixed):
-    frame = customers(90).drop(columns="left").assign(id=range(90))
+    frame = customers(90).drop(columns="left").assign(id=range(90), _row=0.5)  # as a table has that predict wrote
+    frame.loc[3, "plan"] = "gold"
     for part, name in enumerate(["code=01/b.parquet", "code=01/a.parquet", "code=x/[0].parquet"]):
         path = mixed.folder / "hive" / name
         path.parent.mkdir(parents=True, exist_ok=True)
         frame[30 * part : 30 * part + 30].drop(columns="code").to_parquet(path)
     done = predict(mixed, "hive", "--output", "hive_scored", "--keep", "id")
-    assert "hive_scored: 90 rows" in done.stdout
+    assert "hive_scored: 90 rows" in done.stdout and "plan: never seen in training (1 row: 'gold')" in done.stdout
     predict(mixed, "hive", "--output", "whole.parquet", "--keep", "id")
     whole = pd.read_parquet("whole.parquet")
     names = ["code=01/a.parquet", "code=01/b.parquet", "code=x/[0].parquet"]
