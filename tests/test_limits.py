@@ -4,6 +4,7 @@ import hashlib
 
 import numpy as np
 import pandas as pd
+import pyarrow.parquet as pq
 import pytest
 from conftest import Workspace, assert_one_line
 
@@ -50,6 +51,20 @@ def test_a_limit_changes_no_byte(tmp_path, monkeypatch, way):
         assert not list(workspace.folder.rglob("*.scratch")) + list(workspace.folder.rglob("*.partial"))
     assert seen[0] == seen[1]
     assert len(seen[0]) == (4 if way else 24)
+
+
+def test_predict_writes_the_same_bytes_on_any_number_of_threads(default, tmp_path):
+    """Memory decides how many DuckDB has. In which vectors collected rows come must not: row groups end with them."""
+    draws, found = np.random.default_rng(0).normal(size=(500_000, 10)), []
+    pd.DataFrame(draws, columns=[f"x{i}" for i in range(10)]).to_parquet(tmp_path / "t.parquet")
+    for memory in "2GiB", "300MiB":  # two threads where there are two cores, and one
+        for keep in [], ["--keep", "x3"]:
+            paths = [str(tmp_path / name) for name in ("t.parquet", "scored.parquet")]
+            default.plumbline("predict", paths[0], "--output", paths[1], *keep, PLUMBLINE_MEMORY=memory)
+            found.append(hashlib.sha256((tmp_path / "scored.parquet").read_bytes()).hexdigest())
+            groups = pq.read_metadata(paths[1])
+            assert [groups.row_group(i).num_rows for i in range(5)] == [122_880] * 4 + [8480]
+    assert found[:2] == found[2:] and found[0] != found[1]
 
 
 def test_a_senseless_limit_is_one_line(default):

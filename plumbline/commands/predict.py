@@ -28,7 +28,7 @@ from plumbline.commands.classifier import Classifier
 from plumbline.model.model import Card
 from plumbline.sources import folder, source
 from plumbline.tables import columns, duck, store, unseen
-from plumbline.tables.store import ROW
+from plumbline.tables.store import PLACE, ROW
 
 FORMATS = {".csv": "FORMAT csv, HEADER", ".parquet": "FORMAT parquet, COMPRESSION uncompressed"}
 EXAMPLES = 3  # of new categories
@@ -52,9 +52,10 @@ def main(options: argparse.Namespace) -> None:
         table = source.table(given, scratch, card.encoding.texts, needed, options.sheet)
         pieces = predictions(used, table, named, options.threshold, counts)
         with table.reading(), duck.collected(pieces) as collected:
-            scored = f"(SELECT * REPLACE (nullif({WARNINGS}::VARCHAR, '') AS {WARNINGS}) FROM {collected})"
+            scored = numbered(collected, len(table))
             if kept:
                 scored += f" POSITIONAL JOIN (SELECT {', '.join(map(duck.name, kept))} FROM {table.relation})"
+            scored = f"(SELECT * REPLACE (nullif({WARNINGS}::VARCHAR, '') AS {WARNINGS}) FROM {scored})"
             order = [ROW, *kept, PREDICTED, *named, WARNINGS]
             if output.suffix:
                 with files.replacing(output) as partial:
@@ -157,14 +158,19 @@ def new_ones(card: Card, column: str, table: store.Table) -> str:
 # ---- files
 
 
-def write(scored: str, order: list[str], path: Path, suffix: str, raw: bool, rows: str = "") -> None:
-    """Write columns of a table of DuckDB's in their order. In a CSV no cell of text begins as a formula, but for `raw`.
+def numbered(rows: str, count: int) -> str:
+    """What stands behind FROM for some rows beside their numbers: a counter comes in full vectors.
 
-    rows: a condition that picks some.
+    Rows that were collected come in vectors that depend on memory and threads, and pages of Parquet end with them.
     """
+    return f"range({count}) AS numbers({PLACE}) POSITIONAL JOIN {rows}"
+
+
+def write(scored: str, order: list[str], path: Path, suffix: str, raw: bool) -> None:
+    """Write columns of a table of DuckDB's in their order; in a CSV no cell of text as a formula, but for `raw`."""
     kinds = duck.columns(scored)
     listed = [duck.name(name) if suffix != ".csv" or raw else _harmless(name, kinds[name]) for name in order]
-    duck.run(f"COPY (SELECT {', '.join(listed)} FROM {scored} {rows}) TO {duck.text(path)} ({FORMATS[suffix]})")
+    duck.run(f"COPY (SELECT {', '.join(listed)} FROM {scored}) TO {duck.text(path)} ({FORMATS[suffix]})")
 
 
 def _harmless(name: str, kind: str) -> str:
@@ -184,7 +190,8 @@ def write_folder(scored: str, order: list[str], given: Path, scratch: Path, outp
         rows = duck.rows(f"SELECT num_rows FROM parquet_file_metadata({duck.text(duck.literal(path))})")[0][0]
         place = made / path.relative_to(given)
         place.parent.mkdir(parents=True, exist_ok=True)
-        write("_scored", order, place, ".parquet", True, f"WHERE {ROW} BETWEEN {start} AND {start + rows - 1}")
+        some = f"(FROM _scored WHERE {ROW} BETWEEN {start} AND {start + rows - 1})"
+        write(f"(FROM {numbered(some, rows)})", order, place, ".parquet", True)
         start += rows
     duck.run("DROP TABLE _scored")
     made.replace(output)
