@@ -15,21 +15,22 @@ from plumbline.bits.arithmetic import exp
 
 WORTH_COMPILING = 2**26  # products that NumPy makes in the time that importing a compiler takes
 TILE = 2**15  # hidden activations at a time: they stay in the second-level cache
-_made = [0]  # products in this process: a job may come in pieces
 
 
-def probabilities(x: np.ndarray, weights: dict[str, np.ndarray], layout: np.ndarray | None = None) -> np.ndarray:
+def probabilities(
+    x: np.ndarray, weights: dict[str, np.ndarray], layout: np.ndarray | None = None, rows: int = 0
+) -> np.ndarray:
     """Probabilities that R networks give to n rows: float32 (R, n, k); k = 1 is the second of two classes.
 
     x: float32 (n, c) of the layout, without one all numbers; weights: of Linear-ReLU-Linear by their names in the
-    state_dict, (R, ...) each.
+    state_dict, (R, ...) each. rows: of the whole job, if x is a piece of it.
     """
     r, h, d = weights["net.0.weight"].shape
     k = weights["net.2.bias"].shape[1]
     layout = encoded.numbers(d) if layout is None else layout
     out = np.empty((r, len(x), k), np.float32)
-    _made[0] += len(x) * r * h * (d + k)
-    is_small = _made[0] <= WORTH_COMPILING and "plumbline.bits.compiling" not in sys.modules
+    products = max(rows, len(x)) * r * h * (d + k)
+    is_small = products <= WORTH_COMPILING and "plumbline.bits.compiling" not in sys.modules
     form = asked.ask(_probabilities if is_small else _compiled, "probabilities")
     form(x, layout, weights, out)
     return out

@@ -76,7 +76,7 @@ class Classifier:
         fitted, k, start = self.model.card.encoding, self.model.card.sizes[2], 0
         rows = max(VALUES // max(len(fitted.layout), self.model.networks * k), 1)
         for x, values in encoding.with_values(fitted, table, rows):
-            mean = metrics.ensemble(self.model.probabilities(x))  # (n, k)
+            mean = metrics.ensemble(self.model.probabilities(x, rows=len(table)))  # (n, k)
             row = np.arange(start, start + len(x))
             _check_finite(mean, row, x, fitted)
             said = _warnings(unseen.of_rows(fitted, values), len(x))

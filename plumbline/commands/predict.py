@@ -28,7 +28,7 @@ from plumbline.commands.classifier import Classifier
 from plumbline.model.model import Card
 from plumbline.sources import folder, source
 from plumbline.tables import columns, duck, store, unseen
-from plumbline.tables.store import PLACE, ROW
+from plumbline.tables.store import ROW
 
 FORMATS = {".csv": "FORMAT csv, HEADER", ".parquet": "FORMAT parquet, COMPRESSION uncompressed"}
 EXAMPLES = 3  # of new categories
@@ -52,7 +52,7 @@ def main(options: argparse.Namespace) -> None:
         table = source.table(given, scratch, card.encoding.texts, needed, options.sheet)
         pieces = predictions(used, table, named, options.threshold, counts)
         with table.reading(), duck.collected(pieces) as collected:
-            scored = numbered(collected, len(table))
+            scored = store.counted(collected, len(table))
             if kept:
                 scored += f" POSITIONAL JOIN (SELECT {', '.join(map(duck.name, kept))} FROM {table.relation})"
             scored = f"(SELECT * REPLACE (nullif({WARNINGS}::VARCHAR, '') AS {WARNINGS}) FROM {scored})"
@@ -158,14 +158,6 @@ def new_ones(card: Card, column: str, table: store.Table) -> str:
 # ---- files
 
 
-def numbered(rows: str, count: int) -> str:
-    """What stands behind FROM for some rows beside their numbers: a counter comes in full vectors.
-
-    Rows that were collected come in vectors that depend on memory and threads, and pages of Parquet end with them.
-    """
-    return f"range({count}) AS numbers({PLACE}) POSITIONAL JOIN {rows}"
-
-
 def write(scored: str, order: list[str], path: Path, suffix: str, raw: bool) -> None:
     """Write columns of a table of DuckDB's in their order; in a CSV no cell of text as a formula, but for `raw`."""
     kinds = duck.columns(scored)
@@ -191,7 +183,7 @@ def write_folder(scored: str, order: list[str], given: Path, scratch: Path, outp
         place = made / path.relative_to(given)
         place.parent.mkdir(parents=True, exist_ok=True)
         some = f"(FROM _scored WHERE {ROW} BETWEEN {start} AND {start + rows - 1})"
-        write(f"(FROM {numbered(some, rows)})", order, place, ".parquet", True)
+        write(f"(FROM {store.counted(some, rows)})", order, place, ".parquet", True)
         start += rows
     duck.run("DROP TABLE _scored")
     made.replace(output)

@@ -72,7 +72,7 @@ def of_part(
         places = None if fold_of is None else np.flatnonzero(own)
         some = table if places is None else store.part_of(table, own, scratch / "fold.parquet")
         for here, x in _pieces(model, some):
-            probability[which, here if places is None else places[here]] = model.probabilities(x, batch_size)
+            probability[which, here if places is None else places[here]] = model.probabilities(x, batch_size, len(some))
     if networks > 1:
         for here in metrics.pieces(len(table)):
             probability[-1, here] = metrics.ensemble(probability[:-1, here])
@@ -98,7 +98,7 @@ def by_epoch(saved: Model, table: Table, batch_size: int) -> np.ndarray:
         return np.empty((0, 2))
     sums, target = np.zeros((saved.networks, 2)), table.classes()
     for here, x in _pieces(saved, table):
-        sums += metrics.loss_and_right(saved.probabilities(x, batch_size), target[here])
+        sums += metrics.loss_and_right(saved.probabilities(x, batch_size, len(table)), target[here])
     wrong = np.flatnonzero(~np.isfinite(sums).all(axis=1))
     if len(wrong):
         epoch = 1 + wrong[0] * saved.card.every

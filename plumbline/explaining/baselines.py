@@ -78,12 +78,11 @@ def lessons(saved: Model, judges: Folds, train: Table, table: Table, fold_of: np
 
 def said(card: Card, train: Table, asked: Table) -> tuple[dict[str, np.ndarray], int]:
     """What each baseline says of some rows after others, as probabilities are stored, and how many rows it learnt."""
-    seen = card.encoding.views[-1]  # numbers and categories, and not their bins and statistics beside
-    x, y = training_rows(card.encoding, seen, train, card.sizes[2])
+    x, y = training_rows(card.encoding, train, card.sizes[2])
     found = {"shares": np.tile(shares(card.train_counts), (len(asked), 1))}
     if len(np.unique(y)) > 1:
-        fitted = fit(models(y, card.encoding.layout[seen]), x, y)
-        found |= zip(fitted, answers_of(fitted.values(), card.encoding, seen, asked, len(card.classes)))
+        fitted = fit(models(y, card.encoding), x, y)
+        found |= zip(fitted, answers_of(fitted.values(), card.encoding, asked, len(card.classes)))
     return found, len(y)
 
 
@@ -99,8 +98,9 @@ def shares(counts: list[int]) -> np.ndarray:
     return (every[1:] if len(every) == 2 else every).astype(np.float32)
 
 
-def training_rows(encoded: Encoding, seen: np.ndarray, table: Table, outputs: int) -> tuple[np.ndarray, np.ndarray]:
+def training_rows(encoded: Encoding, table: Table, outputs: int) -> tuple[np.ndarray, np.ndarray]:
     """Rows to train on, evenly spaced in the part if they are too many: stored columns (m, c), class numbers (m,)."""
+    seen = inputs(encoded)
     count = min(len(table), MOST_ROWS, max(MOST_WORK // (len(seen) * outputs), 1000))
     with files.scratch("metrics") as scratch:
         if count < len(table):
@@ -108,8 +108,13 @@ def training_rows(encoded: Encoding, seen: np.ndarray, table: Table, outputs: in
         return encoding.encode(encoded, table)[:, seen], table.classes()
 
 
-def models(y: np.ndarray, layout: np.ndarray) -> dict:
-    """The models as scikit-learn has them, for these training classes and columns (plumbline.bits.rows)."""
+def inputs(encoded: Encoding) -> np.ndarray:
+    """The stored columns that the models see, by number: numbers and categories, without bins and statistics."""
+    return encoded.views[-1]
+
+
+def models(y: np.ndarray, encoded: Encoding) -> dict:
+    """The models as scikit-learn has them, for these training classes and the columns of an encoding."""
     from sklearn.compose import make_column_transformer
     from sklearn.ensemble import HistGradientBoostingClassifier
     from sklearn.linear_model import LogisticRegression
@@ -117,13 +122,14 @@ def models(y: np.ndarray, layout: np.ndarray) -> dict:
     from sklearn.preprocessing import OneHotEncoder, StandardScaler
 
     can_stop = bool(np.unique(y, return_counts=True)[1].min() >= FEWEST_OF_CLASS)
-    is_code = layout[:, 0] == rows.CODE
-    inputs = make_column_transformer(
+    kind, _, width = encoded.layout[inputs(encoded)].T
+    is_code = kind == rows.CODE
+    columns = make_column_transformer(
         (StandardScaler(), ~is_code), (OneHotEncoder(handle_unknown="ignore", dtype=np.float32), is_code)
     )
-    categories = is_code & (layout[:, 2] <= MOST_CATEGORIES)
+    categories = is_code & (width <= MOST_CATEGORIES)
     return {
-        "logistic_regression": make_pipeline(inputs, LogisticRegression(max_iter=1000)),
+        "logistic_regression": make_pipeline(columns, LogisticRegression(max_iter=1000)),
         "boosted_trees": HistGradientBoostingClassifier(
             categorical_features=categories, early_stopping=can_stop, random_state=0
         ),
@@ -144,11 +150,12 @@ def fit(unfitted: dict, x: np.ndarray, y: np.ndarray) -> dict:
         return dict(zip(unfitted, pool.map(lambda model: model.fit(x, y), unfitted.values())))
 
 
-def answers_of(fitted: Collection, encoded: Encoding, seen: np.ndarray, test: Table, classes: int) -> list[np.ndarray]:
+def answers_of(fitted: Collection, encoded: Encoding, test: Table, classes: int) -> list[np.ndarray]:
     """What models say of all test rows: probabilities as they are stored, float32 (n, k) each."""
     answers, start = [np.zeros((len(test), classes), np.float32) for _ in fitted], 0
-    for piece in encoding.pieces(encoded, test, store.rows_of(encoded.width)):
+    for piece in encoding.pieces(encoded, test):
+        seen = piece[:, inputs(encoded)]
         for answer, model in zip(answers, fitted):
-            answer[start : start + len(piece), model.classes_] = model.predict_proba(piece[:, seen])
+            answer[start : start + len(piece), model.classes_] = model.predict_proba(seen)
         start += len(piece)
     return [answer[:, 1:] if classes == 2 else answer for answer in answers]

@@ -66,15 +66,16 @@ class Model(NamedTuple):
         """The first of the networks alone."""
         return self._replace(weights={name: array[:networks] for name, array in self.weights.items()})
 
-    def probabilities(self, x: np.ndarray, batch_size: int = 4096) -> np.ndarray:
+    def probabilities(self, x: np.ndarray, batch_size: int = 4096, rows: int = 0) -> np.ndarray:
         """Probabilities that the R networks give to the encoded rows x (n, c): float32 (R, n, k).
 
         k = 1, the second of the classes, when there are two. batch_size: rows that an edited module sees at a time.
+        rows: of the whole job, if x is a piece of it.
         """
         if self.card.network == SHIPPED:
             from plumbline.bits import scoring
 
-            return scoring.probabilities(x, self.weights, self.card.encoding.layout)
+            return scoring.probabilities(x, self.weights, self.card.encoding.layout, rows)
         of = self.card.sizes, self.card.encoding.layout
         return networks.probabilities(self.network, *of, self.weights, x, batch_size)
 

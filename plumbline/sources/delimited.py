@@ -25,7 +25,7 @@ from plumbline.sources.rows import STAGED, Keep, Rows, check_names, of_files, un
 from plumbline.tables import duck
 
 PIECE = 2**18  # bytes of a file that are looked at together: they stay in the second-level cache
-NEWLINE = 10
+NEWLINE = ord("\n")
 SAMPLE = 2**18  # cells of the first rows, from which columns' types are first told
 NEVER = "\x01 stands in no cell \x01"  # what DuckDB takes for missing: it would let an empty cell too many pass
 
@@ -111,7 +111,7 @@ def _pieces(file: BinaryIO, path: Path) -> Iterator[bytes]:
             at, byte = line + error.object.count(b"\n", 0, error.start), error.object[error.start]
             raise _no_text(path, at, f"byte 0x{byte:02x}") from None
         end = max(piece.rfind(b"\n"), piece.rfind(b"\r"))
-        line += np.count_nonzero(np.frombuffer(piece, np.uint8) == NEWLINE)  # three times as fast as bytes.count
+        line += np.count_nonzero(np.frombuffer(piece, np.uint8) == NEWLINE)  # faster than bytes.count
         length = len(piece) - end - 1 if end >= 0 else length + len(piece)
         if length > LONGEST:
             raise UserError(f"{path} line {line} has more than {LONGEST:,} bytes; end it where its row ends")

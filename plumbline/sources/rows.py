@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from plumbline.basics.errors import UserError, reason
 from plumbline.tables import duck
-from plumbline.tables.store import PLACE, ROW, Spelling
+from plumbline.tables.store import PLACE, Spelling, counted
 
 STAGED = 122_880  # rows of a row group in a file on the way, DuckDB's own number: the fastest
 
@@ -59,30 +59,23 @@ class Rows(NamedTuple):
 
     def cells(self, name: str) -> str:
         """What stands behind FROM for the cells of a column, each with the number of its row, from 0."""
-        return f"({self._counted(f'numbers.{ROW} AS row, {self.select[name]} AS cell')})"
+        return f"({self._counted(f'numbers.{PLACE} AS row, {self.select[name]} AS cell')})"
 
     @property
     def numbered(self) -> str:
         """What stands behind FROM for all rows, each with its PLACE."""
-        return f"({self._counted(f'numbers.{ROW} AS {PLACE}, {self._listed}')})"
+        return f"({self._counted(f'numbers.{PLACE}, {self._listed}')})"
 
     @property
     def in_order(self) -> str:
-        """The query for all rows in their order, in vectors that are full.
-
-        How many rows DuckDB takes at a time decides where pages and row groups of a file end. Beside a counter, which
-        comes in full vectors, it is the same for the same rows, whatever files they came from.
-        """
+        """The query for all rows in their order: to the same bytes for the same rows, whatever files they came from."""
         if self.where:
-            return f"SELECT source.* FROM range({self.count}) POSITIONAL JOIN ({self.query}) AS source"
+            return f"SELECT source.* FROM {counted(f'({self.query}) AS source', self.count)}"
         return self._counted(self._listed)
 
     def _counted(self, listed: str) -> str:
-        """The query for what is listed of all rows; they are counted as numbers._row.
-
-        It is computed behind the join: one with anything but files holds all rows in memory.
-        """
-        return f"SELECT {listed} FROM range({self.count}) AS numbers({ROW}) POSITIONAL JOIN {self.relation} AS source"
+        """The query for what is listed of all rows beside their numbers; it is computed behind the join."""
+        return f"SELECT {listed} FROM {counted(f'{self.relation} AS source', self.count)}"
 
 
 def relation(paths: list[Path]) -> str:

@@ -217,6 +217,15 @@ def copying(
         yield Table(partial, facts)
 
 
+def counted(relation: str, count: int) -> str:
+    """What stands behind FROM for all rows of a relation beside their numbers, numbers.PLACE.
+
+    DuckDB's counter comes in full vectors, and what stands beside it does too, whatever it came from, with any memory
+    and threads: pages and row groups of Parquet end with vectors. Of whole files, or a table, no row is held in memory.
+    """
+    return f"range({count}) AS numbers({PLACE}) POSITIONAL JOIN {relation}"
+
+
 def take(table: Table, rows: np.ndarray, path: str | Path, kind: str, facts: Facts) -> None:
     """Write some rows of a table, each with its number as ROW: their numbers in any order, or a mask of all rows (n,).
 
