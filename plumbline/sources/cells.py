@@ -52,8 +52,9 @@ def query(relation: str, columns: dict[str, str], kinds: dict[str, int]) -> str:
     A cell of a kind that is not among a column's `kinds` is an error.
     """
     named = [f"{_value(column, kinds[column])} AS {duck.name(name)}" for column, name in columns.items()]
-    reals = [column for column in columns if _type(kinds[column]) == "DOUBLE"]
-    odd = " OR ".join(map(_is_code, reals)) or "false"  # a cast would take 0012 for 12
+    tests = {"DOUBLE": _is_code, "VARCHAR": _has_zero_byte}  # a cast would take 0012 for 12
+    types = {column: _type(kinds[column]) for column in columns}
+    odd = " OR ".join(tests[kind](column) for column, kind in types.items() if kind in tests) or "false"
     return f"SELECT {', '.join(named)} FROM {relation} WHERE CASE WHEN {odd} THEN {REFUSED} ELSE true END"
 
 
@@ -101,6 +102,11 @@ def _tests(cell: str) -> dict[int, str]:
 
 def _is_missing(cell: str) -> str:
     return f"regexp_full_match({cell}, {duck.text(BLANK)})"
+
+
+def _has_zero_byte(text: str) -> str:
+    """Which DuckDB takes for a letter."""
+    return f"contains({text}, chr(0))"
 
 
 def _reads(cell: str, kind: str) -> str:

@@ -16,8 +16,9 @@ from pathlib import Path
 from plumbline.basics.errors import UserError, reason
 from plumbline.basics.params import nearest
 from plumbline.sources import frames
-from plumbline.sources.frames import LONGEST, Frame, Text
+from plumbline.sources.frames import Frame
 from plumbline.sources.rows import unreadable
+from plumbline.sources.text import LONGEST, Text
 from plumbline.tables import duck
 
 SHEETS = (".xlsx",)

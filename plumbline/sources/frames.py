@@ -11,15 +11,14 @@ import math
 import re
 from collections import Counter
 from collections.abc import Iterator
-from pathlib import Path
 from typing import NamedTuple
 
 from plumbline.basics.errors import UserError
+from plumbline.sources.text import Line, Text
 from plumbline.tables.columns import MISSING, SPACES
 
 SEPARATORS = {",": "commas", ";": "semicolons", "\t": "tabs"}
 ROWS, CELLS = 100, 2**16  # that tell how a file is written
-LONGEST = 2**24  # letters of a cell: a quote that goes on for longer was never meant
 TAIL = 2**16  # bytes of its end, that hold its last line
 LETTERS = 40  # of a line that is quoted
 MARK = re.compile(r'"?sep=(.)"?[\s,;]*', re.IGNORECASE)
@@ -36,26 +35,6 @@ UNITS = re.compile(
 TOTALS = {"total", "totals", "sum", "grand total", "subtotal", "average", "mean", "summe", "gesamt", "gesamtsumme"}
 TOTALS |= {"overall", "all", "insgesamt", "mittelwert", "somme", "total général", "suma", "total general", "totale"}
 TOTALS |= {"totaal", "toplam", "всего"}
-
-
-class Text(NamedTuple):
-    """A text file, and how users know it."""
-
-    file: Path
-    path: Path
-    word: str = "line"  # or row: of a sheet, where a cell may have several lines
-
-    def at(self, number: int) -> str:
-        """In words, where something stands."""
-        return f"{self.path} {self.word} {number}"
-
-
-class Line(NamedTuple):
-    """A row as it stands in a file: its first line, from 1, its last, and its cells."""
-
-    number: int
-    end: int
-    cells: list[str]
 
 
 class Frame(NamedTuple):
@@ -78,7 +57,7 @@ class Frame(NamedTuple):
     def rows(self) -> Iterator[Line]:
         """The rows of the table; UserError for one that has other cells than the header."""
         wanted = len(self.names) + self.trailing
-        for line in _lines(self.text, self.separator, self.skipped, self.spaced):
+        for line in self.text.lines(self.separator, self.skipped, self.spaced):
             if line.number == self.last:
                 return
             where = self.text.at(line.number)
@@ -129,26 +108,6 @@ def found(text: Text) -> Frame:
     return frame
 
 
-def _lines(text: Text, mark: str, skipped: int, spaced: bool = False) -> Iterator[Line]:
-    """What stands below so many lines, blank ones left out; UserError for a quote that is in no right place."""
-    csv.field_size_limit(LONGEST)
-    with text.file.open(encoding="utf-8-sig", newline="") as opened:
-        for _ in range(skipped):
-            opened.readline()
-        rows, start = csv.reader(opened, delimiter=mark, strict=True, skipinitialspace=spaced), skipped + 1
-        try:
-            for row in rows:
-                end = skipped + rows.line_num if text.word == "line" else start
-                if row:
-                    yield Line(start, end, row)
-                start = end + 1
-        except csv.Error as error:
-            problem = f"a quote is closed and its cell goes on ({error}); write a quote in a cell twice"
-            if "end of data" in str(error) or "field larger" in str(error):
-                problem = "a quote is opened and never closed; close it, or remove it"
-            raise UserError(f"{text.at(start)}: {problem}") from None
-
-
 # ---- the header
 
 
@@ -159,15 +118,17 @@ def _sampled(text: Text) -> tuple[str, bool, bool, list[Line]]:
     most rows agree.
     """
     is_sheet = text.word == "row"
-    with text.file.open(encoding="utf-8-sig", newline="") as opened:
+    with text.opened() as opened:
         first = opened.readline(TAIL)
+    if "\0" in first:
+        text.check()
     said = None if is_sheet else MARK.fullmatch(first.rstrip("\r\n"))
     if said and said[1] not in SEPARATORS:
         known = ", ".join(SEPARATORS.values())
         raise UserError(f"{text.at(1)} says that {said[1]!r} separates cells; save it with {known}")
 
     def cut(mark: str, spaced: bool = False) -> Iterator[Line]:
-        return _lines(text, mark, 1 if said else 0, spaced)
+        return text.lines(mark, 1 if said else 0, spaced)
 
     marks = said[1] if said else "," if is_sheet else SEPARATORS
     ways = {mark: _some(cut(mark)) for mark in marks}
@@ -285,7 +246,10 @@ def _total(frame: Frame) -> Line | None:
     """The last row, if it sums up those above it; UserError where it says so and does not."""
     with frame.text.file.open("rb") as opened:
         opened.seek(max(opened.seek(0, 2) - TAIL, 0))
-        end = opened.read().decode(errors="replace").rstrip().replace("\r", "\n").rpartition("\n")[2]
+        ending = opened.read().decode(errors="replace").rstrip().replace("\r", "\n")
+    above, _, end = ending.rpartition("\n")
+    if not above:
+        frame.text.check()  # for DuckDB leaves out a last line that is longer than its buffer
     last = next(csv.reader([end], delimiter=frame.separator, skipinitialspace=frame.spaced), [])
     label = next((i for i, cell in enumerate(last[: len(frame.names)]) if cell.strip(" :*").casefold() in TOTALS), None)
     if label is None or len(last) != len(frame.names) + frame.trailing:

@@ -25,7 +25,6 @@ SHARE = 0.4  # of the memory that DuckDB may take; the rest is for arrays, and f
 DISK = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EACCES, errno.EROFS)  # what a disk or folder says no with
 A_THREAD = 2**27  # bytes that a thread works well with: https://duckdb.org/docs/stable/guides/performance/environment
 OF_ARROW = {"Out of Memory": duckdb.OutOfMemoryException, "IO": duckdb.IOException}
-WRITING = 3  # times as many a thread for writing, which with more only holds more rows back
 
 
 def connect() -> duckdb.DuckDBPyConnection:
@@ -177,11 +176,7 @@ def collected(pieces: Iterable[Mapping[str, np.ndarray]]) -> Iterator[str]:
 def copy(sql: str, path: str | Path, rows_a_group: int, metadata: str) -> None:
     """Write a query's rows, in their order, as uncompressed Parquet with the text `metadata` under "plumbline"."""
     options = f"{PARQUET}, ROW_GROUP_SIZE {rows_a_group}, KV_METADATA {{plumbline: {text(metadata)}}}"
-    run(f"SET memory_limit = '{min(_share(), WRITING * A_THREAD * threads())}B'")
-    try:
-        run(f"COPY ({sql}) TO {text(path)} ({options})")
-    finally:
-        run(f"SET memory_limit = '{_share()}B'")
+    run(f"COPY ({sql}) TO {text(path)} ({options})")
 
 
 def answer(sql: str, views: Mapping[str, str], path: Path, rows_a_group: int, readable: list[Path] | None) -> list[str]:
