@@ -36,7 +36,7 @@ from plumbline.bits import scoring, stream
 from plumbline.model import network
 from plumbline.scores import differences, metrics, ranges
 from plumbline.scores.differences import Rows
-from plumbline.tables.encoding import Encoding, Number
+from plumbline.tables.fitted import Encoding, Number
 from plumbline.tables.store import Facts
 from plumbline.training import loop
 from plumbline.training import networks as starts

@@ -26,7 +26,7 @@ from plumbline.basics import inputs
 from plumbline.basics.errors import UserError
 from plumbline.bits import initial, stream
 from plumbline.model import model, network
-from plumbline.tables.encoding import Encoding, Number
+from plumbline.tables.fitted import Encoding, Number
 
 MOST_MEMORY = 32 * 2**20  # bytes that 100,000 files of a few kilobytes may add, fragmentation and all
 MODEL = Path("models/model.safetensors")

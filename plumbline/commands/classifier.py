@@ -19,7 +19,7 @@ from plumbline.model import model
 from plumbline.scores import metrics
 from plumbline.sources import in_memory
 from plumbline.tables import encoding, store, unseen
-from plumbline.tables.encoding import Encoding
+from plumbline.tables.fitted import Encoding
 
 VALUES = 2**21  # numbers of encoded rows, or probabilities of all networks, at a time
 _one_at_a_time = threading.Lock()  # DuckDB's connection is the process's, and a server has many threads

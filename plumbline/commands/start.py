@@ -30,6 +30,7 @@ from plumbline.comparing.programs import dvc, git
 from plumbline.profiling import profile, warnings
 from plumbline.sources import expectations, labels, query, source
 from plumbline.tables import columns, encoding, folds, splits, store
+from plumbline.tables.fitted import Encoding
 from plumbline.tables.splits import PARTS
 
 OUTPUTS = "data"  # where scratch files lie, as those of the stages
@@ -171,7 +172,7 @@ def trained(dataset: store.Table, order: np.ndarray, settings: params.Params) ->
     return part, why
 
 
-def show(dataset: store.Table, encoded: encoding.Encoding) -> None:
+def show(dataset: store.Table, encoded: Encoding) -> None:
     """A line a column, the most telling first, and what is odd about them."""
     seen = warnings.judge(dataset, profile.profile(dataset, dataset.facts.target, encoded), encoded)
     file = "metrics/columns.csv, which `dvc repro` writes"

@@ -21,7 +21,7 @@ from plumbline.model.folds import Folds
 from plumbline.model.model import Card, Model
 from plumbline.scores import differences
 from plumbline.tables import encoding, store
-from plumbline.tables.encoding import Encoding
+from plumbline.tables.fitted import Encoding
 from plumbline.tables.folds import trained_on
 from plumbline.tables.store import Table
 

@@ -24,7 +24,7 @@ from plumbline.model.model import Model
 from plumbline.model.network import SHIPPED
 from plumbline.scores import intervals, metrics
 from plumbline.tables import encoding, store
-from plumbline.tables.encoding import Category, Number
+from plumbline.tables.fitted import Category, Number
 
 COLUMNS = ("column", "drop", "low", "high", "inputs", "part", "rows", "networks")  # of the file
 SHUFFLES = 5  # of a column, as scikit-learn's n_repeats

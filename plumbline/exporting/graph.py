@@ -23,7 +23,7 @@ from plumbline.exporting import edited
 from plumbline.model.model import Model
 from plumbline.model.network import SHIPPED
 from plumbline.tables import columns, robust, targets
-from plumbline.tables.encoding import Category, Encoding, Number
+from plumbline.tables.fitted import Category, Encoding, Number
 
 OPSETS = {"": 20, "ai.onnx.ml": 3}  # those of ONNX 1.15; matching text by a pattern needs 20
 IR_VERSION = 9

@@ -18,7 +18,7 @@ from plumbline.model import network as networks
 from plumbline.model import sealed
 from plumbline.model.network import SHIPPED, Network
 from plumbline.tables import store
-from plumbline.tables.encoding import Encoding
+from plumbline.tables.fitted import Encoding
 
 
 class Card(msgspec.Struct, frozen=True):

@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from plumbline.tables import columns, duck, encoding, robust
 from plumbline.tables.columns import kind_of
-from plumbline.tables.encoding import Encoding, Number
+from plumbline.tables.fitted import Encoding, Number
 from plumbline.tables.store import ROW, Table
 
 WHOLE = "(rows)"  # stands for a column in what is said of whole rows

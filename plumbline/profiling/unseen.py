@@ -9,7 +9,7 @@ from plumbline.basics import formats
 from plumbline.profiling import belonging
 from plumbline.profiling.profile import WHOLE, line, share
 from plumbline.tables import columns, duck, encoding
-from plumbline.tables.encoding import Category, Encoding, Number
+from plumbline.tables.fitted import Category, Encoding, Number
 from plumbline.tables.store import Table
 
 NEW, OUTSIDE, GAPS = 0.1, 0.1, 0.02  # shares of the test rows from which on they are said

@@ -12,7 +12,8 @@ from plumbline.profiling.alone import Alone, alone
 from plumbline.profiling.profile import WHOLE, Column, line, share
 from plumbline.tables import columns, duck, spelling
 from plumbline.tables.columns import kind_of
-from plumbline.tables.encoding import FEWEST_ROWS, Encoding
+from plumbline.tables.encoding import FEWEST_ROWS
+from plumbline.tables.fitted import Encoding
 from plumbline.tables.store import PLACE, ROW, Table
 
 TELLS = 0.95  # ROC AUC of a column alone from which on it is said

@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping
 
 import numpy as np
 
-from plumbline.tables.encoding import Encoding, Number
+from plumbline.tables.fitted import Encoding, Number
 
 NEVER = "never seen in training"
 FURTHEST = 2**33  # seconds from 1970 that are written as an instant, some 270 years

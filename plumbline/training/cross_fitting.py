@@ -16,7 +16,7 @@ from plumbline.model.folds import NONE, Folds
 from plumbline.model.model import Card, Model
 from plumbline.model.network import Network
 from plumbline.tables import encoding, folds, store
-from plumbline.tables.encoding import Encoding
+from plumbline.tables.fitted import Encoding
 from plumbline.tables.store import Facts, Table
 from plumbline.training import loop, networks
 from plumbline.training.snapshot import Keeper

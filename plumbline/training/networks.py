@@ -19,7 +19,7 @@ from plumbline.bits import initial, stream
 from plumbline.bits import rows as encoded
 from plumbline.model import network as module
 from plumbline.model.network import Network
-from plumbline.tables.encoding import Encoding
+from plumbline.tables.fitted import Encoding
 from plumbline.tables.store import Facts
 
 PIECE = 2**20  # rows at a time

@@ -12,7 +12,7 @@ from plumbline.bits import initial, stream
 from plumbline.explaining import importance
 from plumbline.model import model, network
 from plumbline.model.network import SHIPPED
-from plumbline.tables.encoding import Category, Encoding, Number
+from plumbline.tables.fitted import Category, Encoding, Number
 
 
 def numbers(*names):

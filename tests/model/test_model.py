@@ -6,7 +6,7 @@ from plumbline.basics.errors import UserError
 from plumbline.bits import initial, rows, scoring, stream
 from plumbline.model import model, sealed
 from plumbline.model.network import SHIPPED
-from plumbline.tables.encoding import Category, Encoding, LeftOut, Number
+from plumbline.tables.fitted import Category, Encoding, LeftOut, Number
 
 
 def saved(path, classes=2, **changes):

@@ -17,7 +17,8 @@ from plumbline.basics.errors import UserError
 from plumbline.bits import initial, kernel, scoring, stream
 from plumbline.bits import rows as compact
 from plumbline.tables import columns, duck, encoding, robust, splits, store, unseen
-from plumbline.tables.encoding import Category, Encoding, Number, fit
+from plumbline.tables.encoding import fit
+from plumbline.tables.fitted import Category, Encoding, Number
 
 ANY_NUMBER = st.none() | st.floats(allow_nan=True, allow_infinity=True) | st.integers(-(10**300), 10**300)
 

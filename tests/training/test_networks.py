@@ -13,7 +13,7 @@ from plumbline.basics.errors import UserError
 from plumbline.basics.params import Params
 from plumbline.bits import initial, stream
 from plumbline.model import network
-from plumbline.tables.encoding import Encoding, Number
+from plumbline.tables.fitted import Encoding, Number
 from plumbline.tables.store import Facts
 from plumbline.training import networks
 
