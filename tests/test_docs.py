@@ -141,7 +141,7 @@ def test_the_setting_that_was_tried_is_what_start_writes():
     assert tried
     assert {name: str(written[name]).lower() for name, _ in tried} == dict(tried)
     unseen, chose = (int(count) for count in re.findall(r"ensemble against network 0.* of (\d+) tables", text))
-    page = PAGES["docs/tables.md"].replace("\n", " ")
+    page = PAGES["docs/settings.md"].replace("\n", " ")
     assert f"on {unseen + chose} tables" in README
     assert f"on {unseen + chose} tables: on {unseen} that chose nothing" in page
     assert f"on {chose} that the settings were chosen on" in page

@@ -1,6 +1,6 @@
 """The settings for a real table, by its size: what `plumbline start` writes, and `benchmarks/tables.py` tries."""
 
-SMALL = 10_000  # rows up to which many epochs pay, as measured on 27 tables (docs/tables.md)
+SMALL = 10_000  # rows up to which many epochs pay, as measured on 27 tables (docs/settings.md)
 LARGE = 50_000  # rows from which on time is what counts
 WORK = 1e8  # rows x columns x epochs of a network that take a core some ten seconds
 FEWEST = 100  # rows from which on a tenth of them can choose anything

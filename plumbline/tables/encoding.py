@@ -26,7 +26,7 @@ from plumbline.tables.store import Table
 
 FEWEST_ROWS = 4  # a category of fewer training rows is pooled with those never seen, which so have been trained
 # Where more than so many categories, and of more than this share of the rows, would be pooled, fewer rows are enough,
-# if need be one (docs/tables.md).
+# if need be one (docs/encoding.md).
 FEW, POOLED = 100, 0.01
 TRAINED_ON = {"number": "a number", "instant": "an instant", "time of day": "a time of day", "duration": "a duration"}
 TRAINED_ON["category"] = "text"

@@ -19,7 +19,7 @@ from plumbline.tables import columns, duck
 from plumbline.tables.store import PLACE, Table
 
 FREQUENT = 20  # rows from which on a category has an input beside: it may change what other columns mean
-MANY = 50  # a column of more categories that are not frequent has statistics (docs/tables.md)
+MANY = 50  # a column of more categories that are not frequent has statistics (docs/encoding.md)
 M = 10  # rows
 FOLDS = 5
 ODD = np.uint64(0x9E3779B97F4A7C15)  # 2^64 over the golden ratio: its multiples' high bits look like chance

@@ -24,7 +24,7 @@ from plumbline.tables.store import Facts
 
 PIECE = 2**20  # rows at a time
 KEPT = 2**27  # bytes of network 0's weights after its epochs
-FEW = 500  # watched rows, which tell half of how much one view is better than another (docs/tables.md)
+FEW = 500  # watched rows, which tell half of how much one view is better than another (docs/settings.md)
 
 Weights = dict[str, np.ndarray]  # by name, the networks in front: (R, ...)
 
