@@ -76,7 +76,7 @@ def test_what_breaks_a_rule_is_refused_with_its_rows(tmp_path, expected, words):
 
 
 def test_rows_are_called_by_where_they_stand(tmp_path):
-    framed = "Report\n\n" + TABLE.replace("21,Paris", '21,"Par\nis"').replace("\n", "\n")
+    framed = "Report\n\n" + TABLE.replace("21,Paris", '21,"Par\nis"')
     with pytest.raises(UserError, match=r"'43' in line 28 \(1 row"):
         check(tmp_path, framed, "columns: {age: {range: [0, 42]}}")
     lines = '\n{"age": 1, "y": 0}\n' * 3
