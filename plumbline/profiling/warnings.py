@@ -11,7 +11,6 @@ from plumbline.profiling import belonging
 from plumbline.profiling.alone import Alone, alone
 from plumbline.profiling.profile import WHOLE, Column, line, share
 from plumbline.tables import columns, duck, spelling
-from plumbline.tables.columns import kind_of
 from plumbline.tables.encoding import FEWEST_ROWS
 from plumbline.tables.fitted import Encoding
 from plumbline.tables.store import PLACE, ROW, Table
@@ -38,20 +37,17 @@ def judge(table: Table, found: list[Column], fitted: Encoding) -> list[Column]:
     nothing: it is warned of only if it reads as dates or measures.
     """
     left_out = {left.name for left in fitted.left_out}
-    taken = [c for c in found if c.column not in left_out and c.kind != "target" and c.distinct + (c.missing > 0) > 1]
+    inputs = [c.column for c in found if c.kind != "target" and c.column not in left_out]
     classes, y = table.facts.classes, table.classes()
-    tells = alone(table, [c.column for c in taken if kind_of(table.columns[c.column])], y)
-    names = {c.column for c in taken}
+    tells = alone(table, inputs, y)
     warned = []
     for column in found:
         if column.kind == "target":
             warning = of_target(column, classes, np.bincount(y, minlength=len(classes)).tolist())
+        elif column.column in left_out:
+            warning = read_otherwise(table, column) or dates_as_numbers(table, column)
         else:
-            told = tells.get(column.column)
-            warning = (told and leak(told)) or read_otherwise(table, column) or dates_as_numbers(table, column)
-            warning = warning or (column.column in names and identifier(table, column, told))
-            near = column.kind == "category" and column.column not in left_out and nearly_equal(table, column.column)
-            warning = "; it ".join(filter(None, [warning, near]))
+            warning = of_input(table, column, tells.get(column.column))
         warned.append(column._replace(warning=warning or ""))
     if copied := belonging.within(table):
         warning = (
@@ -74,6 +70,18 @@ def lines(found: list[Column], file: str = "metrics/columns.csv") -> list[str]:
 
 
 # ---- a feature
+
+
+def of_input(table: Table, column: Column, tells: Alone | None) -> str:
+    """The gravest warning for a column that the model sees, and its nearly equal categories."""
+    gravest = (
+        (tells and leak(tells))
+        or read_otherwise(table, column)
+        or dates_as_numbers(table, column)
+        or identifier(table, column, tells)
+    )
+    near = nearly_equal(table, column.column) if column.kind == "category" else None
+    return "; it ".join(filter(None, [gravest, near]))
 
 
 def leak(of: Alone) -> str | None:
