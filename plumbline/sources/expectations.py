@@ -135,7 +135,7 @@ def _broken(rows: Rows, name: str, expected: Expected, is_target: bool, path: st
         rules[f"has what is none of its {len(expected.categories)} categories"] = is_other
     if expected.gaps is not None:
         gaps = duck.rows(f"SELECT count(*) - count(v) FROM {cells}")[0][0]
-        if gaps > expected.gaps * rows.count:
+        if gaps and gaps / rows.count > expected.gaps:  # 0.29 * 100 is below 29
             share = f"{100 * gaps / rows.count:.3g} % of the rows, and at most {100 * expected.gaps:.3g} % are expected"
             rules[f"has gaps in {share}"] = "v IS NULL"
     found = {words: _where(rows, cells, condition) for words, condition in rules.items()}

@@ -35,6 +35,11 @@ def test_what_is_written_of_a_table_holds_of_it_in_csv_and_in_parquet(tmp_path):
     expectations.check(str(tmp_path / "expect.yaml"), parquet, "t.parquet", "y")
 
 
+def test_gaps_of_just_the_written_share_are_allowed(tmp_path):
+    text = "age,y\n" + ",0\n" * 29 + "1,1\n" * 71
+    check(tmp_path, text, expectations.written(rows(tmp_path, "t.csv", text), "y"))
+
+
 @pytest.mark.parametrize(
     "expected, words",
     [
