@@ -73,9 +73,9 @@ def read(rows: Rows, source: str, but: set[str], decimal: str | None, dates: str
     """
     texts = [name for name, kind in rows.types.items() if kind == "VARCHAR" and name not in but]
     likely = [name for name in texts if _may_be_another(_column(rows, source, name, SAMPLE))]
-    columns_of_text = [_column(rows, source, name) for name in likely]
-    kept = {column.name: why for column in columns_of_text if (why := _why_text(column)) is not None}
-    whole = [column for column in columns_of_text if column.name not in kept and column.present]
+    judged = [_column(rows, source, name) for name in likely]
+    kept = {column.name: why for column in judged if (why := _why_text(column)) is not None}
+    whole = [column for column in judged if column.name not in kept and column.present]
     numbers = [column.bits for column in whole if column.kind == s.NUMBER]
     point = rows.has_point or any(bits & s.SURE_POINT for bits in numbers)
     comma = any(bits & s.SURE_COMMA for bits in numbers)
@@ -93,6 +93,14 @@ def read(rows: Rows, source: str, but: set[str], decimal: str | None, dates: str
             found[column.name] = by
         else:
             kept[column.name] = f"{column.example(s.PLUS)} has a plus, and none a minus"
+    _say(source, kept, found)
+    select = {name: _or_error(rows.select[name], name, by) for name, by in found.items()}
+    types = {name: by.type for name, by in found.items()}
+    return rows._replace(select=rows.select | select, types=rows.types | types, spellings=found)
+
+
+def _say(source: str, kept: dict[str, str], found: dict[str, Spelling]) -> None:
+    """Print which columns stay text and why, and how the others are read."""
     said = [f"column {name!r} stays text: {why}" for name, why in kept.items() if why][:SHOWN]
     for name, by in [*found.items()][:SHOWN]:
         ((value,),) = duck.rows(f"SELECT {s.value(duck.text(by.example), by)}::VARCHAR")
@@ -101,9 +109,6 @@ def read(rows: Rows, source: str, but: set[str], decimal: str | None, dates: str
         said.append(f"{len(found) - SHOWN} more columns of text are read as numbers or dates")
     for line in said:
         print(f"{source}: {line}")
-    select = {name: _or_error(rows.select[name], name, by) for name, by in found.items()}
-    types = {name: by.type for name, by in found.items()}
-    return rows._replace(select=rows.select | select, types=rows.types | types, spellings=found)
 
 
 # ---- what a column holds
