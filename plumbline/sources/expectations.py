@@ -55,7 +55,7 @@ def check(path: str, rows: Rows, source: str, target: str) -> None:
         broken.append(f"it has {rows.count} rows, and {_between(least, most)} are expected")
     for name, column in expected.columns.items():
         if name not in rows.types:
-            broken.append(f"it has no column {name!r}{nearest(name, rows.types)}".replace("?", ""))
+            broken.append(f"it has no column {name!r}{nearest(name, rows.types).removesuffix('?')}")
         else:
             broken += _broken(rows, name, column, name == target, path)
     if broken:
