@@ -85,6 +85,7 @@ def found(text: Text) -> Frame:
         said.append(f"{numbers} above the header: left out ({_short(above[0], mark)})")
     names = list(header.cells[:width])
     whole = [line for line in lines if len(line.cells) == width]
+    # A last column without a name and without a cell is what a separator at the end of each line makes
     while whole and len(names) > 1 and not any(row.cells[len(names) - 1].strip() for row in [header, *whole]):
         names.pop()
     trailing = width - len(names) if whole else 0
@@ -185,9 +186,11 @@ def _header(lines: list[Line], text: Text, mark: str) -> tuple[int, int]:
     at = next((i for i, line in enumerate(lines) if not _is_above(line.cells, width)), 0)
     header, whole = lines[at].cells, [line.cells for line in lines[at + 1 :] if len(line.cells) == width]
     are_names = at == 0 or _is_no_data(header, whole) or not any(_is_number(cell) for cell in header)
+    # What the longer one of header and rows has beyond the shorter one; blank cells there do no harm
     beyond = [*header[width:], *(cell for row in whole for cell in row[len(header) :])]
     if are_names and (len(header) == width or not any(cell.strip() for cell in beyond)):
         return at, width
+    # Most rows below the header do not agree either: they are refused later, and not the header
     if len(header) != width and 2 * len(whole) <= len(lines) - at - 1:
         return at, len(header)
     blamed = lines[at if len(header) != width else at - 1]
@@ -270,11 +273,11 @@ def _total(frame: Frame) -> Line | None:
     if not total:
         return None
     numbers = {i: number for i, cell in enumerate(total.cells) if (number := _number(cell)) is not None}
-    wanted = {i: (sums[i], sums[i] / max(counts[i], 1), rows) for i in numbers}
+    wanted = {i: (sums[i], sums[i] / max(counts[i], 1), rows) for i in numbers}  # sum, mean, count of rows
     if numbers and all(any(math.isclose(numbers[i], each, rel_tol=1e-3) for each in wanted[i]) for i in numbers):
         return total
     if any(cell.strip() for cell in last[:label]):
-        return None
+        return None  # the word is not the first cell: an ordinary row may have it
     raise UserError(
         f"{frame.text.at(total.number)}: {total.cells[label]!r} is a word for totals, and its numbers are no "
         f"sums of those above; remove that {frame.text.word}, or write another word there"

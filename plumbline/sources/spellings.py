@@ -130,7 +130,10 @@ def _column(rows: Rows, source: str, name: str, some: int | None = None) -> Colu
 
 
 def _may_be_another(column: Column) -> bool:
-    """Whether a column may be of another kind than text: most of its cells are, or all but a few different words."""
+    """Whether a column may be of another kind than text.
+
+    It may be if most of its cells are, or all but a few different words; also if only gaps were looked at.
+    """
     texts = column.counts[s.TEXT]
     return 2 * texts < max(column.present, 1) or (texts < column.present and len(column.such(s.TEXT)) <= WORDS)
 
