@@ -105,9 +105,8 @@ def identifier(table: Table, column: Column, tells: Alone | None) -> str | None:
         texts = columns.all_texts(table, name)
         rare = texts.present - sum(rows for _, rows in texts.frequent[:FREQUENT] if rows >= FEWEST_ROWS)
         most = texts.frequent[0][1]
-        is_taken = texts.distinct <= texts.present / 2  # else the encoding leaves it out
         is_flat = rare >= POOLED * texts.present or most <= FLAT * texts.present
-        if is_taken and is_flat and texts.distinct > FREQUENT:
+        if is_flat and texts.distinct > FREQUENT:
             of = f"{share(most, texts.present)} of the rows, and {share(rare, texts.present)} have a rare one"
             if tells and tells.significant:
                 return (
