@@ -1,8 +1,8 @@
-"""Rows that belong together, so that each tells less than a row of its own: groups, days, copies.
+"""Rows that are not independent, so that several tell hardly more than one: groups, days, copies.
 
-Rows that agree by chance are no copies. Were they, many more pairs of rows would agree in all columns but one: as many
-times more as two rows seldom agree in that one. Where the table's most telling column is left out and hardly more
-pairs agree, the pairs are copies.
+Rows that are equal may be copies, or may be equal by chance. These are told apart by leaving out one column, the one in
+which two rows agree most seldom. If rows are equal by chance, many more pairs agree in the other columns: should one
+pair in 1,000 agree in the column left out, 1,000 times as many. If they are copies, hardly more pairs agree.
 """
 
 from typing import NamedTuple
@@ -13,30 +13,30 @@ from plumbline.basics.params import Split
 from plumbline.tables import columns, duck
 from plumbline.tables.store import PLACE, ROW, Table
 
-LEAST = 0.01  # share of rows from which on copies are said
+LEAST = 0.01  # share of copies, at least, for them to be told
 FEWEST = 3  # and their number
-TIMES = 10  # as many pairs as chance would have; on tables of few different rows it has a third of them and more
-SAMPLED = 2**18  # rows that tell how often a column agrees
+TIMES = 10  # copies are more than so many times the pairs of chance: these are a third and more if few rows differ
+SAMPLED = 2**18  # rows by which it is told how often two rows agree in a column
 
 
 class Together(NamedTuple):
     """Which rows of a part belong together, and why."""
 
-    number: np.ndarray | None  # (n,) int64, the same for rows of one group; None: each row is its own
-    why: str = ""  # or why there are no groups, if that must be said
+    number: np.ndarray | None  # (n,) int64, the same for all rows of a group; None: each row is a group of its own
+    why: str = ""  # what makes a group; without groups, why there are none if that must be told
 
     @property
     def says(self) -> str:
-        """What stands behind a count of rows."""
+        """The words that stand behind a count of rows."""
         groups = "" if self.number is None else f" in {len(np.unique(self.number))} groups"
         return groups + f" ({self.why})" * bool(self.why)
 
 
 def of_part(table: Table, split: Split) -> Together:
-    """What the split says of a part's rows, else its copies where they are more than chance has.
+    """The groups of a part's rows.
 
-    Groups are those of split.group; calendar days (UTC) of split.time where that holds dates or times; else rows that
-    agree in all features.
+    With split.group they are its values. With split.time they are calendar days (UTC), if that column holds dates or
+    times. With neither they are rows that are equal in all features, if there are more copies than by chance.
     """
     if split.group:
         return Together(columns.first_of_equal(table, duck.name(split.group), ROW), f"rows of one {split.group}")
@@ -55,7 +55,7 @@ def of_part(table: Table, split: Split) -> Together:
 
 
 def within(table: Table) -> int:
-    """Rows that stand in the table before; 0 where they are no more than chance has."""
+    """How many rows repeat an earlier row; 0 if these are no more than by chance."""
     names = _names(table)
     different = table.rows(f"SELECT count(*) FROM ({_counted(table, names)})")[0][0]
     rows = len(table) - different
@@ -63,7 +63,7 @@ def within(table: Table) -> int:
 
 
 def across(test: Table, train: Table) -> int:
-    """Rows of one part that stand in another part as well; 0 where they are no more than chance has."""
+    """How many test rows stand in the training part too; 0 if these are no more than by chance."""
     names = _names(test)
     row = _hash(names)
     known = f"SELECT {row} FROM {train.relation}"
@@ -76,6 +76,7 @@ def _names(table: Table) -> list[str]:
 
 
 def _are_many(rows: int, a: Table, b: Table, names: list[str]) -> bool:
+    """Whether so many rows of one table that stand in the other are copies. Within one table a and b are the same."""
     if rows < max(FEWEST, LEAST * len(a)) or len(names) < 3:
         return False
     every = len(b) // SAMPLED + 1
@@ -88,14 +89,14 @@ def _are_many(rows: int, a: Table, b: Table, names: list[str]) -> bool:
 
 
 def _pairs(a: Table, b: Table, names: list[str], every: int = 1) -> int:
-    """Pairs of a row of one table and a row of the other, of every so many, that agree in these columns."""
+    """Pairs of a row of a and a row of b, of which every `every`-th counts, that agree in these columns."""
     join = f"({_counted(a, names)}) AS a JOIN ({_counted(b, names, every)}) AS b USING (h)"
     found = a.rows(f"SELECT coalesce(sum(a.n * b.n), 0)::DOUBLE FROM {join}")[0][0]
-    return found - len(range(0, len(b), every)) if a is b else found  # none is its own twin
+    return found - len(range(0, len(b), every)) if a is b else found  # a row is no pair with itself
 
 
 def _counted(table: Table, names: list[str], every: int = 1) -> str:
-    """SQL of different rows, by their hash of 64 bits, and how often each comes."""
+    """The query for the different rows: their hash h of 64 bits, and how often each comes, n."""
     some = f"{table.numbered} WHERE {PLACE} % {every} = 0" if every > 1 else table.relation
     return f"SELECT h, count(*) AS n FROM (SELECT {_hash(names)} AS h FROM {some}) GROUP BY h"
 

@@ -1,6 +1,6 @@
-"""What was seen in a table's columns: a record a column, for a person to read.
+"""The profile of a table: for each column a record of what was seen in it, for a person to read.
 
-Counts, order statistics and integers alone: the same text on every machine and with any number of threads.
+It has counts, order statistics and integers alone. So it is the same text on every machine, with any number of threads.
 """
 
 from collections.abc import Iterator
@@ -11,28 +11,28 @@ from plumbline.tables.columns import kind_of
 from plumbline.tables.fitted import Encoding, Number
 from plumbline.tables.store import ROW, Table
 
-WHOLE = "(rows)"  # stands for a column in what is said of whole rows
+WHOLE = "(rows)"  # stands in place of a column's name in a record about whole rows
 SHOWN = 3  # most frequent values of a column
-POOLED = 5  # columns with rare categories that are named
-LETTERS = 24  # of a value that is shown
-MOST_LABELS = 20  # a target of more different numbers is shown by its range
+POOLED = 5  # columns with rare categories that are named, at most
+LETTERS = 24  # letters of a value that are shown
+MOST_LABELS = 20  # a target with more different numbers is shown by its range
 
 
 class Column(NamedTuple):
-    """What was seen in one column and what becomes of it, as metrics/columns.csv has it."""
+    """A line of metrics/columns.csv: what was seen in one column, and what becomes of it."""
 
     column: str
     kind: str  # number, boolean, category, date, date and time, time of day, duration, target; else DuckDB's type
-    missing: int  # rows without a value, nan and blank text among them
+    missing: int  # rows without a value; nan and blank text are none
     distinct: int  # different values
-    values: str  # of numbers the range and the median, of dates the range, else the most frequent
-    becomes: str = ""  # inputs of the network, or why it is left out; of the target, its classes
-    inputs: int = 0
+    values: str  # range and median of numbers, range of dates, else the most frequent values
+    becomes: str = ""  # the inputs that it becomes, or why it is left out; for the target, how many classes
+    inputs: int = 0  # of the network
     warning: str = ""
 
 
 def profile(table: Table, target: str, fitted: Encoding | None = None) -> list[Column]:
-    """A record a column, in the table's order; what becomes of it only with the encoding."""
+    """A record for each column, in the table's order. fitted: the encoding, without which `becomes` is empty."""
     becomes, numbers = _becomes(table, fitted) if fitted else {}, robust.numbers(table)
     found = []
     for name, kind in table.columns.items():
@@ -49,7 +49,7 @@ def profile(table: Table, target: str, fitted: Encoding | None = None) -> list[C
 
 
 def left_out_or_pooled(table: Table, fitted: Encoding) -> Iterator[str]:
-    """What of the columns does not become an input of its own, in lines: left out columns, and rare categories."""
+    """Lines to print about what has no input of its own: columns that are left out, and rare categories."""
     for left in fitted.left_out:
         yield f"column {left.name!r} is left out: {left.why}"
     shared = [f"{name!r} {many} ({rows} rows)" for name, (many, rows) in encoding.pooled(fitted, table).items()]
@@ -62,7 +62,7 @@ def left_out_or_pooled(table: Table, fitted: Encoding) -> Iterator[str]:
 
 
 def _range(table: Table, name: str, of: robust.Numbers) -> tuple[int, int, str]:
-    """Of a column that has an order: rows without a value, different values, and the range, of numbers the median."""
+    """For a column of numbers, dates or times: missing, distinct and values, as Column has them."""
     values = ""
     if of.present and kind_of(table.columns[name]) == "number":
         values = f"{_number(of.low)} to {_number(of.high)}, median {_number(of.median)}"
@@ -74,7 +74,7 @@ def _range(table: Table, name: str, of: robust.Numbers) -> tuple[int, int, str]:
 
 
 def _frequent(table: Table, name: str) -> tuple[int, int, str]:
-    """The same of any other column, in words: its most frequent values, of equally frequent ones by the letters."""
+    """The same for any other column, with its most frequent values. Ties are in alphabetical order."""
     texts = columns.all_texts(table, name)
     frequent = texts.frequent[:SHOWN]
     shown = [f"{_short(value)} ({share(rows, len(table) - texts.missing)})" for value, rows in frequent]
@@ -85,7 +85,7 @@ def _frequent(table: Table, name: str) -> tuple[int, int, str]:
 
 
 def share(part: int, whole: int) -> str:
-    """A share in percent, with a decimal where it is small or nearly all."""
+    """A share in percent, with one decimal below 1 % and above 99 %."""
     percent = 100 * part / max(whole, 1)
     if percent < 0.1 and part:
         return "under 0.1 %"
@@ -93,7 +93,7 @@ def share(part: int, whole: int) -> str:
 
 
 def _number(value: float | int) -> str:
-    """Six digits of a number, and all before the point."""
+    """A number with six digits, or with all that stand before the point."""
     if isinstance(value, int):
         return str(value)
     whole = value.is_integer() or abs(value) >= 1e6
@@ -101,13 +101,13 @@ def _number(value: float | int) -> str:
 
 
 def _short(text: str) -> str:
-    """A value on one line and not for ever."""
+    """A value on one line, cut after LETTERS."""
     text = " ".join(text.split())
     return text if len(text) <= LETTERS else text[: LETTERS - 3] + "..."
 
 
 def _becomes(table: Table, fitted: Encoding) -> dict[str, tuple[str, int]]:
-    """What becomes of each column, and how many inputs."""
+    """What becomes of each column, in words, and how many inputs that is."""
     told = {left.name: (f"left out: {left.why}", 0) for left in fitted.left_out}
     pooled = encoding.pooled(fitted, table)
     for column in fitted.columns:
@@ -126,7 +126,10 @@ def _becomes(table: Table, fitted: Encoding) -> dict[str, tuple[str, int]]:
 
 
 def screen(found: list[Column], lines: int = 25, file: str = "metrics/columns.csv") -> str:
-    """A table of at most so many columns, the most telling first: the target, those with a warning, those left out."""
+    """The profile as a table for the terminal: first the target, then columns with a warning, then those left out.
+
+    lines: how many columns are shown. file: where the others are.
+    """
     told = [column for column in found if column.column != WHOLE]  # its warning says all
     ordered = sorted(told, key=lambda c: (c.kind != "target", not c.warning, not c.becomes.startswith("left out")))
     rows = [("column", "kind", "missing", "distinct", "values", "becomes")]
@@ -144,6 +147,6 @@ def _cell(text: str, width: int, to_the_right: bool) -> str:
 
 
 def line(name: str, warning: str, is_target: bool = False) -> str:
-    """A column's warning as it is printed, or that about whole rows."""
+    """A warning as it is printed. name: the column, or WHOLE."""
     of = "" if name == WHOLE else f"{'the target' if is_target else 'column'} {name!r} "
     return f"warning: {of}{warning}"

@@ -1,4 +1,4 @@
-"""What only the test part shows: values that training never saw, rows that also train, classes of too few rows."""
+"""What is odd about the test part: values that training never saw, rows that also train, classes of too few rows."""
 
 import sys
 from typing import NamedTuple
@@ -12,11 +12,11 @@ from plumbline.tables import columns, duck, encoding
 from plumbline.tables.fitted import Category, Encoding, Number
 from plumbline.tables.store import Table
 
-NEW, OUTSIDE, GAPS = 0.1, 0.1, 0.02  # shares of the test rows from which on they are said
-LEAST = 5  # and rows: of a small table's a few are new by chance
-CHANCE = 0.01  # of one column or more with so many rows beyond the training range, if test rows are as training rows
-FEWEST = 10  # test rows of a class
-NAMED = 5  # classes in a line
+NEW, OUTSIDE, GAPS = 0.1, 0.1, 0.02  # shares of the test rows from which on there is a warning
+LEAST = 5  # rows with a new category, at least: a few are new by chance in a small table
+CHANCE = 0.01  # at most how likely it is that any column of numbers is warned of, if test rows are like training rows
+FEWEST = 10  # test rows of a class, at least, without a warning
+NAMED = 5  # classes in a line, at most
 ALWAYS = " in every training row"
 
 
@@ -25,8 +25,8 @@ class Column(NamedTuple):
 
     column: str
     missing: float = 0.0  # share of the test rows without a value
-    new: float = 0.0  # with a category that training never saw
-    outside: float = 0.0  # beyond the training rows' range
+    new: float = 0.0  # share with a category that training never saw
+    outside: float = 0.0  # share beyond the training rows' range
     warning: str = ""
 
 
@@ -39,7 +39,7 @@ def write(path: str, test: Table, train: Table, fitted: Encoding) -> None:
 
 
 def unseen(test: Table, train: Table, fitted: Encoding) -> list[Column]:
-    """A line a column of the test part, one for the target, and one for its rows."""
+    """A line about the rows of the test part, one about the target, and one for each feature."""
     fits = {column.name: column for column in fitted.columns}
     left_out = {left.name: left.why for left in fitted.left_out}
     n, tried = len(test), sum(isinstance(column, Number) for column in fitted.columns)
@@ -53,12 +53,8 @@ def unseen(test: Table, train: Table, fitted: Encoding) -> list[Column]:
             is_odd = chance(outside, n, len(train)) * tried < CHANCE
             lines.append(_judged(n, column, missing, outside=outside, is_odd=is_odd))
         elif column:
-            text = columns.text(name)
-            known = f"SELECT DISTINCT hash({text}) AS h FROM {train.holding(name)}"
-            cells = f"SELECT {text} AS text FROM {test.holding(name)}"
-            new = f"({cells}) ANTI JOIN ({known}) AS known ON hash(text) = known.h WHERE text IS NOT NULL"
-            counts = f"SELECT (SELECT count(*) - count(text) FROM ({cells})), (SELECT count(*) FROM {new})"
-            lines.append(_judged(n, column, *test.rows(counts)[0]))
+            missing, new = _missing_and_new(test, train, name)
+            lines.append(_judged(n, column, missing, new=new))
         else:
             missing = test.rows(f"SELECT count(*) - count({duck.name(name)}) FROM {test.holding(name)}")[0][0]
             lines.append(Column(name, missing / max(n, 1), warning=_of_constant(test, train, name, left_out[name])))
@@ -74,18 +70,32 @@ def warned(found: list[Column], target: str) -> list[str]:
 
 
 def chance(outside: int, test_rows: int, train_rows: int) -> float:
-    """At most how likely so many test rows lie beyond the training range, if all rows are drawn alike.
+    """How likely it is, at most, that so many test rows lie beyond the training range, if all rows are drawn alike.
 
-    Then the outermost rows of both parts, so many at either end, are all test rows.
+    Rows beyond the range are the outermost rows of both parts together, some at either end; and all of them are test
+    rows. The chance of that is summed over the ways to share them out to the two ends.
     """
     drawn = np.arange(outside)
     return (outside + 1) * float(np.prod((test_rows - drawn) / (test_rows + train_rows - drawn)))
 
 
+def _missing_and_new(test: Table, train: Table, name: str) -> tuple[int, int]:
+    """How many test rows have no category, and how many have one that no training row has."""
+    text = columns.text(name)
+    known = f"SELECT DISTINCT hash({text}) AS h FROM {train.holding(name)}"
+    cells = f"SELECT {text} AS text FROM {test.holding(name)}"
+    new = f"({cells}) ANTI JOIN ({known}) AS known ON hash(text) = known.h WHERE text IS NOT NULL"
+    counts = f"SELECT (SELECT count(*) - count(text) FROM ({cells})), (SELECT count(*) FROM {new})"
+    return test.rows(counts)[0]
+
+
 def _judged(
     n: int, column: Number | Category, missing: int, new: int = 0, outside: int = 0, is_odd: bool = False
 ) -> Column:
-    """A feature's line, of n test rows; is_odd: whether so many rows beyond the training range are no chance."""
+    """A feature's line.
+
+    n: test rows. missing, new, outside: how many of them are so. is_odd: whether so many outside are more than chance.
+    """
     n, warning = max(n, 1), ""
     if outside >= OUTSIDE * n and is_odd:
         warning = (
@@ -106,7 +116,7 @@ def _judged(
 
 
 def _of_constant(test: Table, train: Table, name: str, why: str) -> str:
-    """A column that is left out as the same in every training row, and is not so in the test part."""
+    """The warning for a column that is left out as constant in training, if it is not constant in the test part."""
     if not why.startswith("it is "):
         return ""
     value = columns.text(name)

@@ -1,6 +1,6 @@
-"""What is odd about a table's columns: each warning is one line that says what to do.
+"""Warnings about what is odd in a table's columns. Each is one line that says what to do.
 
-An ordinary table has none. Each rule was tried on some forty tables that are studied everywhere (docs/tables.md).
+An ordinary table has none. Each rule was tried on some forty well-known tables (docs/tables.md).
 """
 
 import re
@@ -11,47 +11,43 @@ from plumbline.profiling import belonging
 from plumbline.profiling.alone import Alone, alone
 from plumbline.profiling.profile import WHOLE, Column, line, share
 from plumbline.tables import columns, duck, spelling
-from plumbline.tables.columns import kind_of
 from plumbline.tables.encoding import FEWEST_ROWS
 from plumbline.tables.fitted import Encoding
 from plumbline.tables.store import PLACE, ROW, Table
 
-TELLS = 0.95  # ROC AUC of a column alone from which on it is said
+TELLS = 0.95  # ROC AUC of a column alone above which there is a warning
 IS, IS_BY_AREA = 0.98, 0.998  # recall, or ROC AUC, from which on it is nearly the target itself
-FREQUENT = 100  # values of a column that are not rare, at most
-POOLED = 0.75  # share of a column's rows whose category is rare, from which on it looks like an identifier
-FLAT = 0.02  # and share of its most frequent value up to which it does
-MOST = 0.8  # share of the rows with a frequent value, from which on they read as dates or measures
+FREQUENT = 100  # the most frequent values of a column that are looked at; all others are rare
+POOLED = 0.75  # a column looks like an identifier if this share of its rows has a rare category
+FLAT = 0.02  # or if its most frequent value has no more than this share
+MOST = 0.8  # text reads as dates or measures if this share of the rows with a frequent value does
 MEASURED = r"\s*[^\w\s]?\s?-?(?:0|[1-9]\d*)(?:[.,]\d+)?(\s?(?!(?:st|nd|rd|th)\b)[^\W\d_]+)\.?\s*"  # 66.7 kg, not 4th
-FEWEST_MEASURES = 10  # different ones
-FEW_ROWS = 20  # too few to say that their order is no chance
+FEWEST_MEASURES = 10  # different values of a column that reads as measures, at least
+FEW_ROWS = 20  # the order of so few rows may be chance
 RARE, RARE_ROWS = 0.01, 100  # a class of a smaller share and of fewer rows is rare
-SHOWN = 10  # lines on the terminal
-NEAR = 3  # groups of nearly equal categories in a line
-NAMED_ID = r"(.*[_\W])?(id|ID|Id)|.*[a-z](Id|ID)"  # regular expressions, compiled where they are needed
+SHOWN = 10  # lines on the terminal, at most
+NEAR = 3  # groups of nearly equal categories in a line, at most
+NAMED_ID = r"(.*[_\W])?(id|ID|Id)|.*[a-z](Id|ID)"  # customer_id, ID, customerId
 
 
 def judge(table: Table, found: list[Column], fitted: Encoding) -> list[Column]:
-    """The profile of a table that has a target, with its warnings: of a column the gravest, and its near categories.
+    """The profile `found` with its warnings: for each column the gravest one, and its nearly equal categories.
 
-    A last record is about the rows, where many are copies of others.
-    Columns that the encoding leaves out tell the model nothing, and are warned of as dates in text alone.
+    If many rows repeat others, a last record is about the rows. A column that the encoding leaves out tells the model
+    nothing: it is warned of only if it reads as dates or measures.
     """
     left_out = {left.name for left in fitted.left_out}
-    taken = [c for c in found if c.column not in left_out and c.kind != "target" and c.distinct + (c.missing > 0) > 1]
+    inputs = [c.column for c in found if c.kind != "target" and c.column not in left_out]
     classes, y = table.facts.classes, table.classes()
-    tells = alone(table, [c.column for c in taken if kind_of(table.columns[c.column])], y)
-    names = {c.column for c in taken}
+    tells = alone(table, inputs, y)
     warned = []
     for column in found:
         if column.kind == "target":
             warning = of_target(column, classes, np.bincount(y, minlength=len(classes)).tolist())
+        elif column.column in left_out:
+            warning = read_otherwise(table, column) or dates_as_numbers(table, column)
         else:
-            told = tells.get(column.column)
-            warning = (told and leak(told)) or read_otherwise(table, column) or dates_as_numbers(table, column)
-            warning = warning or (column.column in names and identifier(table, column, told))
-            near = column.kind == "category" and column.column not in left_out and nearly_equal(table, column.column)
-            warning = "; it ".join(filter(None, [warning, near]))
+            warning = of_input(table, column, tells.get(column.column))
         warned.append(column._replace(warning=warning or ""))
     if copied := belonging.within(table):
         warning = (
@@ -63,7 +59,10 @@ def judge(table: Table, found: list[Column], fitted: Encoding) -> list[Column]:
 
 
 def lines(found: list[Column], file: str = "metrics/columns.csv") -> list[str]:
-    """The warnings as they are printed, no more than can be read: what is about the target comes first."""
+    """The warnings as they are printed, SHOWN of them; first those about the target, then columns that tell it.
+
+    file: where the others are.
+    """
     warned = sorted((c for c in found if c.warning), key=lambda c: (c.kind != "target", "the target" not in c.warning))
     said = [line(c.column, c.warning, c.kind == "target") for c in warned]
     more = [f"warning: and {len(said) - SHOWN} more, in {file}"] if len(said) > SHOWN else []
@@ -73,8 +72,20 @@ def lines(found: list[Column], file: str = "metrics/columns.csv") -> list[str]:
 # ---- a feature
 
 
+def of_input(table: Table, column: Column, tells: Alone | None) -> str:
+    """The gravest warning for a column that the model sees, and its nearly equal categories."""
+    gravest = (
+        (tells and leak(tells))
+        or read_otherwise(table, column)
+        or dates_as_numbers(table, column)
+        or identifier(table, column, tells)
+    )
+    near = nearly_equal(table, column.column) if column.kind == "category" else None
+    return "; it ".join(filter(None, [gravest, near]))
+
+
 def leak(of: Alone) -> str | None:
-    """A column that needs no other to tell the target."""
+    """The warning for a column that alone predicts the target."""
     if not of.significant or (of.area <= TELLS and of.recall < IS):
         return None
     what = f"alone tells the target (ROC AUC {of.area:.2f})"
@@ -84,16 +95,18 @@ def leak(of: Alone) -> str | None:
 
 
 def identifier(table: Table, column: Column, tells: Alone | None) -> str | None:
-    """Values that name the rows, or what the rows are about; tells: what they say of the target."""
+    """The warning for a column whose values name the rows, or what the rows are about.
+
+    tells: how well the column alone predicts the target.
+    """
     name, drop = column.column, "drop it (make_data.drop)"
     rest = f"{drop}, or keep the rows of each in one part (split.group)"
     if column.kind == "category":
         texts = columns.all_texts(table, name)
         rare = texts.present - sum(rows for _, rows in texts.frequent[:FREQUENT] if rows >= FEWEST_ROWS)
         most = texts.frequent[0][1]
-        is_taken = texts.distinct <= texts.present / 2  # else the encoding leaves it out
         is_flat = rare >= POOLED * texts.present or most <= FLAT * texts.present
-        if is_taken and is_flat and texts.distinct > FREQUENT:
+        if is_flat and texts.distinct > FREQUENT:
             of = f"{share(most, texts.present)} of the rows, and {share(rare, texts.present)} have a rare one"
             if tells and tells.significant:
                 return (
@@ -112,7 +125,7 @@ def identifier(table: Table, column: Column, tells: Alone | None) -> str | None:
 
 
 def nearly_equal(table: Table, name: str) -> str | None:
-    """Categories of which two are probably one."""
+    """The warning for categories that differ so little that they are probably one."""
     pairs = columns.alike(dict(columns.all_texts(table, name).frequent))
     more = f"; and {len(pairs) - NEAR} more" if len(pairs) > NEAR else ""
     if not pairs:
@@ -122,7 +135,7 @@ def nearly_equal(table: Table, name: str) -> str | None:
 
 
 def read_otherwise(table: Table, column: Column) -> str | None:
-    """Text of which most values read as dates, or as numbers with one unit behind."""
+    """The warning for text of which most values read as dates, or as numbers with one unit behind."""
     if column.kind != "category":
         return None
     frequent = columns.all_texts(table, column.column).frequent[:FREQUENT]
@@ -141,7 +154,7 @@ def read_otherwise(table: Table, column: Column) -> str | None:
 
 
 def dates_as_numbers(table: Table, column: Column) -> str | None:
-    """Whole numbers that all are days, such as 20211231."""
+    """The warning for whole numbers that all are days, such as 20211231."""
     if table.columns[column.column] not in columns.INTEGERS or column.distinct <= FEW_ROWS:
         return None
     value = duck.name(column.column)
@@ -158,7 +171,7 @@ def dates_as_numbers(table: Table, column: Column) -> str | None:
 
 
 def of_target(column: Column, classes: list, counts: list[int]) -> str | None:
-    """A target that is a measure, or that has a class of few rows; counts are the rows of each class."""
+    """The warning for a target that is a measure, or that has a class of few rows; counts: the rows of each class."""
     if columns.is_measure(classes):
         return (
             f"looks like a measure: {column.distinct} different numbers, {column.values}; each would be a class of its "

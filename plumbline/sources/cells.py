@@ -1,9 +1,10 @@
-"""What the cells of a CSV hold, in SQL: numbers, booleans, dates, times, or text.
+"""The types of a CSV's columns, told from their cells in SQL: numbers, booleans, dates, times, or text.
 
-The cells of a column are of several kinds, and the kinds make its type: whole numbers and such with a point are
-DOUBLE. Digits that are no number as it is written (leading zeros, a plus) keep a column text. So do other spellings of
-numbers and dates, and numbers that are thousands where a point stands between these: plumbline.sources.spellings reads
-them. Most cells are told by a comparison or two, for regular expressions would take half of the time.
+Each cell is of a kind, a bit below, and the kinds of all cells of a column make its type. So WHOLE with REAL is DOUBLE,
+and WHOLE with CODE (leading zeros, a plus) is text. Numbers and dates in other spellings, 1,234 or 31.12.2021, are text
+here; plumbline.sources.spellings reads such columns afterwards.
+
+Regular expressions would take half of the time. So most cells are told by a comparison or two.
 """
 
 from collections.abc import Collection, Iterable
@@ -12,6 +13,7 @@ from plumbline.tables import duck
 from plumbline.tables.columns import BLANK
 from plumbline.tables.columns import MISSING as MISSING_WORDS
 
+# THREE: a point and three digits, such as 1.842; CODE: digits that are no number as programs write it
 WHOLE, REAL, THREE, CODE, BOOLEAN, DATE, TIME, STAMP, ZONED, TEXT, MISSING = (1 << i for i in range(11))
 REFUSED = "error('a cell further down is of another kind')"
 CLOCK = r"\d\d:\d\d(:\d\d(\.\d+)?)?"
@@ -29,27 +31,34 @@ TYPES = {
 
 
 def kinds(relation: str, columns: Iterable[str], three: bool, rows: int | None = None) -> dict[str, int]:
-    """The kinds of cells that each column has, as bits; of all rows, or of the first ones.
+    """The kinds of cells that each column has, as bits.
 
-    three: whether 1.842 may be a thousand.
+    three: whether 1.842 is of the kind THREE, else it is REAL. rows: how many of the first rows to look at; None: all.
     """
     first = f"SELECT {', '.join(columns)} FROM {relation} {f'LIMIT {rows}' if rows else ''}"
     cells = f"UNPIVOT ({first}) ON COLUMNS(*) INTO NAME name VALUE cell"  # one expression for any number of columns
     is_number = "try_cast(cell AS DOUBLE) IS NOT NULL"
     is_three = f"{three} AND regexp_full_match(cell, ' *-?[1-9][0-9]{{0,2}}\\.[0-9]{{3}} *')"
-    cases = [(f"cell IN ({WORDS})", MISSING), (_reads("cell", "BIGINT"), WHOLE), (is_three, THREE)]
-    cases += [(f"{_is_code('cell')} AND {is_number}", CODE), (f"{is_number} AND regexp_matches(cell, '[.eEiI]')", REAL)]
-    cases += [(_is_missing("cell"), MISSING), (is_number, CODE)]
-    cases += [(test, kind) for kind, test in _tests("cell").items()]
+    cases = [  # the first test that holds tells the kind
+        (f"cell IN ({WORDS})", MISSING),
+        (_reads("cell", "BIGINT"), WHOLE),
+        (is_three, THREE),
+        (f"{_is_code('cell')} AND {is_number}", CODE),
+        (f"{is_number} AND regexp_matches(cell, '[.eEiI]')", REAL),
+        (_is_missing("cell"), MISSING),
+        (is_number, CODE),
+        *((test, kind) for kind, test in _tests("cell").items()),
+    ]
     kind = " ".join(f"WHEN {test} THEN {kind}" for test, kind in cases)
     found = duck.rows(f"SELECT name, bit_or(CASE {kind} ELSE {TEXT} END) FROM ({cells}) GROUP BY name")
     return dict.fromkeys(columns, 0) | dict(found)
 
 
 def query(relation: str, columns: dict[str, str], kinds: dict[str, int]) -> str:
-    """The columns under the names that the table has, with their types.
+    """The query for all rows, each column with the type that its kinds make.
 
-    A cell of a kind that is not among a column's `kinds` is an error.
+    columns: the table's name for each column of the relation. kinds: as the function `kinds` finds them. A cell of
+    another kind makes the query fail, with a duck.Error.
     """
     named = [f"{_value(column, kinds[column])} AS {duck.name(name)}" for column, name in columns.items()]
     tests = {"DOUBLE": _is_code, "VARCHAR": _has_zero_byte}  # a cast would take 0012 for 12
@@ -59,7 +68,10 @@ def query(relation: str, columns: dict[str, str], kinds: dict[str, int]) -> str:
 
 
 def are_all(kind: str, texts: Collection[str]) -> bool:
-    """Whether there are texts and all are written as DuckDB writes values of a type: not 01, not 2021-02-30."""
+    """Whether all texts are written as DuckDB writes values of a type; false if there are none.
+
+    For BIGINT 01 is not, for DATE 2021-02-30 is not.
+    """
     written = f"coalesce(try_cast(text AS {kind})::VARCHAR = text, false)"
     cells = f"(SELECT unnest([{duck.texts(texts)}]) AS text)"
     return bool(texts) and duck.rows(f"SELECT bool_and({written}) FROM {cells}")[0][0]
@@ -78,7 +90,7 @@ def _value(column: str, kinds: int) -> str:
     kind = _type(kinds)
     if kind == "VARCHAR" and kinds & ~MISSING:
         return f"CASE WHEN {column} NOT IN ({WORDS}) THEN {column} END"
-    # What is slow is asked of the few cells that are no value
+    # The regular expression for missing cells is slow: only cells that are no value come to it
     missing = f"CASE WHEN {column} NOT IN ({WORDS}) AND NOT {_is_missing(column)} THEN {REFUSED} END"
     if kind == "DOUBLE":
         return f"coalesce(try_cast({column} AS DOUBLE), ({missing})::DOUBLE)"
@@ -88,7 +100,7 @@ def _value(column: str, kinds: int) -> str:
 
 
 def _tests(cell: str) -> dict[int, str]:
-    """SQL of whether a cell is a boolean, a date, or a time of day, a timestamp, or one with its zone by ISO 8601."""
+    """For each kind below, SQL of whether a cell is of it. Times and timestamps are as ISO 8601 writes them."""
     tests = {BOOLEAN: f"lower(trim({cell})) IN ('true', 'false')", DATE: _reads(cell, "DATE")}
     for kind, pattern in (
         (TIME, f" *{CLOCK} *"),
@@ -105,12 +117,12 @@ def _is_missing(cell: str) -> str:
 
 
 def _has_zero_byte(text: str) -> str:
-    """Which DuckDB takes for a letter."""
+    """DuckDB takes a zero byte for a letter; here it is refused."""
     return f"contains({text}, chr(0))"
 
 
 def _reads(cell: str, kind: str) -> str:
-    """A cell that is written as DuckDB writes the value, but for spaces around it."""
+    """Whether a cell is written as DuckDB writes a value of a type; spaces around it are allowed."""
     value = f"try_cast({cell} AS {kind})::VARCHAR"
     return f"({value} = {cell} OR {value} = trim({cell}))"
 

@@ -1,6 +1,7 @@
-"""Tables that become plain text on their way, and are then read as a CSV is: a sheet, JSON lines, a SQLite table.
+"""Excel sheets, JSON lines and SQLite tables: written as a CSV into a scratch folder, and then read as any CSV is.
 
-So a cell means the same wherever it stood. A whole number is written without a point, a truth value as True or False.
+So a cell means the same in whatever file it stood. A whole number is written without a point, a truth value as True or
+False.
 """
 
 import contextlib
@@ -27,22 +28,24 @@ DATABASES = (".sqlite", ".sqlite3", ".db")
 SUFFIXES = SHEETS + LINES + DATABASES
 EXAMPLE = 'write a row a line, such as {"age": 31}'
 
-
-Placed = Iterator[tuple[int, Sequence]]  # rows, each with its number
+Placed = Iterator[tuple[int, Sequence]]  # rows: the number of each, from 1, and its cells
 
 
 def read(path: Path, folder: Path, sheet: str | None) -> Frame:
-    """A table as text in `folder`, in its frame; sheet: which one, or which table of a database."""
+    """A table as a CSV in `folder`, with its frame. A sheet may have a title above its header; the others have none.
+
+    sheet: the name of the sheet, or of the table of a database; None: there is only one.
+    """
     name, text = path.name.lower(), Text(folder / "converted.csv", path, "row")
     if name.endswith(SHEETS):
         _write(text, _of_sheet(path, sheet))
         return frames.found(text)
-    with contextlib.ExitStack() as opened:
-        if name.endswith(LINES):
-            names, rows = _of_lines(path)
-        else:
-            names, rows = opened.enter_context(_of_database(path, sheet))
+    if name.endswith(LINES):
+        names, rows = _of_lines(path)
         _write(text, rows)
+    else:
+        with _of_database(path, sheet) as (names, rows):
+            _write(text, rows)
     return Frame(text, names, ",", skipped=0)
 
 
@@ -52,12 +55,12 @@ def _write(text: Text, rows: Placed) -> None:
         for number, cells in rows:
             try:
                 writer.writerow(map(_cell, cells))
-            except ValueError as error:  # text that no UTF-8 can have is one
+            except ValueError as error:  # of _cell, or UnicodeEncodeError
                 raise UserError(f"{text.at(number)}: {reason(error)}; write a value a cell") from None
 
 
 def _cell(value: object) -> object:
-    """A value as a CSV has it; ValueError for what is none."""
+    """A value as a CSV has it; ValueError for a list, an object, bytes, and text with a zero byte."""
     if isinstance(value, float) and value.is_integer() and abs(value) < 2**53:
         return int(value)
     if isinstance(value, list | dict | bytes) or (isinstance(value, str) and "\0" in value):
@@ -66,7 +69,10 @@ def _cell(value: object) -> object:
 
 
 def _chosen(name: str | None, there: list[str], path: Path, what: str) -> str:
-    """The one that is meant of those that are there."""
+    """The sheet or table that is meant: the named one, or the only one; UserError if it is not there.
+
+    what: "sheet" or "table".
+    """
     if name is None and len(there) == 1:
         return there[0]
     if not there:
@@ -82,13 +88,13 @@ def _chosen(name: str | None, there: list[str], path: Path, what: str) -> str:
 
 
 def _of_sheet(path: Path, name: str | None) -> Placed:
-    """All rows from the first on, blank ones too, so that they are numbered as they are in Excel."""
-    import python_calamine as calamine  # late, for few need it
+    """The rows of a sheet, with the blank ones above and between them: so they are numbered as Excel numbers them."""
+    import python_calamine as calamine  # late, for few tables are sheets
 
     try:
         book = calamine.CalamineWorkbook.from_path(str(path))
         there = [each for each in book.sheets_metadata if each.typ == calamine.SheetTypeEnum.WorkSheet]
-        if name is None:  # no hidden one is meant, and none that is empty
+        if name is None:  # hidden and empty sheets do not count
             there = [each for each in there if each.visible == calamine.SheetVisibleEnum.Visible]
             there = [each for each in there if book.get_sheet_by_name(each.name).start]
         sheet = book.get_sheet_by_name(_chosen(name, [each.name for each in there], path, "sheet"))
@@ -97,14 +103,15 @@ def _of_sheet(path: Path, name: str | None) -> Placed:
         raise unreadable(path, error) from None
     while rows and not any(cell != "" for cell in rows[-1]):
         rows.pop()
-    return enumerate([[]] * (sheet.start or (0, 0))[0] + rows, 1)
+    above = sheet.start[0] if sheet.start else 0  # blank rows, which it has left out
+    return enumerate([[]] * above + rows, 1)
 
 
 # ---- JSON lines
 
 
 def _of_lines(path: Path) -> tuple[list[str], Placed]:
-    """The names, in the order in which they come first, and the values of each line."""
+    """The names, in the order in which they first appear, and the values of each object."""
     names = [*dict.fromkeys(name for values in _objects(path) for name in values)]
     if not names:
         raise UserError(f"{path} has no line with an object in it; {EXAMPLE}")
@@ -112,15 +119,15 @@ def _of_lines(path: Path) -> tuple[list[str], Placed]:
 
 
 def _objects(path: Path) -> Iterator[dict]:
-    """The object of each line that is not blank; numbers as the text that stands there."""
+    """The object of each line that is not blank. Numbers are the text that stands there: 1.50 stays 1.50."""
     number = 0
 
-    def unlike(pairs: list[tuple]) -> dict:
+    def without_twins(pairs: list[tuple]) -> dict:
         if len(dict(pairs)) < len(pairs):
             raise ValueError("a name stands there twice")
         return dict(pairs)
 
-    decoder = json.JSONDecoder(parse_float=str, parse_int=str, parse_constant=str, object_pairs_hook=unlike)
+    decoder = json.JSONDecoder(parse_float=str, parse_int=str, parse_constant=str, object_pairs_hook=without_twins)
     with gzip.open(path) if path.name.lower().endswith(".gz") else path.open("rb") as file:
         try:
             for number, line in enumerate(iter(lambda: file.readline(LONGEST + 1), b""), 1):
@@ -142,7 +149,7 @@ def _objects(path: Path) -> Iterator[dict]:
 
 @contextlib.contextmanager
 def _of_database(path: Path, name: str | None) -> Iterator[tuple[list[str], Placed]]:
-    """The names, and the values of each row in the order of the rows' numbers, where they have some, for the block."""
+    """For the block, the names of a table and its rows. They come in the order of SQLite's rowid, if there is one."""
     for more in ("-wal", "-journal"):
         beside = path.with_name(path.name + more)
         if beside.exists() and beside.stat().st_size:

@@ -1,4 +1,4 @@
-"""What a table must be like: a small YAML file that a team commits, and that every new table is held to.
+"""Expectations: a small YAML file that says what a table must be like. A table that breaks a rule is refused.
 
     rows: [1000, null]              # at least, at most
     columns:
@@ -9,7 +9,7 @@
       port:
         categories: [C, Q, S]
 
-A column may have any of these. Columns that are not named may be anything.
+Every rule may be left out. Columns that are not named may be anything.
 """
 
 import math
@@ -48,14 +48,14 @@ class Expectations(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=Tru
 
 
 def check(path: str, rows: Rows, source: str, target: str) -> None:
-    """Refuse a table that is not as the file says, with where the first rows stand that break it."""
+    """Refuse a table that is not as the file says. The error says where the first rows stand that break a rule."""
     expected, broken = _read(path), []
     least, most = expected.rows or (None, None)
     if rows.count < (least or 0) or (most is not None and rows.count > most):
         broken.append(f"it has {rows.count} rows, and {_between(least, most)} are expected")
     for name, column in expected.columns.items():
         if name not in rows.types:
-            broken.append(f"it has no column {name!r}{nearest(name, rows.types)}".replace("?", ""))
+            broken.append(f"it has no column {name!r}{nearest(name, rows.types).removesuffix('?')}")
         else:
             broken += _broken(rows, name, column, name == target, path)
     if broken:
@@ -67,7 +67,7 @@ def check(path: str, rows: Rows, source: str, target: str) -> None:
 
 
 def written(rows: Rows, target: str) -> str:
-    """The text of a file that says what a table is."""
+    """The text of a file of expectations that the table meets."""
     found = Expectations(columns={name: _found(rows, name, name == target) for name in rows.types})
     return HEADER + formats.as_yaml(msgspec.to_builtins(found))
 
@@ -87,7 +87,7 @@ def _read(path: str) -> Expectations:
 
 
 def _cells(rows: Rows, name: str) -> str:
-    """What stands behind FROM: what a column's cells hold, v, NULL for a gap, and which row each is of."""
+    """What stands behind FROM: the row and the value v of each cell of a column; v is NULL for a gap."""
     kind = rows.types[name]
     value = columns.text("cell") if columns.kind_of(kind) == "category" else "cell"
     value = "nullif(cell, 'nan')" if kind in columns.FLOATS else value
@@ -95,6 +95,7 @@ def _cells(rows: Rows, name: str) -> str:
 
 
 def _found(rows: Rows, name: str, is_target: bool) -> Expected:
+    """What holds of a column."""
     kind, cells = columns.described(rows.types[name]), _cells(rows, name)
     present, different = duck.rows(f"SELECT count(v), count(DISTINCT v) FROM {cells}")[0]
     found = Expected(kind=None if is_target else kind, gaps=math.ceil(100 - 100 * present / max(rows.count, 1)) / 100)
@@ -118,7 +119,7 @@ def _plain(value: object) -> bool | int | float | str:
 
 
 def _broken(rows: Rows, name: str, expected: Expected, is_target: bool, path: str) -> list[str]:
-    """What is not as it should be."""
+    """The rules that a column breaks, each in words with its first rows."""
     kind, cells, rules = rows.types[name], _cells(rows, name), {}
     known, what = columns.described(kind), f"column {name!r}"
     if expected.kind and not is_target and known != expected.kind:
@@ -134,7 +135,7 @@ def _broken(rows: Rows, name: str, expected: Expected, is_target: bool, path: st
         rules[f"has what is none of its {len(expected.categories)} categories"] = is_other
     if expected.gaps is not None:
         gaps = duck.rows(f"SELECT count(*) - count(v) FROM {cells}")[0][0]
-        if gaps > expected.gaps * rows.count:
+        if gaps and gaps / rows.count > expected.gaps:  # 0.29 * 100 is below 29
             share = f"{100 * gaps / rows.count:.3g} % of the rows, and at most {100 * expected.gaps:.3g} % are expected"
             rules[f"has gaps in {share}"] = "v IS NULL"
     found = {words: _where(rows, cells, condition) for words, condition in rules.items()}
@@ -142,7 +143,7 @@ def _broken(rows: Rows, name: str, expected: Expected, is_target: bool, path: st
 
 
 def _where(rows: Rows, cells: str, condition: str) -> str:
-    """The first rows that meet a condition, and how many do; nothing if none does."""
+    """In words, the first rows that meet a condition and how many do; empty if none does."""
     found = duck.rows(
         f"SELECT row, v::VARCHAR, count(*) OVER () FROM {cells} WHERE {condition} ORDER BY row LIMIT {SHOWN}"
     )
@@ -155,7 +156,7 @@ def _where(rows: Rows, cells: str, condition: str) -> str:
 
 
 def _literal(value: object, kind: str, what: str) -> str:
-    """SQL of a value of the file, of the column's type; UserError if it is none."""
+    """SQL of a value that stands in the file, as the column's type; UserError if it cannot be one."""
     if value is None:
         return "NULL"
     wide = {"category": "VARCHAR", "number": "DOUBLE"}.get(columns.kind_of(kind), kind)

@@ -1,8 +1,11 @@
-"""A folder of Parquet files as one table: as Spark, DuckDB and others write it, partitioned or not.
+"""A folder of Parquet files as one table, as Spark, DuckDB and others write it, partitioned or not.
 
-Files are read one after the other in the byte order of their paths (`LC_ALL=C sort`), so neither the file system nor
-the locale has a say. A folder named year=2024 adds a column: whole numbers, dates or text. What the files are, which
-they are and what their partitions mean is told here, for DuckDB would take 01 for a number, and text beside numbers.
+Files are read one after the other in the byte order of their paths (`LC_ALL=C sort`): no file system or locale changes
+it. In a partitioned table the folder year=2024 says that the column year is 2024 in all rows below it. Such a column
+holds whole numbers, dates or text.
+
+Files are listed and partitions read here, not by DuckDB. It would take the partition 01 for a number, and read files
+of text beside files of numbers.
 """
 
 import os
@@ -16,7 +19,7 @@ from plumbline.sources.cells import are_all
 from plumbline.sources.rows import Keep, Rows
 
 MISSING = "__HIVE_DEFAULT_PARTITION__"  # what all of them write where a partition's value is missing
-# Tables whose files do not all count: which of them do, a log says that is not read here.
+# In these tables some files no longer count. Which ones, a log in this folder says, and it is not read here.
 LOGS = {"_delta_log": "Delta", ".hoodie": "Hudi"}
 
 
@@ -28,7 +31,7 @@ def read(folder: Path, keep: Keep) -> Rows:
 
 
 def files(folder: Path) -> list[Path]:
-    """The Parquet files of a folder, in the order of their rows; UserError where there are none, or others."""
+    """The Parquet files of a folder, in the order in which they are read; UserError for none, and for other files."""
     paths = []
     for place, folders, names in os.walk(folder, onerror=_raise):
         for name in folders:
@@ -52,7 +55,7 @@ def _raise(error: OSError) -> None:
 
 
 def _is_hidden(name: str) -> bool:
-    """As Spark has it: _SUCCESS, _metadata, .part-0.parquet.crc; but _year=2024 is a partition."""
+    """Whether Spark would skip it: _SUCCESS, _metadata, .part-0.parquet.crc; but _year=2024 is a partition."""
     return name.startswith(".") or (name.startswith("_") and "=" not in name)
 
 
@@ -60,8 +63,8 @@ def _is_hidden(name: str) -> bool:
 
 
 def _partitions(folder: Path, paths: list[Path]) -> dict[str, parquet.Partition]:
-    """The columns that the names of folders write."""
-    values = []  # of every file, by the partition's name
+    """The columns that folders' names add, by name."""
+    values = []  # a dict a file: its value in each partition
     for path in paths:
         pairs = [part.split("=", 1) for part in path.relative_to(folder).parts[:-1] if "=" in part]
         values.append({unquote(name): None if text in ("", MISSING) else unquote(text) for name, text in pairs})
@@ -75,6 +78,6 @@ def _partitions(folder: Path, paths: list[Path]) -> dict[str, parquet.Partition]
 
 
 def _type(texts: list[str | None]) -> str:
-    """The type that suits all values of a partition, as DuckDB has it."""
+    """DuckDB's type for the values of a partition: the first of BIGINT, DATE and VARCHAR that suits all."""
     present = {text for text in texts if text is not None}
     return next((kind for kind in ("BIGINT", "DATE") if are_all(kind, present)), "VARCHAR")

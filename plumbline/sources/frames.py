@@ -1,7 +1,8 @@
-"""What stands around the table in a text file: where its header is, and what exports add to it.
+"""The frame of a table: what stands around it in a text file.
 
-Titles and comments above the header, Excel's `sep=;`, separators at the end of every line, spaces after separators,
-units below the header, totals in the last line. What is certain is left out, and said; what is not is refused.
+Exports add titles and comments above the header, Excel's `sep=;`, separators at the end of every line, spaces after
+separators, units below the header, and totals in the last line. What is certainly none of the table is left out, and a
+printed line says so. Where it is not certain, the file is refused.
 """
 
 import contextlib
@@ -18,9 +19,9 @@ from plumbline.sources.text import Line, Text
 from plumbline.tables.columns import MISSING, SPACES
 
 SEPARATORS = {",": "commas", ";": "semicolons", "\t": "tabs"}
-ROWS, CELLS = 100, 2**16  # that tell how a file is written
-TAIL = 2**16  # bytes of its end, that hold its last line
-LETTERS = 40  # of a line that is quoted
+ROWS, CELLS = 100, 2**16  # the first rows, by which the frame is told: at most so many, with about so many cells
+TAIL = 2**16  # bytes at a file's end that hold its last line
+LETTERS = 40  # of a line that is quoted in a message
 MARK = re.compile(r'"?sep=(.)"?[\s,;]*', re.IGNORECASE)
 COMMENT = ("#", "//", "%", "--", "*", "|")
 NUMBER = re.compile(r"\W*([A-Z]{3} ?)?\d[\d\W]*(e[-+]?\d+)?\W*[^\W\d_]{0,3}\W*|[-+]?(inf|nan)", re.IGNORECASE)
@@ -43,11 +44,11 @@ class Frame(NamedTuple):
     text: Text
     names: list[str]
     separator: str
-    skipped: int = 1  # lines above the first row, the header's among them
-    bare: bool = True  # whether there is a header above the rows, and nothing else
-    trailing: int = 0  # cells of each row beyond the names, all blank
-    spaced: bool = False  # spaces behind separators are no part of cells
-    last: int | None = None  # the line of a row below the table
+    skipped: int = 1  # lines above the first row; the header's count
+    bare: bool = True  # whether there is nothing above the rows but a header
+    trailing: int = 0  # blank cells at the end of each row, beyond the names
+    spaced: bool = False  # whether spaces follow separators, which are no part of cells
+    last: int | None = None  # the line of the totals, where the table ends
 
     @property
     def is_plain(self) -> bool:
@@ -55,7 +56,7 @@ class Frame(NamedTuple):
         return self.bare and not (self.trailing or self.spaced or self.last)
 
     def rows(self) -> Iterator[Line]:
-        """The rows of the table; UserError for one that has other cells than the header."""
+        """The rows of the table; UserError for one that has more or fewer cells than the header."""
         wanted = len(self.names) + self.trailing
         for line in self.text.lines(self.separator, self.skipped, self.spaced):
             if line.number == self.last:
@@ -73,8 +74,9 @@ class Frame(NamedTuple):
 
 
 def found(text: Text) -> Frame:
-    """The frame of a text file. What is left out is printed."""
-    word, (mark, is_said, spaced, lines) = text.word, _sampled(text)
+    """The frame of a text file, told from its first rows and its last line. Prints what is left out."""
+    word = text.word
+    mark, is_said, spaced, lines = _sampled(text)
     said = [f"{word} 1 says what separates cells, and is left out"] if is_said else []
     at, width = _header(lines, text, mark)
     above, header, lines = lines[:at], lines[at], lines[at + 1 :]
@@ -83,6 +85,7 @@ def found(text: Text) -> Frame:
         said.append(f"{numbers} above the header: left out ({_short(above[0], mark)})")
     names = list(header.cells[:width])
     whole = [line for line in lines if len(line.cells) == width]
+    # A last column without a name and without a cell is what a separator at the end of each line makes
     while whole and len(names) > 1 and not any(row.cells[len(names) - 1].strip() for row in [header, *whole]):
         names.pop()
     trailing = width - len(names) if whole else 0
@@ -112,10 +115,10 @@ def found(text: Text) -> Frame:
 
 
 def _sampled(text: Text) -> tuple[str, bool, bool, list[Line]]:
-    """What separates, whether line 1 says so, whether spaces follow, and the first rows with all that is above them.
+    """The separator, whether line 1 names it, whether spaces follow it, and the first rows, with what is above them.
 
-    That separates which cuts the first line into most cells, unless most rows are then one cell; else that with which
-    most rows agree.
+    The separator is the one that cuts the first line into most cells. If most rows then have one cell, or the second or
+    third row has another number of cells than most, it is the one by which most rows have the same number.
     """
     is_sheet = text.word == "row"
     with text.opened() as opened:
@@ -134,7 +137,7 @@ def _sampled(text: Text) -> tuple[str, bool, bool, list[Line]]:
     ways = {mark: _some(cut(mark)) for mark in marks}
     mark = max(marks, key=lambda mark: len(next(csv.reader([first], delimiter=mark), [])))
     if not ways[mark]:
-        next(cut(mark), None)  # which says what is wrong with it
+        next(cut(mark), None)  # raises what _some has suppressed
     if not any(cell.strip() for line in ways[mark] for cell in line.cells):
         raise UserError(
             f"{text.path} is blank in its first {text.word}s, and one must name the columns; name them there"
@@ -149,7 +152,7 @@ def _sampled(text: Text) -> tuple[str, bool, bool, list[Line]]:
 
 
 def _some(lines: Iterator[Line]) -> list[Line]:
-    """The first rows, up to one that is wrong, which is said when all are read."""
+    """The first rows. They end before a row that cannot be read: that is told later, when all rows are read."""
     taken, cells = [], 0
     with contextlib.suppress(UserError):
         for line in lines:
@@ -161,21 +164,21 @@ def _some(lines: Iterator[Line]) -> list[Line]:
 
 
 def _width(lines: list[Line]) -> tuple[int, int]:
-    """How many cells most rows have, and how many rows these are."""
+    """The most frequent number of cells, and how many rows have it."""
     return Counter(len(line.cells) for line in lines).most_common(1)[0] if lines else (0, 0)
 
 
 def _is_spaced(rows: list[list[str]]) -> bool:
-    """Whether a space follows each separator: in the header, or in each row below it."""
+    """Whether a space follows each separator, at least in the header or in all rows below it."""
     begin = [[cell[:1] for cell in row[1:] if cell] for row in rows]
     is_so = [bool(first) and set(first) == {" "} for first in begin]
     return bool(is_so) and (is_so[0] or (len(is_so) > 1 and all(is_so[1:])))
 
 
 def _header(lines: list[Line], text: Text, mark: str) -> tuple[int, int]:
-    """Which row has the names, and how many cells the rows below it have.
+    """The header's place among the rows, and how many cells the rows below it have.
 
-    UserError where most rows agree with one another and the header does not.
+    UserError if most rows have the same number of cells and the header has another.
     """
     width, agree = _width(lines)
     if agree < 2 or 2 * agree < len(lines):
@@ -183,9 +186,11 @@ def _header(lines: list[Line], text: Text, mark: str) -> tuple[int, int]:
     at = next((i for i, line in enumerate(lines) if not _is_above(line.cells, width)), 0)
     header, whole = lines[at].cells, [line.cells for line in lines[at + 1 :] if len(line.cells) == width]
     are_names = at == 0 or _is_no_data(header, whole) or not any(_is_number(cell) for cell in header)
+    # What the longer one of header and rows has beyond the shorter one; blank cells there do no harm
     beyond = [*header[width:], *(cell for row in whole for cell in row[len(header) :])]
     if are_names and (len(header) == width or not any(cell.strip() for cell in beyond)):
         return at, width
+    # Most rows below the header do not agree either: they are refused later, and not the header
     if len(header) != width and 2 * len(whole) <= len(lines) - at - 1:
         return at, len(header)
     blamed = lines[at if len(header) != width else at - 1]
@@ -196,7 +201,7 @@ def _header(lines: list[Line], text: Text, mark: str) -> tuple[int, int]:
 
 
 def _is_above(cells: list[str], width: int) -> bool:
-    """Whether a row, beside rows of so many cells, is a title or a comment, and has no names."""
+    """Whether a row is a title or a comment and not the header; width: how many cells most rows have."""
     there = sum(bool(cell.strip()) for cell in cells)
     if len(cells) == width:
         return there <= 1 and width > 2
@@ -207,7 +212,7 @@ def _is_above(cells: list[str], width: int) -> bool:
 
 
 def _units(header: Line, rows: list[Line], text: Text, mark: str) -> Line | None:
-    """The row below the header, if it has units; UserError where it has names, as the header does."""
+    """The row below the header if it has units; UserError if it is a second header."""
     if len(rows) <= 2 or not _is_no_data(rows[0].cells, [line.cells for line in rows[1:]]):
         return None
     cells = [cell.strip() for cell in rows[0].cells if not _is_blank(cell)]
@@ -220,7 +225,7 @@ def _units(header: Line, rows: list[Line], text: Text, mark: str) -> Line | None
 
 
 def _is_no_data(row: list[str], below: list[list[str]]) -> bool:
-    """Whether a row has words alone where those below it have numbers."""
+    """Whether a row has only words in the columns where the rows below it have numbers."""
     columns = [[cell for cell in column if not _is_blank(cell)] for column in zip(*below)]
     numbers = [i for i, column in enumerate(columns) if len(column) > 1 and all(map(_is_number, column))]
     words = [row[i] for i in numbers if not _is_blank(row[i])]
@@ -243,13 +248,16 @@ def _is_blank(cell: str) -> bool:
 
 
 def _total(frame: Frame) -> Line | None:
-    """The last row, if it sums up those above it; UserError where it says so and does not."""
+    """The last row if it is one of totals: a word such as Total, and sums, means or counts of the rows above.
+
+    UserError for such a word beside other numbers.
+    """
     with frame.text.file.open("rb") as opened:
         opened.seek(max(opened.seek(0, 2) - TAIL, 0))
         ending = opened.read().decode(errors="replace").rstrip().replace("\r", "\n")
     above, _, end = ending.rpartition("\n")
     if not above:
-        frame.text.check()  # for DuckDB leaves out a last line that is longer than its buffer
+        frame.text.check()  # the last line is long, and DuckDB leaves out one that is longer than its buffer
     last = next(csv.reader([end], delimiter=frame.separator, skipinitialspace=frame.spaced), [])
     label = next((i for i, cell in enumerate(last[: len(frame.names)]) if cell.strip(" :*").casefold() in TOTALS), None)
     if label is None or len(last) != len(frame.names) + frame.trailing:
@@ -257,7 +265,7 @@ def _total(frame: Frame) -> Line | None:
     sums, counts, rows, total = [0.0] * len(last), [0] * len(last), 0, None
     for row, after in itertools.pairwise(frame.rows()):
         if row.cells[label].strip() == last[label].strip():
-            return None  # a name like others
+            return None  # the word stands in another row too: it is a name there
         rows, total = rows + 1, after
         for i, cell in enumerate(row.cells):
             if (number := _number(cell)) is not None:
@@ -265,11 +273,11 @@ def _total(frame: Frame) -> Line | None:
     if not total:
         return None
     numbers = {i: number for i, cell in enumerate(total.cells) if (number := _number(cell)) is not None}
-    wanted = {i: (sums[i], sums[i] / max(counts[i], 1), rows) for i in numbers}
+    wanted = {i: (sums[i], sums[i] / max(counts[i], 1), rows) for i in numbers}  # sum, mean, count of rows
     if numbers and all(any(math.isclose(numbers[i], each, rel_tol=1e-3) for each in wanted[i]) for i in numbers):
         return total
     if any(cell.strip() for cell in last[:label]):
-        return None
+        return None  # the word is not the first cell: an ordinary row may have it
     raise UserError(
         f"{frame.text.at(total.number)}: {total.cells[label]!r} is a word for totals, and its numbers are no "
         f"sums of those above; remove that {frame.text.word}, or write another word there"
@@ -277,7 +285,7 @@ def _total(frame: Frame) -> Line | None:
 
 
 def _number(cell: str) -> float | None:
-    """A number in most spellings, which is to be compared with a sum."""
+    """A number, read roughly from most spellings: only to compare a sum with it."""
     text = re.sub(r"[^\d.,-]", "", cell)
     try:
         return float(text.replace(",", "") if re.search(r",\d{3}(\D|$)", text) else text.replace(",", "."))

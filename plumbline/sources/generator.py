@@ -1,4 +1,4 @@
-"""A table that a user's Python file makes: `make(params, generator)` returns it, or yields it in pieces."""
+"""A table that a user's Python file makes: its `make(params, generator)` returns the table, or yields pieces of it."""
 
 import traceback
 import types
@@ -17,17 +17,20 @@ KINDS = f"a dict of NumPy arrays, or {in_memory.KINDS}"
 
 
 def read(source: Path, params, generator: np.random.Generator, folder: Path, keep: Keep) -> Rows:
-    """The rows that `make` of a source makes, each piece on its way through a Parquet file in `folder`."""
-    paths, types = [], None
+    """The rows that `make` of the file `source` makes. Each piece is written as a Parquet file into `folder`.
+
+    params: the section make_data of params.yaml. generator: what it draws from.
+    """
+    paths, expected = [], None
     for made in _pieces(source, params, generator):
         table, schemas = _table(made, source)
         try:
             with duck.registered(made=table):
                 rows = parquet.as_declared(of_relation("made"), schemas)
-                types = types or rows.types
-                if rows.types != types:
+                expected = expected or rows.types
+                if rows.types != expected:
                     raise UserError(
-                        f"{source} yields tables of different columns: {types}, {rows.types}; make them alike"
+                        f"{source} yields tables of different columns: {expected}, {rows.types}; make them alike"
                     )
                 paths.append(folder / f"{len(paths):06}.parquet")
                 duck.copy(rows.only(keep(list(rows.types))).query, paths[-1], STAGED, "")
@@ -39,10 +42,10 @@ def read(source: Path, params, generator: np.random.Generator, folder: Path, kee
 
 
 def _pieces(source: Path, params, generator: np.random.Generator) -> Iterator[object]:
-    """What `make` returns, or all that it yields; an error of the user's code leads to its line."""
+    """What `make` returns, or all that it yields; an error in the user's code is a UserError with its line."""
     module = types.ModuleType(source.stem)
     module.__file__ = str(source.absolute())
-    try:  # the very bytes that are watched, and no bytecode of a former second
+    try:  # no import: it may take bytecode from before an edit in the same second; what runs is what is watched
         exec(compile(inputs.read(source), module.__file__, "exec", dont_inherit=True), module.__dict__)
         if not hasattr(module, "make"):
             raise UserError(f"make_data.source {source} must define make(params, generator) and does not")
@@ -50,7 +53,7 @@ def _pieces(source: Path, params, generator: np.random.Generator) -> Iterator[ob
         yield from made if isinstance(made, Iterator) else [made]
     except (UserError, MemoryError):
         raise
-    except Exception as error:  # whatever the user's code raises, said in one line that leads to it
+    except Exception as error:  # whatever the user's code raises
         frames = traceback.extract_tb(error.__traceback__)
         lines = [frame.lineno for frame in frames if Path(frame.filename) == source.absolute()]
         line = lines[-1] if lines else getattr(error, "lineno", None)
@@ -59,7 +62,7 @@ def _pieces(source: Path, params, generator: np.random.Generator) -> Iterator[ob
 
 
 def _table(made: object, source: Path) -> tuple[object, list]:
-    """A piece as DuckDB takes it, and what Arrow says of it."""
+    """A piece as DuckDB takes it, and its Arrow schema in a list; a dict of arrays has none."""
     if isinstance(made, Mapping):
         arrays = {str(name): _array(values, name, source) for name, values in made.items()}
         if len({len(values) for values in arrays.values()}) > 1:
@@ -74,7 +77,7 @@ def _table(made: object, source: Path) -> tuple[object, list]:
 
 
 def _array(values: object, name: object, source: Path) -> np.ndarray:
-    """A column (n,) as DuckDB takes it: durations as seconds, half floats as floats, days as times."""
+    """A column (n,) as DuckDB takes it: durations as seconds, float16 as float32, days as instants."""
     values = values if isinstance(values, np.ndarray) else np.asarray(values)
     if values.ndim != 1:
         raise UserError(f"{source} makes a column {name!r} of shape {values.shape}; make one array (n,) a column")

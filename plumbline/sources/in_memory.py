@@ -1,4 +1,4 @@
-"""A table in memory: a pandas, Polars or pyarrow table, or whatever else Arrow's PyCapsule interface gives out."""
+"""A table in memory, of pandas, Polars, pyarrow or any other library with Arrow's PyCapsule interface."""
 
 from pathlib import Path
 
@@ -11,9 +11,12 @@ KINDS = "a pandas, Polars or pyarrow table"
 
 
 def table(frame: object, scratch: Path, keep: Keep) -> store.Table:
-    """Some columns of a table in memory as one in a Parquet file in `scratch`; UserError for what is none."""
+    """A table in memory, written as a Parquet file into `scratch`; UserError for what is no table.
+
+    keep: gives the columns that are needed.
+    """
     what = "the table"
-    if not hasattr(frame, "__arrow_c_stream__") or getattr(frame, "ndim", 2) != 2:  # a Series has the first too
+    if not hasattr(frame, "__arrow_c_stream__") or getattr(frame, "ndim", 2) != 2:  # a Series has the method too
         raise UserError(f"{what} must be {KINDS}, with named columns, not {type(frame).__name__}")
     made = arrow(frame, what, keep)
     path = scratch / "table.parquet"
@@ -27,17 +30,20 @@ def table(frame: object, scratch: Path, keep: Keep) -> store.Table:
 
 
 def arrow(frame, what: object, keep: Keep = list):
-    """A frame's columns as a table of pyarrow's; of pandas those to keep alone, for others may be of any objects."""
-    import pyarrow  # late, for whoever has a dict or a file does without
+    """A pyarrow.Table of a table in memory. what: its name in messages.
 
-    if hasattr(frame, "iloc"):  # pandas: an index is no column, and a name may be a number
+    keep is for pandas alone: a column that is not needed may hold objects that Arrow has no type for.
+    """
+    import pyarrow  # late, for a dict of arrays does without
+
+    if hasattr(frame, "iloc"):  # pandas: its index is no column, and its names may be numbers
         frame = frame.set_axis(list(map(str, frame.columns)), axis=1).reset_index(drop=True)
         check_names(frame.columns, what)
         frame = frame[keep(list(frame.columns))]
     try:
         made = pyarrow.table(frame)
         check_names(made.column_names, what)
-        half, single = pyarrow.float16(), pyarrow.float32()  # the first of which DuckDB has not
+        half, single = pyarrow.float16(), pyarrow.float32()  # DuckDB has no half floats
         return made.cast(pyarrow.schema([f.with_type(single) if f.type == half else f for f in made.schema]))
     except (pyarrow.ArrowException, TypeError, ValueError) as error:
         raise UserError(f"{what} cannot be read ({reason(error)}); mend that column") from None

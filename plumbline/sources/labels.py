@@ -1,4 +1,7 @@
-"""The target as labels: whole numbers, booleans or text as it was written; and what can be no classes, refused."""
+"""The classes of a table: the labels in its target column. A target whose values are no classes is refused.
+
+Labels are whole numbers, booleans, or text as it was written.
+"""
 
 import math
 import sys
@@ -15,11 +18,11 @@ PLAIN = columns.INTEGERS | columns.FLOATS | {"BOOLEAN"}  # types whose values ar
 
 
 class Labels(NamedTuple):
-    """How often each label comes, in the order of the labels; an SQL expression of a row's; rows that have none."""
+    """The labels of a table."""
 
-    counts: dict[bool | int | float | str, int]
-    select: str
-    missing: int
+    counts: dict[bool | int | float | str, int]  # rows of each label, in the order of the labels
+    select: str  # SQL of a row's label, NULL if it has none
+    missing: int  # rows without a label
 
 
 def of(rows: Rows, source: str, target: str) -> Labels:
@@ -40,7 +43,7 @@ def of(rows: Rows, source: str, target: str) -> Labels:
         different = duck.rows(f"SELECT count(label) FROM ({counted})")[0][0]
     if kind in PLAIN:
         select = _label(select, kind)
-    elif are_all("BIGINT", counts):  # a CSV has them as text
+    elif are_all("BIGINT", counts):  # whole numbers, which a CSV has as text
         select, counts = f"try_cast(({select})::VARCHAR AS BIGINT)", {int(label): n for label, n in counts.items()}
     else:
         text = f"({select})::VARCHAR"
@@ -58,9 +61,9 @@ def of(rows: Rows, source: str, target: str) -> Labels:
 
 
 def positive(classes: list, asked: bool | int | float | str | None) -> bool | int | float | str | None:
-    """The class that make_data.positive means, by default the second of two; None of more, which have none.
+    """The positive class: the one that make_data.positive names, by default the second of two. None for more classes.
 
-    A label may look other in params.yaml than in the table: 1 is the text '1' or '1.0' too, and true is 'True'.
+    It may be written in another way than in the table: 1 also means the text '1' or '1.0', and true means 'True'.
     """
     if asked is None:
         return classes[1] if len(classes) == 2 else None
@@ -82,7 +85,7 @@ def _number(label: bool | int | float | str) -> float | None:
 
 
 def _label(value: str, kind: str) -> str:
-    """SQL of a label, NULL if it is missing: numbers and booleans stay as they are, all else is text."""
+    """SQL of a value as a label, NULL if it is missing. Numbers and booleans stay as they are, all else is text."""
     if kind in columns.FLOATS:  # -0.0 and 0.0 are one label
         return f"CASE WHEN NOT isnan({value}) THEN {value} + 0.0::{kind} END"
     if kind in PLAIN:

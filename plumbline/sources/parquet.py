@@ -1,11 +1,10 @@
-"""Parquet files that are one table, read where they lie: one, or those of a folder.
+"""One Parquet file, or those of a folder, as a table that is read where it lies.
 
-What Parquet has no word for, categories and durations, Arrow's writers (pyarrow, pandas, Polars) leave in the file's
-metadata. pyarrow tells it, and the names as they stand in the file; the values are for DuckDB to read.
+DuckDB reads the values. pyarrow reads the files' metadata: the names as they stand there, and which columns are
+categories or durations. Parquet has no types for these, and Arrow's writers (pyarrow, pandas, Polars) note them there.
 """
 
 import base64
-import json
 from pathlib import Path
 from typing import NamedTuple
 
@@ -14,28 +13,30 @@ from plumbline.sources.rows import Keep, Rows, check_names, of_files, relation, 
 from plumbline.tables import columns, duck
 
 A_SECOND = {"duration[s]": 1, "duration[ms]": 1_000, "duration[us]": 1_000_000, "duration[ns]": 1_000_000_000}
-TEXT = 2**20  # bytes of a cell: more is a document, and no category
-FILE = "file_index"  # the number of the file in which a row stands, from 0; DuckDB's name, which is reserved by that
+TEXT = 2**20  # bytes of a cell at most: a longer text is a document, and no category
+FILE = "file_index"  # DuckDB's name for the number of a row's file, from 0; so no column may have it
 
 
 class Partition(NamedTuple):
-    """A column that the folders of files write: its value for each file, and its type."""
+    """A column that the names of folders give, such as year=2024."""
 
-    values: list[str | None]
-    kind: str
+    values: list[str | None]  # one a file
+    kind: str  # DuckDB's type
 
     @property
     def sql(self) -> str:
-        """The value of a row."""
+        """SQL of a row's value."""
         values = ", ".join("NULL" if value is None else duck.text(value) for value in self.values)
         return f"([{values}]::{self.kind}[])[{FILE}::BIGINT + 1]"
 
 
 def read(source: Path, paths: list[Path], keep: Keep, partitions: dict[str, Partition]) -> Rows:
-    """The rows of files one after the other; UserError for one that is no Parquet, and for columns that do not fit.
+    """The rows of files, one after the other; UserError for a file that is no Parquet, and for columns that do not fit.
 
-    Files must have the same columns, in any order. A column takes the type that holds what every file has of it:
-    BIGINT for INTEGER and BIGINT, DOUBLE for whole numbers and DOUBLE.
+    Files must have the same columns, in any order. If a column is of two types, it takes the one that holds both:
+    BIGINT for INTEGER and BIGINT, DOUBLE for BIGINT and DOUBLE.
+
+    source: the file or folder, for messages. partitions: columns that the names of folders give.
     """
     schemas = _schemas(paths)
     own = [name for name in next(iter(schemas)).names if name not in partitions]
@@ -59,14 +60,16 @@ def read(source: Path, paths: list[Path], keep: Keep, partitions: dict[str, Part
         types=rows.types | {name: partition.kind for name, partition in partitions.items()},
         index=tuple(name for name in _index(paths[0]) if name in kept),
     ).only(kept)
-    as_it_is = len(paths) == 1 and all(sql == duck.name(name) for name, sql in rows.select.items())
-    return rows._replace(file=paths[0]) if as_it_is else rows
+    is_as_stored = len(paths) == 1 and all(sql == duck.name(name) for name, sql in rows.select.items())
+    return rows._replace(file=paths[0]) if is_as_stored else rows
 
 
 def as_declared(rows: Rows, schemas: list) -> Rows:
-    """Categories are text even if their labels are numbers; durations are seconds; a column without a type is text.
+    """The same rows with the types that Arrow declares.
 
-    schemas: what Arrow says of the columns; it counts if all of them say the same.
+    Categories are text, even if their labels are numbers. Durations are seconds. A column without a type is text.
+
+    schemas: Arrow's schemas of the files. What they say of a column counts if all say the same.
     """
     select, types, declared = dict(rows.select), dict(rows.types), set()
     for name, kind in rows.types.items():
@@ -83,8 +86,8 @@ def as_declared(rows: Rows, schemas: list) -> Rows:
 
 
 def _schemas(paths: list[Path]) -> dict:
-    """The files by what Arrow says of their columns."""
-    import pyarrow  # late, for it takes half a second, and most tables are none of its
+    """Arrow's schemas, and for each the files that have it."""
+    import pyarrow  # late, for it takes half a second, and a CSV does without
     import pyarrow.parquet
 
     found = {}
@@ -92,7 +95,7 @@ def _schemas(paths: list[Path]) -> dict:
         try:
             footer = pyarrow.parquet.read_metadata(path)
             schema, written = footer.schema.to_arrow_schema(), (footer.metadata or {}).get(b"ARROW:schema")
-            if written:  # pyarrow's read_schema would leave out the categories that are numbers
+            if written:  # pyarrow's own read_schema drops categories whose labels are numbers
                 said = pyarrow.ipc.read_schema(pyarrow.py_buffer(base64.b64decode(written)))
                 schema = said if said.names == schema.names else schema
         except (pyarrow.ArrowException, OSError) as error:
@@ -103,13 +106,13 @@ def _schemas(paths: list[Path]) -> dict:
 
 
 def _index(path: Path) -> list[str]:
-    """The columns that pandas says are a file's index, and no columns of the table."""
+    """The columns that are the index of a pandas table, by the file's metadata."""
     import pyarrow.parquet
 
     try:
-        said = json.loads((pyarrow.parquet.read_metadata(path).metadata or {}).get(b"pandas", b"{}"))
+        said = pyarrow.parquet.read_schema(path).pandas_metadata or {}
         return [name for name in said.get("index_columns", []) if isinstance(name, str)]
-    except (ValueError, AttributeError, TypeError):  # no metadata of pandas
+    except (ValueError, AttributeError, TypeError):  # metadata that pandas did not write
         return []
 
 
@@ -127,7 +130,7 @@ def _check_alike(schemas: dict) -> None:
     for name in names:
         (one, where), *others = [(types[name], path) for path, types in alike]
         for other, path in others:
-            if one == '"NULL"':  # nothing in it yet
+            if one == '"NULL"':  # all missing so far
                 one, where = other, path
             if not _go_together(one, other):
                 these, those = columns.in_words(one), columns.in_words(other)
@@ -135,7 +138,7 @@ def _check_alike(schemas: dict) -> None:
 
 
 def _go_together(one: str, other: str) -> bool:
-    """Whether one type can hold both without a loss, or at most that of an int64 among floats, which is looked for."""
+    """Whether two types can be one column. Whole numbers and floats can: `_check_exact` looks at their values."""
     if one == other or other == '"NULL"':
         return True
     kind = columns.kind_of(one)
@@ -145,7 +148,7 @@ def _go_together(one: str, other: str) -> bool:
 
 
 def _check_exact(paths: list[Path], read_as: dict[str, str]) -> None:
-    """Refuse whole numbers that are read as floats, because another file has floats, and would not be exact."""
+    """Refuse whole numbers that would not be exact as floats, where another file makes the column one of floats."""
     types = duck.columns(relation(paths[:1]))
     for name, kind in read_as.items():
         if types.get(name) in columns.INTEGERS and kind in columns.FLOATS:
@@ -161,8 +164,8 @@ def _check_exact(paths: list[Path], read_as: dict[str, str]) -> None:
 def _check_texts(rows: Rows) -> None:
     """Refuse a text that is too long for a cell.
 
-    A dictionary has a text once for all rows, so that a small file may hold more of them than fits in any memory. To
-    look at lengths takes none, and columns where no row group has so many bytes are not looked at.
+    A dictionary stores a text once for all rows, so a small file may hold more text than fits in memory. Lengths are
+    asked for without holding the texts, and only in columns that have a row group of so many bytes.
     """
     files = duck.texts(map(duck.literal, rows.paths))
     listed = f"SELECT DISTINCT path_in_schema FROM parquet_metadata([{files}]) WHERE total_uncompressed_size > {TEXT}"
@@ -177,7 +180,7 @@ def _check_texts(rows: Rows) -> None:
 
 
 def _check_partition(rows: Rows, name: str, partition: Partition) -> None:
-    """Refuse a file that has a partition's column with other values than its folder's."""
+    """Refuse a file that has the partition's column itself, with another value than its folder's name."""
     column = f"{duck.name(name)}::VARCHAR"
     differs = f"{column} IS DISTINCT FROM ({partition.sql})::VARCHAR"
     for file, value in duck.rows(f"SELECT {FILE}, {column} FROM {rows.relation} WHERE {differs} LIMIT 1"):

@@ -1,7 +1,8 @@
-"""A SQL query over local tables: a .sql file with one SELECT, which DuckDB answers.
+"""A .sql file: one SELECT over local tables, which DuckDB answers.
 
-Files that it selects from are read as make_data.source would be. It runs on one thread, so that rows come in the same
-order each time. It sees no file but those in the stage's deps, for DVC would not see the others change.
+Files that it selects from are read as make_data.source would be. The query runs on one thread, so that rows come in the
+same order each time. It may read only what the stage's deps in dvc.yaml name, for DVC would not see another file
+change.
 """
 
 import json
@@ -16,7 +17,7 @@ from plumbline.sources.rows import STAGED, Keep, Rows, check_names, in_short
 from plumbline.tables import duck
 
 STAGE = "dvc.yaml"
-# What has another value each time, or elsewhere: words, and functions
+# Words and functions that have another value each time, or on another machine
 WORDS = {"current_date", "current_time", "current_timestamp", "localtime", "localtimestamp"}
 FUNCTIONS = WORDS | {"random", "setseed", "uuid", "uuidv4", "uuidv7", "gen_random_uuid", "now", "today", "nextval"}
 FUNCTIONS |= {"currval", "get_current_time", "get_current_timestamp", "transaction_timestamp", "current_localtime"}
@@ -26,25 +27,27 @@ REFUSED = re.compile(r'Cannot access (?:file|directory) "(.*?)"')
 
 
 def read(path: Path, folder: Path, keep: Keep, table: Callable[[Path, Path], Rows], declared: bool) -> Rows:
-    """The rows that the query finds, as a Parquet file in `folder`.
+    """The rows that a query finds, written as a Parquet file into `folder`.
 
-    table: reads a file that is selected from. declared: whether all that is read must stand in dvc.yaml.
+    table: reads a file that the query selects from; it is given the file, and a folder for scratch files. declared:
+    whether dvc.yaml must name all that is read.
     """
     inputs.watch(path)
     sql, nodes = _parsed(path)
     changing = next(filter(None, map(_changes, nodes)), None)
     if changing:
         raise UserError(f"{path} has {changing}, which is another each time; write the value that is meant")
-    for function in nodes:  # such as read_csv, with which DuckDB reads in its own way
+    for function in nodes:  # such as read_csv: DuckDB reads these files itself, so they are watched here
         if function.get("type") == "TABLE_FUNCTION":
             values = [node["value"] for node in _nodes(function) if isinstance(node.get("value"), str)]
             for place in filter(Path.exists, map(_place, values)):
                 inputs.watch(place)
-    deps, views, readable = _deps() if declared else [], {}, []
+    deps = _deps() if declared else []
     places = tables(path)
     unknown = [place for place in places if not any(Path(place).resolve().is_relative_to(dep) for dep in deps)]
     if declared and unknown:
         raise _undeclared(path, unknown)
+    views, readable = {}, []
     for place in places:
         inside = folder / f"input{len(views)}"
         inside.mkdir()
@@ -68,13 +71,13 @@ def tables(path: Path) -> list[str]:
     named = [node["qualified_name"]["path"] for node in _parsed(path)[1] if node.get("type") == "BASE_TABLE"]
     there = dict.fromkeys(place for parts in named if Path(place := ".".join(parts)).exists())
     for place in there:
-        if [place] not in named:  # DuckDB would read it in its own way
+        if [place] not in named:  # the name came in parts: DuckDB would read the file itself, and guess
             raise UserError(f"{path} names {place} without quotes; write '{place}'")
     return list(there)
 
 
 def _parsed(path: Path) -> tuple[str, list[dict]]:
-    """The query's text, and all nodes of what it says."""
+    """The query's text, and all nodes of its syntax tree."""
     try:
         sql = END.sub("", path.read_text(encoding="utf-8-sig"))
     except UnicodeDecodeError as error:
@@ -94,7 +97,7 @@ def _nodes(of: object) -> Iterator[dict]:
 
 
 def _changes(node: dict) -> str | None:
-    """What is another each time the query runs, if that is what a node says."""
+    """What a node has that changes from run to run, in words; None if nothing does."""
     sample = node.get("sample")
     if sample and not sample["repeatable"]:
         return "a sample without REPEATABLE"
@@ -105,7 +108,7 @@ def _changes(node: dict) -> str | None:
 
 
 def _deps() -> list[Path]:
-    """What the stage make_data depends on."""
+    """The deps of the stage make_data; none without a dvc.yaml."""
     said = formats.read_yaml(formats.content(STAGE), STAGE) if Path(STAGE).exists() else None
     try:
         deps = said["stages"]["make_data"]["deps"]
@@ -115,7 +118,7 @@ def _deps() -> list[Path]:
 
 
 def _place(name: str) -> Path:
-    """A file, or the folder of all that a pattern means."""
+    """The file of this name; of a pattern such as data/*.csv the folder in which its files are."""
     before = re.split(r"[*?\[]", name)[0]
     return Path(name) if before == name else Path(before + "_").parent
 

@@ -1,46 +1,45 @@
-"""A table as DuckDB goes through it, whatever it came from."""
+"""A table as SQL over Parquet files, whatever source it came from: DuckDB goes through it without loading it whole."""
 
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
-from types import MappingProxyType
 from typing import NamedTuple
 
 from plumbline.basics.errors import UserError, reason
 from plumbline.tables import duck
 from plumbline.tables.store import PLACE, Spelling, counted
 
-STAGED = 122_880  # rows of a row group in a file on the way, DuckDB's own number: the fastest
+STAGED = 122_880  # rows of a row group in scratch files: DuckDB's default, and the fastest
 
-Keep = Callable[[list[str]], list[str]]  # gives the columns to keep of those there are; UserError for what is wrong
+Keep = Callable[[list[str]], list[str]]  # gives the columns to keep of all; UserError if one is missing
 
 
 class Rows(NamedTuple):
-    """What stands behind FROM, an SQL expression for every column by its name, and the type that each then has."""
+    """The rows of a table, as a query for them."""
 
-    relation: str
-    select: dict[str, str]
-    types: dict[str, str]
+    relation: str  # what stands behind FROM
+    select: dict[str, str]  # an SQL expression for each column, by its name
+    types: dict[str, str]  # and DuckDB's type of its values
     count: int
-    paths: list[Path]  # the Parquet files that they are in
-    file: Path | None = None  # the Parquet file that holds exactly this, if there is one
+    paths: list[Path]  # the Parquet files that the relation reads
+    file: Path | None = None  # the Parquet file that holds exactly these rows and columns, if there is one
     where: str = ""  # a condition that `count` rows meet, if not all do
     places: Callable[[list[int]], list[str]] | None = None  # where rows of these numbers stand in a file of text
     declared: frozenset[str] = frozenset()  # columns of text that the file says are categories
     index: tuple[str, ...] = ()  # columns that the file says are its index
     has_point: bool = False  # whether the file surely writes decimal points, or can have no decimal commas
-    spellings: Mapping[str, Spelling] = MappingProxyType({})  # of columns that are text in the file, and no text here
+    spellings: Mapping[str, Spelling] = {}  # of columns that are text in the file, and numbers or dates here
 
     def only(self, kept: list[str]) -> "Rows":
-        """The same with these columns alone, in the order that they have."""
+        """The same rows with these columns alone, in their order in the table."""
         select = {name: sql for name, sql in self.select.items() if name in kept}
         return self._replace(select=select, types={name: self.types[name] for name in select})
 
     def placed(self, numbers: list[int]) -> list[str]:
-        """In words, where rows of these numbers, from 0 and in order, stand in the source."""
+        """In words, where rows stand in the source. The numbers are from 0, in ascending order."""
         return self.places(numbers) if self.places else [f"row {number}" for number in numbers]
 
     def unreadable(self, source: str | Path, error: Exception) -> UserError:
-        """What is said of it when a query fails: which file is damaged inside, or why not all can be read."""
+        """The error to raise when a query has failed: it names the file that is damaged, or else the source."""
         for path in self.paths:
             try:
                 duck.rows(f"SELECT bit_xor(hash(COLUMNS(*))) FROM {relation([path])}")
@@ -68,13 +67,13 @@ class Rows(NamedTuple):
 
     @property
     def in_order(self) -> str:
-        """The query for all rows in their order: to the same bytes for the same rows, whatever files they came from."""
+        """The query to write a table with: the same rows make the same bytes, whatever files they came from."""
         if self.where:
             return f"SELECT source.* FROM {counted(f'({self.query}) AS source', self.count)}"
         return self._counted(self._listed)
 
     def _counted(self, listed: str) -> str:
-        """The query for what is listed of all rows beside their numbers; it is computed behind the join."""
+        """The query for SQL expressions over all rows and their numbers; `where` is not looked at."""
         return f"SELECT {listed} FROM {counted(f'{self.relation} AS source', self.count)}"
 
 
@@ -91,15 +90,15 @@ def of_files(paths: list[Path]) -> Rows:
 
 
 def of_relation(source: str) -> Rows:
-    """The columns of what stands behind FROM, of a table of unknown length."""
+    """The columns of what stands behind FROM. How many rows there are is not counted: `count` is 0."""
     types = duck.columns(source)
     return Rows(source, {name: duck.name(name) for name in types}, types, 0, [])
 
 
 def check_names(names: Iterable[str], source: str | Path) -> None:
-    """Refuse columns of the same name, for which of them is meant cannot be told; also if only the case differs.
+    """Refuse two columns of the same name, also if only the case differs, and a column without a name.
 
-    And the name that DuckDB has for a row's number in its file.
+    Also refused is the name that DuckDB has for a row's number in its file.
     """
     seen = {}
     for name in names:
@@ -116,11 +115,11 @@ def check_names(names: Iterable[str], source: str | Path) -> None:
 
 
 def unreadable(source: str | Path, error: Exception) -> UserError:
-    """What is said of a file that is not what its name says."""
+    """The error for a file that is not what its name says."""
     return UserError(f"{source} cannot be read as its name says: {in_short(error)}; save it anew")
 
 
 def in_short(error: Exception) -> str:
-    """DuckDB's reason without the line that it quotes, and without its advice, which is about options of its own."""
+    """DuckDB's reason, without the line that it quotes and without its advice about options of DuckDB."""
     said = str(error).split("\n\n")[0].split("Possible ")[0].split("Error: ", 1)[-1]
     return reason(" ".join(line for line in said.splitlines() if not line.startswith("Original Line")))[:200]

@@ -1,7 +1,7 @@
-"""A table as it came, as rows that DuckDB goes through: a CSV, a Parquet file, a folder of them, or a generator.
+"""Opens a table of any kind as Rows, and writes the dataset from them.
 
-No table is in memory whole. A CSV and what a generator makes go through Parquet files in a scratch folder, for they can
-be read once only, or slowly; Parquet is read where it lies.
+No table is in memory whole. A Parquet file, or a folder of them, is read where it lies. All others can be read only
+slowly, or only once: they are written to a Parquet file in a scratch folder first.
 """
 
 import contextlib
@@ -20,7 +20,7 @@ from plumbline.sources.labels import Labels
 from plumbline.sources.rows import Keep, Rows
 from plumbline.tables import columns, duck, store
 
-UNNAMED = re.compile(r"column0|Unnamed: 0(\.\d+)?|\.\.\.1")  # as this, pandas and readr name one without a name
+UNNAMED = re.compile(r"column0|Unnamed: 0(\.\d+)?|\.\.\.1")  # a first column without a name: here, in pandas, in readr
 SUFFIXES = (".parquet", ".csv", ".csv.gz", *converted.SUFFIXES, ".sql")
 
 
@@ -28,8 +28,8 @@ SUFFIXES = (".parquet", ".csv", ".csv.gz", *converted.SUFFIXES, ".sql")
 def opened(make, stream: np.random.Generator, output: str) -> Iterator[Rows]:
     """The rows of make.source without the columns of make.drop, for the block.
 
-    make: the section make_data of params.yaml. stream: what a generator draws from. output: the file that they are for;
-    scratch files lie beside it.
+    make: the section make_data of params.yaml. stream: what a generator draws from. output: the file that will be
+    written; scratch files lie beside it.
     """
     source = Path(make.source)
     if source.resolve() in Path(output).resolve().parents:
@@ -50,10 +50,10 @@ def opened(make, stream: np.random.Generator, output: str) -> Iterator[Rows]:
 def table(
     path: str | Path, scratch: Path, texts: Iterable[str] = (), keep: Keep = list, sheet: str | None = None
 ) -> store.Table:
-    """Any table but a generator's: where it lies, or in a Parquet file in `scratch`.
+    """A table of any kind but a generator: read where it lies, or written as a Parquet file into `scratch`.
 
-    texts: columns that a CSV has as the text that stands there. keep: gives the columns that are needed; more may come.
-    sheet: of an Excel file, or the table of a SQLite file.
+    texts: columns that stay the text that stands in a CSV. keep: gives the columns that are needed; the table may have
+    more. sheet: the name of an Excel sheet, or of a SQLite table.
     """
     rows = _read(Path(path), scratch, keep, set(texts), sheet)
     return store.Table(rows.file or path, store.NO_FACTS, rows)
@@ -61,9 +61,10 @@ def table(
 
 @contextlib.contextmanager
 def copying(rows: Rows, labels: Labels, output: str, facts: store.Facts) -> Iterator[store.Table]:
-    """Write the rows that have a label, with it as their target, and give the block the table, to refuse it yet.
+    """Write the rows that have a label as the dataset, with the label as their target.
 
-    The bytes depend on the rows alone, whatever files they came from.
+    The block gets the table before the file has its name: an error in the block leaves no file. The bytes depend on the
+    rows alone, whatever files they came from.
     """
     rows = rows._replace(select=rows.select | {facts.target: labels.select}, count=rows.count - labels.missing)
     if labels.missing:
@@ -78,7 +79,7 @@ def _read(
 ) -> Rows:
     """The rows of a file or folder; UserError for what cannot be read as its name says.
 
-    declared: whether what a query reads must stand in dvc.yaml.
+    declared: whether dvc.yaml must name all files that a query reads.
     """
     name = path.name.lower()
     if sheet is not None and not name.endswith(converted.SHEETS + converted.DATABASES):
@@ -106,7 +107,10 @@ def _read(
 
 
 def _without_index(rows: Rows, make) -> Rows:
-    """The rows without the file's index, or a first column of row numbers that nobody named; said in a line."""
+    """The rows without the file's index, and without a first column of row numbers that has no name.
+
+    Prints a line for each column that is left out.
+    """
     index = dict.fromkeys(rows.index, "the file's index; reset_index() before it is written makes it a column")
     first = next(iter(rows.types))
     if UNNAMED.fullmatch(first) and rows.types[first] in columns.INTEGERS:
@@ -123,7 +127,7 @@ def _without_index(rows: Rows, make) -> Rows:
 
 
 def _kept(make, names: list[str]) -> list[str]:
-    """The columns without those of make.drop; UserError for names that are not there, are reserved, or are too few."""
+    """The columns without those of make.drop. UserError for one that is not there, a reserved name, and too few."""
     for name in make.drop:
         if name not in names:
             hint = nearest(name, names)

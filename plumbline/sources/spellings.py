@@ -1,7 +1,7 @@
-"""Columns of text whose cells all are numbers, dates or times of day, however they are written, are read as such.
+"""Reads columns of text as numbers, dates or times of day where all of their cells are such, however they are written.
 
-A column is taken as a whole: its cells must agree on one spelling. What they leave open, and the table with them, is
-for make_data.dates and make_data.decimal to say, or is refused; nothing is guessed.
+The cells of a column must agree on one spelling. If they can be read in two ways, the other columns may decide, or
+make_data.dates and make_data.decimal do. Else the table is refused: nothing is guessed.
 """
 
 import re
@@ -14,7 +14,8 @@ from plumbline.tables import spelling as s
 from plumbline.tables.store import Spelling
 
 SAMPLE = 1000  # rows, evenly spaced, that tell whether a column of text may be anything else
-FEW, WORDS = 20, 3  # a cell of text in so many is a mistake among numbers; or where all such cells are of so few words
+FEW = 20  # of so many cells one of text may be a mistake; more are a mixture
+WORDS = 3  # but any number of cells may be, if they are of no more than so many different words
 KINDS = {s.NUMBER: "numbers", s.DAY: "dates", s.CLOCK: "times of day", s.TRUTH: "truth values", s.TEXT: "text"}
 SHOWN = 10  # lines about columns
 SHORT_DECIMALS = r"^[^0-9]*[1-9][0-9]*,[0-9]{1,2}[^0-9]*$"
@@ -26,9 +27,9 @@ class Column(NamedTuple):
     rows: Rows
     name: str
     what: str  # how messages name it
-    counts: dict[int, int]  # rows that hold each of KINDS
-    bits: int  # of plumbline.tables.spelling, or-ed
-    shapes: list[tuple[str, int, str]]  # a cell of each shape, its bits, its unit
+    counts: dict[int, int]  # rows with a cell of each of KINDS
+    bits: int  # those of all cells, or-ed; plumbline.tables.spelling has them
+    shapes: list[tuple[str, int, str]]  # for each shape of cells an example, its bits, its unit
 
     @property
     def present(self) -> int:
@@ -37,20 +38,20 @@ class Column(NamedTuple):
 
     @property
     def kind(self) -> int:
-        """What most of them are but for text."""
+        """The most frequent of KINDS, apart from text."""
         return max(KINDS, key=lambda kind: (kind != s.TEXT) * self.counts[kind])
 
     def such(self, bits: int) -> list[str]:
-        """Cells that have one of some bits."""
+        """The examples that have one of these bits."""
         return [cell for cell, its, _ in self.shapes if its & bits]
 
     @property
     def longest(self) -> str:
-        """The cell of the longest shape."""
+        """The longest example."""
         return max(self.such(sum(KINDS)), key=len)
 
     def first(self, cells: list[str], count: int = 1) -> list[tuple[str, str]]:
-        """The first rows that have one of some cells: where they stand, and which."""
+        """The first rows that have one of these cells: where each stands, and its cell."""
         found = duck.rows(
             f"SELECT row, cell FROM {self.rows.cells(self.name)} WHERE cell IN ({duck.texts(cells[:100])}) "
             f"ORDER BY row LIMIT {count}"
@@ -58,23 +59,23 @@ class Column(NamedTuple):
         return [*zip(self.rows.placed([row for row, _ in found]), (cell for _, cell in found))]
 
     def example(self, bits: int, pattern: str = "") -> str:
-        """A cell with some bits, and where it stands."""
+        """In words, an example that has one of these bits, and where it stands. One with the pattern is preferred."""
         cells = [cell for cell in self.such(bits) if re.search(pattern, cell)] or self.such(bits)
         place, cell = self.first(cells)[0]
         return f"{cell!r} ({place})"
 
 
 def read(rows: Rows, source: str, but: set[str], decimal: str | None, dates: str | None) -> Rows:
-    """The rows with such columns as numbers, dates or times of day; prints a line for each.
+    """The rows, with such columns as numbers, dates, times of day or truth values. Prints a line for each.
 
-    but: columns that stay as they are. decimal, dates: as make_data has them. UserError for a column that could be read
-    in two ways, or that mixes them.
+    source: the table's name in messages. but: columns that stay text. decimal, dates: as in make_data. UserError for a
+    column that can be read in two ways, or that mixes spellings.
     """
     texts = [name for name, kind in rows.types.items() if kind == "VARCHAR" and name not in but]
     likely = [name for name in texts if _may_be_another(_column(rows, source, name, SAMPLE))]
-    columns_of_text = [_column(rows, source, name) for name in likely]
-    kept = {column.name: why for column in columns_of_text if (why := _why_text(column)) is not None}
-    whole = [column for column in columns_of_text if column.name not in kept and column.present]
+    judged = [_column(rows, source, name) for name in likely]
+    kept = {column.name: why for column in judged if (why := _why_text(column)) is not None}
+    whole = [column for column in judged if column.name not in kept and column.present]
     numbers = [column.bits for column in whole if column.kind == s.NUMBER]
     point = rows.has_point or any(bits & s.SURE_POINT for bits in numbers)
     comma = any(bits & s.SURE_COMMA for bits in numbers)
@@ -92,6 +93,14 @@ def read(rows: Rows, source: str, but: set[str], decimal: str | None, dates: str
             found[column.name] = by
         else:
             kept[column.name] = f"{column.example(s.PLUS)} has a plus, and none a minus"
+    _say(source, kept, found)
+    select = {name: _or_error(rows.select[name], name, by) for name, by in found.items()}
+    types = {name: by.type for name, by in found.items()}
+    return rows._replace(select=rows.select | select, types=rows.types | types, spellings=found)
+
+
+def _say(source: str, kept: dict[str, str], found: dict[str, Spelling]) -> None:
+    """Print which columns stay text and why, and how the others are read."""
     said = [f"column {name!r} stays text: {why}" for name, why in kept.items() if why][:SHOWN]
     for name, by in [*found.items()][:SHOWN]:
         ((value,),) = duck.rows(f"SELECT {s.value(duck.text(by.example), by)}::VARCHAR")
@@ -100,16 +109,13 @@ def read(rows: Rows, source: str, but: set[str], decimal: str | None, dates: str
         said.append(f"{len(found) - SHOWN} more columns of text are read as numbers or dates")
     for line in said:
         print(f"{source}: {line}")
-    select = {name: _or_error(rows.select[name], name, by) for name, by in found.items()}
-    types = {name: by.type for name, by in found.items()}
-    return rows._replace(select=rows.select | select, types=rows.types | types, spellings=found)
 
 
 # ---- what a column holds
 
 
 def _column(rows: Rows, source: str, name: str, some: int | None = None) -> Column:
-    """A column by all of its rows, or at least some, evenly spaced."""
+    """What a column holds, by all of its rows, or by at least `some` of them, evenly spaced."""
     step = max(rows.count // some, 1) if some else 1
     cells = f"SELECT cell FROM {rows.cells(name)} WHERE cell IS NOT NULL AND row % {step} = 0"
     counted = f"SELECT min(cell), count(*) FROM ({cells}) GROUP BY {s.key('cell')} ORDER BY 1"
@@ -124,15 +130,18 @@ def _column(rows: Rows, source: str, name: str, some: int | None = None) -> Colu
 
 
 def _may_be_another(column: Column) -> bool:
-    """Whether a column of text may be of another kind: most of its cells, or all but a word or three."""
+    """Whether a column may be of another kind than text.
+
+    It may be if most of its cells are, or all but a few different words; also if only gaps were looked at.
+    """
     texts = column.counts[s.TEXT]
     return 2 * texts < max(column.present, 1) or (texts < column.present and len(column.such(s.TEXT)) <= WORDS)
 
 
 def _why_text(column: Column) -> str | None:
-    """Why a column stays text, "" for a mere mixture, None if its cells are of one kind.
+    """Why a column stays text: a reason to print, "" for a mixture that needs none, None if it does not stay text.
 
-    UserError where a few of another kind are a mistake.
+    UserError if the cells of text in it look like mistakes.
     """
     others, kind = column.present - column.counts[column.kind], KINDS[column.kind]
     if not others:
@@ -158,9 +167,9 @@ def _why_text(column: Column) -> str | None:
 
 
 def _of_numbers(column: Column, decimal: str | None, point: bool, comma: bool) -> Spelling | None:
-    """The spelling of a column of numbers; None where they are codes.
+    """The spelling of a column of numbers; None if they are codes.
 
-    point, comma: whether some column of the table surely has decimal points, or commas.
+    point, comma: whether some column of the table surely has decimal points, or decimal commas.
     """
     bits, what = column.bits, column.what
     fraction = s.POINT | s.COMMA | s.POINT_3 | s.COMMA_3
@@ -178,7 +187,7 @@ def _of_numbers(column: Column, decimal: str | None, point: bool, comma: bool) -
     if bits & s.SURE_POINT and bits & s.SURE_COMMA:
         of_point, of_comma = column.example(s.SURE_POINT), column.example(s.SURE_COMMA)
         raise UserError(f"{what} has a decimal point in {of_point} and a comma in {of_comma}; write all as 1234.5")
-    # 1,250 is filled up with a zero and 1,5 is not: no program writes both
+    # 1,5 is not padded to three decimals, so 1,250 beside it is no padded 1,25: its comma may mark a thousand
     sure = column.such(s.SURE_COMMA)
     is_uneven = bits & s.ROUND_COMMA and not decimal and all(re.search(SHORT_DECIMALS, cell) for cell in sure)
     mark = _decimal(bits & ~s.COMMA if is_uneven else bits, decimal, point, comma)
@@ -194,7 +203,7 @@ def _of_numbers(column: Column, decimal: str | None, point: bool, comma: bool) -
 
 
 def _decimal(bits: int, asked: str | None, point: bool, comma: bool) -> str | None:
-    """The decimal mark of a column of numbers; None where 1.842 or 1,842 may be read in two ways."""
+    """The decimal mark of a column of numbers; None if 1.842 or 1,842 can be read in two ways."""
     if bits & (s.SURE_POINT | s.SURE_COMMA):
         return "." if bits & s.SURE_POINT else ","
     if not bits & (s.POINT_3 | s.COMMA_3):
@@ -203,9 +212,9 @@ def _decimal(bits: int, asked: str | None, point: bool, comma: bool) -> str | No
         return asked
     if bits & s.POINT_3 and bits & s.COMMA_3:
         return None
-    # A program that writes 800 does not fill up with zeros, and so writes 4.2, not 4.200
+    # A program that writes 800 does not pad with zeros: it would write 4.2, so 4.200 is a thousand
     are_thousands = bits & s.SHORT and not bits & s.LONG and bits & (s.ROUND_POINT | s.ROUND_COMMA)
-    if bits & s.COMMA_3:  # where all have three decimals, if any, it is a matter of scale alone
+    if bits & s.COMMA_3:  # if all cells are such as 1,842, both ways differ by a factor of 1000 alone
         return "." if (point or are_thousands or not bits & (s.SHORT | s.LONG)) and not comma else None
     doubtful = comma or (not point and (are_thousands or bits & (s.CURRENCY | s.PERCENT)))
     return None if doubtful else "."
@@ -225,7 +234,7 @@ def _of_dates(column: Column, dates: str | None) -> Spelling:
         one, other = column.example(s.NO_DMY), column.example(s.NO_MDY)
         raise UserError(f"{what} has dates of no one order: {one}, {other}; write them as 2021-12-31")
     marks = [mark for mark in (s.LED, *s.MARKS.values()) if bits & mark]
-    if len(marks) > 1:  # as Excel has it where it took some days for months, and left the others as text
+    if len(marks) > 1:  # Excel leaves this behind: it swaps day and month where it can, and keeps the others as text
         one, other = (column.example(mark) for mark in marks[:2])
         raise UserError(
             f"{what} has dates written in two ways: {one}, {other}; in some of them day and month may be swapped; "
@@ -235,7 +244,7 @@ def _of_dates(column: Column, dates: str | None) -> Spelling:
     if not clear:
         short = column.example(s.OLD_C | s.OLD_A, "[^0-9](3[0-9]|[45][0-9]|6[0-8])([^0-9]|$)")
         raise UserError(f"{what}: the century of {short} cannot be told; write years with four digits")
-    if marks in ([], [s.LED]) and len(clear) == len(s.ORDERS):  # no cell that its digits' order would change
+    if marks in ([], [s.LED]) and len(clear) == len(s.ORDERS):  # no order of digits would change a cell
         return Spelling(kind, column.longest)
     if len(clear) > 1:
         asked = {"day-first": "dmy", "month-first": "mdy"}.get(dates)
@@ -250,7 +259,7 @@ def _of_dates(column: Column, dates: str | None) -> Spelling:
 
 
 def _or_error(cell: str, name: str, by: Spelling) -> str:
-    """SQL of a cell's value; an error for one that its shape belied, such as 25:61."""
+    """SQL of a cell's value, NULL for a missing cell; an error for a cell that does not fit the spelling after all."""
     before, behind = duck.text(f"column {name!r} holds "), duck.text(f", which is none of {s.in_words(by)}")
     missing = f"{cell} IS NULL OR regexp_full_match({cell}, {duck.text(columns.BLANK)})"
     wrong = f"CASE WHEN NOT ({missing}) THEN error({before} || {cell} || {behind}) END"

@@ -1,7 +1,7 @@
-"""A text file: letters in UTF-8, in lines that end, with cells between separators.
+"""A text file in UTF-8: its lines, the cells in them, and what is wrong with its bytes.
 
-A file is looked at byte by byte only where that costs nothing, as it is unpacked, or where something is wrong with it:
-most files are read once, by DuckDB.
+Most files are read only once, by DuckDB. Python looks at all bytes of a file only while it unpacks it, or to find what
+is wrong with it.
 """
 
 import codecs
@@ -18,23 +18,23 @@ from plumbline.basics.errors import UserError
 from plumbline.sources.rows import unreadable
 
 PIECE = 2**18  # bytes of a file that are looked at together
-LONGEST = 2**24  # letters of a line, or a cell: one that goes on for longer was never meant
+LONGEST = 2**24  # bytes of a line and letters of a cell at most: something is wrong with a longer one
 
 
 class Line(NamedTuple):
-    """A row as it stands in a file: its first line, from 1, its last, and its cells."""
+    """A row as it stands in a file. A quoted cell may go on over several lines."""
 
-    number: int
-    end: int
+    number: int  # of its first line, from 1
+    end: int  # the number of its last line
     cells: list[str]
 
 
 class Text(NamedTuple):
-    """A text file, and how users know it."""
+    """A text file, and what messages call it."""
 
-    file: Path
-    path: Path
-    word: str = "line"  # or row: of a sheet, where a cell may have several lines
+    file: Path  # the plain text, maybe in a scratch folder
+    path: Path  # the user's file
+    word: str = "line"  # or "row", if the user's file has no lines of text: then rows are numbered, not lines
 
     def at(self, number: int) -> str:
         """In words, where something stands."""
@@ -42,7 +42,7 @@ class Text(NamedTuple):
 
     @contextlib.contextmanager
     def opened(self) -> Iterator[TextIO]:
-        """The file's letters, for the block; UserError with the line where its bytes are none."""
+        """The file, opened for reading in the block; UserError with the line if its bytes are not UTF-8."""
         with self.file.open(encoding="utf-8-sig", newline="") as opened:
             try:
                 yield opened
@@ -51,9 +51,9 @@ class Text(NamedTuple):
                 raise
 
     def lines(self, separator: str, skipped: int, spaced: bool) -> Iterator[Line]:
-        """The rows below so many lines, blank ones left out; UserError for a quote that is in no right place.
+        """The rows that are not blank; UserError for a quote in the wrong place.
 
-        spaced: whether spaces behind separators are no part of cells.
+        skipped: lines to leave out at the beginning. spaced: whether spaces behind separators are no part of cells.
         """
         csv.field_size_limit(LONGEST)
         with self.opened() as opened:
@@ -74,13 +74,13 @@ class Text(NamedTuple):
                 raise UserError(f"{self.at(start)}: {problem}") from None
 
     def check(self) -> None:
-        """UserError for the first byte that is no text, and for a line without an end."""
+        """UserError for the first byte that is not UTF-8 text, and for a line without an end."""
         with self.file.open("rb") as file:
             for _ in pieces(file, self.path):
                 pass
 
     def _ending(self, opened: TextIO) -> Iterator[str]:
-        """The lines; one without an end is not kept in memory."""
+        """The lines; UserError before a line without an end fills the memory."""
         for line in iter(lambda: opened.readline(LONGEST + PIECE + 1), ""):
             if len(line) > LONGEST + PIECE:
                 self.check()
@@ -88,7 +88,7 @@ class Text(NamedTuple):
 
 
 def unpacked(path: Path, folder: Path) -> Path:
-    """The file as plain text: itself, or of a .gz a copy in `folder`."""
+    """The file as plain text: itself, or for a .gz file a copy in `folder`."""
     if not path.name.lower().endswith(".gz"):
         return path
     plain = folder / "unpacked.csv"
@@ -101,10 +101,10 @@ def unpacked(path: Path, folder: Path) -> Path:
 
 
 def pieces(file: BinaryIO, path: Path) -> Iterator[bytes]:
-    """The bytes of a file; UserError for what is no UTF-8 text, and for a line without an end.
+    """The bytes of a file, piece by piece; UserError for what is not UTF-8 text, and for a line without an end.
 
-    A zero byte is none, though DuckDB takes it for a letter. A file may be small and say as much as no memory holds:
-    what packs to nothing is looked at before it is kept.
+    A zero byte is refused too, though DuckDB takes it for a letter. Each piece is checked before it is given out: a
+    small .gz file may unpack to one line that fills the disk.
     """
     decoder, line, length = codecs.getincrementaldecoder("utf-8")(), 1, 0
     for piece in itertools.chain(iter(lambda: file.read(PIECE), b""), [b""]):

@@ -1,3 +1,5 @@
+"""What is seen in columns of every kind, counted as pandas counts it, and how it is shown."""
+
 import datetime
 import math
 

@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from plumbline.basics import inputs
 from plumbline.basics.errors import UserError
 from plumbline.sources import delimited, source
 
@@ -187,8 +188,6 @@ def test_what_is_no_table_is_refused_with_the_line(tmp_path, name, content, word
 
 
 def test_a_file_that_is_edited_while_it_is_read_is_told(tmp_path):
-    from plumbline.basics import inputs
-
     inputs.forget()
     read(tmp_path / "t.csv", GOOD)
     inputs.check()

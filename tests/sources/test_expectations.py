@@ -35,6 +35,11 @@ def test_what_is_written_of_a_table_holds_of_it_in_csv_and_in_parquet(tmp_path):
     expectations.check(str(tmp_path / "expect.yaml"), parquet, "t.parquet", "y")
 
 
+def test_gaps_of_just_the_written_share_are_allowed(tmp_path):
+    text = "age,y\n" + ",0\n" * 29 + "1,1\n" * 71
+    check(tmp_path, text, expectations.written(rows(tmp_path, "t.csv", text), "y"))
+
+
 @pytest.mark.parametrize(
     "expected, words",
     [
@@ -76,7 +81,7 @@ def test_what_breaks_a_rule_is_refused_with_its_rows(tmp_path, expected, words):
 
 
 def test_rows_are_called_by_where_they_stand(tmp_path):
-    framed = "Report\n\n" + TABLE.replace("21,Paris", '21,"Par\nis"').replace("\n", "\n")
+    framed = "Report\n\n" + TABLE.replace("21,Paris", '21,"Par\nis"')
     with pytest.raises(UserError, match=r"'43' in line 28 \(1 row"):
         check(tmp_path, framed, "columns: {age: {range: [0, 42]}}")
     lines = '\n{"age": 1, "y": 0}\n' * 3

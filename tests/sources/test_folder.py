@@ -16,8 +16,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from plumbline.basics.errors import UserError
-from plumbline.sources import source
-from plumbline.tables import duck
+from plumbline.sources import labels, source
+from plumbline.tables import duck, store
 
 
 def read(path, scratch=None):
@@ -161,8 +161,8 @@ def test_a_column_takes_the_type_that_holds_all_of_it(tmp_path, first, second, k
 
 
 def test_categories_of_different_files_are_one_column(tmp_path):
-    for i, labels in enumerate(([1, 2], [3, 1])):
-        put(tmp_path / f"t/{i}.parquet", {"k": pa.array(labels).dictionary_encode()})
+    for i, numbers in enumerate(([1, 2], [3, 1])):
+        put(tmp_path / f"t/{i}.parquet", {"k": pa.array(numbers).dictionary_encode()})
     assert read(tmp_path / "t")[0].column("k").to_pylist() == ["1", "2", "3", "1"]
     put(tmp_path / "t/2.parquet", {"k": [7]})  # no category to the one that wrote this file
     assert read(tmp_path / "t")[0].column("k").to_pylist() == [1, 2, 3, 1, 7]
@@ -259,8 +259,6 @@ def test_the_same_rows_make_the_same_dataset_however_files_are_cut(tmp_path_fact
 
 def dataset(place, path):
     """The bytes that make_data makes of a source."""
-    from plumbline.sources import labels, source
-    from plumbline.tables import duck, store
 
     class Make:
         source, sheet, target, drop, decimal, dates = str(path), None, "y", [], None, None

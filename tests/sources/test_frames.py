@@ -72,7 +72,7 @@ def test_totals_in_the_last_line_are_left_out_if_they_are_those(tmp_path, capsys
     assert table.column("a").to_pylist()[:3] == [1, 3, 5]
     assert table.num_rows <= 4
     assert "has the totals of those above, and is left out" in capsys.readouterr().out
-    assert read(tmp_path / "t.csv", rows + "w;9;12.5;No\nTotal;1;1.5;No\n".replace("w;9", "Total;9")).num_rows == 5
+    assert read(tmp_path / "t.csv", rows + "Total;9;12.5;No\nTotal;1;1.5;No\n").num_rows == 5
 
 
 @pytest.mark.parametrize(

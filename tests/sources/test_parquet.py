@@ -13,10 +13,6 @@ from plumbline.sources import parquet, source
 from plumbline.tables import duck
 
 
-def read(path, scratch):
-    return source.table(path, scratch)
-
-
 def test_categories_are_text_and_durations_seconds_whatever_their_width(tmp_path):
     units = {f"duration in {unit}": pa.array([3, None, 2500], pa.duration(unit)) for unit in ("s", "ms", "us", "ns")}
     columns = {
@@ -31,7 +27,7 @@ def test_categories_are_text_and_durations_seconds_whatever_their_width(tmp_path
         **units,
     }
     pq.write_table(pa.table(columns), tmp_path / "t.parquet")
-    table = read(tmp_path / "t.parquet", tmp_path)
+    table = source.table(tmp_path / "t.parquet", tmp_path)
     assert table.columns["category of numbers"] == "VARCHAR"
     found = dict(zip(table.columns, zip(*duck.rows(f"SELECT * FROM {table.relation}"))))
     assert found["category of numbers"] == ("10", None, "20")
@@ -44,7 +40,7 @@ def test_what_pandas_writes_is_read_where_it_lies(tmp_path):
     day = datetime.datetime(2021, 12, 31, 12)
     frame = pd.DataFrame({"a b": [1.5, None], "é": ["x", None], "select": [True, False], "at": [day, day]})
     frame.to_parquet(tmp_path / "t.parquet")
-    table = read(tmp_path / "t.parquet", tmp_path)
+    table = source.table(tmp_path / "t.parquet", tmp_path)
     assert table.path == tmp_path / "t.parquet"
     assert duck.rows(f"SELECT * FROM {table.relation}")[0] == (1.5, "x", True, day)
 
@@ -53,14 +49,14 @@ def test_kinds_that_parquet_has_of_the_same(tmp_path):
     half = pa.array(np.array([0, 1, 2], np.float16))
     views = pa.array(["a", None, "b"], pa.string_view())
     pq.write_table(pa.table({"half": half, "view": views, "nothing": pa.nulls(3)}), tmp_path / "t.parquet")
-    table = read(tmp_path / "t.parquet", tmp_path)
+    table = source.table(tmp_path / "t.parquet", tmp_path)
     assert table.columns == {"half": "FLOAT", "view": "VARCHAR", "nothing": "VARCHAR"}
     assert duck.rows(f"SELECT * FROM {table.relation}") == [(0.0, "a", None), (1.0, None, None), (2.0, "b", None)]
 
 
 def test_names_that_duckdb_would_not_take(tmp_path):
     pq.write_table(pa.table([[2], [3]], names=['a "b"', "k"]), tmp_path / "k=7 [x].parquet")
-    table = read(tmp_path / "k=7 [x].parquet", tmp_path)
+    table = source.table(tmp_path / "k=7 [x].parquet", tmp_path)
     assert table.path == tmp_path / "k=7 [x].parquet"
     assert duck.rows(f'SELECT "a ""b""", k FROM {table.relation}') == [(2, 3)]
 
@@ -69,18 +65,18 @@ def test_parquet_truncated_with_twins_and_nothing_at_all(tmp_path):
     path = tmp_path / "t.parquet"
     pq.write_table(pa.table([[1], [2]], names=["a", "a"]), path)
     with pytest.raises(UserError, match="columns 'a' and 'a'"):
-        read(path, tmp_path)
+        source.table(path, tmp_path)
     pq.write_table(pa.table([[1], [2]], names=["a", ""]), path)
     with pytest.raises(UserError, match="a column without a name"):
-        read(path, tmp_path)
+        source.table(path, tmp_path)
     pq.write_table(pa.table([[1], [2]], names=["a", "A"]), path)
     with pytest.raises(UserError, match="columns 'a' and 'A'; names must differ by more than case"):
-        read(path, tmp_path)
+        source.table(path, tmp_path)
     path.write_bytes(path.read_bytes()[:-20])
     with pytest.raises(UserError, match="cannot be read as its name says"):
-        read(path, tmp_path)
+        source.table(path, tmp_path)
     with pytest.raises(UserError, match=r"none\.parquet is not there; a table is a file .* or a folder of \.parquet"):
-        read(tmp_path / "none.parquet", tmp_path)
+        source.table(tmp_path / "none.parquet", tmp_path)
 
 
 def test_a_small_file_that_stands_for_more_than_any_memory_is_refused_before_its_rows_are_read(tmp_path):
@@ -89,8 +85,8 @@ def test_a_small_file_that_stands_for_more_than_any_memory_is_refused_before_its
         column = pa.DictionaryArray.from_arrays(pa.array([0, many - 1] * 2_000, pa.int32()), pa.array(texts))
         pq.write_table(pa.table({"t": column, "x": [0, 1] * 2_000}), path, compression="zstd", store_schema=False)
         if many == 1:
-            read(path, tmp_path)
+            source.table(path, tmp_path)
     assert path.stat().st_size < 2**20
     with pytest.raises(UserError, match=r"t.parquet: column 't' holds a text of 2,097,152 bytes, and a cell has 1,048"):
-        read(path, tmp_path)
+        source.table(path, tmp_path)
     source.table(path, tmp_path, keep=lambda names: ["x"])
