@@ -63,10 +63,9 @@ def watch_value(changed: Callable[[], str | None]) -> None:
 
 def check() -> None:
     """UserError if an input is not as it was when it was read. It names the first such input."""
-    names = [_name(path) for path, seen in _files.items() if not _unchanged(path, seen)]
-    names += [
-        str(path.relative_to(CODE)) for path in _code_in_use() if path in _code and not _unchanged(path, _code[path])
-    ]
+    names = [_name(path) for path, seen in _files.items() if not _is_same(path, seen)]
+    modules = _code_in_use() & _code.keys()
+    names += [str(path.relative_to(CODE)) for path in modules if not _is_same(path, _code[path])]
     names += [_name(path) for path in _own_modules() if path.stat().st_mtime > began]
     names += [name for changed in _values if (name := changed())]
     if names:
@@ -110,7 +109,7 @@ def _seen(path: Path) -> _Seen:
     return _Seen(() if is_young else _state(path), digest(path))
 
 
-def _unchanged(path: Path, seen: _Seen) -> bool:
+def _is_same(path: Path, seen: _Seen) -> bool:
     try:
         return seen.state == _state(path) or (seen.digest is not None and seen.digest == digest(path))
     except OSError:
