@@ -123,7 +123,7 @@ def _check_unwritten(paths: list[Path]) -> None:
 def _alone(folders: set[Path]) -> Iterator[None]:
     """While the block runs, no other process renames files in these folders, and DVC does not hash them.
 
-    If DVC itself runs this process, it waits anyway.
+    A DVC that runs this process waits for it anyway.
     """
     places = [] if "DVC_STAGE" in os.environ else [Path.cwd(), *Path.cwd().parents]
     locks = []

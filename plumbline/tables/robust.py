@@ -20,7 +20,7 @@ IN_CACHE = 2**15  # rows to work on at a time, so that a column of them stays in
 QUARTERS = (0.25, 0.5, 0.75)
 IQR_OF_NORMAL = 1.349  # the interquartile range of a normal distribution, in standard deviations
 BINS, MANY = (8, 16), 10_000  # most bins of a column; the second number if it has MANY values or more
-OF_ALL = 1100  # most bins of all columns together; below two for each column there are none
+ALL_BINS = 1100  # most bins of all columns together; if that is less than two a column there are none
 CLIP = 6.0  # standard deviations: the bound of the smooth clip
 UNIT = 2**40  # 1.0 in fixed point; the sum of 2^15 squares of CLIP is below 2^63
 NOTHING = 2.0**-36  # a smaller variance is rounding, of equal numbers
@@ -57,19 +57,22 @@ class Numbers(NamedTuple):
 def numbers(table: Table) -> dict[str, Numbers]:
     """Statistics of every column of numbers or times. The result is cached, for both fitting and the profile need it.
 
-    Several columns are read at a time, and each is sorted by a thread.
+    As many columns are read at a time as make a piece, or as there are threads. Each is sorted by one thread.
     """
     from concurrent.futures import ThreadPoolExecutor  # late: the import takes time, and most commands need none
 
     ordered = [name for name, kind in table.columns.items() if columns.kind_of(kind) not in (None, "category")]
     names = [name for name in ordered if name != ROW]
+    if not names:
+        return {}
     found, threads = {}, duck.threads()
     at_once = min(max(VALUES // max(len(table), 1), threads), len(names))
     room = files.mapped((at_once, len(table)), np.float64, table.path.parent)
+    of = functools.partial(_of, most_bins=ALL_BINS // len(names))
     with ThreadPoolExecutor(threads) as pool:
-        for start in range(0, len(names), max(at_once, 1)):
+        for start in range(0, len(names), at_once):
             values = _present(table, names[start : start + at_once], room)
-            found |= zip(values, pool.map(_of, values.values(), [OF_ALL // len(names)] * len(values)))
+            found |= zip(values, pool.map(of, values.values()))
     return found
 
 
@@ -86,8 +89,8 @@ def _present(table: Table, names: list[str], room: np.ndarray) -> dict[str, np.n
     return values
 
 
-def _of(values: np.ndarray, most: int) -> Numbers:
-    """Statistics of values (m,) in any order, which are sorted in place. most: of bins.
+def _of(values: np.ndarray, most_bins: int) -> Numbers:
+    """Statistics of values (m,) in any order, which are sorted in place.
 
     NumPy sorts without the global interpreter lock, so that threads work side by side.
     """
@@ -99,38 +102,37 @@ def _of(values: np.ndarray, most: int) -> Numbers:
         return Numbers(0, 0, None, None, None, None, [], [])
     distinct = 1 + int(np.count_nonzero(values[1:] != values[:-1]))
     ends = values[0].item(), values[-1].item()
-    bins = min(BINS[len(values) >= MANY], most)
+    bins = min(BINS[len(values) >= MANY], most_bins)
     cut = (edges(values, distinct, bins), edges(values, distinct, 2 * bins)) if bins > 1 else ([], [])
     return Numbers(len(values), distinct, *ends, quantile(values, 0.5), statistics(values), *cut)
 
 
 def statistics(ordered: np.ndarray) -> Statistics:
     """Robust statistics of sorted values (m,), at least one."""
-    finite, infinite = _finite(ordered)
-    finite = finite if len(finite) else np.zeros(1)
+    finite = _finite(ordered)
+    if not len(finite):  # only infinite values: a zero among them gives a centre
+        finite = np.zeros(1)
+        ordered = np.append(ordered, finite)
     low, centre, high = (quantile(finite, share) for share in QUARTERS)
     ends = float(finite[0]), float(finite[-1])
     # If the quartiles are equal it is half the range. Both this and the smooth clip are RealMLP's (arXiv 2407.04491).
     spread = min(high - low or ends[1] / 2 - ends[0] / 2 or 1.0, LARGEST)
     scale = max(spread / IQR_OF_NORMAL, SMALLEST)
-    return Statistics(*ends, centre, scale, *_moments(finite, infinite, centre, scale))
+    return Statistics(*ends, centre, scale, *_moments(ordered, centre, scale))
 
 
-def _finite(ordered: np.ndarray) -> tuple[np.ndarray, tuple[int, int]]:
-    """The finite ones of sorted values, and how many are -inf and inf."""
-    first, last = bisect.bisect_right(ordered, -math.inf), bisect.bisect_left(ordered, math.inf)
-    return ordered[first:last], (first, len(ordered) - last)
+def _finite(ordered: np.ndarray) -> np.ndarray:
+    """The finite ones of sorted values."""
+    return ordered[bisect.bisect_right(ordered, -math.inf) : bisect.bisect_left(ordered, math.inf)]
 
 
-def _moments(finite: np.ndarray, infinite: tuple[int, int], centre: float, scale: float) -> tuple[float, float]:
-    """Mean and standard deviation of the clipped values. Sums in fixed point are exact in any order."""
-    n = total = squares = 0
-    for values, times in (finite, 1), (np.array([-np.inf]), infinite[0]), (np.array([np.inf]), infinite[1]):
-        for start in range(0, len(values), IN_CACHE):
-            z = smooth_clip(values[start : start + IN_CACHE].astype(np.float64), centre, scale)
-            n += times * len(z)
-            total += times * int(np.rint(z * UNIT).astype(np.int64).sum())
-            squares += times * int(np.rint(z * z * UNIT).astype(np.int64).sum())
+def _moments(values: np.ndarray, centre: float, scale: float) -> tuple[float, float]:
+    """Mean and standard deviation of the clipped values (m,). Sums in fixed point are exact in any order."""
+    n, total, squares = len(values), 0, 0
+    for start in range(0, n, IN_CACHE):
+        z = smooth_clip(values[start : start + IN_CACHE].astype(np.float64), centre, scale)
+        total += int(np.rint(z * UNIT).astype(np.int64).sum())
+        squares += int(np.rint(z * z * UNIT).astype(np.int64).sum())
     variance = (n * squares * UNIT - total * total) / (n * n * UNIT * UNIT)
     return total / (n * UNIT), math.sqrt(variance) if variance > NOTHING else 1.0
 
@@ -148,7 +150,7 @@ def edges(ordered: np.ndarray, distinct: int, bins: int) -> list[float]:
 
     Where few values differ, these are the edges.
     """
-    finite, _ = _finite(ordered)
+    finite = _finite(ordered)
     if distinct <= bins + 1:
         ends = set(finite[np.append(finite[1:] != finite[:-1], True)].tolist()) if len(finite) else set()
     else:
