@@ -73,7 +73,8 @@ def run(main: Callable[[], None]) -> None:
         done = f"{', '.join(written)}: written" if written else "nothing was written under its final name"
         sys.exit(f"error: {what}; {done}, mend that and run the stage again")
     except MemoryError as error:
-        why, lower = reason(error) or "no memory left", "the rows, train.replicas, train.hidden_size or train.epochs"
+        why = reason(error) or "no memory left"
+        lower = "the rows, train.replicas, train.hidden_size or train.epochs"
         sys.exit(f"error: not enough memory ({why}); give it more, or lower {lower}")
     except KeyboardInterrupt:
         print("interrupted: no file was left half-written", file=sys.stderr)

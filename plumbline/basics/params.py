@@ -139,7 +139,7 @@ def check(values: object) -> Params:
         params = msgspec.convert(values, Params)
     except msgspec.ValidationError as error:
         raise UserError(f"{PATH}: {_said(str(error), values)}") from None
-    for broken in _contradictions(params):
+    if broken := next(_contradictions(params), None):
         raise UserError(f"{PATH}: {broken}")
     return params
 

@@ -20,6 +20,7 @@ MOST_CATEGORIES = 4096  # of one column that may have an input each: more cost A
 EXACT = 2**53  # up to here float64 represents every integer
 INTEGERS = {f"{sign}{size}" for sign in ("", "U") for size in ("TINYINT", "SMALLINT", "INTEGER", "BIGINT", "HUGEINT")}
 FLOATS = {"FLOAT", "DOUBLE"}
+# The kind of each DuckDB type. What stands nowhere here cannot be encoded.
 KINDS = dict.fromkeys(INTEGERS | FLOATS | {"BOOLEAN", "DECIMAL"}, "number")
 KINDS |= dict.fromkeys(["DATE", "TIMESTAMP", "TIMESTAMP_S", "TIMESTAMP_MS", "TIMESTAMP_NS"], "instant")
 KINDS |= dict.fromkeys(["TIMESTAMP WITH TIME ZONE", "TIMESTAMPTZ_NS"], "instant")
@@ -35,7 +36,7 @@ AS_SPACES = dict.fromkeys(map(ord, SPACES), " ")
 BLANK = f"[{SPACES}]*({'|'.join(map(re.escape, MISSING))})[{SPACES}]*"  # a regular expression
 ALIKE = "case, spaces or how accents are written"  # what `alike` overlooks
 WHOLE = re.compile(r"-?[0-9]+")
-A_HASH = 4  # texts for each hash of `_place`, on average
+TEXTS_A_BUCKET = 4  # of a hash, on average
 MANY_CLASSES = 20  # a target of more different whole numbers, or half as many others, is a measure
 MANY = 20  # a column of text with so many different numbers was meant to hold numbers
 
@@ -98,16 +99,16 @@ def _place(cell: str, values: list[str]) -> str:
     """SQL of a text's place among different texts, from 0. NULL if it is none of them.
 
     A cast to an ENUM of the texts gives the place. But if a cell is none of them, the cast searches for the most
-    similar one to name in its error, which takes 0.1 ms where they are many. So the texts with the cell's hash are
-    searched first. A Python function takes as much CPU time and runs on one thread.
+    similar one to name in its error, which takes 0.1 ms where they are many. So the cell is first looked for in its
+    bucket of a hash of the texts. A Python function takes as much CPU time and runs on one thread.
     """
-    hashed = f"hash({{}}) % {len(values) // A_HASH + 1}"
-    places = duck.rows(f"SELECT {hashed.format('text')} FROM (SELECT unnest([{duck.texts(values)}]) AS text)")
-    few = [[] for _ in range(len(values) // A_HASH + 1)]
-    for value, (place,) in zip(values, places):
-        few[place].append(value)
-    lists = ", ".join(f"[{duck.texts(texts)}]::VARCHAR[]" for texts in few)
-    is_one = f"list_contains([{lists}][({hashed.format(cell)} + 1)::BIGINT], {cell})"
+    buckets = [[] for _ in range(len(values) // TEXTS_A_BUCKET + 1)]
+    number = f"hash({{}}) % {len(buckets)}"
+    numbers = duck.rows(f"SELECT {number.format('text')} FROM (SELECT unnest([{duck.texts(values)}]) AS text)")
+    for value, (i,) in zip(values, numbers):
+        buckets[i].append(value)
+    lists = ", ".join(f"[{duck.texts(texts)}]::VARCHAR[]" for texts in buckets)
+    is_one = f"list_contains([{lists}][({number.format(cell)} + 1)::BIGINT], {cell})"
     return f"enum_code(CASE WHEN {is_one} THEN {cell} END::ENUM ({duck.texts(values)}))::INTEGER"
 
 
@@ -117,13 +118,14 @@ def label(value: str, kind: str) -> str:
     return f"regexp_replace({text}, '\\.0+$', '')" if kind in FLOATS or kind.startswith("DECIMAL") else text
 
 
-def first(table: Table, name: str, condition: str, value: str) -> list[tuple]:
+def first(table: Table, name: str, condition: str, value: str) -> tuple | None:
     """The first row that meets a condition on the column `name`: its number, and the SQL expression `value` in it.
 
-    An empty list if there is no such row.
+    None if there is no such row.
     """
     source = table.holding(name)
-    return table.rows(f"SELECT {PLACE}, {value} FROM {source} WHERE {condition} ORDER BY {PLACE} LIMIT 1")
+    found = table.rows(f"SELECT {PLACE}, {value} FROM {source} WHERE {condition} ORDER BY {PLACE} LIMIT 1")
+    return found[0] if found else None
 
 
 def first_of_equal(table: Table, key: str, number: str) -> np.ndarray:
@@ -222,7 +224,7 @@ def check(table: Table) -> None:
         for name in itertools.compress(some, large):
             column = duck.name(name)
             if table.rows(f"SELECT count(DISTINCT {column}) < count({column}) FROM {table.relation}")[0][0]:
-                row, value = first(table, name, past[name], column)[0]
+                row, value = first(table, name, past[name], column)
                 raise UserError(
                     f"column {name!r} is {value} in {table.placed(row)}, past 2^53, where numbers are no longer exact; "
                     f"leave it out (make_data.drop) if it is an identifier, else write it in larger units"

@@ -38,7 +38,7 @@ class Number(msgspec.Struct, frozen=True, tag="number", omit_defaults=True):
 
     @property
     def width(self) -> int:
-        """Inputs of the network."""
+        """Number of inputs of the network."""
         return sum(width for _, width in self.stored)
 
 
@@ -61,7 +61,7 @@ class Category(msgspec.Struct, frozen=True, tag="category", omit_defaults=True):
 
     @property
     def other(self) -> int:
-        """Code of a category that has no input of its own."""
+        """Code of a category that has no input of its own: the shared input's, or `codes`, which has none."""
         return len(self.values) if self.pools_others else self.codes
 
     @property
@@ -87,7 +87,7 @@ class Category(msgspec.Struct, frozen=True, tag="category", omit_defaults=True):
 
     @property
     def width(self) -> int:
-        """Inputs of the network."""
+        """Number of inputs of the network."""
         return sum(width for _, width in self.stored)
 
 
@@ -146,7 +146,7 @@ class Encoding(msgspec.Struct, frozen=True):
 
     @property
     def width(self) -> int:
-        """Inputs of the network."""
+        """Number of inputs of the network."""
         return sum(column.width for column in self.columns)
 
     @property

@@ -49,7 +49,8 @@ def of_replica(part: Table, seed: int, replica: int) -> np.ndarray:
     if by_time:
         fold_of -= 1  # the first block becomes NOT_SCORED
     for fold in range(fold_of.max() + 1):
-        for _, label in splits.absent(classes[trained_on(fold_of, fold, by_time)], facts):
+        if lacking := splits.absent(classes[trained_on(fold_of, fold, by_time)], facts):
+            _, label = lacking
             raise UserError(
                 f"{label} is in no row that the network of fold {fold} would be trained on; "
                 "set split.stratify to true, lower split.folds, or drop that class"
@@ -80,7 +81,8 @@ def some_of(taught: np.ndarray, part: Table, share: float, seed: int, replica: i
         own = np.flatnonzero(taught if c is None else taught & (classes == c))
         last = math.ceil(share * len(own)) - 1
         chosen[own[place[own] <= np.partition(place[own], last)[last]]] = True
-    for _, label in splits.absent(classes[chosen], facts):
+    if lacking := splits.absent(classes[chosen], facts):
+        _, label = lacking
         raise UserError(f"train.fold_rows {share} leaves no row of {label} to train on; raise it, or split.stratify")
     return chosen
 

@@ -47,22 +47,22 @@ def _spread(x: np.ndarray, y: np.ndarray, orders: np.ndarray, size: int, folder:
     room = np.empty(networks * size * width, np.float32)
     with files.nameless(4 * orders.size * width, folder) as inputs, files.nameless(8 * orders.size, folder) as others:
         for r, order in enumerate(orders):
-            _lay_down(x, y, order, size, r * count, (inputs, others))
+            _write(x, y, order, size, r * count, (inputs, others))
         for start in range(0, count, size):
             length = min(size, count - start)
             rows = room[: networks * length * width].reshape(networks, length, width)
-            beside = np.empty((networks, length, 2), np.int32)
+            target_and_place = np.empty((networks, length, 2), np.int32)
             for r in range(networks):
-                for file, own in ((inputs, rows[r]), (others, beside[r])):
+                for file, own in ((inputs, rows[r]), (others, target_and_place[r])):
                     file.seek((r * count + start) * own[0].nbytes)
                     file.readinto(own)
-            places = np.empty((networks, length), orders.dtype)
+            window = np.empty((networks, length), orders.dtype)  # the order of the window's rows
             numbers = np.arange(networks * length, dtype=orders.dtype).reshape(networks, length)
-            np.put_along_axis(places, beside[:, :, 1] - np.int32(start), numbers, axis=1)
-            yield rows.reshape(-1, width), beside[:, :, 0].ravel(), places
+            np.put_along_axis(window, target_and_place[:, :, 1] - np.int32(start), numbers, axis=1)
+            yield rows.reshape(-1, width), target_and_place[:, :, 0].ravel(), window
 
 
-def _lay_down(
+def _write(
     x: np.ndarray, y: np.ndarray, order: np.ndarray, size: int, first: int, into: tuple[BinaryIO, BinaryIO]
 ) -> None:
     """Write one network's rows in windows, each in the order of x, from the row number `first` of the files on."""
@@ -70,16 +70,18 @@ def _lay_down(
     for start in range(0, len(order), PIECE):
         some = order[start : start + PIECE]
         place[some] = np.arange(start, start + len(some), dtype=np.int32)
-    ends = np.arange(first, first + len(order), size)
+    ends = np.arange(first, first + len(order), size)  # of what is written of each window so far
     rows_a_piece = max(PIECE // (4 * x.shape[1]), 1)
     for start in range(0, len(x), rows_a_piece):
         here = slice(start, start + rows_a_piece)
-        window = place[here] // size
-        by = np.argsort(window.astype(np.min_scalar_type(-len(ends) - 1)), kind="stable")
-        rows, beside = x[here][by], np.stack([y[here][by], place[here][by]], axis=1, dtype=np.int32)
-        done, *counts = np.bincount(window + 1, minlength=len(ends) + 1).tolist()
+        window = place[here] // size  # -1: none
+        by_window = np.argsort(window.astype(np.min_scalar_type(-len(ends) - 1)), kind="stable")
+        rows = x[here][by_window]
+        target_and_place = np.stack([y[here][by_window], place[here][by_window]], axis=1, dtype=np.int32)
+        done, *counts = np.bincount(window + 1, minlength=len(ends) + 1).tolist()  # rows of no window come first
         for i, found in enumerate(counts):
-            for file, own in zip(into, (rows, beside)):
+            for file, own in zip(into, (rows, target_and_place)):
                 file.seek(int(ends[i]) * own[0].nbytes)
                 file.write(own[done : done + found])
-            ends[i], done = ends[i] + found, done + found
+            ends[i] += found
+            done += found

@@ -290,7 +290,8 @@ def number(table: Table, name: str, kind: str, by: Spelling | None) -> str:
     else:
         read = f"{value(cell, used)}::DOUBLE" if used.type == "BOOLEAN" else f"epoch({value(cell, used)})"
     is_odd = f"({read}) IS NULL AND {columns.text(name)} IS NOT NULL"
-    for row, odd in columns.first(table, name, is_odd, duck.name(name)):
+    if found := columns.first(table, name, is_odd, duck.name(name)):
+        row, odd = found
         such = f" such as {by.example!r}" if by else ""
         raise UserError(
             f"column {name!r} holds {odd!r} in {table.placed(row)}, and the model was trained on {in_words(used)}"

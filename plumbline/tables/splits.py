@@ -92,7 +92,8 @@ def _check_column(table: Table, name: str, parameter: str) -> None:
         raise UserError(f"{parameter} {name!r} is not a column of the table{nearest(name, table.columns)}")
     kind, column = table.columns[name], duck.name(name)
     absent = f"({column} IS NULL OR isnan({column}))" if kind in columns.FLOATS else f"({column} IS NULL)"
-    for row, missing in columns.first(table, name, absent, "count(*) OVER ()"):
+    if found := columns.first(table, name, absent, "count(*) OVER ()"):
+        row, missing = found
         raise UserError(
             f"{parameter} {name!r} is missing in {missing} rows (first in {table.placed(row)}), and every row "
             f"must fall on a side; fill it or drop those rows"
@@ -109,14 +110,16 @@ def check(part_of: np.ndarray, split: Split) -> None:
 
 def check_classes(trained: np.ndarray, facts: Facts) -> None:
     """UserError for a class without training rows, of which nothing could be learnt. trained: their class numbers."""
-    for c, label in absent(trained, facts):
+    if lacking := absent(trained, facts):
+        c, label = lacking
         raise UserError(
             f"{label} has {facts.class_counts[c]} rows and none is in the training part; "
             f"set split.stratify to true, or drop that class or join it to another"
         )
 
 
-def absent(classes: np.ndarray, facts: Facts) -> list[tuple[int, str]]:
-    """The classes that are not among class numbers (n,): number, and name for a message."""
-    counts = np.bincount(classes, minlength=len(facts.classes)).tolist()
-    return [(c, f"class {facts.classes[c]!r} of {facts.target!r}") for c, rows in enumerate(counts) if not rows]
+def absent(classes: np.ndarray, facts: Facts) -> tuple[int, str] | None:
+    """The first class that is not among class numbers (n,): its number, and its name for a message. None if all are."""
+    counts = np.bincount(classes, minlength=len(facts.classes))
+    c = int(counts.argmin())
+    return None if counts[c] else (c, f"class {facts.classes[c]!r} of {facts.target!r}")

@@ -240,14 +240,15 @@ def take(table: Table, rows: np.ndarray, path: str | Path, kind: str, facts: Fac
     large table is gone through only once.
     """
     if rows.dtype == bool:
-        chosen, source, behind = {"taken": rows}, "POSITIONAL JOIN", "WHERE _chosen.taken"
+        chosen = {"taken": rows}
+        joined = "POSITIONAL JOIN _chosen WHERE _chosen.taken"
     else:
-        chosen, source = {"row": rows, "place": np.arange(len(rows), dtype=rows.dtype)}, "JOIN"
-        behind = f"ON t.{PLACE} = _chosen.row ORDER BY _chosen.place"
+        chosen = {"row": rows, "place": np.arange(len(rows), dtype=rows.dtype)}
+        joined = f"JOIN _chosen ON t.{PLACE} = _chosen.row ORDER BY _chosen.place"
     named = ", ".join(f"t.{duck.name(name)}" for name in table.columns if name != ROW)
     number = ROW if ROW in table.columns else PLACE  # rows of a part keep their numbers in the dataset
     with duck.registered(_chosen=chosen), table.reading():
-        sql = f"SELECT t.{number}::BIGINT AS {ROW}, {named} FROM {table.numbered} AS t {source} _chosen {behind}"
+        sql = f"SELECT t.{number}::BIGINT AS {ROW}, {named} FROM {table.numbered} AS t {joined}"
         copy(sql, path, kind, facts, values_of(f"FROM {table.relation}"))
 
 
