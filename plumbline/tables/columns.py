@@ -38,7 +38,7 @@ ALIKE = "case, spaces or how accents are written"  # what `alike` overlooks
 WHOLE = re.compile(r"-?[0-9]+")
 TEXTS_A_BUCKET = 4  # of a hash, on average
 MANY_CLASSES = 20  # a target of more different whole numbers, or half as many others, is a measure
-MANY = 20  # a column of text with so many different numbers was meant to hold numbers
+MANY_NUMBERS = 20  # a column of text with so many different numbers was meant to hold numbers
 
 
 def kind_of(kind: str) -> str | None:

@@ -91,7 +91,7 @@ def with_values(
 ) -> Iterator[tuple[np.ndarray, dict[str, np.ndarray]]]:
     """As `pieces`, each with the values before encoding, by column (m,): numbers, or codes of categories."""
     select = {column.name: _sql(column, table) for column in encoding.columns}
-    statistics = [targets.numbers(np.array(c.counts)) if _has_statistics(c) else None for c in encoding.columns]
+    statistics = [targets.statistics(np.array(c.counts)) if _has_statistics(c) else None for c in encoding.columns]
     plan = [*zip(encoding.columns, encoding.places, statistics)]
     width, start = len(encoding.layout), 0
     for piece in table.pieces(select, rows):
@@ -210,12 +210,13 @@ def _fit_category(table: Table, name: str, setting: str) -> Category | str:
         values = sorted(text for text, count in texts.frequent if count >= fewest)
         if texts.distinct - len(values) <= FEW or _pooled_rows(texts, values) <= POOLED * texts.present:
             break
-    frequent = {text for text, count in texts.frequent if count >= targets.FREQUENT}
-    has_statistics = setting == "mixed" and texts.distinct - len(frequent) > targets.MANY and table.facts.classes
-    values = sorted(values, key=lambda text: text not in frequent) if has_statistics else values
     column = Category(name, values, len(values) < texts.distinct, texts.missing > 0)
-    if not has_statistics:
+    frequent = {text for text, count in texts.frequent if count >= targets.FREQUENT}
+    many_are_rare = texts.distinct - len(frequent) > targets.MANY_CATEGORIES
+    if setting != "mixed" or not many_are_rare or not table.facts.classes:
         return column
+    frequent_first = sorted(values, key=lambda text: text not in frequent)
+    column = msgspec.structs.replace(column, values=frequent_first)
     code = table.values(_sql(column, table))
     counts = targets.counted(code, table.classes(), column.codes, len(table.facts.classes))
     return msgspec.structs.replace(column, counts=counts.tolist())

@@ -19,7 +19,7 @@ from plumbline.tables.store import ROW, VALUES, Table
 IN_CACHE = 2**15  # rows to work on at a time, so that a column of them stays in the second-level cache
 QUARTERS = (0.25, 0.5, 0.75)
 IQR_OF_NORMAL = 1.349  # the interquartile range of a normal distribution, in standard deviations
-BINS, MANY = (8, 16), 10_000  # most bins of a column; the second number if it has MANY values or more
+BINS, MANY_VALUES = (8, 16), 10_000  # most bins of a column; the second if it has MANY_VALUES or more
 ALL_BINS = 1100  # most bins of all columns together; if that is less than two a column there are none
 CLIP = 6.0  # standard deviations: the bound of the smooth clip
 UNIT = 2**40  # 1.0 in fixed point; the sum of 2^15 squares of CLIP is below 2^63
@@ -102,7 +102,7 @@ def _of(values: np.ndarray, most_bins: int) -> Numbers:
         return Numbers(0, 0, None, None, None, None, [], [])
     distinct = 1 + int(np.count_nonzero(values[1:] != values[:-1]))
     ends = values[0].item(), values[-1].item()
-    bins = min(BINS[len(values) >= MANY], most_bins)
+    bins = min(BINS[len(values) >= MANY_VALUES], most_bins)
     cut = (edges(values, distinct, bins), edges(values, distinct, 2 * bins)) if bins > 1 else ([], [])
     return Numbers(len(values), distinct, *ends, quantile(values, 0.5), statistics(values), *cut)
 

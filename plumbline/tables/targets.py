@@ -22,7 +22,7 @@ from plumbline.tables import columns, duck
 from plumbline.tables.store import PLACE, Table
 
 FREQUENT = 20  # rows: a category that has so many keeps an input beside its statistics
-MANY = 50  # a column has statistics if more of its categories are not frequent (docs/tables.md)
+MANY_CATEGORIES = 50  # a column has statistics if more of its categories are not frequent (docs/tables.md)
 M = 10  # rows, for smoothing
 FOLDS = 5
 ODD = np.uint64(0x9E3779B97F4A7C15)  # 2^64 over the golden ratio: the high bits of its multiples look random
@@ -33,7 +33,7 @@ def width(classes: int) -> int:
     return (1 if classes == 2 else classes) + 1
 
 
-def numbers(counts: np.ndarray) -> np.ndarray:
+def statistics(counts: np.ndarray) -> np.ndarray:
     """Statistics of each of m categories, and of one never seen: float32 (m + 1, width).
 
     counts: rows by category and class, of all categories: int64 (m, k).
@@ -58,7 +58,7 @@ def out_of_fold(code: np.ndarray, y: np.ndarray, fold: np.ndarray, counts: np.nd
     """
     m, k = counts.shape
     own = counted(fold * m + code, y, FOLDS * m, k).reshape(FOLDS, m, k)
-    return np.stack([numbers(counts - each) for each in own])[fold, code]
+    return np.stack([statistics(counts - each) for each in own])[fold, code]
 
 
 def folds(table: Table) -> np.ndarray:
