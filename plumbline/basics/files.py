@@ -1,8 +1,7 @@
-"""Files that appear whole or not at all, and scratch files.
+"""Output files that appear whole or not at all, and scratch files.
 
-A file is written in a folder of its own beside its final name, which it takes at the end. That folder is locked while
-its process lives, so whoever writes there next sees what killed ones have left, and removes it. The files of a block of
-`together` are of one writer, whoever else writes them.
+A file is first written in a temporary folder beside its final name, and renamed at the end. The folder is locked while
+its process lives. A folder that is not locked was left by a killed process, and whoever writes there next removes it.
 """
 
 import contextlib
@@ -16,34 +15,44 @@ import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, NamedTuple
 
 import numpy as np
 
 from plumbline.basics import errors, inputs
 from plumbline.basics.errors import UserError
 
-SMALL = 2**20  # bytes of an array that is not worth a file
-DVC_LOCK = ".dvc/tmp/lock"  # DVC's own, which it holds whenever it works, but not while a stage runs
-OF_DUCKDB = re.compile(r"\.duckdb\.(\d+)\.scratch")  # made by it when it must, of a process and without a lock
+SMALL = 2**20  # bytes: a smaller array is not worth a file
+DVC_LOCK = ".dvc/tmp/lock"  # DVC holds it whenever it works, but not while a stage runs
+# DuckDB's scratch folder, with the process's number. DuckDB makes it when it runs out of memory, and takes no lock.
+OF_DUCKDB = re.compile(r"\.duckdb\.(\d+)\.scratch")
 
-_block: tuple[contextlib.ExitStack, list[tuple[Path, Path]]] | None = None  # of `together`: folders; names, and finals
-_ours: set[int] = set()  # inodes of what this process has written
+
+class _Block(NamedTuple):
+    """The files of a block of `together`."""
+
+    folders: contextlib.ExitStack  # their temporary folders
+    waiting: list[tuple[Path, Path]]  # temporary and final name of each
+
+
+_block: _Block | None = None  # the block that is open
+_ours: set[int] = set()  # inodes of the files that this process has written
 
 
 @contextlib.contextmanager
 def together() -> Iterator[None]:
     """Files written in the block take their final names at its end, all or none.
 
-    Before they do, what was printed must be out, every input must be as it was read (`inputs.check`), and none of the
-    files written by another process since this one began: who ends first is right, and the other is told.
+    UserError where an input has changed since it was read (`inputs.check`), or where another process has written one of
+    the files since this one began. No file is replaced then.
     """
     global _block
     with contextlib.ExitStack() as folders:
-        _, waiting = _block = folders, []
+        waiting = []
+        _block = _Block(folders, waiting)
         try:
             yield
-            sys.stdout.flush()  # a full disk there is told while nothing is replaced
+            sys.stdout.flush()  # if standard output is a full disk, fail before anything is replaced
             with _alone({path.parent for _, path in waiting}):
                 inputs.check()
                 _check_unwritten([path for _, path in waiting])
@@ -55,22 +64,29 @@ def together() -> Iterator[None]:
 
 @contextlib.contextmanager
 def replacing(path: str | Path) -> Iterator[Path]:
-    """Give a temporary name beside `path`; when the block ends well the file takes its final name, else it goes."""
+    """Give a temporary name for the file `path`. If the block succeeds the file is renamed to `path`, else removed.
+
+    Within `together` it is renamed when that block ends.
+    """
     path = Path(path)
-    block = None if path.parent.match(inputs.SCRATCH) else _block  # a scratch folder's file is needed in the block
+    block = None if path.parent.match(inputs.SCRATCH) else _block  # a scratch file is read before `together` ends
     with contextlib.ExitStack() as own:
         with errors.named(path):
-            partial = (block[0] if block else own).enter_context(scratch(path.parent)) / path.name
+            folders = block.folders if block else own
+            partial = folders.enter_context(scratch(path.parent)) / path.name
             yield partial
-            partial.stat()
-        block[1].append((partial, path)) if block else _take_names([(partial, path)])
+            partial.stat()  # an error if the block has not written it
+        if block:
+            block.waiting.append((partial, path))
+        else:
+            _take_names([(partial, path)])
 
 
 def _take_names(files: list[tuple[Path, Path]]) -> None:
-    """Give files their final names, or leave everything as it is.
+    """Rename files, temporary to final name, or leave everything as it is.
 
-    Of several the old ones go aside first. That shows whether each can be replaced, and no old file ever stands beside
-    a new one, also when the process is killed.
+    If there are several, the old files are moved aside first. That shows whether each can be replaced. And no old file
+    stands beside a new one, even if the process is killed in between.
     """
     aside = [(path, partial.with_name(".old")) for partial, path in files if len(files) > 1 and os.path.lexists(path)]
     moved, path = [], Path()
@@ -86,14 +102,15 @@ def _take_names(files: list[tuple[Path, Path]]) -> None:
             with contextlib.suppress(OSError):
                 if not os.path.lexists(source):
                     target.replace(source)
-        errors.written += [str(final) for partial, final in files if not os.path.lexists(partial)]
+        not_undone = [str(final) for partial, final in files if not os.path.lexists(partial)]
+        errors.written += not_undone
         with errors.named(path):
             raise
     _ours.update(path.stat().st_ino for _, path in files)
 
 
 def _check_unwritten(paths: list[Path]) -> None:
-    """Refuse to replace what another process has written while this one ran."""
+    """UserError for a file that another process has written while this one ran."""
     for path in paths:
         with contextlib.suppress(FileNotFoundError):
             state = path.lstat()
@@ -104,7 +121,10 @@ def _check_unwritten(paths: list[Path]) -> None:
 
 @contextlib.contextmanager
 def _alone(folders: set[Path]) -> Iterator[None]:
-    """In the block nobody else gives names in these folders, and DVC takes no hashes there, unless it runs this."""
+    """While the block runs, no other process renames files in these folders, and DVC does not hash them.
+
+    A DVC that runs this process waits for it anyway.
+    """
     places = [] if "DVC_STAGE" in os.environ else [Path.cwd(), *Path.cwd().parents]
     locks = []
     try:
@@ -121,9 +141,10 @@ def _alone(folders: set[Path]) -> Iterator[None]:
 
 
 def _lock(path: Path, how: int = fcntl.LOCK_EX) -> int | None:
-    """A descriptor that holds the lock of a file or folder as long as it is open, which a dead process's is not.
+    """Lock a file or folder. Gives a descriptor, which holds the lock until it is closed or its process ends.
 
-    None where it is gone, or where there are no locks; BlockingIOError where another has it and `how` is not to wait.
+    None if `path` is gone, or its file system has no locks. BlockingIOError if another process holds the lock and `how`
+    has LOCK_NB.
     """
     try:
         held = os.open(path, os.O_RDONLY)
@@ -141,20 +162,20 @@ def _lock(path: Path, how: int = fcntl.LOCK_EX) -> int | None:
 
 @contextlib.contextmanager
 def scratch(beside: str | Path) -> Iterator[Path]:
-    """A temporary folder in the folder `beside`, that of the outputs; it goes with all that is in it."""
+    """A temporary folder within `beside`, the folder of the outputs. It is removed when the block ends."""
     beside = Path(beside)
     beside.mkdir(parents=True, exist_ok=True)
     sweep(beside)
     while True:
         folder = Path(tempfile.mkdtemp(prefix=".", suffix=".scratch", dir=beside))
         lock = _lock(folder)
-        if folder.exists():  # without a lock where there are none
+        if folder.exists():  # `lock` may be None, where the file system has no locks
             break
-        if lock is not None:  # another process swept it away before it was locked
+        if lock is not None:  # another process removed the folder before it was locked
             os.close(lock)
     try:
         yield folder
-    except OSError as error:  # a full disk comes without a name
+    except OSError as error:  # on a full disk it has no name
         raise OSError(error.errno, error.strerror, error.filename or str(beside)) from error
     finally:
         shutil.rmtree(folder, ignore_errors=True)
@@ -163,17 +184,17 @@ def scratch(beside: str | Path) -> Iterator[Path]:
 
 
 def sweep(folder: Path) -> None:
-    """Remove what processes that live no more have left in a folder under temporary names."""
+    """Remove the temporary folders that killed processes have left in a folder."""
     for path in folder.glob(inputs.SCRATCH):
         if owner := OF_DUCKDB.fullmatch(path.name):
             try:
                 os.kill(int(owner[1]), 0)
             except ProcessLookupError:
                 shutil.rmtree(path, ignore_errors=True)
-            except PermissionError:  # another user's process lives
+            except PermissionError:  # it lives, and is another user's
                 pass
             continue
-        with contextlib.suppress(BlockingIOError):  # its process lives
+        with contextlib.suppress(BlockingIOError):  # the process that locked it lives
             if (lock := _lock(path, fcntl.LOCK_EX | fcntl.LOCK_NB)) is not None:
                 shutil.rmtree(path, ignore_errors=True)
                 os.close(lock)
@@ -181,9 +202,9 @@ def sweep(folder: Path) -> None:
 
 @contextlib.contextmanager
 def nameless(size: int, folder: str | Path) -> Iterator[BinaryIO]:
-    """A file of so many bytes without a name in `folder`; it goes with the block.
+    """A file of `size` bytes in `folder` that has no name. It is removed when the block ends.
 
-    Its room on the disk is taken first, so that a full disk is an error at the start, and no signal later.
+    Its disk space is allocated first: a full disk is an error here, and not a SIGBUS when a mapped page is written.
     """
     Path(folder).mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryFile(dir=folder, prefix=".") as file:
@@ -196,7 +217,7 @@ def nameless(size: int, folder: str | Path) -> Iterator[BinaryIO]:
 
 
 def mapped(shape: tuple[int, ...], dtype, folder: str | Path) -> np.ndarray:
-    """`np.empty` on a nameless file in `folder`, whose pages the system may write back; a small array is in memory."""
+    """`np.empty`, for an array that may be larger than memory: it is mapped to a nameless file in `folder`."""
     size = math.prod(shape) * np.dtype(dtype).itemsize
     if size < SMALL:
         return np.empty(shape, dtype)

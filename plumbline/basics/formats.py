@@ -1,4 +1,4 @@
-"""The text formats that DVC reads, as the stages write and read them: YAML, JSON and CSV."""
+"""YAML, JSON and CSV, written so that DVC can read them, and read back."""
 
 import csv
 import io
@@ -13,15 +13,15 @@ import msgspec
 from plumbline.basics.errors import UserError, reason
 from plumbline.basics.files import replacing
 
-Names = Collection[str]
 NULL = "tag:yaml.org,2002:null"
-APART = "<\u2060"  # for < in </ and <!, which would end the script that `dvc plots` puts cells into
+# `dvc plots` puts cells into a script, which </ and <! would end: an invisible word joiner is written behind the <.
+APART = "<\u2060"
 
 
 def six_digits(value):
-    """`value` with every float rounded to six significant digits, which is more than any metric's n can carry.
+    """Round every float in `value` to six significant digits. No metric's number of rows supports more.
 
-    It also hides the last bit of a library's logarithm, which differs between CPUs.
+    Rounding also hides the last bits of a library's logarithm, which differ between CPUs.
     """
     if isinstance(value, Mapping):
         return {key: six_digits(item) for key, item in value.items()}
@@ -29,14 +29,14 @@ def six_digits(value):
 
 
 def write_json(values: Mapping, path: str | Path) -> None:
-    """Write metrics as DVC reads them: nested objects of finite numbers, a key a line."""
+    """Write metrics, which may be nested. ValueError for a number that is not finite: DVC could not read it."""
     text = json.dumps(values, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
     with replacing(path) as partial:
         partial.write_text(text, encoding="utf-8", newline="\n")
 
 
 def write_csv(columns: Iterable[str], rows: Iterable[Iterable], path: str | Path) -> None:
-    """Write a small table for `dvc plots`, floats to six significant digits."""
+    """Write a small table for `dvc plots`, with floats rounded to six significant digits."""
     table = io.StringIO()
     csv.writer(table, lineterminator="\n").writerows([columns, *(map(six_digits, row) for row in rows)])
     with replacing(path) as partial:
@@ -44,7 +44,7 @@ def write_csv(columns: Iterable[str], rows: Iterable[Iterable], path: str | Path
 
 
 def read_yaml(text: bytes, name: str | Path):
-    """What a YAML text holds, as DVC itself reads it; a UserError names the line that is none."""
+    """Parse YAML with the reader that DVC uses. UserError with `name` and the line if it is not valid."""
     from ruamel.yaml import YAML
     from ruamel.yaml.error import MarkedYAMLError, YAMLError
 
@@ -57,7 +57,7 @@ def read_yaml(text: bytes, name: str | Path):
 
 
 def flat(values: dict, prefix: str = "") -> dict[str, object]:
-    """Nested values by their whole names, such as train.epochs."""
+    """Nested values by their full names, such as train.epochs."""
     found = {}
     for name, value in values.items():
         found |= flat(value, f"{prefix}{name}.") if isinstance(value, dict) else {f"{prefix}{name}": value}
@@ -65,9 +65,9 @@ def flat(values: dict, prefix: str = "") -> dict[str, object]:
 
 
 def edited_yaml(text: str, values: Mapping[str, object]) -> str:
-    """A YAML text with other values of some names, such as "train.epochs"; its comments and its order stay.
+    """Set values in a YAML text by their full names, such as "train.epochs". Comments and order stay.
 
-    Numbers are written out as 0.0001, which every reader of YAML takes for a number; lists a line an item.
+    Small numbers are written as 0.0001, for some readers take 1e-4 for text. Lists have one item on a line.
     """
     from ruamel.yaml import YAML
 
@@ -87,7 +87,7 @@ def edited_yaml(text: str, values: Mapping[str, object]) -> str:
 
 
 def as_yaml(values: Mapping[str, object]) -> str:
-    """Values as a YAML text, in their order; lists and sections of plain values on a line."""
+    """Values as YAML, in their order. A list or section without nested values is on one line."""
     from ruamel.yaml import YAML
 
     yaml, text = YAML(typ="safe", pure=True), io.StringIO()
@@ -97,12 +97,16 @@ def as_yaml(values: Mapping[str, object]) -> str:
 
 
 def read_csv(
-    path: str | Path, numbers: Names | None = None, text: Names = (), gaps: Names = (), name: str | None = None
+    path: str | Path,
+    numbers: Collection[str] | None = None,
+    text: Collection[str] = (),
+    gaps: Collection[str] = (),
+    name: str | None = None,
 ) -> list[dict]:
-    """The rows of a table that `write_csv` wrote, {column: cell}; UserErrors call it `name`.
+    """Read a table that `write_csv` wrote, as a dict {column: cell} for each row.
 
-    numbers: columns of finite numbers; all if it is None. text: columns that must be there as well. gaps: those columns
-    of numbers of which a cell may be empty, and is None then.
+    numbers: the columns of finite numbers; None: all columns. text: other columns that must be there. gaps: which of
+    `numbers` may have empty cells, read as None. name: what a UserError calls the file, if not `path`.
     """
     try:
         rows = list(csv.DictReader(io.StringIO(content(path).decode().replace(APART, "<"), newline="")))
@@ -123,7 +127,7 @@ def _number(cell: str) -> float:
 
 
 def read_json(path: str | Path, kind: type):
-    """The metrics that `write_json` wrote, of that type; UserError for what is none."""
+    """Read metrics that `write_json` wrote. UserError if they are not of the type `kind`."""
     try:
         return msgspec.json.decode(content(path), type=kind)
     except (msgspec.MsgspecError, RecursionError, UnicodeDecodeError) as error:
@@ -131,7 +135,7 @@ def read_json(path: str | Path, kind: type):
 
 
 def content(path: str | Path) -> bytes:
-    """A file that a stage wrote, for reading; UserError where it is not there."""
+    """The bytes of a file that a stage wrote. UserError if it is not there."""
     try:
         return Path(path).read_bytes()
     except FileNotFoundError:

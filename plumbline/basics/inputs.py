@@ -1,12 +1,13 @@
-"""What a stage has read must be what stands there when its outputs take their names.
+"""Inputs must not change while a stage runs.
 
-DVC takes the hashes of a stage's dependencies after its command has ended (dvc#11058). A file edited in between would
-be recorded as if it had made the outputs. So whoever reads an input watches it here, and `check` compares before
-anything takes its final name. What remains is the moment between our renames and DVC's hashing, which no stage can see.
+DVC hashes a stage's dependencies after its command has ended (dvc#11058). A file edited in between would be recorded
+as if it had made the outputs. So a stage calls `watch` for each input before it reads it, and `check` compares all of
+them before the outputs take their final names. Between that and DVC's hashing there remains a moment in which an edit
+is not seen.
 
-A file is the same if size, times and inode are. If they are not, it is compared by content: `touch` is no edit. A file
-above LARGE is not hashed while it is read, for that would take as long as reading it; there any other time is an edit.
-So it is for modules of a user's own that a generator or network imports.
+A file whose size, times and inode are the same is taken to be the same. Otherwise its content is compared, so that
+`touch` is not an edit. A file larger than LARGE is not hashed, for hashing takes as long as reading. There a new time
+counts as an edit, as it does for modules that a user's generator or network imports.
 """
 
 import hashlib
@@ -18,28 +19,28 @@ from typing import NamedTuple
 
 from plumbline.basics.errors import UserError
 
-LARGE = 2**26  # bytes; hashing so many takes some 0.1 s
-YOUNG = 1.0  # seconds in which another change may leave the same time
-SCRATCH = ".*.scratch"  # how temporary folders are called
+LARGE = 2**26  # bytes; hashing these takes about 0.1 s
+YOUNG = 1.0  # seconds; a file that has just changed can change again and keep its time
+SCRATCH = ".*.scratch"  # the names of temporary folders
 CODE = Path(__file__).parents[2]  # the folder that holds plumbline/
 
 
 class _Seen(NamedTuple):
-    """A file as it was read, or a folder."""
+    """A file or folder as it was when it was read."""
 
-    state: tuple  # inode, size and times in nanoseconds, none of a file that has just been written; of a folder names
-    digest: bytes | None  # None for a large file, or a folder
+    state: tuple  # of a file inode, size and times in nanoseconds, or () if it is YOUNG; of a folder the names in it
+    digest: bytes | None  # of a file its SHA-256; None for a large file or a folder
 
 
 _files: dict[Path, _Seen] = {}
 _values: list[Callable[[], str | None]] = []
-began = time.time()  # when this process did
+began = time.time()  # when this process started
 
 
 def watch(path: str | Path) -> None:
-    """Remember a file, or a folder and all files below it, as they are now: call it before they are read.
+    """Remember a file, or a folder and all that is in it, as it is now. Call it before reading.
 
-    What this process keeps in a scratch folder is its own.
+    Files in a scratch folder are left out: they are this process's own.
     """
     path = Path(path).absolute()
     if path.exists() and not path.parent.match(SCRATCH):
@@ -48,7 +49,7 @@ def watch(path: str | Path) -> None:
 
 
 def read(path: str | Path) -> bytes:
-    """The content of a small file, which is watched as it was read."""
+    """Read a small file and watch it."""
     path = Path(path).absolute()
     content = path.read_bytes()
     _files[path] = _Seen((), hashlib.sha256(content).digest())
@@ -56,15 +57,16 @@ def read(path: str | Path) -> bytes:
 
 
 def watch_value(changed: Callable[[], str | None]) -> None:
-    """Ask `changed` at every check: it names what has another value by then, or gives None."""
+    """Call `changed` at every check. It gives the name of a value that has changed, or None."""
     _values.append(changed)
 
 
 def check() -> None:
-    """A UserError names the first input that is not as it was read."""
-    names = [_name(path) for path, seen in _files.items() if not _is_as(path, seen)]
-    names += [str(path.relative_to(CODE)) for path in _code_in_use() if path in _code and not _is_as(path, _code[path])]
-    names += [_name(path) for path in _beside() if path.stat().st_mtime > began]
+    """UserError if an input is not as it was when it was read. It names the first such input."""
+    names = [_name(path) for path, seen in _files.items() if not _is_same(path, seen)]
+    modules = _code_in_use() & _code.keys()
+    names += [str(path.relative_to(CODE)) for path in modules if not _is_same(path, _code[path])]
+    names += [_name(path) for path in _own_modules() if path.stat().st_mtime > began]
     names += [name for changed in _values if (name := changed())]
     if names:
         more = f" and {len(names) - 1} more" if len(names) > 1 else ""
@@ -75,18 +77,18 @@ def check() -> None:
 
 
 def fingerprint() -> list[tuple[str, bytes | tuple]]:
-    """The files that were read so far and the project's modules: each one's digest, or state where it is large."""
-    beside = {path: _seen(path) for path in _beside()}
-    return [(_name(path), seen.digest or seen.state) for path, seen in sorted((_files | _code | beside).items())]
+    """Name and digest of each file read so far and of each module. A large file has its state instead."""
+    own = {path: _seen(path) for path in _own_modules()}
+    return [(_name(path), seen.digest or seen.state) for path, seen in sorted((_files | _code | own).items())]
 
 
 def watched() -> list[Path]:
-    """The files that were read so far, and the project's modules."""
-    return [*(Path(_name(path)) for path in (*_files, *_beside()) if path.is_file()), *_code]
+    """The files read so far, and the modules of the project and the user."""
+    return [*(Path(_name(path)) for path in (*_files, *_own_modules()) if path.is_file()), *_code]
 
 
 def forget() -> None:
-    """Watch nothing any more, and begin anew: for a process that runs several stages, as the tests do."""
+    """Forget all inputs: for a process that runs several stages, as tests do."""
     global began
     began = time.time()
     for each in (_files, _values, _code):
@@ -95,7 +97,7 @@ def forget() -> None:
 
 
 def _name(path: Path) -> str:
-    """A path as a user says it."""
+    """A path for a message: relative if it is below the current folder."""
     return str(path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path)
 
 
@@ -107,7 +109,7 @@ def _seen(path: Path) -> _Seen:
     return _Seen(() if is_young else _state(path), digest(path))
 
 
-def _is_as(path: Path, seen: _Seen) -> bool:
+def _is_same(path: Path, seen: _Seen) -> bool:
     try:
         return seen.state == _state(path) or (seen.digest is not None and seen.digest == digest(path))
     except OSError:
@@ -115,7 +117,7 @@ def _is_as(path: Path, seen: _Seen) -> bool:
 
 
 def _state(path: Path) -> tuple:
-    """Of a large file without the time of its last change of any kind, which a new link, as DVC makes, is too."""
+    """See `_Seen.state`. A large file's has no change time, for DVC sets a new one when it makes a hard link to it."""
     if path.is_dir():
         return tuple(sorted(each.name for each in path.iterdir()))
     state = path.stat()
@@ -130,7 +132,7 @@ def digest(path: Path) -> bytes:
 
 
 def _code_as_it_is() -> dict[Path, _Seen]:
-    """The project's modules; all of them, for one is imported when it is needed, and may have been edited by then."""
+    """All modules of the project, imported or not: one that is imported late may have been edited by then."""
     folders = [CODE / "plumbline", CODE / "stages"]
     return {path: _seen(path) for folder in folders for path in folder.rglob("*.py")}
 
@@ -142,8 +144,8 @@ def _code_in_use() -> set[Path]:
     return {Path(file) for file in files if file.startswith(places) and "/site-packages/" not in file}
 
 
-def _beside() -> set[Path]:
-    """Those that are none of the project's, and were not read by it."""
+def _own_modules() -> set[Path]:
+    """A user's own modules: imported, but neither the project's nor watched files."""
     return {path for path in _code_in_use() - _code.keys() - _files.keys() if path.exists()}
 
 

@@ -1,7 +1,8 @@
-"""The one figure of memory: how many bytes this process may use.
+"""How many bytes of memory this process may use.
 
-PLUMBLINE_MEMORY (2GB, 512MiB) says it. Without it, it is what the machine has, or the least of what its control groups
-allow. It changes no bit of any output, only whether a table is held in memory or read through windows.
+The environment variable PLUMBLINE_MEMORY says so, as 2GB or 512MiB. Without it, it is the memory of the machine, or the
+lowest limit of the process's control groups. The figure decides whether a table is held in memory or read in windows.
+It changes no bit of any output.
 """
 
 import functools
@@ -13,15 +14,15 @@ from plumbline.basics.errors import UserError
 
 VARIABLE = "PLUMBLINE_MEMORY"
 SIZE = re.compile(r"(\d+(?:\.\d+)?(?:e\d{1,2})?)\s*([kmgt]?)(i?)b?", re.IGNORECASE)
-LIMITS = {  # where a control group's limit stands, by its controller
+LIMITS = {  # mount point and file of a control group's limit, by controller: version 2 has no name for it
     "": ("sys/fs/cgroup", "memory.max"),
     "memory": ("sys/fs/cgroup/memory", "memory.limit_in_bytes"),
 }
-LEAST = 2**20  # bytes: a smaller limit is taken for a forgotten unit
+LEAST = 2**20  # bytes: a smaller figure surely lacks its unit
 
 
 def limit(root: str | Path = "/") -> int:
-    """Bytes this process may use; UserError for a PLUMBLINE_MEMORY that is no size."""
+    """Bytes that this process may use. UserError if PLUMBLINE_MEMORY is not a size."""
     text = os.environ.get(VARIABLE, "").strip()
     if not text:
         return min(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"), *_groups(Path(root)))
@@ -36,16 +37,16 @@ def limit(root: str | Path = "/") -> int:
 
 @functools.cache
 def _groups(root: Path) -> list[int]:
-    """The limits of the control groups that hold this process, version 1 or 2; a group's parents limit it too.
+    """Limits of the control groups (version 1 or 2) of this process and of their parents.
 
-    Read once, for to ask takes 1 ms, and a training asks every epoch.
+    They are read once: that takes 1 ms, and training asks every epoch.
     """
     limits = [2**62]
     for line in _lines(root / "proc/self/cgroup"):  # 0::/path of version 2, or 4:cpu,memory:/path of version 1
         _, controllers, path = line.split(":", 2)
         for mount, name in (LIMITS[each] for each in controllers.split(",") if each in LIMITS):
             inner = root / mount / path.lstrip("/")
-            # In a container the path may be the host's, and only the mount is there.
+            # In a container the path may be the host's, of which only the mount point exists.
             folders = [folder for folder in (inner, *inner.parents) if folder.is_relative_to(root / mount)]
             limits += [int(text) for folder in folders for text in _lines(folder / name) if text.isdecimal()]
     return limits

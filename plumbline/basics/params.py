@@ -1,7 +1,7 @@
 """What params.yaml may hold, checked before a stage does any work.
 
-Every parameter is required: a default that hides in code is a number nobody reviews. The file is read with the YAML
-1.2 reader that DVC itself uses, so that `1e-4` and `1_000` are to a stage what they are to `dvc params diff`.
+Every parameter is required, for nobody reviews a default that is hidden in code. The file is read with DVC's own YAML
+1.2 reader, so that a stage and `dvc params diff` agree on what `1e-4` and `1_000` are.
 """
 
 import difflib
@@ -21,7 +21,7 @@ PATH = "params.yaml"
 
 Seed = Annotated[int, msgspec.Meta(ge=0, le=2**32 - 1)]  # MT19937 is seeded with 32 bits
 Count = Annotated[int, msgspec.Meta(ge=1)]
-AtLeast0 = Annotated[float, msgspec.Meta(ge=0, le=1e30)]  # what is computed of it stays a float32
+AtLeast0 = Annotated[float, msgspec.Meta(ge=0, le=1e30)]  # so that it fits a float32
 Name = Annotated[str, msgspec.Meta(min_length=1)]
 
 
@@ -30,7 +30,7 @@ class Section(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
 
 
 class MakeData(Section):
-    """The table; samples, features, noise and classes are the synthetic table's."""
+    """The table. samples, features, noise and classes are about the synthetic one alone."""
 
     source: Name
     sheet: Name | None
@@ -47,7 +47,7 @@ class MakeData(Section):
 
 
 class Split(Section):
-    """Shares of the rows, what is left is the test part; and which rows go together."""
+    """Shares of the rows, the rest being the test part, and which rows stay together."""
 
     train: Annotated[float, msgspec.Meta(gt=0, le=1)]
     validation: Annotated[float, msgspec.Meta(ge=0, lt=1)]
@@ -80,7 +80,7 @@ class Train(Section):
 
 
 class Evaluate(Section):
-    """How rows are scored, and what is found out about the networks."""
+    """How rows are scored, and what else is computed."""
 
     batch_size: Count
     importance: bool
@@ -98,10 +98,10 @@ class Params(Section):
 
 
 def read(*sections: str) -> Params:
-    """Read and check the whole file; a UserError names the parameter, the rule, the value and the nearest name.
+    """Read and check the whole file. A UserError names the parameter, the rule, the value and the nearest name.
 
-    sections: those that the stage works with, such as "seed" and "train". Their values must still stand in the file
-    when the stage's outputs take their names (`inputs.check`).
+    sections: what the stage uses, such as "seed" and "train". If their values in the file change while it runs,
+    `inputs.check` fails.
     """
     values = _values()
     params, before = check(values), flat(values)
@@ -117,37 +117,37 @@ def read(*sections: str) -> Params:
 
 
 def _values() -> object:
-    """What the file holds, as DVC's own reader has it."""
+    """The content of the file."""
     try:
         text = Path(PATH).read_bytes()
     except FileNotFoundError:
         raise UserError(f"{PATH} is not here; run from the folder that holds dvc.yaml and {PATH}") from None
-    return _whole(read_yaml(text, PATH))
+    return read_yaml(text, PATH)
 
 
 def _whole(value):
-    """Floats without a fraction as integers (`samples: 1e6`): to DVC 1e6, 1000000.0 and 1000000 are equal too."""
+    """Make integers of whole floats, so that `samples: 1e6` may be written. To DVC they are equal, too."""
     if isinstance(value, dict):
         return {str(key): _whole(item) for key, item in value.items()}
     return int(value) if isinstance(value, float) and value.is_integer() else value
 
 
 def check(values: object) -> Params:
-    """Turn what the YAML reader gave into `Params`, or raise the UserError that `read` describes."""
+    """Turn the content of a file into `Params`. UserError as in `read`."""
     values = _whole(values)
     try:
         params = msgspec.convert(values, Params)
     except msgspec.ValidationError as error:
         raise UserError(f"{PATH}: {_said(str(error), values)}") from None
-    for broken in _contradictions(params):
+    if broken := next(_contradictions(params), None):
         raise UserError(f"{PATH}: {broken}")
     return params
 
 
 def _said(error: str, values) -> str:
-    """What msgspec says, such as "Expected `int` >= 1 - at `$.train.epochs`", in a user's words, with the value."""
+    """msgspec's message, such as "Expected `int` >= 1 - at `$.train.epochs`", in a user's words and with the value."""
     rule, _, place = error.partition(" - at `$")
-    names = re.findall(r"\w+", re.sub(r"\[.*\]", "", place))  # the rule may be about an item of a list
+    names = re.findall(r"\w+", re.sub(r"\[.*\]", "", place))  # without the index of a list's item
     value, kind = values, Params
     for each in names:
         value, kind = value[each], {field.name: field.type for field in msgspec.structs.fields(kind)}[each]
@@ -167,7 +167,7 @@ def _said(error: str, values) -> str:
 
 
 def _contradictions(params: Params) -> Iterator[str]:
-    """Which rules over several parameters are broken."""
+    """What is wrong with several parameters together."""
     split, train = params.split, params.train
     if split.train + split.validation >= 1 and not (split.folds and split.train == 1):
         sum_of = f"{split.train} + {split.validation}"
@@ -201,7 +201,7 @@ def _contradictions(params: Params) -> Iterator[str]:
 
 
 def nearest(name: object, known: Iterable[str], prefix: str = "") -> str:
-    """The end of a message about a wrong name: the nearest right one, or those there are."""
+    """The end of a message about a wrong name: the nearest known name, or all of them."""
     known = list(map(str, known))
     near = difflib.get_close_matches(str(name), known, n=1, cutoff=0.5)
     if near:
@@ -210,7 +210,7 @@ def nearest(name: object, known: Iterable[str], prefix: str = "") -> str:
 
 
 def _rule(message: str) -> str:
-    """msgspec's rule: "Expected `int` >= 1" is "an integer >= 1"."""
+    """A rule of msgspec's in words: "Expected `int` >= 1" becomes "an integer >= 1"."""
     words = {"int": "an integer", "float": "a number", "str": "text", "bool": "true or false", "array": "a list"}
     rule = message.removeprefix("Expected ").split(", got ")[0].replace(" | null`", "` or null")
     rule = re.sub(r"`(\w+)`", lambda match: words.get(match[1], match[1]), rule)

@@ -165,7 +165,7 @@ def _category(graph: Graph, column: Category) -> Iterator[tuple[int, str]]:
     """As of a number."""
     code = _code(graph, column)
     if column.counts:
-        yield NUMBER, graph.add("Gather", targets.numbers(np.array(column.counts)), code)
+        yield NUMBER, graph.add("Gather", targets.statistics(np.array(column.counts)), code)
     for kind, width in column.stored[column.statistics :]:
         yield kind, graph.add("OneHot", code, np.array(width), np.float32([0, 1]))
 

@@ -151,7 +151,7 @@ def _why_text(column: Column) -> str | None:
         return ""
     cells = f"SELECT count(DISTINCT hash({column.rows.select[column.name]})) FROM {column.rows.relation}"
     wrong = column.such(s.WRONG) if column.kind in (s.DAY, s.CLOCK) else []
-    if not wrong and duck.rows(cells)[0][0] - len(words) <= columns.MANY:
+    if not wrong and duck.rows(cells)[0][0] - len(words) <= columns.MANY_NUMBERS:
         return ""
     examples = [f"{cell!r} in {place}" for place, cell in column.first(wrong or words, 5)]
     listed = ", ".join(examples) + ", ..." * (others > 5 and not wrong)

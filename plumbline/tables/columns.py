@@ -1,6 +1,6 @@
-"""What a table's columns hold, as SQL that counts it and never holds a column: kinds, numbers, texts.
+"""What a table's columns hold: their kinds, SQL for their values, and counts of texts.
 
-And what no encoding can take, refused before anything is made of it.
+`check` refuses a column that cannot be encoded.
 """
 
 import functools
@@ -16,50 +16,51 @@ from plumbline.basics.errors import UserError
 from plumbline.tables import duck
 from plumbline.tables.store import PLACE, WIDE, Table
 
-MOST_CATEGORIES = 4096  # that one column of text may have an input for: more cost Adam more than they teach
-EXACT = 2**53  # up to here float64 tells integers apart
+MOST_CATEGORIES = 4096  # of one column that may have an input each: more cost Adam more than they teach
+EXACT = 2**53  # up to here float64 represents every integer
 INTEGERS = {f"{sign}{size}" for sign in ("", "U") for size in ("TINYINT", "SMALLINT", "INTEGER", "BIGINT", "HUGEINT")}
 FLOATS = {"FLOAT", "DOUBLE"}
+# The kind of each DuckDB type. What stands nowhere here cannot be encoded.
 KINDS = dict.fromkeys(INTEGERS | FLOATS | {"BOOLEAN", "DECIMAL"}, "number")
 KINDS |= dict.fromkeys(["DATE", "TIMESTAMP", "TIMESTAMP_S", "TIMESTAMP_MS", "TIMESTAMP_NS"], "instant")
 KINDS |= dict.fromkeys(["TIMESTAMP WITH TIME ZONE", "TIMESTAMPTZ_NS"], "instant")
 KINDS |= dict.fromkeys(["TIME", "TIME_NS", "TIME WITH TIME ZONE"], "time of day")
 KINDS |= {"INTERVAL": "duration"}
 KINDS |= dict.fromkeys(["VARCHAR", "ENUM", "UUID", '"NULL"'], "category")
-# What stands for nothing in a cell of text, the same in CSV and Parquet; and cells of nothing but spaces.
+# A cell of text is missing if it is one of these, with spaces around it or not, in CSV and Parquet alike.
 MISSING = ["", "#N/A", "#N/A N/A", "#NA", "-1.#IND", "-1.#QNAN", "-NaN", "-nan", "1.#IND", "1.#QNAN"]
 MISSING += ["N/A", "NA", "NULL", "NaN", "n/a", "nan", "null"]
 SPACES = "".join(letter for letter in map(chr, range(0x3001)) if letter.isspace())
-SPACES += "\u200b\u200e\u200f\u202a\u202c\u202d\u2060\u2066\u2068\u2069\ufeff"  # and what nobody sees
+SPACES += "\u200b\u200e\u200f\u202a\u202c\u202d\u2060\u2066\u2068\u2069\ufeff"  # and invisible characters
 AS_SPACES = dict.fromkeys(map(ord, SPACES), " ")
 BLANK = f"[{SPACES}]*({'|'.join(map(re.escape, MISSING))})[{SPACES}]*"  # a regular expression
-ALIKE = "case, spaces or how accents are written"  # what two texts of one meaning may differ in
+ALIKE = "case, spaces or how accents are written"  # what `alike` overlooks
 WHOLE = re.compile(r"-?[0-9]+")
-A_HASH = 4  # texts that are asked for one after the other
-MANY_CLASSES = 20  # different whole numbers that can still be those of classes; of other numbers half as many
-MANY = 20  # different numbers from which on a column of text was meant to hold numbers
+TEXTS_A_BUCKET = 4  # of a hash, on average
+MANY_CLASSES = 20  # a target of more different whole numbers, or half as many others, is a measure
+MANY_NUMBERS = 20  # a column of text with so many different numbers was meant to hold numbers
 
 
 def kind_of(kind: str) -> str | None:
-    """number, instant, time of day, duration or category, of DuckDB's type; None for what cannot be encoded."""
+    """The kind of a DuckDB type: number, instant, time of day, duration or category. None if it cannot be encoded."""
     return None if kind.endswith("]") else KINDS.get(kind.split("(")[0])
 
 
 def in_words(kind: str) -> str:
-    """A DuckDB type as a message names it."""
+    """A DuckDB type for a message."""
     return "text" if kind_of(kind) == "category" else kind.lower()
 
 
 def described(kind: str) -> str:
-    """A DuckDB type as profiles name it: number, boolean, category, date, date and time, time of day, duration."""
+    """A DuckDB type for a profile: number, boolean, category, date, date and time, time of day, or duration."""
     coarse = "date and time" if kind_of(kind) == "instant" else kind_of(kind)
     return kind.lower() if kind in ("BOOLEAN", "DATE") or not coarse else coarse
 
 
 def number_or_nan(name: str, kind: str) -> str:
-    """SQL of a column as DOUBLE, nan for missing: times as seconds, instants as those since 1970 (UTC).
+    """SQL of a column as DOUBLE, or FLOAT if it is one. Missing values are nan.
 
-    A FLOAT column stays one. A zero may have a sign: add 0.0 to it.
+    Times are seconds, instants seconds since 1970 (UTC). A zero may be -0.0: add 0.0 to it.
     """
     if kind in FLOATS:
         return f"coalesce({duck.name(name)}, 'nan'::{kind})"
@@ -68,13 +69,13 @@ def number_or_nan(name: str, kind: str) -> str:
 
 
 def text(name: str) -> str:
-    """SQL of a column as text, NULL for missing or blank."""
+    """SQL of a column as text. Missing and blank cells are NULL."""
     column = f"CAST({duck.name(name)} AS VARCHAR)"
     return f"CASE WHEN regexp_full_match({column}, {duck.text(BLANK)}) THEN NULL ELSE {column} END"
 
 
 def code(name: str, kind: str, values: list[str]) -> str:
-    """SQL of a column's number among some texts, as which it may have been written; NULL for another."""
+    """SQL of the place of a column's value among some texts, from 0. NULL for a value that is none of them."""
     if not values:
         return "NULL::INTEGER"
     cell = label(duck.name(name), kind) if kind.startswith("DECIMAL") else f"{duck.name(name)}::VARCHAR"
@@ -84,9 +85,9 @@ def code(name: str, kind: str, values: list[str]) -> str:
 
 
 def known_as(values: list[str], boolean: bool = False) -> dict[str, int]:
-    """Texts, and in what other way each may come, with their numbers.
+    """The place of each text, and of the other way in which it may be written.
 
-    pandas makes 1.0 of 1 where a column has gaps, also in a CSV, and of True and False a boolean column.
+    In a column with gaps pandas writes 1.0 for 1, also to a CSV. It makes a boolean column of True and False.
     """
     known = {value: i for i, value in enumerate(values)}
     other = {f"{value}.0": value for value in values if WHOLE.fullmatch(value)}
@@ -95,57 +96,61 @@ def known_as(values: list[str], boolean: bool = False) -> dict[str, int]:
 
 
 def _place(cell: str, values: list[str]) -> str:
-    """SQL of a text's place among some, all different; NULL for another.
+    """SQL of a text's place among different texts, from 0. NULL if it is none of them.
 
-    A cast alone would look for the most similar value for every cell that is none, which takes a tenth of a
-    millisecond where they are many: whether it is one is asked first, of the few with the same hash. A function in
-    Python takes as much CPU, but on one thread.
+    A cast to an ENUM of the texts gives the place. But if a cell is none of them, the cast searches for the most
+    similar one to name in its error, which takes 0.1 ms where they are many. So the cell is first looked for in its
+    bucket of a hash of the texts. A Python function takes as much CPU time and runs on one thread.
     """
-    hashed = f"hash({{}}) % {len(values) // A_HASH + 1}"
-    places = duck.rows(f"SELECT {hashed.format('text')} FROM (SELECT unnest([{duck.texts(values)}]) AS text)")
-    few = [[] for _ in range(len(values) // A_HASH + 1)]
-    for value, (place,) in zip(values, places):
-        few[place].append(value)
-    lists = ", ".join(f"[{duck.texts(texts)}]::VARCHAR[]" for texts in few)
-    is_one = f"list_contains([{lists}][({hashed.format(cell)} + 1)::BIGINT], {cell})"
+    buckets = [[] for _ in range(len(values) // TEXTS_A_BUCKET + 1)]
+    number = f"hash({{}}) % {len(buckets)}"
+    numbers = duck.rows(f"SELECT {number.format('text')} FROM (SELECT unnest([{duck.texts(values)}]) AS text)")
+    for value, (i,) in zip(values, numbers):
+        buckets[i].append(value)
+    lists = ", ".join(f"[{duck.texts(texts)}]::VARCHAR[]" for texts in buckets)
+    is_one = f"list_contains([{lists}][({number.format(cell)} + 1)::BIGINT], {cell})"
     return f"enum_code(CASE WHEN {is_one} THEN {cell} END::ENUM ({duck.texts(values)}))::INTEGER"
 
 
 def label(value: str, kind: str) -> str:
-    """SQL of a value of DuckDB's type `kind` as a category's label, a whole number without a point."""
+    """SQL of a value of DuckDB's type `kind` as a category's label. A whole number has no decimal point."""
     text = f"({value})::VARCHAR"
     return f"regexp_replace({text}, '\\.0+$', '')" if kind in FLOATS or kind.startswith("DECIMAL") else text
 
 
-def first(table: Table, name: str, condition: str, value: str) -> list[tuple]:
-    """The first row in which a condition on a column is true: its number in the table, and the value of an SQL text."""
+def first(table: Table, name: str, condition: str, value: str) -> tuple | None:
+    """The first row that meets a condition on the column `name`: its number, and the SQL expression `value` in it.
+
+    None if there is no such row.
+    """
     source = table.holding(name)
-    return table.rows(f"SELECT {PLACE}, {value} FROM {source} WHERE {condition} ORDER BY {PLACE} LIMIT 1")
+    found = table.rows(f"SELECT {PLACE}, {value} FROM {source} WHERE {condition} ORDER BY {PLACE} LIMIT 1")
+    return found[0] if found else None
 
 
 def first_of_equal(table: Table, key: str, number: str) -> np.ndarray:
-    """Of each row the lowest number of a row with the same key, both SQL expressions: (n,)."""
+    """For each row the lowest `number` among the rows with the same `key`, both SQL expressions: (n,)."""
     with table.reading():
         return duck.arrays(f"SELECT min({number}) OVER (PARTITION BY {key}) FROM {table.numbered} ORDER BY {PLACE}")[0]
 
 
-# ---- profiles
+# ---- texts and labels
 
 
 class Texts(NamedTuple):
-    """What there is to know of a column of text."""
+    """Counts of a column of text."""
 
-    present: int  # rows that have one
+    present: int  # rows that are not missing
     missing: int
     distinct: int
-    frequent: list[tuple[str, int]]  # the MOST_CATEGORIES that come most often, of equally frequent ones by the letters
+    frequent: list[tuple[str, int]]  # the MOST_CATEGORIES most frequent ones with their rows; ties are sorted by text
 
 
 @functools.cache
 def all_texts(table: Table, name: str) -> Texts:
-    """Counts of all texts of a column, which a table is gone through for once: fitting and the profile need them.
+    """Count the texts of a column. The result is cached, for both fitting and the profile need it.
 
-    They are counted by their hashes of 64 bits: long texts, all different, would not fit in memory.
+    Hashes of 64 bits are counted, not texts: many long texts would not fit in memory.
     """
     source, cell = table.holding(name), f"t.{duck.name(name)}::VARCHAR"
     cells = f"SELECT {text(name)} AS text, {PLACE} AS place FROM {source}"
@@ -162,7 +167,7 @@ def all_texts(table: Table, name: str) -> Texts:
 
 
 def alike(counts: Mapping[str, int]) -> list[str]:
-    """Texts that differ in nothing but what ALIKE says, in words with their counts; those of most rows first."""
+    """Groups of texts that differ only as ALIKE says, in words with their counts. Those of most rows come first."""
     by_key = {}
     for text in counts:
         key = unicodedata.normalize("NFC", " ".join(text.translate(AS_SPACES).split())).casefold()
@@ -173,14 +178,15 @@ def alike(counts: Mapping[str, int]) -> list[str]:
 
 
 def shown(text: str) -> str:
-    """A text in quotes; one whose accents are letters of their own so that these are seen."""
+    """A text in quotes. Where accents are characters of their own (not NFC) they are escaped, to be seen."""
     return repr(text) if unicodedata.normalize("NFC", text) == text else ascii(text)
 
 
 def is_measure(labels) -> bool:
-    """Whether so many different numbers, or texts of them, are no classes.
+    """Whether a target's different labels are values of a measure, and not classes.
 
-    Those of classes are whole, and mostly count from 0 or 1; whole ones in text, as 01, are codes.
+    They are if there are many numbers, given as such or as text. Whole numbers that count from 0 or 1 are classes, and
+    whole numbers given as text, such as 01, are codes.
     """
     try:
         values = [float(label) for label in labels if not isinstance(label, bool)]
@@ -197,9 +203,9 @@ def is_measure(labels) -> bool:
 
 
 def check(table: Table) -> None:
-    """Refuse a column that no encoding can take, by its name, first row and what to do.
+    """UserError for a column that cannot be encoded.
 
-    An identifier may be of any size, for it is left out later; of a measure float64 must hold each number.
+    Integers past 2^53 are refused too, unless all differ. Those are an identifier, which is left out later.
     """
     for name in table.features:
         if kind_of(table.columns[name]) is None:
@@ -212,13 +218,13 @@ def check(table: Table) -> None:
         for name in table.features
         if table.columns[name] in INTEGERS
     }
-    for start in range(0, len(past), WIDE):  # DuckDB compares every aggregate of a query with every other
+    for start in range(0, len(past), WIDE):  # DuckDB compares all aggregates of a query pairwise
         some = list(past)[start : start + WIDE]
         large = table.rows(f"SELECT {', '.join(f'bool_or({past[name]})' for name in some)} FROM {table.relation}")[0]
         for name in itertools.compress(some, large):
             column = duck.name(name)
             if table.rows(f"SELECT count(DISTINCT {column}) < count({column}) FROM {table.relation}")[0][0]:
-                row, value = first(table, name, past[name], column)[0]
+                row, value = first(table, name, past[name], column)
                 raise UserError(
                     f"column {name!r} is {value} in {table.placed(row)}, past 2^53, where numbers are no longer exact; "
                     f"leave it out (make_data.drop) if it is an identifier, else write it in larger units"

@@ -1,8 +1,10 @@
-"""DuckDB, the one engine that reads, counts and writes tables; no other module imports it.
+"""DuckDB, the engine that reads, counts and writes tables. No other module imports it.
 
-It reads and writes what is larger than memory, keeps the order of rows, and gives the same bytes with any number of
-threads. Its sums of floats are not used: they change with the threads. Counts, order statistics and integers do not.
-A join keeps no order of rows.
+It works on tables larger than memory, keeps the order of rows except in a join, and writes the same bytes with any
+number of threads. Its sums of floats depend on the threads and are not used. Counts, order statistics and sums of
+integers do not.
+
+Most functions take SQL. `name`, `text` and the others at the end of this file quote what is put into it.
 """
 
 import contextlib
@@ -19,28 +21,28 @@ from plumbline.basics import memory
 from plumbline.basics.errors import reason
 
 Error = duckdb.Error
-# Without the last two writing takes twice the time, and 600 KB a column
+# Without the last two options writing takes twice as long, and 600 KB of memory for each column
 PARQUET = "FORMAT parquet, COMPRESSION uncompressed, DICTIONARY_SIZE_LIMIT 1_000, WRITE_BLOOM_FILTER false"
-SHARE = 0.4  # of the memory that DuckDB may take; the rest is for arrays, and for what it takes beyond its limit
-DISK = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EACCES, errno.EROFS)  # what a disk or folder says no with
-A_THREAD = 2**27  # bytes that a thread works well with: https://duckdb.org/docs/stable/guides/performance/environment
-OF_ARROW = {"Out of Memory": duckdb.OutOfMemoryException, "IO": duckdb.IOException}
+SHARE = 0.4  # DuckDB's limit, as a share of the memory; it takes more than that, and arrays need the rest
+DISK = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EACCES, errno.EROFS)  # errors of a disk or folder
+A_THREAD = 2**27  # bytes that each thread needs: https://duckdb.org/docs/stable/guides/performance/environment
+ARROW_ERRORS = {"Out of Memory": duckdb.OutOfMemoryException, "IO": duckdb.IOException}
 
 
 def connect() -> duckdb.DuckDBPyConnection:
-    """The process's connection; a process that was forked has its own, for threads are not forked."""
+    """The process's connection. A forked process gets a new one, for DuckDB's threads are not forked."""
     return _connection(os.getpid())
 
 
 @functools.cache
 def _connection(process: int) -> duckdb.DuckDBPyConnection:
-    """What does not fit in memory goes to a folder beside the outputs, and with the process.
+    """A connection that spills what does not fit in memory to a scratch folder beside the outputs.
 
-    Its name is that of a scratch folder, so that `files.sweep` removes what a killed process left.
+    DuckDB removes the folder when the process ends, and `files.sweep` what a killed process has left.
     """
     folder = Path("data" if Path("data").is_dir() else ".").absolute()
     connection = _opened(threads(), folder / f".duckdb.{process}.scratch")
-    connection.execute("SET disabled_optimizers = 'in_clause'")  # which makes a join, and a join keeps no order
+    connection.execute("SET disabled_optimizers = 'in_clause'")  # it makes joins, which keep no order
     return connection
 
 
@@ -60,18 +62,18 @@ def _opened(threads: int, spilled: Path) -> duckdb.DuckDBPyConnection:
 
 @functools.cache
 def _share() -> int:
-    """Bytes for DuckDB, as the process found them first."""
+    """Bytes that DuckDB may take. Read once, so that they stay the same for the whole process."""
     return int(memory.limit() * SHARE)
 
 
 def threads() -> int:
-    """As many as there are cores, and memory for."""
+    """The number of threads: as many as there are cores, if there is memory for them."""
     return max(min(os.cpu_count() or 1, _share() // A_THREAD), 1)
 
 
 @contextlib.contextmanager
 def _plain_errors() -> Iterator[None]:
-    """What is no table's fault as Python names it; any other duck.Error goes on to whoever can say what it is about."""
+    """Turn errors of memory, disk and Ctrl-C into Python's own. Others stay duck.Error, for the caller to explain."""
     try:
         yield
     except duckdb.OutOfMemoryException as error:
@@ -79,20 +81,21 @@ def _plain_errors() -> Iterator[None]:
     except duckdb.InterruptException:
         raise KeyboardInterrupt from None
     except duckdb.IOException as error:
-        of_disk = [number for number in DISK if os.strerror(number) in str(error)]
-        if of_disk:
-            raise OSError(of_disk[0], os.strerror(of_disk[0])) from None
+        for number in DISK:
+            if os.strerror(number) in str(error):
+                raise OSError(number, os.strerror(number)) from None
         raise
 
 
 def function(call: Callable[[str | None], str | None]) -> str:
-    """The name by which SQL calls a Python function of a text that gives a text; on one thread at a time."""
+    """Make a Python function callable from SQL, on one thread at a time. Gives its name there."""
     return _registered(connect(), call)
 
 
 @functools.cache
 def _registered(connection: duckdb.DuckDBPyConnection, call: Callable) -> str:
-    text, name = duckdb.sqltype("VARCHAR"), f"python_{id(call)}"  # which it keeps, for the cache keeps it alive
+    text = duckdb.sqltype("VARCHAR")
+    name = f"python_{id(call)}"  # no other function gets this id: the cache keeps `call` alive
     connection.create_function(name, call, [text], text, null_handling="special")
     return name
 
@@ -104,30 +107,30 @@ def run(sql: str) -> None:
 
 
 def rows(sql: str) -> list[tuple]:
-    """What a query finds, as Python values: for few rows."""
+    """A query's rows as Python values: for few rows."""
     with _plain_errors():
         return connect().execute(sql).fetchall()
 
 
 def arrays(sql: str) -> list[np.ndarray]:
-    """What a query finds, an array (n,) a column: masked where values are missing, objects for text."""
+    """A query's columns as arrays (n,). Missing values are masked; texts are objects."""
     with _plain_errors():
-        return list(connect().execute(sql).fetchnumpy().values())  # it renames those of one name
+        return list(connect().execute(sql).fetchnumpy().values())  # columns of equal names have been renamed
 
 
 def streamed(sql: str, rows: int) -> Iterator[list[np.ndarray]]:
-    """As `arrays`, of numbers, at most so many rows at a time; on a cursor that no other query ends."""
+    """As `arrays`, at most `rows` rows at a time, for columns of numbers. Other queries may run in between."""
     with _plain_errors():
         try:
             for batch in connect().cursor().sql(sql).to_arrow_reader(rows):
                 yield [_array(column) for column in batch.columns]
-        except OSError as error:  # Arrow's name for all that goes wrong
+        except OSError as error:  # Arrow makes an OSError of any error of DuckDB's
             kind = str(error).partition(" Error: ")[0]
-            raise OF_ARROW.get(kind, duckdb.Error)(str(error)) from None
+            raise ARROW_ERRORS.get(kind, duckdb.Error)(str(error)) from None
 
 
 def _array(column) -> np.ndarray:
-    """Numbers of pyarrow's, whose own way to NumPy imports pandas."""
+    """A column of numbers from pyarrow as a NumPy array. pyarrow's own conversion would import pandas."""
     gaps, values = column.buffers()
     found = np.from_dlpack(column.from_buffers(column.type, len(column), [None, values], 0, column.offset))
     if not column.null_count:
@@ -137,22 +140,25 @@ def _array(column) -> np.ndarray:
 
 
 def parquet(paths: Iterable[str | Path], *options: str) -> str:
-    """What stands behind FROM for Parquet files, one after the other."""
+    """SQL to put after FROM: the rows of Parquet files, one file after the other."""
     words = [f"[{texts(map(literal, paths))}]", "hive_partitioning = false", *options]
     return f"read_parquet({', '.join(words)})"
 
 
 def columns(relation: str) -> dict[str, str]:
-    """Names and DuckDB's types of what may stand behind FROM."""
+    """The columns of what stands after FROM: DuckDB's type of each, by name."""
     return {name: kind for name, kind, *_ in rows(f"DESCRIBE SELECT * FROM {relation}")}
 
 
 @contextlib.contextmanager
 def registered(**tables: Mapping[str, np.ndarray]) -> Iterator[None]:
-    """In the block, tables under names that queries know: arrays (n,) by column, masked for gaps, or of pyarrow."""
+    """Let queries in the block use tables by name. A table has an array (n,) for each column, or is pyarrow's.
+
+    Masked values are NULL.
+    """
     try:
         for view, table in tables.items():
-            if isinstance(table, Mapping):  # texts as objects, for NumPy's own are categories to DuckDB
+            if isinstance(table, Mapping):  # DuckDB takes NumPy's own type of text for categories
                 table = {name: a.astype(object) if a.dtype.kind == "U" else a for name, a in table.items()}
             connect().register(view, table)
         yield
@@ -163,7 +169,7 @@ def registered(**tables: Mapping[str, np.ndarray]) -> Iterator[None]:
 
 @contextlib.contextmanager
 def collected(pieces: Iterable[Mapping[str, np.ndarray]]) -> Iterator[str]:
-    """In the block, the name of a table of all pieces' rows, as `registered` has them: in memory, or on the disk."""
+    """Collect pieces of a table, each as in `registered`. The block gets the name of the whole table in SQL."""
     try:
         for number, piece in enumerate(pieces):
             with registered(_piece=piece):
@@ -174,16 +180,16 @@ def collected(pieces: Iterable[Mapping[str, np.ndarray]]) -> Iterator[str]:
 
 
 def copy(sql: str, path: str | Path, rows_a_group: int, metadata: str) -> None:
-    """Write a query's rows, in their order, as uncompressed Parquet with the text `metadata` under "plumbline"."""
+    """Write a query's rows in order as uncompressed Parquet. `metadata` is a text, kept under the key "plumbline"."""
     options = f"{PARQUET}, ROW_GROUP_SIZE {rows_a_group}, KV_METADATA {{plumbline: {text(metadata)}}}"
     run(f"COPY ({sql}) TO {text(path)} ({options})")
 
 
 def answer(sql: str, views: Mapping[str, str], path: Path, rows_a_group: int, readable: list[Path] | None) -> list[str]:
-    """Write what one SELECT of a user's finds, as `copy` does, and give its columns' names.
+    """Write the rows of a user's SELECT as `copy` does. Gives the names of its columns.
 
-    On a connection of its own, on one thread, so that joins keep an order. views: queries by the names that it may use
-    for them. readable: files and folders that it may read; None: all there are.
+    It runs on a connection of its own with one thread, so that joins keep an order. views: the queries that it may use
+    as tables, by name. readable: the files and folders that it may read, or None for all.
     """
     with _plain_errors(), _opened(1, path.with_name("spilled")) as connection:
         connection.execute("SET autoload_known_extensions = false")
@@ -200,33 +206,33 @@ def answer(sql: str, views: Mapping[str, str], path: Path, rows_a_group: int, re
 
 
 def metadata(path: str | Path) -> str:
-    """The text that `copy` put into a Parquet file; KeyError if there is none."""
+    """The text that `copy` put into a Parquet file. KeyError if there is none."""
     found = rows(f"SELECT decode(key), decode(value) FROM parquet_kv_metadata({text(literal(path))})")
     return dict(found)["plumbline"]
 
 
 def name(column: str) -> str:
-    """A column's name as SQL has it."""
+    """A column's name, quoted for SQL."""
     return '"' + column.replace('"', '""') + '"'
 
 
 def text(value: object) -> str:
-    """A text as SQL has it."""
+    """A text, quoted for SQL."""
     return "'" + str(value).replace("'", "''") + "'"
 
 
 def literal(path: str | Path) -> str:
-    """A path as DuckDB takes it for one file, whatever letters it has; for what it reads, not for what it writes."""
+    """Escape a path that is to be read, so that DuckDB does not take it for a glob pattern."""
     return "".join(f"[{letter}]" if letter in "*?[" else letter for letter in str(path))
 
 
 def texts(values) -> str:
-    """Texts, at least one, as they stand between the brackets of SQL."""
+    """Texts, quoted and separated by commas."""
     return ", ".join(map(text, values))
 
 
 def value(of: bool | int | float | str) -> str:
-    """A value as SQL has it, to the last digit."""
+    """A value as SQL, a float to its last digit."""
     if isinstance(of, float):
         return f"'{of!r}'::DOUBLE"
     return text(of) if isinstance(of, str) else str(of)

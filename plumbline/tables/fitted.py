@@ -1,4 +1,4 @@
-"""What is fitted to a table's columns, as it is saved with a model: numbers, categories, and what is left out."""
+"""An encoding as it is saved with a model: what was fitted to each column, and which columns are left out."""
 
 from operator import itemgetter
 
@@ -11,102 +11,111 @@ from plumbline.tables.store import Spelling
 
 
 class Number(msgspec.Struct, frozen=True, tag="number", omit_defaults=True):
-    """A column of numbers, or of times as seconds: one input, one that marks missing rows where some were, and bins."""
+    """A column of numbers, or of times in seconds.
+
+    It has an input for the number, one that marks missing rows if there were any, and bins and splines under `mixed`.
+    """
 
     name: str
     kind: str  # number, instant, time of day or duration: what a new table's column must be
-    low: float  # the range of the training rows, so that values outside it can be counted
+    low: float  # lowest and highest value of the training rows
     high: float
     centre: float
     scale: float  # 0 leaves the number as it is
     mean: float  # of the clipped values
-    deviation: float
+    deviation: float  # their standard deviation
     marks_missing: bool
-    edges: list[float] = []  # of its bins
-    knots: list[float] = []  # of its splines; both or none
-    boolean: bool = False  # of true and false, as 1 and 0
-    spelling: Spelling | None = None  # of a column that was text
+    edges: list[float] = []  # of the bins
+    knots: list[float] = []  # of the splines; edges and knots are both there or both empty
+    boolean: bool = False  # whether it holds true and false, as 1 and 0
+    spelling: Spelling | None = None  # how the numbers were written, if the column was text
 
     @property
     def stored(self) -> list[tuple[int, int]]:
-        """Columns of an encoded row: kind and number of inputs of each."""
+        """Kind and number of inputs of each column that this one has in an encoded row."""
         bins = [(encoded.POSITION, len(self.edges) - 1), (encoded.SPLINE, len(self.knots))] if self.edges else []
         return [(encoded.NUMBER, 1)] * (1 + self.marks_missing) + bins
 
     @property
     def width(self) -> int:
-        """Inputs of the network."""
+        """Number of inputs of the network."""
         return sum(width for _, width in self.stored)
 
 
 class Category(msgspec.Struct, frozen=True, tag="category", omit_defaults=True):
-    """A column of text: one input a category, 1 where the row has it, and target statistics."""
+    """A column of text: an input for each category (one-hot), and target statistics under `mixed`.
+
+    A category's code is the number of its input: first the values, then rare ones together, then missing.
+    """
 
     name: str
-    values: list[str]
-    pools_others: bool  # whether rare ones were pooled; if none was, an unseen one has no input at all
+    values: list[str]  # the categories that have an input of their own
+    pools_others: bool  # whether rare categories share an input; if not, a category never seen has none
     marks_missing: bool
-    counts: list[list[int]] = []  # of each such input the training rows by class, where there are statistics
+    counts: list[list[int]] = []  # training rows by code and class, if there are statistics
 
     @property
     def codes(self) -> int:
-        """Inputs of the categories: the values, those pooled, missing."""
+        """Number of codes that have an input."""
         return len(self.values) + self.pools_others + self.marks_missing
 
     @property
     def other(self) -> int:
-        """What stands for a category that has no input of its own: the input of those pooled, or none."""
+        """Code of a category that has no input of its own: the shared input's, or `codes`, which has none."""
         return len(self.values) if self.pools_others else self.codes
 
     @property
     def missing(self) -> int:
-        """What stands for a missing one: an input of its own, or none, and other than for an unseen one."""
+        """Code of a missing cell. Without an input it still differs from that of a category never seen."""
         return self.codes - 1 if self.marks_missing else self.codes + 1
 
     @property
     def frequent(self) -> int:
-        """The first values, which have an input beside their statistics."""
+        """How many of the first values have an input beside their statistics."""
         return sum(sum(rows) >= targets.FREQUENT for rows in self.counts[: len(self.values)])
 
     @property
     def statistics(self) -> int:
-        """Numbers that stand for a category."""
+        """How many target statistics a category has."""
         return targets.width(len(self.counts[0])) if self.counts else 0
 
     @property
     def stored(self) -> list[tuple[int, int]]:
-        """Columns of an encoded row: kind and number of inputs of each."""
+        """Kind and number of inputs of each column that this one has in an encoded row."""
         beside = [(encoded.CODE, self.frequent)] if self.frequent else []
         return [(encoded.NUMBER, 1)] * self.statistics + beside + [(encoded.CODE, self.codes)]
 
     @property
     def width(self) -> int:
-        """Inputs of the network."""
+        """Number of inputs of the network."""
         return sum(width for _, width in self.stored)
 
 
 class LeftOut(msgspec.Struct, frozen=True):
-    """A column that is no feature, and why."""
+    """A column that is left out, and why."""
 
     name: str
     why: str
 
 
 class Encoding(msgspec.Struct, frozen=True):
-    """How a table's columns become the network's inputs: numbers, their bins, their splines, then categories."""
+    """How a table's columns become the network's inputs.
+
+    An encoded row holds columns of four kinds, in this order: numbers, bins, splines, codes (plumbline.bits.rows).
+    """
 
     columns: list[Number | Category]
     left_out: list[LeftOut] = []
 
     @property
     def layout(self) -> np.ndarray:
-        """How an encoded row becomes the inputs: int64 (c, 3), see plumbline.bits.rows."""
+        """The layout of encoded rows, as in plumbline.bits.rows: int64 (c, 3)."""
         stored = [each for column in self.columns for each in column.stored]
         return encoded.layout_of(sorted(stored, key=itemgetter(0)))
 
     @property
     def places(self) -> list[list[int]]:
-        """Of each column its numbers among the stored ones, which are sorted by kind."""
+        """Where each column's values stand in an encoded row."""
         stored = [(each, i) for i, column in enumerate(self.columns) for each in column.stored]
         found = [[] for _ in self.columns]
         for place, (_, i) in enumerate(sorted(stored, key=lambda each: each[0][0])):
@@ -115,9 +124,11 @@ class Encoding(msgspec.Struct, frozen=True):
 
     @property
     def views(self) -> list[np.ndarray]:
-        """What members see, in turn: numbers of stored columns. The first see splines, the second bins, the third
-        numbers and categories; the others see statistics instead of categories, with the frequent ones of these. Where
-        no column has any, all see all.
+        """What members see in turn, as places in an encoded row.
+
+        Members of the first view see numbers as splines, of the second as bins, of the third as they are. Where a
+        column has target statistics, the first two see these and an input for each frequent category, and the third an
+        input for each category. Equal views count once: where no column has any of this there is one view.
         """
         found = [[], [], []]
         for column, places in zip(self.columns, self.places):
@@ -135,10 +146,10 @@ class Encoding(msgspec.Struct, frozen=True):
 
     @property
     def width(self) -> int:
-        """Inputs of the network."""
+        """Number of inputs of the network."""
         return sum(column.width for column in self.columns)
 
     @property
     def texts(self) -> list[str]:
-        """The columns that a new CSV must have as the text that stands there: categories, and those of a spelling."""
+        """The columns whose cells a new CSV must give as text: categories, and numbers that were text."""
         return [each.name for each in self.columns if isinstance(each, Category) or each.spelling]

@@ -1,4 +1,4 @@
-"""Why a column of a training part is left out: it can teach nothing."""
+"""Which columns of a training part are left out, because they can teach nothing."""
 
 import re
 
@@ -11,7 +11,7 @@ MEASURE = re.compile(r"\W*\d+(\W+\d*)+", re.ASCII)  # text such as 31.12.2021, 1
 
 
 def of_numbers(table: Table, name: str, seen: Numbers) -> str | None:
-    """The reason why a training part's column of numbers can teach nothing, if there is one."""
+    """Why a column of numbers is left out, or None if it is not."""
     if not seen.present:
         return "it is empty"
     if seen.present == len(table) and seen.distinct == 1:
@@ -23,17 +23,18 @@ def of_numbers(table: Table, name: str, seen: Numbers) -> str | None:
 
 
 def _is_numbering(seen: Numbers) -> bool:
-    """Whether whole numbers are someone's numbers for the rows: n draws out of their range would hardly all differ.
+    """Whether whole numbers that all differ are an identifier, such as row numbers.
 
-    The chance is about exp(-n^2 / (2 range)) (the birthday problem); below exp(-10) it is no chance. Past 2^53, where
-    a measure would be a float, different on every row is enough.
+    If n numbers were drawn at random from their range, all would differ with a probability of about exp(-n^2 / (2
+    range)) (the birthday problem). Below exp(-10) that was not chance. Numbers past 2^53 are an identifier if they all
+    differ, for a measure would be a float there.
     """
     likely_to_repeat = seen.present * seen.present > 20 * (seen.high - seen.low + 1)
     return seen.distinct == seen.present and (likely_to_repeat or max(-seen.low, seen.high) > columns.EXACT)
 
 
 def of_text(texts: Texts) -> str | None:
-    """The reason why a column of text can teach nothing, if there is one."""
+    """Why a column of text is left out, or None if it is not."""
     if not texts.present:
         return "it is empty"
     example = texts.frequent[0][0]

@@ -1,6 +1,6 @@
-"""The ways to cut a permutation of a table's rows into training, validation and test part.
+"""Ways to cut a table's rows, in the order of a permutation, into training, validation and test part.
 
-Every way gives the number of each row's part, by its place in PARTS: int8 (n,).
+Each way gives the part of every row, as its place in PARTS: int8 (n,).
 """
 
 import numpy as np
@@ -14,10 +14,10 @@ PARTS = ("train", "validation", "test")
 
 
 def cut(dataset: Table, order: np.ndarray, split: Split) -> tuple[np.ndarray, np.ndarray]:
-    """Class by class, group by group, by time, or by shares of the permutation alone, as `split` says.
+    """Cut a dataset as `split` says. order: a permutation (n,).
 
-    Gives the order of the rows, by time where that counts, and each row's part. order: the permutation (n,). UserError
-    where a part has no rows, or a class none to train on.
+    Gives the order of the rows, which is by time if `split.time` is set, and the part of each row. UserError if a part
+    has no rows, or the training part lacks a class.
     """
     classes = dataset.classes()
     if split.stratify:
@@ -34,7 +34,7 @@ def cut(dataset: Table, order: np.ndarray, split: Split) -> tuple[np.ndarray, np
 
 
 def by_shares(order: np.ndarray, split: Split) -> np.ndarray:
-    """The permutation's three parts; like the notebook's, sizes are rounded down and the rest is test."""
+    """Cut the permutation. As in the notebook, sizes are rounded down and the rest is the test part."""
     n = len(order)
     first, second = int(n * split.train), int(n * split.validation)
     part_of = np.empty(n, np.int8)
@@ -43,7 +43,7 @@ def by_shares(order: np.ndarray, split: Split) -> np.ndarray:
 
 
 def by_class(order: np.ndarray, classes: np.ndarray, split: Split) -> np.ndarray:
-    """Each class cut by itself; its first row trains. classes: each row's class number (n,)."""
+    """Cut each class by itself, with at least one row to train on. classes: each row's class number (n,)."""
     shuffled, part_of = classes[order], np.empty(len(order), np.int8)
     for c, size in enumerate(np.bincount(classes).tolist()):
         ends = np.floor(np.multiply(size, [split.train, split.train + split.validation]) + 0.5)
@@ -53,10 +53,10 @@ def by_class(order: np.ndarray, classes: np.ndarray, split: Split) -> np.ndarray
 
 
 def by_group(order: np.ndarray, first: np.ndarray, split: Split) -> np.ndarray:
-    """Whole groups, in the order in which the permutation has each group's first row, to the part their middle is in.
+    """Cut between groups: each goes to the part that its middle falls in. first: see `group_firsts`.
 
-    One row stands for each group, so that large groups do not come first more often. first: the number of the first
-    row of each row's group (n,).
+    Groups come in the order in which the permutation has their first rows. With any of their rows, large groups would
+    come first more often.
     """
     groups = order[first[order] == order]  # every group once
     sizes = np.bincount(first)[groups]
@@ -67,13 +67,13 @@ def by_group(order: np.ndarray, first: np.ndarray, split: Split) -> np.ndarray:
 
 
 def group_firsts(table: Table, name: str) -> np.ndarray:
-    """The group of each row, by the number of its first row in the table: int32 (n,)."""
+    """The group of each row, as the number of the group's first row in the table: int32 (n,)."""
     _check_column(table, name, "split.group")
     return columns.first_of_equal(table, duck.name(name), f"{PLACE}::INTEGER")
 
 
 def times(table: Table, name: str) -> np.ndarray:
-    """Numbers, dates or times as they are to be sorted: integers or float64 (n,)."""
+    """The values of a column of numbers, dates or times, to sort by: integers or float64 (n,)."""
     _check_column(table, name, "split.time")
     kind, column = table.columns[name], duck.name(name)
     if columns.kind_of(kind) in (None, "category") or kind == "BOOLEAN":
@@ -87,12 +87,13 @@ def times(table: Table, name: str) -> np.ndarray:
 
 
 def _check_column(table: Table, name: str, parameter: str) -> None:
-    """Refuse a column that is not there, or has gaps."""
+    """UserError for a column that is not there, or has missing values."""
     if name not in table.columns:
         raise UserError(f"{parameter} {name!r} is not a column of the table{nearest(name, table.columns)}")
     kind, column = table.columns[name], duck.name(name)
     absent = f"({column} IS NULL OR isnan({column}))" if kind in columns.FLOATS else f"({column} IS NULL)"
-    for row, missing in columns.first(table, name, absent, "count(*) OVER ()"):
+    if found := columns.first(table, name, absent, "count(*) OVER ()"):
+        row, missing = found
         raise UserError(
             f"{parameter} {name!r} is missing in {missing} rows (first in {table.placed(row)}), and every row "
             f"must fall on a side; fill it or drop those rows"
@@ -100,7 +101,7 @@ def _check_column(table: Table, name: str, parameter: str) -> None:
 
 
 def check(part_of: np.ndarray, split: Split) -> None:
-    """Refuse a part that was asked for and got no rows."""
+    """UserError for a part that has a share and got no rows."""
     for i, share in enumerate((split.train, split.validation, 1 - split.train - split.validation)):
         if share > 0 and not (part_of == i).any():
             what = f"{len(part_of)} rows" + (f" in groups of {split.group!r}" if split.group else "")
@@ -108,15 +109,17 @@ def check(part_of: np.ndarray, split: Split) -> None:
 
 
 def check_classes(trained: np.ndarray, facts: Facts) -> None:
-    """Refuse a training part without a row of some class: nothing could be learnt of it. trained: class numbers."""
-    for c, label in absent(trained, facts):
+    """UserError for a class without training rows, of which nothing could be learnt. trained: their class numbers."""
+    if lacking := absent(trained, facts):
+        c, label = lacking
         raise UserError(
             f"{label} has {facts.class_counts[c]} rows and none is in the training part; "
             f"set split.stratify to true, or drop that class or join it to another"
         )
 
 
-def absent(classes: np.ndarray, facts: Facts) -> list[tuple[int, str]]:
-    """The classes that are not among some class numbers (n,): their own, and what messages call them."""
-    counts = np.bincount(classes, minlength=len(facts.classes)).tolist()
-    return [(c, f"class {facts.classes[c]!r} of {facts.target!r}") for c, rows in enumerate(counts) if not rows]
+def absent(classes: np.ndarray, facts: Facts) -> tuple[int, str] | None:
+    """The first class that is not among class numbers (n,): its number, and its name for a message. None if all are."""
+    counts = np.bincount(classes, minlength=len(facts.classes))
+    c = int(counts.argmin())
+    return None if counts[c] else (c, f"class {facts.classes[c]!r} of {facts.target!r}")

@@ -1,4 +1,4 @@
-"""What new rows have that the training rows had not, row by row: the model guesses there."""
+"""Values of new rows that the training rows did not have. The model can only guess there."""
 
 from collections.abc import Iterator, Mapping
 
@@ -7,11 +7,14 @@ import numpy as np
 from plumbline.tables.fitted import Encoding, Number
 
 NEVER = "never seen in training"
-FURTHEST = 2**33  # seconds from 1970 that are written as an instant, some 270 years
+FURTHEST = 2**33  # seconds from 1970 (272 years): what is further away is shown as a number
 
 
 def of_rows(encoding: Encoding, values: Mapping[str, np.ndarray]) -> Iterator[tuple[str, str, np.ndarray]]:
-    """Column, what there is, and which rows have it, a mask (m,); values: as `encoding.with_values` gives them."""
+    """Give for each column what is unseen: the column's name, what it is, and which rows have it as a mask (m,).
+
+    values: the columns before encoding, as `encoding.with_values` gives them.
+    """
     for column in encoding.columns:
         given = np.ma.getdata(values[column.name])
         if isinstance(column, Number):
@@ -19,7 +22,7 @@ def of_rows(encoding: Encoding, values: Mapping[str, np.ndarray]) -> Iterator[tu
             yield column.name, f"above training's {_shown(column, column.high)}", given > np.float64(column.high)
             missing = np.isnan(given)
         else:
-            never = f"{'rare or ' if column.pools_others else ''}{NEVER}"  # without an input of its own
+            never = f"{'rare or ' if column.pools_others else ''}{NEVER}"  # rare ones share this code
             yield column.name, never, given == column.other
             missing = given == column.missing
         if not column.marks_missing:
@@ -27,7 +30,7 @@ def of_rows(encoding: Encoding, values: Mapping[str, np.ndarray]) -> Iterator[tu
 
 
 def _shown(column: Number, value: float) -> str:
-    """A number as a reader knows it: an instant in UTC."""
+    """A number for a message: an instant as date and time (UTC), a time of day as such."""
     if column.kind not in ("instant", "time of day") or not abs(value) < FURTHEST:
         return f"{value:.10g}"
     moment = str(np.datetime64(round(value * 1e6), "us")).removesuffix(".000000")

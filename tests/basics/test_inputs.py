@@ -18,7 +18,7 @@ def nothing_watched():
 
 
 def write_with(edit):
-    """Write an output after an edit of what was read; returns whether it was written."""
+    """Write an output, and edit what was read before the output takes its name."""
     with files.together():
         formats.write_json({}, "out.json")
         edit()
@@ -155,33 +155,29 @@ def test_what_a_generator_says_now_is_what_runs(workspace):
     assert "y {0: 51, 1: 49}" in workspace.run("make_data").stdout
 
 
-def test_a_parameter_edited_while_a_stage_runs_fails_the_stage(workspace, monkeypatch):
-    """dvc#11058: DVC would record the edited value as if it had made the outputs."""
-    workspace.run("make_data")
+def longer(path):
+    with path.open("ab") as file:
+        file.write(b"more")
+
+
+@pytest.mark.parametrize(
+    "edit, name",
+    [
+        (lambda workspace: workspace.set(split__train=0.7), "params.yaml: split.train"),
+        (lambda workspace: longer(workspace.path("data/dataset.parquet")), "data/dataset.parquet"),
+    ],
+)
+def test_an_input_edited_while_a_stage_runs_fails_the_stage(workspace, monkeypatch, edit, name):
+    """dvc#11058: DVC would record the edited input as if it had made the outputs."""
     from plumbline.bits import stream
 
+    workspace.run("make_data")
     permutation = stream.permutation
 
     def edited_meanwhile(*arguments):
-        workspace.set(split__train=0.7)
+        edit(workspace)
         return permutation(*arguments)
 
     monkeypatch.setattr(stream, "permutation", edited_meanwhile)
-    assert_one_line(workspace.run("split", fails=True), "params.yaml: split.train changed while this ran")
-    assert [path.name for path in workspace.path("data").iterdir()] == ["dataset.parquet"]
-
-
-def test_a_table_edited_while_a_stage_runs_fails_the_stage(workspace, monkeypatch):
-    workspace.run("make_data")
-    from plumbline.bits import stream
-
-    permutation = stream.permutation
-
-    def edited_meanwhile(*arguments):
-        with workspace.path("data/dataset.parquet").open("ab") as file:
-            file.write(b"more")
-        return permutation(*arguments)
-
-    monkeypatch.setattr(stream, "permutation", edited_meanwhile)
-    assert_one_line(workspace.run("split", fails=True), "data/dataset.parquet changed while this ran")
+    assert_one_line(workspace.run("split", fails=True), f"{name} changed while this ran")
     assert [path.name for path in workspace.path("data").iterdir()] == ["dataset.parquet"]
