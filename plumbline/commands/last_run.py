@@ -134,8 +134,12 @@ def best_threshold(rows: list[dict]) -> dict:
 
     Of several a threshold of two decimals is taken before others, and then the one nearest to 0.5.
     """
-    by_f1 = sorted(rows, key=lambda row: (abs(row["threshold"] - 0.5), row["threshold"]))
-    return max(by_f1, key=lambda row: (row["f1"], row["threshold"] == round(row["threshold"], 2)))
+
+    def merit(row: dict) -> tuple:
+        threshold = row["threshold"]
+        return row["f1"], threshold == round(threshold, 2), -abs(threshold - 0.5), -threshold
+
+    return max(rows, key=merit)
 
 
 def name_of(metric: str) -> str:
