@@ -9,6 +9,7 @@ import pytest
 from conftest import assert_one_line
 
 from plumbline import __main__ as plumbline
+from plumbline.basics import inputs
 
 HOSTILE = {
     "markup": "<script>alert(1)</script><b>",
@@ -128,6 +129,7 @@ def write(project, name: str, text: str, ending: str = "csv"):
 
 
 def page(name: str = "report.html") -> str:
+    inputs.forget()  # a process a command, as a user has it
     plumbline.command(["report", "--html", name])
     return Path(name).read_bytes().decode()
 
