@@ -64,7 +64,8 @@ def main(options: argparse.Namespace) -> None:
                 write_folder(scored, order, given, scratch, output)
         for (column, what), rows in counts.items():
             counted = "1 row" if rows == 1 else f"{rows} rows"
-            print(f"{column}: {what} ({counted}{new_ones(card, column, table) if unseen.NEVER in what else ''})")
+            examples = new_ones(card, column, table) if unseen.NEVER in what else ""
+            print(f"{column}: {what} ({counted}{examples})")
     networks = f"the mean of {used.model.networks} networks" if options.ensemble else "network 0"
     decision = ""
     if options.threshold is not None:

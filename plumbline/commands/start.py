@@ -133,10 +133,10 @@ def planned(text: str, asked: dict, options: argparse.Namespace) -> tuple[str, s
             size = len(dataset), len(classes), len(dataset.features)
             own = {"split.stratify": False} if options.group or options.time else {}  # the two do not go together
             wanted = formats.edited_yaml(text, asked | settings_for(*size) | own)
-            part, why = trained(dataset, order, checked(wanted))
+            part, why = training_part(dataset, order, checked(wanted))
             if why:
                 wanted = formats.edited_yaml(text, asked | settings_for(*size, can_fold=False) | own)
-                part, _ = trained(dataset, order, checked(wanted))
+                part, _ = training_part(dataset, order, checked(wanted))
             show(dataset, encoding.fit(part, checked(wanted).train.encoding))
     count = checked(wanted).split.folds
     if count:
@@ -158,7 +158,7 @@ def positive(classes: list, word: str) -> bool | int | float | str:
     return labels.positive(classes, words.get(word, as_in_yaml))
 
 
-def trained(dataset: store.Table, order: np.ndarray, settings: params.Params) -> tuple[store.Table, str]:
+def training_part(dataset: store.Table, order: np.ndarray, settings: params.Params) -> tuple[store.Table, str]:
     """The training part of the rows in this order, and why it cannot be cut into folds ('' if none are asked for).
 
     UserError for what split would refuse.
@@ -168,21 +168,25 @@ def trained(dataset: store.Table, order: np.ndarray, settings: params.Params) ->
     by = [name for name in (split.group, split.time) if name]
     facts = msgspec.structs.replace(dataset.facts, split_by=by, folds=split if split.folds else None)
     store.take(dataset, part_of == PARTS.index("train"), path, "train", facts)
-    part, why = store.open(path), ""
-    try:
-        if split.folds:
+    part = store.open(path)
+    if split.folds:
+        try:
             folds.of_replica(part, settings.seed, 0)
-    except UserError as error:
-        why = str(error)
-    return part, why
+        except UserError as error:
+            return part, str(error)
+    return part, ""
 
 
 def show(dataset: store.Table, encoded: Encoding) -> None:
-    """A line a column, the most telling first, and what is odd about them."""
+    """Print a line for each column, the most telling first, and what is odd about them."""
     seen = warnings.judge(dataset, profile.profile(dataset, dataset.facts.target, encoded), encoded)
     file = "metrics/columns.csv, which `dvc repro` writes"
-    odd = [line.replace("make_data.drop", "--drop") for line in warnings.lines(seen, file)]
-    print("\n".join([profile.screen(seen, file=file), "", *odd, *([""] if odd else [])]))
+    print(f"{profile.screen(seen, file=file)}\n")
+    odd = warnings.lines(seen, file)
+    for line in odd:
+        print(line.replace("make_data.drop", "--drop"))
+    if odd:
+        print()
 
 
 # ---- what is written
