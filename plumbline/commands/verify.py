@@ -98,7 +98,10 @@ def prepare(copy: Path, old: dict[str, lock.Stage], cache: str) -> set[str]:
     outs = [Path(out.fs_path) for stage in stages for out in stage.outs]
     for path in (copy / "dvc.lock", *(copy / path for path in lock.outs(old)), *outs):
         if path.resolve().is_relative_to(copy.resolve()):
-            shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink(missing_ok=True)
+            if path.is_dir() and not path.is_symlink():
+                shutil.rmtree(path)
+            else:
+                path.unlink(missing_ok=True)
     tracked = [str(path.relative_to(copy)) for path in copy.rglob("*.dvc") if path.is_file()]
     if tracked:
         dvc("cache", "dir", "--local", cache, at=copy)
@@ -144,7 +147,8 @@ def compare(
 
     old: the committed lock, new: that of the scratch copy. exempt: autograd trains, so last bits do not count.
     """
-    rows, of_the_machine, scores = [], after_training(new) if exempt else set(), copy / "metrics/scores.csv"
+    rows, of_the_machine = [], after_training(new) if exempt else set()
+    scores = copy / "metrics/scores.csv"
     parts = read_csv(scores, ["rows"]) if scores.exists() else []
     scored = min((row["rows"] for row in parts), default=np.inf)  # rows of the smallest part
     for stage in new | old:

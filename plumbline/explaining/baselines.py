@@ -51,9 +51,9 @@ def compared(saved: Model, judges: Folds, train: Table, scored: dict[str, Answer
             answers.setdefault(name, np.full((len(table), answer.shape[1]), np.nan, np.float32))[own] = answer
     # A model that could not be trained for some fold, whose training rows are of one class, is left out
     answers = {name: answer for name, answer in answers.items() if not np.isnan(answer).any()}
-    networks, found = rows._replace(probability=rows.probability[: saved.networks]), {}
+    networks, found = rows._replace(probability=rows.probability[: saved.networks]), {}  # without the ensemble
+    level = 1 - 0.05 / len(answers)  # Bonferroni's, for so many comparisons
     for name, answer in answers.items():
-        level = 1 - 0.05 / len(answers)
         base = rows._replace(probability=answer[None])
         judged = {d.metric: d for d in differences.compare(base, networks, METRICS, level=level)}
         found[name] = {m: judged[m].base for m in METRICS} | told(judged["log_loss"])
