@@ -55,11 +55,11 @@ def main(options: argparse.Namespace) -> None:
 
 def figures(job: Job) -> list[str]:
     """The figures that the notebook prints, in its order."""
-    train, rows, always = job.train, job.rows.get("test", 0), job.figure("accuracy", "shares", "test")
-    accuracy, test_batches = job.figure("accuracy", part="test"), -(-rows // job.settings.evaluate.batch_size)
+    train, rows = job.train, job.rows.get("test", 0)
     tested, final = ", no test part", ""  # what is said of the test part
     if rows:
-        tested = f", {rows} test rows in {test_batches}"
+        accuracy, always = (job.figure("accuracy", of, "test") for of in ("network", "shares"))
+        tested = f", {rows} test rows in {-(-rows // job.settings.evaluate.batch_size)}"
         final = f", final test accuracy {accuracy:.3f} (always answering the training shares: {always:.3f})"
     watched, held_out = "validation", ""
     if job.settings.train.held_out:

@@ -98,7 +98,7 @@ def baselines(job: Job) -> Section | None:
 
 
 def scores(job: Job) -> Section:
-    """A table for each part: every metric of network 0, of the ensemble, the mean of all networks, and of none."""
+    """A table for each part: each metric of network 0, the ensemble, all networks, the training shares."""
     tables = []
     for part in ("out-of-fold", "test", "validation"):
         listed = []
