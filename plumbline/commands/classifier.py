@@ -1,8 +1,8 @@
-"""A model file as scikit-learn's users expect a classifier: `plumbline.load` gives it, and `plumbline predict` uses it.
+"""A model file as a classifier in scikit-learn's manner: `plumbline.load` returns it, and `plumbline predict` uses it.
 
 import plumbline
 model = plumbline.load("models/model.safetensors")
-model.predict_proba(frame)  # a pandas, Polars or pyarrow table, in any order of columns, with or without others
+model.predict_proba(frame)  # a pandas, Polars or pyarrow table; columns in any order, others are ignored
 """
 
 import tempfile
@@ -21,22 +21,25 @@ from plumbline.sources import in_memory
 from plumbline.tables import encoding, store, unseen
 from plumbline.tables.fitted import Encoding
 
-VALUES = 2**21  # numbers of encoded rows, or probabilities of all networks, at a time
-_one_at_a_time = threading.Lock()  # DuckDB's connection is the process's, and a server has many threads
+VALUES = 2**21  # so many encoded numbers, or probabilities of all networks, are in memory at a time
+_one_at_a_time = threading.Lock()  # a process has one DuckDB connection, and a server has many threads
 
 
 class Scored(NamedTuple):
     """Some rows of a table, in their order."""
 
-    row: np.ndarray  # their numbers from 0, (n,)
+    row: np.ndarray  # their numbers, from 0 (n,)
     probability: np.ndarray  # float64 (n, classes)
-    predicted: np.ndarray  # numbers of classes (n,)
-    warning: np.ndarray  # what of them the training rows had not: text, '' for nothing (n,)
-    unseen: dict[tuple[str, str], int]  # the same by column and by what it is, with the number of rows
+    predicted: np.ndarray  # class numbers (n,)
+    warning: np.ndarray  # text on what is in the row and was in no training row, '' for nothing (n,)
+    unseen: dict[tuple[str, str], int]  # the same counted: rows by (column, what)
 
 
 class Classifier:
-    """A trained model that labels new rows; plumbline.UserError says in one line what is wrong with a table or file."""
+    """A trained model that labels new rows. A plumbline.UserError says in one line what is wrong with a table or file.
+
+    ensemble: the mean of all networks answers, not network 0 alone. network: the file that defines an edited network.
+    """
 
     def __init__(self, path: str | Path, ensemble: bool = False, network: str | Path | None = None):
         saved = model.load(path, network)
@@ -46,15 +49,15 @@ class Classifier:
         self.n_features_in_ = len(self.feature_names_in_)
 
     def predict_proba(self, frame: object) -> np.ndarray:
-        """Of each row the probabilities of `classes_`: float64 (n, classes)."""
+        """The probabilities of `classes_` in each row: float64 (n, classes)."""
         return np.concatenate([piece.probability for piece in self._of_frame(frame)])
 
     def predict(self, frame: object) -> np.ndarray:
-        """Of each row the most probable class: (n,), of the dtype of `classes_`."""
+        """The most probable class of each row: (n,), of the dtype of `classes_`."""
         return self.classes_[np.concatenate([piece.predicted for piece in self._of_frame(frame)])]
 
     def warnings(self, frame: object) -> np.ndarray:
-        """Of each row what the training rows had not, as `plumbline predict` says it, '' for nothing: (n,)."""
+        """What each row has that no training row had, as `plumbline predict` says it, '' for nothing: (n,)."""
         return np.concatenate([piece.warning for piece in self._of_frame(frame)])
 
     def score(self, frame: object, y: object) -> float:
@@ -62,17 +65,17 @@ class Classifier:
         return float(np.mean(self.predict(frame) == np.asarray(y)))
 
     def fit(self, frame: object = None, y: object = None) -> "Classifier":
-        """Itself as it is, as scikit-learn's FrozenEstimator: its displays and `permutation_importance` ask for it."""
+        """The model, unchanged, as of scikit-learn's FrozenEstimator; scikit-learn asks every estimator for a `fit`."""
         return self
 
     def __sklearn_tags__(self):
-        """What scikit-learn asks an estimator: a classifier."""
+        """Tells scikit-learn that this is a classifier."""
         from sklearn.utils import ClassifierTags, Tags, TargetTags
 
         return Tags("classifier", TargetTags(required=True), classifier_tags=ClassifierTags())
 
     def scored(self, table: store.Table) -> Iterator[Scored]:
-        """Rows of a table, piece by piece."""
+        """The rows of a table, some at a time."""
         fitted, k, start = self.model.card.encoding, self.model.card.sizes[2], 0
         rows = max(VALUES // max(len(fitted.layout), self.model.networks * k), 1)
         for x, values in encoding.with_values(fitted, table, rows):
@@ -84,7 +87,7 @@ class Classifier:
             start += len(x)
 
     def needed(self, names: Iterable[str]) -> list[str]:
-        """The model's columns; UserError where one is missing among the names of a table's."""
+        """The model's columns; UserError where one is not among the names of a table's columns."""
         for name in self.feature_names_in_:
             if name not in names:
                 told = f"column {name!r} is missing, and the model was trained with it; add it to the table"
@@ -97,6 +100,7 @@ class Classifier:
 
 
 def _warnings(found: Iterable[tuple[str, str, np.ndarray]], n: int) -> tuple[np.ndarray, dict[tuple[str, str], int]]:
+    """`Scored.warning` and `Scored.unseen` of n rows. found: column, what is new in it, and in which rows (n,)."""
     said, counts = np.full(n, "", object), {}
     for column, what, mask in found:
         if count := int(np.count_nonzero(mask)):
@@ -106,7 +110,7 @@ def _warnings(found: Iterable[tuple[str, str, np.ndarray]], n: int) -> tuple[np.
 
 
 def _check_finite(probability: np.ndarray, row: np.ndarray, x: np.ndarray, fitted: Encoding) -> None:
-    """Refuse rows whose values, or weights, leave what float32 can hold: by row and its largest column."""
+    """Refuse rows with a probability that is not finite; the first is named, with the column of its largest input."""
     bad = np.flatnonzero(~np.isfinite(probability).all(axis=1))
     if len(bad):
         largest = int(np.abs(x[bad[0]]).argmax())

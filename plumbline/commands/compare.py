@@ -1,6 +1,6 @@
 """Is the difference real? Two revisions, or all experiments over one, judged on the same rows and seeds.
 
-Reads the predictions, dvc.lock and the curves of each revision through DVC; writes nothing but the page that --html
+Reads the predictions, dvc.lock and the curves of each revision through DVC. Writes nothing but the page that --html
 asks for. A difference counts when its interval, over rows and seeds together, leaves out 0.
 
     plumbline compare                         HEAD against the workspace
@@ -35,7 +35,7 @@ def main(options: argparse.Namespace) -> None:
         for name in revisions.experiments(options.base):
             try:
                 others.append(revisions.read(name, options.predictions))
-            except UserError as error:  # one that was not finished, say, keeps nobody from judging the others
+            except UserError as error:  # such as one that was not finished: the others are judged all the same
                 unread[name] = str(error)
         result = judging.rank(base, others, *about, unread)
     else:
@@ -76,15 +76,16 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def as_text(result: Result) -> str:
-    """A result as text: the verdict, a table, what changed, and where the luck lies."""
+    """A result as text: the verdict, a table, what changed, and how much of the luck is of rows and of seeds."""
     made = forms.experiments(result, FORM) if result.is_ranking else forms.differences(result, FORM)
     table = ["", f"{words.about(result, page.clean)}:", "", *page.aligned(made.columns, made.rows), ""]
     if result.is_ranking:
         rest = [words.last_look(result, page.clean)]
     else:
         (entry,) = result.entries
-        is_same = entry.judged[0].verdict == "identical"
-        table = [] if is_same else table
         rest = [f"changed: {line}" for line in words.changes(entry.changes, page.clean)] or [words.UNCHANGED]
-        rest += [] if is_same else words.luck(words.lead(result))
+        if entry.judged[0].verdict == "identical":
+            table = []
+        else:
+            rest += words.luck(words.lead(result))
     return "\n".join([*words.sentences(result, page.clean), *table, *rest, *words.notes(result, page.clean)])

@@ -1,8 +1,9 @@
 """Write the model as one ONNX file that other runtimes score: encoding and network together.
 
-Its inputs are the table's columns, under their names: numbers and times double, NaN a gap; text and booleans string,
-'' a gap. It gives `label` and `probabilities`, of every class in order, as `plumbline predict` does. Target, classes,
-commit and the last run's figures with their intervals are in its metadata. docs/export.md shows how it is scored.
+Its inputs are the table's columns, under their names. Numbers and times are double, and NaN is a gap; text and booleans
+are string, and '' is a gap. Its outputs are `label` and `probabilities` (of every class, in order), as `plumbline
+predict` has them. Its metadata has the target, the classes, the commit and the last run's figures with their intervals.
+docs/export.md shows how it is scored.
 
     plumbline export model.onnx
     plumbline export model.onnx --ensemble
@@ -21,7 +22,7 @@ from plumbline.comparing import lock
 from plumbline.comparing.programs import git
 from plumbline.model import model
 
-NEEDED = ("part", "of", "metric", "value", "low", "high", "rows")  # of a figure
+NEEDED = ("part", "of", "metric", "value", "low", "high", "rows")  # what is exported of a figure
 
 
 def main(options: argparse.Namespace) -> None:
@@ -30,7 +31,7 @@ def main(options: argparse.Namespace) -> None:
         raise UserError(f"{output} must end in .onnx")
     saved = model.load(options.model, options.network)
     used = saved if options.ensemble else saved.first()
-    from plumbline.exporting import graph  # here, where there is something to export: it costs its start
+    from plumbline.exporting import graph  # late: onnx is slow to import, and --help does without
 
     whose = f"the mean of {used.networks} networks" if options.ensemble else "network 0"
     has_figures = last_run.is_of(options.model)
@@ -53,7 +54,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def described(card: model.Card, whose: str) -> dict[str, str]:
-    """The metadata that the model file itself knows."""
+    """The metadata that the model file alone gives."""
     said = {"target": card.target, "classes": json.dumps(card.classes, ensure_ascii=False), "answers": whose}
     if len(card.classes) == 2:
         said["positive"] = json.dumps(card.classes[card.positive_number], ensure_ascii=False)
@@ -61,11 +62,11 @@ def described(card: model.Card, whose: str) -> dict[str, str]:
 
 
 def figures() -> dict[str, str]:
-    """The commit and the figures of the last run, one JSON object each, and what their intervals are about."""
+    """Metadata of the last run: its figures as a JSON list of objects, what their intervals are about, the commit."""
     job = last_run.read()
     told = [{name: row[name] for name in NEEDED if row.get(name) is not None} for row in job.figures.values()]
     told = [row | {"rows": int(row["rows"])} for row in told]
-    said = {"figures": json.dumps(told), "intervals": f"about 95 %; {last_run.about(job)}"}
-    with contextlib.suppress(UserError):  # where git knows no commit; of one whose files have changed it is -dirty
+    said = {"figures": json.dumps(told), "intervals": f"about 95 %; {last_run.intervals_about(job)}"}
+    with contextlib.suppress(UserError):  # where git knows no commit; -dirty where files differ from it
         said["commit"] = git("describe", "--always", "--dirty", "--abbrev=40", "--exclude=*").strip()
     return said

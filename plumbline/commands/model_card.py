@@ -1,6 +1,6 @@
-"""What `plumbline report --card` writes beside the model: what it is, how good, where it may fail, how it is scored.
+"""The model card, `plumbline report --card`: what the model is, how good it is, where it may fail, how it is used.
 
-Markdown as GitHub shows it. Whatever comes from the table stands in code spans (plumbline.pages.markdown).
+It is Markdown as GitHub shows it. Whatever comes from the table stands in code spans (plumbline.pages.markdown).
 """
 
 from pathlib import Path
@@ -10,16 +10,15 @@ from plumbline.basics.errors import UserError
 from plumbline.commands import last_run, sections
 from plumbline.commands.last_run import MODEL, Job, rows_of
 from plumbline.comparing import lock
-from plumbline.model.network import SHIPPED
-from plumbline.model.network import read as network
+from plumbline.model import network
 from plumbline.pages import markdown
 from plumbline.pages.markdown import code
 from plumbline.pages.page import Section
 from plumbline.profiling.unseen import FEWEST
 
 PATH = "models/model.md"
-CELL = 200  # characters of a text in a table
-OURS = ("kind", "in the test part")  # columns whose texts are ours
+CELL = 200  # columns that a text from the table may take in a cell
+OURS = ("kind", "in the test part")  # columns of tables below whose texts are ours, not the table's
 SCORING = """```sh
 plumbline predict new.csv --output scored.csv
 plumbline export model.onnx
@@ -34,8 +33,8 @@ def write(job: Job, path: str) -> None:
     """Write the card; UserError where the last run's figures are of another model."""
     if not last_run.is_of(MODEL):
         raise UserError(f"{last_run.SCORES} is not of {MODEL}; `dvc repro` makes both, `dvc checkout` brings both back")
-    own = "" if network().tree == SHIPPED else ", by the architecture in `stages/network.py`"
-    columns = sections.columns(job)
+    own = "" if network.read().is_shipped else ", by the architecture in `stages/network.py`"
+    columns, classes = sections.columns(job), sections.classes(job)
     blocks = [
         f"# Model card: {code(job.settings.make_data.target)}",
         f"{code(MODEL)} gives a row of such a table a probability for each class{own}. "
@@ -45,13 +44,13 @@ def write(job: Job, path: str) -> None:
         *_tables(columns, foreign=True),
         *[columns.note] * bool(columns),
         "## Figures",
-        f"Intervals are about 95 %; {last_run.about(job)}. Other training rows would move the figures of a training "
-        "part too.",
+        f"Intervals are about 95 %; {last_run.intervals_about(job)}. "
+        "Other training rows would move the figures of a training part too.",
         *_tables(sections.scores(job)),
         *_tables(sections.baselines(job), "Beside other models"),
         "## Limits",
         "\n".join(f"- {limit}" for limit in _limits(job)),
-        *_tables(sections.classes(job), first=True, foreign=True),
+        *_tables(classes._replace(tables=classes.tables[:1]), foreign=True),  # without the confusion matrix
         *_tables(sections.warnings(job), "Warnings", foreign=True),
         "## How to score",
         SCORING,
@@ -61,35 +60,34 @@ def write(job: Job, path: str) -> None:
 
 
 def _limits(job: Job) -> list[str]:
-    """What a figure does not tell, by how the rows were cut."""
-    split = job.settings.split
-    few = [
-        row["class"] for row in rows_of("metrics/classes.csv", "support", text=("class",)) if row["support"] < FEWEST
-    ]
+    """What the figures do not tell: rare classes, how the rows were split, the period of the training rows."""
+    split, told = job.settings.split, []
+    classes = rows_of("metrics/classes.csv", "support", text=("class",))
+    few = [row["class"] for row in classes if row["support"] < FEWEST]
+    if few:
+        listed = ", ".join(map(code, few[:5])) + f" and {len(few) - 5} more" * (len(few) > 5)
+        told.append(f"Fewer than {FEWEST} {job.part} rows are of {listed}: figures of so few are mostly luck.")
+    if split.group:
+        told.append(f"Figures are of new {code(split.group)}: rows that share one stayed in one part.")
+    else:
+        told.append("Rows were taken as independent. Where several are of one person or thing, figures flatter.")
+    if split.time:
+        told.append(f"Figures are of the latest rows by {code(split.time)}; later ones may differ more.")
+    else:
+        told.append("Rows were drawn without regard to time. Figures are of rows like these, not of a later time.")
     columns = rows_of("metrics/columns.csv", text=("column", "kind", "values"))
     periods = [row for row in columns if row["kind"].startswith("date") or row["column"] == split.time]
-    more = f" and {len(few) - 5} more" * (len(few) > 5)
-    listed = ", ".join(map(code, few[:5])) + more
-    told = [f"Fewer than {FEWEST} {job.judged} rows are of {listed}: figures of so few are mostly luck."] * bool(few)
-    told += [
-        f"Figures are of new {code(split.group)}: rows that share one stayed in one part."
-        if split.group
-        else "Rows were taken as independent. Where several are of one person or thing, figures flatter.",
-        f"Figures are of the latest rows by {code(split.time)}; later ones may differ more."
-        if split.time
-        else "Rows were drawn without regard to time. Figures are of rows like these, not of a later time.",
-    ]
     told += [f"Training rows hold {code(row['values'])} in {code(row['column'])}." for row in periods[:5]]
     told.append("Beyond the values that training rows have it guesses; `plumbline predict` counts such rows.")
     return [*told, "It classifies. What it goes by need not be a cause."]
 
 
-def _tables(section: Section | None, title: str = "", foreign: bool = False, first: bool = False) -> list[str]:
-    """The tables of a section of the page, or the first alone; foreign: whether their texts come from the table."""
+def _tables(section: Section | None, title: str = "", foreign: bool = False) -> list[str]:
+    """The tables of a section of the report; foreign: their texts come from the user's table."""
     if not section:
         return []
     blocks = [f"### {title}"] * bool(title)
-    for table in section.tables[:1] if first else section.tables:
+    for table in section.tables:
         blocks += [f"### {table.title}"] * bool(table.title)
         ours = [not foreign or head in OURS for head in table.columns]
         rows = [[value if is_ours else _coded(value) for value, is_ours in zip(row, ours)] for row in table.rows]
@@ -98,7 +96,7 @@ def _tables(section: Section | None, title: str = "", foreign: bool = False, fir
 
 
 def _coded(value):
-    """A text from the table as code; a long one without backticks, for GitHub looks at no fence of very many."""
+    """A text from the user's table as code; a long one without backticks, which could need a fence GitHub ignores."""
     if not isinstance(value, str) or not value:
         return value
     return code(value.replace("`", "'") if len(value) > markdown.LONGEST else value, CELL)

@@ -1,10 +1,10 @@
 """Predict on new rows: the label and a probability for every class, from the model file alone.
 
-Reads a table (a file of any kind in docs/sources.md, or a folder of Parquet files) that has the model's columns in any
-order, with or without others; writes a table with a line per row, in the same order: `_row` (its number, from 0), the
-columns to keep, `predicted`, `probability_...` for each class, and `warnings`, what in the row no training row had.
-With a threshold the positive class of two is predicted from that probability on; metrics/thresholds.csv says what each
-brings.
+Reads a table: a file of any kind in docs/sources.md, or a folder of Parquet files. It must have the model's columns, in
+any order, and may have others. Writes a table with a line for each row, in the same order: `_row` (its number, from 0),
+the columns to keep, `predicted`, `probability_...` for each class, and `warnings` (what in the row no training row
+had). With --threshold the positive class of two is predicted from that probability on; metrics/thresholds.csv has the
+precision and recall of each threshold.
 
     plumbline predict customers_new.csv --output scored.csv
     plumbline predict customers_new.csv --output scored.parquet --ensemble
@@ -31,9 +31,9 @@ from plumbline.tables import columns, duck, store, unseen
 from plumbline.tables.store import ROW
 
 FORMATS = {".csv": "FORMAT csv, HEADER", ".parquet": "FORMAT parquet, COMPRESSION uncompressed"}
-EXAMPLES = 3  # of new categories
+EXAMPLES = 3  # new categories that are named
 PREDICTED, WARNINGS = "predicted", "warnings"
-FORMULA = "=+-@\t\r\n"  # a cell of text that begins so is run by spreadsheets
+FORMULA = "=+-@\t\r\n"  # spreadsheets run a cell of text that begins with one of these
 
 
 def main(options: argparse.Namespace) -> None:
@@ -44,7 +44,7 @@ def main(options: argparse.Namespace) -> None:
     check_threshold(options.threshold, card)
     named, kept, counts = names(card.classes), [], Counter()
 
-    def needed(there: list[str]) -> list[str]:
+    def needed(there: list[str]) -> list[str]:  # the table's columns are known once it is opened
         kept[:] = to_keep(options.keep, there, [ROW, PREDICTED, *named, WARNINGS])
         return used.needed(there) + kept
 
@@ -64,12 +64,13 @@ def main(options: argparse.Namespace) -> None:
                 write_folder(scored, order, given, scratch, output)
         for (column, what), rows in counts.items():
             counted = "1 row" if rows == 1 else f"{rows} rows"
-            print(f"{column}: {what} ({counted}{new_ones(card, column, table) if unseen.NEVER in what else ''})")
+            examples = new_ones(card, column, table) if unseen.NEVER in what else ""
+            print(f"{column}: {what} ({counted}{examples})")
     networks = f"the mean of {used.model.networks} networks" if options.ensemble else "network 0"
-    answered = ""
+    decision = ""
     if options.threshold is not None:
-        answered = f", {card.classes[card.positive_number]!r} from probability {options.threshold:g} on"
-    print(f"{output}: {len(table)} rows, {card.target!r} by {networks}{answered}")
+        decision = f", {card.classes[card.positive_number]!r} from probability {options.threshold:g} on"
+    print(f"{output}: {len(table)} rows, {card.target!r} by {networks}{decision}")
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
@@ -89,7 +90,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def check_output(output: Path, table: Path) -> None:
-    """Refuse a file of another kind, and one that would overwrite what is read, or a folder that holds something."""
+    """Refuse an output of another kind, one that would overwrite the table, and a folder that is not empty."""
     if output.suffix.lower() not in FORMATS and (output.suffix or not table.is_dir()):
         raise UserError(f"--output {output} must end in .parquet or .csv, or be a folder's name where a folder is read")
     if output.resolve().is_relative_to(table.resolve()):
@@ -99,7 +100,7 @@ def check_output(output: Path, table: Path) -> None:
 
 
 def check_threshold(threshold: float | None, card: Card) -> None:
-    """Refuse a threshold that is no probability, or where no class is the positive one."""
+    """Refuse a threshold that is no probability, and any threshold for more than two classes."""
     if threshold is not None and not 0 <= threshold <= 1:
         raise UserError(f"--threshold must be a probability, from 0 to 1, not {threshold:g}")
     if threshold is not None and len(card.classes) > 2:
@@ -110,9 +111,10 @@ def check_threshold(threshold: float | None, card: Card) -> None:
 
 
 def to_keep(keep: str | None, there: list[str], own: list[str]) -> list[str]:
-    """The columns that --keep names, in its order; a name that has a comma stands in double quotes.
+    """The columns that --keep names, in its order; a name with a comma in it must be in double quotes.
 
-    UserError for one that is not in the table, or is called as one of our own; to DuckDB case is no difference.
+    there: the table's columns. own: those that predict writes. UserError for a name that the table does not have, and
+    for one that is also predict's own. DuckDB takes names that differ in case for the same.
     """
     named = there if keep == "all" else next(csv.reader([keep or ""], skipinitialspace=True), [])
     for name in named:
@@ -124,7 +126,7 @@ def to_keep(keep: str | None, there: list[str], own: list[str]) -> list[str]:
 
 
 def names(classes: list) -> list[str]:
-    """A column's name for each class, without spaces; two that then are alike differ by an underscore."""
+    """A column name for each class, without spaces; an underscore is added to a name that was given already."""
     found = {}
     for label in classes:
         name = "probability_" + "_".join(str(label).split())
@@ -137,7 +139,7 @@ def names(classes: list) -> list[str]:
 def predictions(
     used: Classifier, table: store.Table, named: list[str], threshold: float | None, counts: Counter
 ) -> Iterator[dict[str, np.ndarray]]:
-    """Columns to write, piece by piece; rows with what training never saw are counted in `counts`."""
+    """The columns to write, some rows at a time; rows with what training never saw are counted in `counts`."""
     classes, positive = np.array(used.model.card.classes), used.model.card.positive_number
     for piece in used.scored(table):
         answer = piece.predicted
@@ -149,7 +151,7 @@ def predictions(
 
 
 def new_ones(card: Card, column: str, table: store.Table) -> str:
-    """The categories that came most often of those without an input of their own."""
+    """The most frequent of the categories that have no input of their own, as a text that begins with a colon."""
     (fitted,) = (each for each in card.encoding.columns if each.name == column)
     new = [repr(text) for text, _ in columns.all_texts(table, column).frequent if text not in fitted.values]
     return f": {', '.join(new[:EXAMPLES])}" if new else ""
@@ -159,14 +161,14 @@ def new_ones(card: Card, column: str, table: store.Table) -> str:
 
 
 def write(scored: str, order: list[str], path: Path, suffix: str, raw: bool) -> None:
-    """Write columns of a table of DuckDB's in their order; in a CSV no cell of text as a formula, but for `raw`."""
+    """Write the named columns of a DuckDB relation. raw: text that a spreadsheet would run stays as it is in a CSV."""
     kinds = duck.columns(scored)
     listed = [duck.name(name) if suffix != ".csv" or raw else _harmless(name, kinds[name]) for name in order]
     duck.run(f"COPY (SELECT {', '.join(listed)} FROM {scored}) TO {duck.text(path)} ({FORMATS[suffix]})")
 
 
 def _harmless(name: str, kind: str) -> str:
-    """SQL of a column whose text, and whose name, a spreadsheet takes for text."""
+    """SQL of a column with an apostrophe before each text, and before a name, that a spreadsheet would run."""
     column, shown = duck.name(name), duck.name(f"'{name}" if name[:1] in FORMULA else name)
     if columns.kind_of(kind) not in (None, "category"):
         return f"{column} AS {shown}"
@@ -175,9 +177,9 @@ def _harmless(name: str, kind: str) -> str:
 
 
 def write_folder(scored: str, order: list[str], given: Path, scratch: Path, output: Path) -> None:
-    """Write a Parquet file for each of a folder's, of the same name; they appear together."""
+    """Write a Parquet file for each file of a folder, under the same name; they appear together."""
     made, start = scratch / "scored", 0
-    duck.run(f"CREATE OR REPLACE TEMP TABLE _scored AS FROM {scored}")  # for every file looks for its rows there
+    duck.run(f"CREATE OR REPLACE TEMP TABLE _scored AS FROM {scored}")  # each file's rows are looked up in it
     for path in folder.files(given):
         rows = duck.rows(f"SELECT num_rows FROM parquet_file_metadata({duck.text(duck.literal(path))})")[0][0]
         place = made / path.relative_to(given)

@@ -1,8 +1,8 @@
 """What `make` prints at the end: the notebook's epoch table, the final figures, and where to look next.
 
-Of a table of your own also what the page says of warnings, classes, thresholds, columns and other models.
+For a table of your own also warnings, figures by class, the best threshold, importance of columns, and other models.
 
-Reads params.yaml and what the stages wrote under metrics/; writes nothing but the page or card that is asked for.
+Reads params.yaml and what the stages wrote under metrics/. Writes nothing but the page or card that is asked for.
 
     plumbline report                      figures as text
     plumbline report --html report.html   all that the stages wrote, with charts, as one page that needs no other file
@@ -19,9 +19,9 @@ from plumbline.scores import predictions
 from plumbline.tables import duck, store
 
 FIRST = 10  # test rows that the notebook shows
-NOTEBOOKS = "stages/synthetic.py"  # the table of which the report is the notebook's alone
+NOTEBOOKS = "stages/synthetic.py"  # for this table the report is what the notebook prints, and no more
 MOST_ROWS = 10  # of a section's table
-MOST = {sections.importance: 5, sections.thresholds: 0}  # where it is another number
+MOST = {sections.importance: 5, sections.thresholds: 0}  # sections with another limit
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
@@ -48,18 +48,18 @@ def main(options: argparse.Namespace) -> None:
     for make in (*own, sections.importance, sections.baselines):
         if section := make(job):
             lines += ["", *as_text(section, MOST.get(make, MOST_ROWS))]
-    lines += ["", *first_rows(predictions.table(), "test" if "test" in job.rows else job.judged)]
+    lines += ["", *first_rows(predictions.table(), "test" if "test" in job.rows else job.part)]
     print("\n".join(["", *lines, ""]))
     print(f"Next: {next_steps}")
 
 
 def figures(job: Job) -> list[str]:
     """The figures that the notebook prints, in its order."""
-    train, rows, always = job.train, job.rows.get("test", 0), job.figure("accuracy", "shares", "test")
-    accuracy, test_batches = job.figure("accuracy", part="test"), -(-rows // job.settings.evaluate.batch_size)
-    tested, final = ", no test part", ""
+    train, rows = job.train, job.rows.get("test", 0)
+    tested, final = ", no test part", ""  # what is said of the test part
     if rows:
-        tested = f", {rows} test rows in {test_batches}"
+        accuracy, always = (job.figure("accuracy", of, "test") for of in ("network", "shares"))
+        tested = f", {rows} test rows in {-(-rows // job.settings.evaluate.batch_size)}"
         final = f", final test accuracy {accuracy:.3f} (always answering the training shares: {always:.3f})"
     watched, held_out = "validation", ""
     if job.settings.train.held_out:
@@ -86,11 +86,11 @@ def figures(job: Job) -> list[str]:
                 f"{what} {job.networks} networks {mean['value']:.3f}, "
                 f"about 95 % between {mean['low']:.3f} and {mean['high']:.3f} ({job.rows[part]} rows)"
             )
-    return lines + [rule(job)] * (job.judged == "out-of-fold")
+    return lines + [rule(job)] * (job.part == "out-of-fold")
 
 
 def as_text(section: Section, most: int) -> list[str]:
-    """A section of the page as lines, without its charts; of a long table the first rows."""
+    """A section of the page as lines, without its charts; the first rows of a table with more than `most`."""
     lines = [section.title]
     for table in section.tables if most else []:
         lines += [table.title] * bool(table.title) + aligned(table.columns, table.rows[:most])
@@ -101,7 +101,7 @@ def as_text(section: Section, most: int) -> list[str]:
 def epoch_table(history: list[dict], test_epochs: list[dict], watched: str) -> list[str]:
     """Training and test columns side by side: the first epoch, every fifth, and the last; about twenty of many.
 
-    watched: what the rows are that stand in the history as validation, "validation" or "held-out".
+    watched: what the rows are that the history calls validation, "validation" or "held-out".
     """
     every = max(5, len(history) // 100 * 5)
     columns = [("epoch", 0), ("train_loss", 4), ("train_accuracy", 3)]
@@ -120,7 +120,7 @@ def epoch_table(history: list[dict], test_epochs: list[dict], watched: str) -> l
 
 
 def first_rows(table: store.Table, part: str) -> list[str]:
-    """The notebook's last lines: network 0's probabilities for a part's first rows, as split drew them, and labels."""
+    """The notebook's last lines: network 0's probabilities for the first rows of a part, and their labels."""
     classes = table.facts.classes
     rows = table.rows(
         f"SELECT target, probability[1:{outputs_for(len(classes))}] FROM {table.numbered} "

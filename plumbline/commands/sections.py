@@ -1,4 +1,7 @@
-"""The last run as one page, `plumbline report --html`: a section is made of the files it names, if they have rows."""
+"""The sections of a report on the last run, and the page of them all, `plumbline report --html`.
+
+Each section is made of the files that it names. One whose files have no rows is left out.
+"""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -15,14 +18,17 @@ from plumbline.scores import intervals, metrics
 
 MOST_ROWS = 300  # of a table; a page is to stay small
 MOST_SHOWN = 20  # columns that the model goes by
-MOST_CLASSES = 12  # of a confusion matrix; of more the most frequent confusions
+MOST_CLASSES = 12  # of a confusion matrix; with more classes the most frequent confusions are listed instead
 
 
 # ---- what the table is, and what was trained on it
 
 
 def facts(job: Job, named: Callable[[str, int], str] = clean) -> list[tuple[str, str]]:
-    """What the table is, and what was trained on it; named: how its words are written, within so many columns."""
+    """What the table is, and what was trained on it: terms and texts.
+
+    named: writes a text from the table, within so many columns.
+    """
     total, train, folds = sum(job.classes.values()), job.settings.train, job.settings.split.folds
     parts = ", ".join(f"{rows:,} {part}" for part, rows in job.rows.items() if part != "out-of-fold")
     shares = [f"{named(label, 30)} ({shown(Share(rows / total))})" for label, rows in job.classes.items()]
@@ -58,7 +64,7 @@ def warnings(job: Job) -> Section:
 
 
 class Beside(msgspec.Struct, frozen=True):
-    """Another model in metrics/baselines.json, and what it says of the networks."""
+    """A model in metrics/baselines.json, and the networks' difference from it."""
 
     accuracy: float
     log_loss: float
@@ -69,7 +75,7 @@ class Beside(msgspec.Struct, frozen=True):
 
 
 def baselines(job: Job) -> Section | None:
-    """Other models on the same rows, and what they say of the network."""
+    """Other models on the same rows, and whether the network is better."""
     path = Path("metrics/baselines.json")
     told = read_json(path, dict[str, Beside | int | str]) if path.exists() else {}
     if not told:
@@ -92,7 +98,7 @@ def baselines(job: Job) -> Section | None:
 
 
 def scores(job: Job) -> Section:
-    """Every metric of network 0, the ensemble, all networks and no network at all, a table for each part."""
+    """A table for each part: each metric of network 0, the ensemble, all networks, the training shares."""
     tables = []
     for part in ("out-of-fold", "test", "validation"):
         listed = []
@@ -112,18 +118,18 @@ def scores(job: Job) -> Section:
             title = f"{part.capitalize()}{' part' * (part != 'out-of-fold')}, {job.rows[part]:,} rows"
             tables.append(Table([*head, "always the training shares"], listed, title))
     about = f" Precision, recall and F1 without another word: {job.about}." if job.positive is not None else ""
-    note = f"{rule(job)} " * (job.judged == "out-of-fold")
+    note = f"{rule(job)} " * (job.part == "out-of-fold")
     note += "The ensemble answers with the mean probability of all networks." * (job.networks > 1) + about
     return Section("Figures", tables, note)
 
 
 def classes(job: Job) -> Section:
-    """What each class gets; rows by class and answer, or the most frequent confusions of many classes."""
+    """Figures of each class, and the confusion matrix, or of many classes the most frequent confusions."""
     listed = [
         [row["class"], row["precision"], row["recall"], row["f1"], int(row["support"])]
         for row in rows_of("metrics/classes.csv", "precision", "recall", "f1", "support", text=("class",))
     ]
-    head = ["class", "precision", "recall", "F1", f"{job.judged} rows"]
+    head = ["class", "precision", "recall", "F1", f"{job.part} rows"]
     tables = [Table(head, listed[:MOST_ROWS], "Figures by class", "narrow")] if listed else []
     cells = rows_of("metrics/plots/confusion.csv", "rows", text=("actual", "predicted"))
     labels = list(dict.fromkeys(cell["actual"] for cell in cells))
@@ -140,12 +146,12 @@ def classes(job: Job) -> Section:
             listed.append([label, *(Shaded(count, Share(count / max(sum(own), 1))) for count in own)])
         head = ["class", *(f"taken for {clean(label, 16)}" for label in labels)]
         tables.append(Table(head, listed, "Rows by class and answer, and their share of the class", "matrix"))
-    note = f"{job.judges}; {job.about}."
+    note = f"{job.scored_by}; {job.about}."
     return Section("Classes", tables, note)
 
 
 def columns(job: Job) -> Section:
-    """What was seen in every column of the training rows and what became of it; what the test part adds."""
+    """What was seen in each column of the training rows, what became of it, and what is new in the test part."""
     rows = rows_of("metrics/columns.csv", "missing", "distinct", text=("column", "kind", "values", "becomes"))
     what = {"missing": "missing", "new": "new categories", "outside": "outside the training range"}
     test = {row["column"]: row for row in rows_of("metrics/test_columns.csv", *what, text=("column",))}
@@ -190,7 +196,7 @@ def epochs(job: Job) -> Section:
 
 
 def probabilities(job: Job) -> Section:
-    """ROC, precision and recall, and calibration, each with what chance or a perfect network would have."""
+    """ROC curve, precision and recall, calibration; each beside the line of chance, or of a perfect network."""
     drawn = []
     x, y = "false_positive_rate", "true_positive_rate"
     if rows := rows_of("metrics/plots/roc.csv", x, y):
@@ -211,13 +217,13 @@ def probabilities(job: Job) -> Section:
             raise UserError("metrics/plots/calibration.csv has a share beyond 0 to 1, or no rows; run `dvc repro`")
         bands = [Interval("", share, *intervals.wilson(share, count)) for share, count in zip(shares, counts)]
         what = ("decisions", "share right") if job.positive is None else ("rows", f"share of {clean(job.positive, 20)}")
-        axes = "mean probability given", *what
-        drawn.append(charts.calibration(given, bands, counts, *axes, "Calibration, about 95 % for each bin"))
-    note = f"{job.judges}; {job.about}."
+        drawn.append(charts.calibration(given, bands, counts, *what))
+    note = f"{job.scored_by}; {job.about}."
     return Section("Probabilities", [], note, drawn)
 
 
 def _with_area(title: str, job: Job, metric: str) -> str:
+    """A curve's title with the metric that is its area, if there is one."""
     area = job.figure(metric)
     return title if area is None else f"{title}, {name_of(metric)} {area:.4f}"
 
@@ -234,9 +240,9 @@ def thresholds(job: Job) -> Section | None:
     limits = {"xlim": (0, 1), "ylim": (-0.02, 1.02)}
     drawn = charts.curves(lines, "threshold", "share", "Figures by threshold", **limits)
     best = best_threshold(rows)["threshold"]
-    judges = job.judges if job.judged == "out-of-fold" else f"Network 0, {int(rows[0]['rows']):,} validation rows"
+    said_by = job.scored_by if job.part == "out-of-fold" else f"Network 0, {int(rows[0]['rows']):,} validation rows"
     note = (
-        f"{judges}; {job.about}. Flagged is every row whose probability "
+        f"{said_by}; {job.about}. Flagged is every row whose probability "
         f"reaches the threshold. F1 is best at {best:g}: `plumbline predict NEW.csv --threshold {best:g}`."
     )
     head = ["threshold", "precision", "recall", "F1", "flagged"]
@@ -250,11 +256,11 @@ def importance(job: Job) -> Section | None:
     rows = rows_of("metrics/importance.csv", *numbers, text=("column", "part"))
     if not rows:
         return None
-    shown = rows[:MOST_SHOWN]
-    bars = [Interval(row["column"], row["drop"], row["low"], row["high"]) for row in shown]
+    first = rows[:MOST_SHOWN]
+    bars = [Interval(row["column"], row["drop"], row["low"], row["high"]) for row in first]
     title = "Rise of the log loss when a column is shuffled"
     drawn = charts.intervals(bars, "rise of the log loss, about 95 %", title)
-    listed = [[row["column"], row["drop"], between(row["low"], row["high"]), int(row["inputs"])] for row in shown]
+    listed = [[row["column"], row["drop"], between(row["low"], row["high"]), int(row["inputs"])] for row in first]
     head = ["column", "rise", "about 95 %", "inputs"]
     networks, count, part = int(rows[0]["networks"]), int(rows[0]["rows"]), rows[0]["part"]
     note = f"Mean over {networks} networks, {count:,} {part} rows. A column at 0 is one that the networks do without."
@@ -266,17 +272,7 @@ def importance(job: Job) -> Section | None:
 # ---- the page
 
 
-SECTIONS = (
-    scores,
-    warnings,
-    baselines,
-    importance,
-    epochs,
-    probabilities,
-    classes,
-    thresholds,
-    columns,
-)
+SECTIONS = (scores, warnings, baselines, importance, epochs, probabilities, classes, thresholds, columns)
 
 
 def write(job: Job, path: str | Path) -> None:

@@ -1,19 +1,20 @@
 """The settings for a real table, by its size: what `plumbline start` writes, and `benchmarks/tables.py` tries."""
 
-SMALL = 10_000  # rows up to which many epochs pay, as measured on 27 tables (docs/settings.md)
-LARGE = 50_000  # rows from which on time is what counts
-WORK = 1e8  # rows x columns x epochs of a network that take a core some ten seconds
-FEWEST = 100  # rows from which on a tenth of them can choose anything
-ENOUGH = 500  # rows from which on a fifth of them are worth a last look
+SMALL = 10_000  # up to so many rows many epochs pay, as measured on 27 tables (docs/settings.md)
+LARGE = 50_000  # from so many rows on time is what counts
+WORK = 1e8  # rows x columns x epochs of one network: some ten seconds of one core
+FEWEST = 100  # of fewer rows a tenth is too few to choose anything by
+ENOUGH = 500  # of fewer rows a fifth is too few for a test part
 
 
 def settings_for(rows: int, classes: int, columns: int, can_fold: bool = True) -> dict[str, object]:
-    """Parameters by name for a table of so many rows with a target, classes, and columns beside the target.
+    """Parameters by name for a table of so many rows, classes, and columns beside the target.
 
-    Up to SMALL rows every row that trains also judges (cross-fitting), if folds can be cut; a fifth is left for a last
-    look. Of more a tenth is the validation part, which no network sees or watches. Each member of a network holds out
-    rows of its own to watch itself by. Members see numbers in three ways, as many in each. Large tables get larger
-    batches at a learning rate that falls to 0, fewer epochs, and two or four members of more units.
+    Up to SMALL rows every training row also judges (cross-fitting), if folds can be cut, and a fifth of the rows is the
+    test part, for a last look. A larger table has a tenth of its rows as validation part, which no network trains on
+    or is stopped by. Each member of a network holds out rows of its own for early stopping. Members see numbers in
+    three ways (robust, bins, splines), as many in each. Large tables get larger batches, a learning rate that falls to
+    0, fewer epochs, and two or four members of more units.
     """
     if rows <= SMALL:
         steps = {"learning_rate": 0.004, "schedule": "constant", "batch_size": 128, "epochs": 200, "patience": 20}
@@ -45,7 +46,7 @@ def settings_for(rows: int, classes: int, columns: int, can_fold: bool = True) -
 
 
 def suited_to(rows: int) -> str:
-    """What decides the settings for so many rows, in one line."""
+    """What the settings for so many rows go by, in one line."""
     if rows <= SMALL:
         return f"up to {SMALL:,} rows: as many epochs as the rows that are held out ask for"
     if rows <= LARGE:

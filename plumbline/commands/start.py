@@ -1,9 +1,9 @@
 """Begin with a table of your own: see what is in it, and have params.yaml written for it.
 
-Reads the table as the pipeline will, and refuses what that would refuse. Prints what each column holds and becomes.
-Then it writes params.yaml, with the table, the target and settings for its size; the comments stay. DVC is told of a
-table that neither it nor git tracks. Then `dvc repro` runs. With --expect what the columns hold is written down too,
-and a later table that is not like that is refused.
+Reads the table as the pipeline will, and refuses what the pipeline would refuse. Prints what each column holds, and
+what becomes of it. Writes the table, the target and settings for its size into params.yaml, whose comments stay. A
+table that neither DVC nor git tracks is given to `dvc add`. After that `dvc repro` runs the pipeline. With --expect
+what the columns hold is written down too, and a later table that is not like that is refused.
 
     plumbline start customers.csv churned
     plumbline start visits.parquet returned --drop notes,fee --group customer --positive yes
@@ -33,35 +33,33 @@ from plumbline.tables import columns, encoding, folds, splits, store
 from plumbline.tables.fitted import Encoding
 from plumbline.tables.splits import PARTS
 
-OUTPUTS = "data"  # where scratch files lie, as those of the stages
-
 
 def main(options: argparse.Namespace) -> None:
-    text = formats.content(params.PATH).decode() if Path(params.PATH).exists() else ""
-    now = params.read()  # what stands there must be right in itself
+    now = params.read()  # refuses a params.yaml that is wrong before anything is changed in it
+    text = formats.content(params.PATH).decode()
     place = place_of(options.table)
     asked = {
         "make_data.source": place,
         "make_data.sheet": options.sheet,
         "make_data.target": options.target,
         "make_data.positive": None,
-        "make_data.drop": next(csv.reader([options.drop]), []),
+        "make_data.drop": next(csv.reader([options.drop], skipinitialspace=True), []),
         "make_data.decimal": options.decimal,
         "make_data.dates": options.dates,
         "split.group": options.group,
         "split.time": options.time,
-        "split.stratify": False,
+        "split.stratify": False,  # a true that stands there would contradict --group and --time
     }
     wanted, expected, rows = planned(text, asked, options)
     tables = [place, *(query.tables(Path(place)) if place.endswith(".sql") else [])]
     told = {each: tracked(each) for each in tables}
     untold = [each for each, (is_told, _) in told.items() if not is_told]
-    contents = {path: text for path, text in ((now.make_data.expect, expected), (params.PATH, wanted)) if text}
+    contents = ({now.make_data.expect: expected} if expected else {}) | {params.PATH: wanted}
     if options.dry_run:
         if expected:
             print(f"{now.make_data.expect} would say:\n{expected}")
-        lines = (each.splitlines() for each in (text, wanted))
-        changes = difflib.unified_diff(*lines, params.PATH, f"{params.PATH} as it would be", n=0, lineterm="")
+        before, after = text.splitlines(), wanted.splitlines()
+        changes = difflib.unified_diff(before, after, params.PATH, f"{params.PATH} as it would be", n=0, lineterm="")
         print("\n".join(changes) or f"{params.PATH} would stay as it is")
         print(f"\nNothing was written.{f' `dvc add {shlex.join(untold)}` would run as well.' * bool(untold)}")
         return
@@ -93,7 +91,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def checked(text: str) -> params.Params:
-    """What a text of parameters says; UserError where it contradicts itself."""
+    """The parameters of a params.yaml given as text; UserError for a wrong value, or two that contradict each other."""
     return params.check(formats.read_yaml(text.encode(), params.PATH))
 
 
@@ -101,7 +99,7 @@ def checked(text: str) -> params.Params:
 
 
 def place_of(table: str) -> str:
-    """A table's path as params.yaml has it: from this folder, or whole where it lies outside the repository."""
+    """A table's path as params.yaml has it: relative to this folder, absolute for a table outside the repository."""
     top = git("rev-parse", "--show-toplevel", remedy="`git init && dvc init` make this folder one").strip()
     path, top = Path(table).resolve(), Path(top).resolve()
     if not path.is_relative_to(top):
@@ -110,15 +108,18 @@ def place_of(table: str) -> str:
 
 
 def planned(text: str, asked: dict, options: argparse.Namespace) -> tuple[str, str | None, int]:
-    """params.yaml as it is to be, what later tables are to be like if that is asked for, and the table's rows.
+    """The new params.yaml, the new expectations of later tables (None without --expect), and the number of rows.
 
-    Reads the table as make_data and split do, in a scratch file, and refuses what they would; prints what is in it.
+    Reads the table as make_data and split do, into a scratch file, and refuses what they would refuse. Prints what the
+    table holds.
     """
     asking = checked(formats.edited_yaml(text, asked))
     make, generator = asking.make_data, stream.seeded(asking.seed)
-    with files.scratch(OUTPUTS) as scratch, source.opened(make, generator, str(scratch / "dataset.parquet")) as rows:
-        expected = expectations.written(rows, make.target) if options.expect else None
-        if not options.expect:
+    with files.scratch("data") as scratch, source.opened(make, generator, str(scratch / "dataset.parquet")) as rows:
+        expected = None
+        if options.expect:
+            expected = expectations.written(rows, make.target)
+        else:
             expectations.check(make.expect, rows, make.source, make.target)
         labelled = labels.of(rows, make.source, make.target)
         classes, counts = list(labelled.counts), list(labelled.counts.values())
@@ -126,35 +127,39 @@ def planned(text: str, asked: dict, options: argparse.Namespace) -> tuple[str, s
         with source.copying(rows, labelled, str(scratch / "dataset.parquet"), facts) as dataset:
             columns.check(dataset)
             print(f"{make.source}: {len(dataset)} rows, {len(dataset.features)} features\n")
-            order, size = (
-                stream.permutation(generator, len(dataset)),
-                (len(dataset), len(classes), len(dataset.features)),
-            )
             if options.positive:
                 asked["make_data.positive"] = positive(classes, options.positive)
-            own = {"split.stratify": False} if options.group or options.time else {}
+            order = stream.permutation(generator, len(dataset))
+            size = len(dataset), len(classes), len(dataset.features)
+            own = {"split.stratify": False} if options.group or options.time else {}  # the two do not go together
             wanted = formats.edited_yaml(text, asked | settings_for(*size) | own)
-            part, why = trained(dataset, order, checked(wanted))
+            part, why = training_part(dataset, order, checked(wanted))
             if why:
                 wanted = formats.edited_yaml(text, asked | settings_for(*size, can_fold=False) | own)
-                part, _ = trained(dataset, order, checked(wanted))
+                part, _ = training_part(dataset, order, checked(wanted))
             show(dataset, encoding.fit(part, checked(wanted).train.encoding))
-    judges = "with so few rows each one judges, by networks that did not train on it"
-    if not (count := checked(wanted).split.folds):
+    count = checked(wanted).split.folds
+    if count:
+        judges = "with so few rows each one judges, by networks that did not train on it"
+    else:
         judges = why or "with so many rows a part of them is enough to judge"
     print(f"split.folds {count}: {judges}\n")
     return wanted, expected, size[0]
 
 
 def positive(classes: list, word: str) -> bool | int | float | str:
-    """The class that a word of the command line means; UserError if it is none."""
+    """The class that --positive names; UserError if there is none.
+
+    The word may be a class as it is written in the table, such as 1.0, or as YAML reads it: `true` is the class True
+    and the class 'True'.
+    """
     words = {str(label).lower() if isinstance(label, bool) else str(label): label for label in classes}
     as_in_yaml = {"true": True, "false": False}.get(word.lower(), word)  # then it is the text 'True' as well
     return labels.positive(classes, words.get(word, as_in_yaml))
 
 
-def trained(dataset: store.Table, order: np.ndarray, settings: params.Params) -> tuple[store.Table, str]:
-    """The training part of a permutation, and why it cannot be cut into folds, if these are asked for and it cannot.
+def training_part(dataset: store.Table, order: np.ndarray, settings: params.Params) -> tuple[store.Table, str]:
+    """The training part of the rows in this order, and why it cannot be cut into folds ('' if none are asked for).
 
     UserError for what split would refuse.
     """
@@ -163,28 +168,35 @@ def trained(dataset: store.Table, order: np.ndarray, settings: params.Params) ->
     by = [name for name in (split.group, split.time) if name]
     facts = msgspec.structs.replace(dataset.facts, split_by=by, folds=split if split.folds else None)
     store.take(dataset, part_of == PARTS.index("train"), path, "train", facts)
-    part, why = store.open(path), ""
-    try:
-        if split.folds:
+    part = store.open(path)
+    if split.folds:
+        try:
             folds.of_replica(part, settings.seed, 0)
-    except UserError as error:
-        why = str(error)
-    return part, why
+        except UserError as error:
+            return part, str(error)
+    return part, ""
 
 
 def show(dataset: store.Table, encoded: Encoding) -> None:
-    """A line a column, the most telling first, and what is odd about them."""
+    """Print a line for each column, the most telling first, and what is odd about them."""
     seen = warnings.judge(dataset, profile.profile(dataset, dataset.facts.target, encoded), encoded)
     file = "metrics/columns.csv, which `dvc repro` writes"
-    odd = [line.replace("make_data.drop", "--drop") for line in warnings.lines(seen, file)]
-    print("\n".join([profile.screen(seen, file=file), "", *odd, *([""] if odd else [])]))
+    print(f"{profile.screen(seen, file=file)}\n")
+    odd = warnings.lines(seen, file)
+    for line in odd:
+        print(line.replace("make_data.drop", "--drop"))
+    if odd:
+        print()
 
 
 # ---- what is written
 
 
 def tracked(place: str) -> tuple[bool, str]:
-    """Whether DVC need not be told of a table, for it or git tracks it, or cannot; and a line on what follows."""
+    """Whether `dvc add` has nothing to do for a table, and a line to print about it ('' for none).
+
+    So it is for a table that DVC or git tracks, for one outside the repository, and for a generator or a query.
+    """
     from dvc.exceptions import DvcException
     from dvc.repo import Repo
 
@@ -212,7 +224,7 @@ def tracked(place: str) -> tuple[bool, str]:
 
 
 def write(contents: dict[str, str], untold: list[str], yes: bool) -> None:
-    """Write files by their names, and tell DVC of tables; what would be lost is asked for first."""
+    """Write files {path: content} and give untracked tables to DVC; asks before edits in no commit would be lost."""
     for path, content in contents.items():
         if Path(path).exists() and formats.content(path).decode() != content:
             ask(path, yes)
@@ -225,7 +237,7 @@ def write(contents: dict[str, str], untold: list[str], yes: bool) -> None:
 
 
 def ask(path: str, yes: bool) -> None:
-    """Go on if a file stands in the last commit as it is here, or if the user says so."""
+    """Return if a file is as in the last commit, or the user says yes; UserError else."""
     try:
         is_committed = git("show", f"HEAD:./{path}") == formats.content(path).decode()
     except UserError:  # there is no commit, or it has no such file

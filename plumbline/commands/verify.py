@@ -1,8 +1,8 @@
 """Prove that the committed revision reproduces: run its pipeline in a scratch copy and compare with its dvc.lock.
 
-Reads HEAD, and the DVC cache for tables that DVC tracks; writes nothing but a scratch folder, which goes again. Every
-stage of HEAD's dvc.yaml runs, and no output of theirs is there before. Prints a line for every file, and where one
-differs which stage went off first and by how much. Exits 1 on any difference.
+Reads HEAD, and the DVC cache for tables that DVC tracks. Writes nothing but a scratch folder, which it removes. Every
+stage of HEAD's dvc.yaml runs, and none of their outputs is there before. Prints a line for every file; where files
+differ also which stage was the first to differ, and by how much. Exits 1 on any difference.
 
     plumbline verify
 """
@@ -31,7 +31,7 @@ GOOD = ("same", "within the tolerance", "exempt, differs")
 
 
 class Row(NamedTuple):
-    """What is said of one file, or field of dvc.lock."""
+    """A line of the printed table: a file, or a field of dvc.lock, and what is said of it."""
 
     stage: str
     file: str
@@ -39,7 +39,7 @@ class Row(NamedTuple):
 
 
 def arguments(_: argparse.ArgumentParser) -> None:
-    """It takes none."""
+    """There are none."""
 
 
 def main(_: argparse.Namespace) -> None:
@@ -85,9 +85,9 @@ def main(_: argparse.Namespace) -> None:
 
 
 def prepare(copy: Path, old: dict[str, lock.Stage], cache: str) -> set[str]:
-    """Take away dvc.lock and the outputs that git keeps; bring in what DVC tracks and no stage makes.
+    """Remove dvc.lock and the outputs that git keeps; bring in the tables that DVC tracks and no stage makes.
 
-    Returns the names of dvc.yaml's stages; a UserError for one that DVC would skip, or that runs in another folder.
+    Returns the names of dvc.yaml's stages. UserError for one that DVC would skip, or that runs in another folder.
     """
     stages = declared(copy)
     for stage in stages:
@@ -98,7 +98,10 @@ def prepare(copy: Path, old: dict[str, lock.Stage], cache: str) -> set[str]:
     outs = [Path(out.fs_path) for stage in stages for out in stage.outs]
     for path in (copy / "dvc.lock", *(copy / path for path in lock.outs(old)), *outs):
         if path.resolve().is_relative_to(copy.resolve()):
-            shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink(missing_ok=True)
+            if path.is_dir() and not path.is_symlink():
+                shutil.rmtree(path)
+            else:
+                path.unlink(missing_ok=True)
     tracked = [str(path.relative_to(copy)) for path in copy.rglob("*.dvc") if path.is_file()]
     if tracked:
         dvc("cache", "dir", "--local", cache, at=copy)
@@ -107,7 +110,7 @@ def prepare(copy: Path, old: dict[str, lock.Stage], cache: str) -> set[str]:
 
 
 def declared(copy: Path) -> list:
-    """The stages of dvc.yaml as DVC itself reads them; a UserError where there are none."""
+    """The stages of dvc.yaml as DVC itself reads them; UserError where there are none."""
     from dvc.exceptions import DvcException
     from dvc.repo import Repo
 
@@ -123,7 +126,7 @@ def declared(copy: Path) -> list:
 
 
 def bits_of_the_machine(copy: Path) -> str | None:
-    """Why the training is autograd's, whose bits are the machine's own; None if the kernel trains."""
+    """Why PyTorch's autograd trains, whose last bits depend on the machine; None if the kernel trains."""
     settings = read_yaml((copy / "params.yaml").read_bytes(), "params.yaml of HEAD")["train"]
     if settings["engine"] == "torch":
         return "train.engine is torch"
@@ -140,15 +143,20 @@ def bits_of_the_machine(copy: Path) -> str | None:
 def compare(
     old: dict[str, lock.Stage], new: dict[str, lock.Stage], committed: Path, copy: Path, exempt: bool
 ) -> list[Row]:
-    """Every file, and what is wrong with the lock, in the order in which stages ran."""
-    rows, of_the_machine, scores = [], after_training(new) if exempt else set(), copy / "metrics/scores.csv"
+    """A row for every output, and for all that is wrong in dvc.lock, in the order in which stages ran.
+
+    old: the committed lock, new: that of the scratch copy. exempt: autograd trains, so last bits do not count.
+    """
+    rows, of_the_machine = [], after_training(new) if exempt else set()
+    scores = copy / "metrics/scores.csv"
     parts = read_csv(scores, ["rows"]) if scores.exists() else []
-    scored = min((row["rows"] for row in parts), default=np.inf)  # of the smallest part; without one losses alone count
+    scored = min((row["rows"] for row in parts), default=np.inf)  # rows of the smallest part
     for stage in new | old:
         if stage not in old or stage not in new:
             rows.append(Row(stage, "dvc.lock", f"stage is not in {'it' if stage in new else 'dvc.yaml'}"))
             continue
         was, now = old[stage], new[stage]
+        # What an earlier stage made counts as dvc.lock has it: where it differs that stage has a row for it
         read = now.deps | {path: md5 for path, md5 in lock.outs(old).items() if path in now.deps}
         stale = [field for field in ("cmd", "params") if getattr(was, field) != getattr(now, field)]
         stale += [path for path in was.deps | read if was.deps.get(path) != read.get(path)]
@@ -165,7 +173,10 @@ def compare(
 
 
 def excused(path: str, committed: Path, copy: Path, is_of_the_machine: bool, scored: float) -> str | None:
-    """Why a file may differ: by no more than last bits, or because git keeps no figures of it."""
+    """The verdict on a file that may differ: within a tolerance, or made by autograd and not in git; None for others.
+
+    scored: rows of the smallest part, by which the tolerance of an accuracy is told.
+    """
     in_git, tolerance = committed / path, TOLERANCE.get(path)
     if is_of_the_machine and not in_git.exists():
         return "exempt, differs"
@@ -175,7 +186,7 @@ def excused(path: str, committed: Path, copy: Path, is_of_the_machine: bool, sco
 
 
 def after_training(stages: dict[str, lock.Stage]) -> set[str]:
-    """The stages that train, as their parameters say, and those after them that go by what they made."""
+    """The stages that train, which have the parameter train.engine, and those that go by their outputs."""
     found, made = set(), set()
     for name, stage in stages.items():
         if "train.engine" in lock.params({name: stage}) or made & stage.deps.keys():
@@ -185,7 +196,7 @@ def after_training(stages: dict[str, lock.Stage]) -> set[str]:
 
 
 def unmade(stages: dict[str, lock.Stage], committed: Path) -> list[Row]:
-    """Figures that git keeps beside those of the stages, and that none of these makes or reads."""
+    """Rows for figures that git keeps in the folders of the stages' outputs, and that no stage makes or reads."""
     kept = {path for path in lock.outs(stages) if (committed / path).exists()}
     known = [*lock.outs(stages), *(path for stage in stages.values() for path in stage.deps)]
     folders = sorted({str(Path(path).parent) for path in kept} - {"."})
@@ -198,7 +209,7 @@ def unmade(stages: dict[str, lock.Stage], committed: Path) -> list[Row]:
 def explanations(
     rows: list[Row], copy: Path, committed: Path, old: dict[str, lock.Stage], cache: Path
 ) -> Iterable[str]:
-    """Lines on the first stage that went off, on every file that differs, and on a machine that cannot do it."""
+    """Lines on the first stage that differs, on how each file differs, and on a machine that computes other bits."""
     differing = [row for row in rows if "differs" in row.verdict.lower()]
     if differing:
         yield f"{differing[0].stage} is the first stage that went off"

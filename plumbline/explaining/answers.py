@@ -1,4 +1,4 @@
-"""What every network says of the rows that are scored: the probabilities that all figures are made of."""
+"""The probabilities that every network gives to every scored row: all figures are made of them."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -19,18 +19,19 @@ from plumbline.tables.store import Table
 
 
 class Answered(NamedTuple):
-    """The rows of a part and what is said of them; of several networks `rows` has the ensemble as one more."""
+    """A part and the probabilities of its rows."""
 
     table: Table
-    rows: Rows
-    together: belonging.Together
+    rows: Rows  # of several networks, and of their ensemble as the last
+    together: belonging.Together  # which rows are not independent of one another
     counts: list  # rows of each class that the networks were trained on (k,); of out-of-fold rows (R, folds, k)
 
 
 def check(parts: tuple[Table, ...], saved: Model) -> None:
-    """The parts must be of one split, and the model trained on the first; a UserError names what is another's.
+    """UserError unless the parts are of one split, and the model was trained on the first of them.
 
-    Of one split every row of the dataset is in one part, which sums of hashes of the rows' numbers tell.
+    In one split every row of the dataset is in exactly one part. The exclusive or of all rows' hashes tells whether it
+    is so, in any order of rows.
     """
     train, seen = parts[0].facts, 0
     for table in parts:
@@ -49,9 +50,10 @@ def check(parts: tuple[Table, ...], saved: Model) -> None:
 def judges_of(
     saved: Model, judges: Folds, fold_of: np.ndarray | None
 ) -> Iterator[tuple[Model, slice, np.ndarray | slice]]:
-    """Who scores a part: a model, which of the R networks it is, and the rows that it scores, a mask (n,) or all.
+    """The models that score a part; with each its places among the R networks, and the rows it scores (a mask, or all).
 
-    fold_of: the fold of the rows in each replica (R, n), if they are out-of-fold.
+    fold_of: for out-of-fold rows, the fold of each row in each replica (R, n). A fold is scored by the model that did
+    not train on it.
     """
     if fold_of is None:
         yield saved, slice(saved.networks), slice(None)
@@ -64,7 +66,10 @@ def judges_of(
 def of_part(
     saved: Model, table: Table, split: Split, batch_size: int, scratch: Path, judges: Folds = NONE, fold_of=None
 ) -> Answered:
-    """Every network of the model scores every row of a part; with the fold of each row (R, n) those who judge it do."""
+    """Score every row of a part: by all networks of the model, or with `fold_of` by the models of `judges_of`.
+
+    scratch: the folder for probabilities that are too many for memory.
+    """
     networks = saved.networks if fold_of is None else judges.replicas
     shape = networks + (networks > 1), len(table), saved.card.sizes[2]
     probability = files.mapped(shape, np.float32, scratch)
@@ -82,9 +87,9 @@ def of_part(
 
 
 def out_of_fold(judges: Folds, saved: Model, table: Table, split: Split, batch_size: int, scratch: Path) -> Answered:
-    """Every row of the training part is scored by those networks, one a replica, that did not train on it.
+    """Score every training row by networks that did not train on it, one of each replica.
 
-    Rows that nobody may score, the earliest of folds by time, are left out.
+    With folds by time the earliest block has no such network; its rows are left out.
     """
     scored = (judges.fold_of >= 0).all(axis=0)
     if not scored.all():
@@ -93,7 +98,10 @@ def out_of_fold(judges: Folds, saved: Model, table: Table, split: Split, batch_s
 
 
 def by_epoch(saved: Model, table: Table, batch_size: int) -> np.ndarray:
-    """Log loss and accuracy of each of the model's networks on a part: float64 (R, 2); none on one without rows."""
+    """Log loss and accuracy of each of the model's networks on a part: float64 (R, 2); (0, 2) for a part without rows.
+
+    The networks are network 0 as it was after one epoch each. UserError where a loss is not finite.
+    """
     if not len(table):
         return np.empty((0, 2))
     sums, target = np.zeros((saved.networks, 2)), table.classes()
@@ -107,7 +115,7 @@ def by_epoch(saved: Model, table: Table, batch_size: int) -> np.ndarray:
 
 
 def _pieces(model: Model, table: Table) -> Iterator[tuple[slice, np.ndarray]]:
-    """Encoded rows in order, each time so many that neither they nor what is said of them takes much memory."""
+    """Encoded rows in order, some at a time, so that neither they nor their probabilities take much memory."""
     start, rows = 0, store.rows_of(max(len(model.card.encoding.layout), model.networks * model.card.sizes[2]))
     for x in encoding.pieces(model.card.encoding, table, rows):
         yield slice(start, start + len(x)), x

@@ -1,11 +1,11 @@
-"""Permutation importance: what the networks lose when one column of the table no longer belongs to its rows.
+"""Permutation importance: how much worse the networks become when the values of one column are shuffled.
 
-A column's values are shuffled, so that they tell nothing of the row any more. By so much as the log loss grows, the
-networks went by the column (Breiman, Machine Learning 45 (2001) 5). A column that says the same as another has a small
-drop: the networks still have the other.
+Shuffled values tell nothing about their rows any more. The rise of the log loss says how much the networks go by the
+column (Breiman, Machine Learning 45 (2001) 5). It is called the column's drop. Where two columns say the same both
+drops are small, for the networks still have the other column.
 
-No row is scored by a network that was trained or stopped by it. The work is counted before it is done, and cut by
-fewer rows and then fewer columns, never by the clock: what comes out is the same everywhere.
+No row is scored by a network that was trained or stopped by it. The work is counted in advance. If it is too much,
+fewer rows are taken, and then fewer columns. No clock decides, so the result is the same everywhere.
 """
 
 import hashlib
@@ -30,14 +30,14 @@ COLUMNS = ("column", "drop", "low", "high", "inputs", "part", "rows", "networks"
 SHUFFLES = 5  # of a column, as scikit-learn's n_repeats
 MOST_NETWORKS = 8
 MOST_ROWS = 2**13
-FEWEST_ROWS = 2**9  # columns are left out before there are fewer rows
+FEWEST_ROWS = 2**9  # rather than take fewer rows, columns are left out
 MOST_WORK = 2**37  # products in the networks' layers: half a minute on two cores
-TOGETHER = 2**22  # numbers of rows that are scored together
-GRID = 2.0**26  # losses are whole multiples of its inverse: their sums are exact, and so the same in any order
+TOGETHER = 2**22  # so many encoded numbers are scored at a time
+GRID = 2.0**26  # losses are rounded to multiples of 1 / GRID: their sums are exact, so the same in any order
 
 
 class Work(NamedTuple):
-    """What is done of what could be: so many rows, networks and columns."""
+    """How many rows, networks and columns are taken."""
 
     rows: int
     networks: int
@@ -45,7 +45,7 @@ class Work(NamedTuple):
 
 
 class Drop(NamedTuple):
-    """By how much the log loss grows without a column, about 95 % around it, and the inputs that the column has."""
+    """The rise of the log loss when a column is shuffled, its 95 % interval, and the column's number of inputs."""
 
     column: str
     drop: float
@@ -58,7 +58,7 @@ def write(path: str | Path, asked: bool, saved: Model, judges: Folds, scored: di
     """Write the columns with their drops, the largest first, and print what was done; only the header if not asked."""
     lines = []
     if asked:
-        # A part that no network was trained or stopped by, as the validation part may be
+        # A part that no network was trained or stopped by: the validation part, unless it was watched
         last = "validation" if len(scored["validation"].table) and not saved.card.watched else "test"
         name = "out-of-fold" if "out-of-fold" in scored else last
         work = affordable(saved, len(scored[name].table))
@@ -73,9 +73,9 @@ def write(path: str | Path, asked: bool, saved: Model, judges: Folds, scored: di
 
 
 def affordable(saved: Model, rows: int) -> Work:
-    """The rows, networks and columns that MOST_WORK buys, of a part of so many rows."""
+    """How many rows, networks and columns MOST_WORK allows, of a part of so many rows."""
     (d, h, k), is_shipped = saved.card.sizes, saved.card.network == SHIPPED
-    d = encoded.terms(saved.card.encoding.layout) if is_shipped else d
+    d = encoded.terms(saved.card.encoding.layout) if is_shipped else d  # the kernel skips products with 0
     columns, networks = len(saved.card.encoding.columns), min(saved.networks, MOST_NETWORKS)
     of_row = SHUFFLES * networks * saved.card.members * h * (d + k)  # for each column
     rows = min(rows, max(min(MOST_ROWS, MOST_WORK // (of_row * columns)), FEWEST_ROWS))
@@ -83,7 +83,7 @@ def affordable(saved: Model, rows: int) -> Work:
 
 
 def measured_on(saved: Model, judges: Folds, scored: Answered, work: Work, folder: Path) -> list[Drop]:
-    """The drops on a part. Out-of-fold rows are shuffled within their fold, and scored by those who score them."""
+    """The drops on a part. Out-of-fold rows are shuffled within their fold, and scored by the networks of the fold."""
     saved, (table, rows, *_) = saved.first(work.networks), scored
     with files.scratch(folder) as scratch:
         some, place = store.evenly(table, work.rows, scratch / "some.parquet")
@@ -97,12 +97,12 @@ def measured_on(saved: Model, judges: Folds, scored: Answered, work: Work, folde
 
 
 def drop_of(column: Number | Category, pairs: np.ndarray, fold: np.ndarray | None = None) -> Drop:
-    """What `changes` (R, n) say of a column. fold: of out-of-fold rows (R, n).
+    """A column's drop. pairs: of this column, from `changes` (R, n). fold: the fold of out-of-fold rows (R, n).
 
-    A shuffle gives row i the value of row s(i). What it costs depends on both rows, so it is counted half to each: else
-    the interval would be too narrow, for a row that loses much by another's value often costs others much by its own.
-    phi is then the mean plus the influence function of a mean over pairs of rows (Hoeffding's decomposition); its mean
-    over rows is the drop.
+    A shuffle gives row i the value of row s(i). The rise of i's loss depends on both rows, so half of it is counted to
+    each. Counted to i alone the interval would be too narrow: a row that loses much by another's value often costs
+    others much by its own. phi is then the mean plus the influence function of a mean over pairs of rows (Hoeffding's
+    decomposition). Its mean over rows is the drop.
     """
     mean = pairs.sum(axis=1, keepdims=True) / (2 * SHUFFLES * pairs.shape[1])  # (R, 1)
     estimate = intervals.cross_fitted(intervals.estimate(pairs / SHUFFLES - mean), fold)
@@ -112,13 +112,16 @@ def drop_of(column: Number | Category, pairs: np.ndarray, fold: np.ndarray | Non
 
 
 def changes(saved: Model, x: np.ndarray, target: np.ndarray, columns: list) -> np.ndarray:
-    """What shuffling each of the columns costs, at both rows of each pair and over all shuffles: float64 (C, R, n)."""
+    """By how much shuffling each of C columns raises the losses: float64 (C, R, n), summed over all shuffles.
+
+    The rise of a row's loss is counted twice: to the row, and to the row that its value came from.
+    """
     whole, orders = losses(saved, x, target), shuffles(len(x))  # (R, n), (SHUFFLES, n)
     of, beside = saved.card.encoding, min(max(TOGETHER // max(x.size, 1), 1), SHUFFLES)
     mixed, targets = np.tile(x, (beside, 1)), np.tile(target, beside)
     found, where = np.zeros((len(columns), *whole.shape)), dict(zip([each.name for each in of.columns], of.places))
     for pairs, column in zip(found, columns):
-        if column.name not in where:  # an encoding of its own leaves it out, and the network does without
+        if column.name not in where:  # this fold's encoding leaves the column out: its network cannot lose by it
             continue
         stored = where[column.name]
         for start in range(0, SHUFFLES, beside):
@@ -134,24 +137,20 @@ def changes(saved: Model, x: np.ndarray, target: np.ndarray, columns: list) -> n
 
 
 def losses(saved: Model, x: np.ndarray, target: np.ndarray) -> np.ndarray:
-    """Log losses of all networks, rounded to the grid: float64 (R, n)."""
+    """The log loss of each row by each network, rounded to the grid: float64 (R, n)."""
     return np.stack([np.rint(metrics.log_losses(p, target) * GRID) / GRID for p in saved.probabilities(x)])
 
 
 def shuffles(n: int) -> np.ndarray:
-    """The orders of n rows that every column is shuffled by: (SHUFFLES, n), always the same."""
+    """The permutations of n rows that every column is shuffled by: (SHUFFLES, n), always the same."""
     texts = [f"importance/{number}" for number in range(SHUFFLES)]
     hashed = [int(hashlib.sha256(text.encode()).hexdigest(), 16) & 0xFFFFFFFF for text in texts]
     return stream.permutations(np.array(hashed), n)
 
 
 def chosen(saved: Model, count: int) -> list[Number | Category]:
-    """So many columns: those of the largest first-layer weight, where not all are asked.
-
-    Of a network of a user's own the first columns are taken.
-    """
-    of = saved.card.encoding
-    found = of.columns
+    """So many columns: with the shipped network those of the largest first-layer weights, else the first ones."""
+    of, found = saved.card.encoding, saved.card.encoding.columns
     if count < len(found) and saved.card.network == SHIPPED:
         weights = np.abs(saved.weights["net.0.weight"]).max(axis=(0, 1))  # (d,)
         largest = np.array([weights[encoded.inputs_of(of.layout, own)].max() for own in of.places])  # (columns,)

@@ -1,4 +1,4 @@
-"""A module of the user's own as an ONNX graph, by PyTorch's exporter."""
+"""A network of the user's own as an ONNX graph, by PyTorch's exporter."""
 
 import contextlib
 import io
@@ -15,21 +15,21 @@ from plumbline.basics.errors import UserError, reason
 from plumbline.model import network as networks
 from plumbline.model.model import Model
 
-TRIED = 16, 1  # rows at a time that tell whether the graph says what the module says
-NEAR = 1e-5  # of logits
+TRIED = 16, 1  # numbers of rows that graph and module are compared on
+NEAR = 1e-5  # how close their logits must be
 
 
 def exported(model: Model, opset: int, prefix: str) -> onnx.ModelProto:
-    """All networks of the model side by side, inputs (n, d) to logits (R, n, k); its names begin with the prefix.
+    """A graph of all networks of the model: inputs (n, d) to logits (R, n, k). Its names begin with the prefix.
 
-    A UserError where PyTorch cannot export the module, or what it exports says something else.
+    UserError where PyTorch cannot export the module, or the graph gives other logits than the module.
     """
     import torch
 
     network, sizes = model.network, model.card.sizes
 
     class Networks(torch.nn.Module):
-        """All of them, one after the other."""
+        """The R networks as one module."""
 
         def __init__(self):
             super().__init__()
@@ -46,7 +46,7 @@ def exported(model: Model, opset: int, prefix: str) -> onnx.ModelProto:
         with _silence():
             found = torch.onnx.export(module, (x,), dynamic_shapes={"x": rows}, opset_version=opset).model_proto
         agree = [_agree(module, found, x[:count]) for count in TRIED]
-    except ModuleNotFoundError:
+    except ModuleNotFoundError:  # a package that the exporter needs: its name is what helps
         raise
     except Exception as error:  # whatever PyTorch, or the graph, cannot do
         raise _refused(network, reason(error.__cause__ or error)) from error
@@ -58,7 +58,7 @@ def exported(model: Model, opset: int, prefix: str) -> onnx.ModelProto:
 
 
 def _agree(module, found: onnx.ModelProto, x) -> bool:
-    """Whether the graph gives the module's logits of rows x (m, d)."""
+    """Whether the graph gives the module's logits for rows x (m, d)."""
     (said,) = ReferenceEvaluator(found).run(None, {found.graph.input[0].name: x.numpy()})
     expected = module(x).detach().numpy()
     return said.shape == expected.shape and np.allclose(said, expected, rtol=NEAR, atol=NEAR, equal_nan=True)
@@ -66,7 +66,7 @@ def _agree(module, found: onnx.ModelProto, x) -> bool:
 
 @contextlib.contextmanager
 def _silence() -> Iterator[None]:
-    """What the exporter says of its progress, and of what it tries, is not for users."""
+    """The exporter prints its progress and its attempts; users see neither."""
     logging.disable(logging.CRITICAL)
     try:
         with (

@@ -1,13 +1,13 @@
 """A model as one ONNX file: a table's columns in, the label and a probability for each class out.
 
-A column is an input (n, 1) of its own name. Numbers are double, NaN a gap; times too, as seconds: instants since
-1970-01-01 UTC, times of day since midnight. Text and booleans are string; '' is a gap, as is whatever else stands for
-nothing in a cell (plumbline.tables.columns). `label` is (n,), `probabilities` float (n, k) in the order of the classes.
-A row that no finite probability comes of, which `plumbline predict` refuses, gets NaN.
+Each column is an input (n, 1) under its name. Numbers are double, and NaN is a gap. Times are double too, in seconds:
+instants since 1970-01-01 UTC, times of day since midnight. Text and booleans are string; a gap is '', or any other cell
+that stands for nothing (plumbline.tables.columns). `label` is (n,), `probabilities` is float (n, k) in the order of the
+classes. A row without a finite probability, which `plumbline predict` refuses, gets NaN.
 
-Columns are encoded as plumbline.tables.encoding does it, and the shipped network adds up in the order of
-plumbline.bits.scoring, for a MatMul's own order would show in the sixth digit. So its probabilities are `predict`'s to
-the last bit. A module of the user's own is as PyTorch exports it.
+Columns are encoded as in plumbline.tables.encoding. The shipped network adds up in the order of plumbline.bits.scoring:
+the order of a MatMul would show in the sixth digit. So its probabilities are those of `predict` to the last bit. A
+network of the user's own is exported by PyTorch.
 """
 
 from collections.abc import Iterator
@@ -25,7 +25,7 @@ from plumbline.model.network import SHIPPED
 from plumbline.tables import columns, robust, targets
 from plumbline.tables.fitted import Category, Encoding, Number
 
-OPSETS = {"": 20, "ai.onnx.ml": 3}  # those of ONNX 1.15; matching text by a pattern needs 20
+OPSETS = {"": 20, "ai.onnx.ml": 3}  # those of ONNX 1.15; RegexFullMatch needs 20
 IR_VERSION = 9
 FLOAT, DOUBLE, INT, STRING = TensorProto.FLOAT, TensorProto.DOUBLE, TensorProto.INT64, TensorProto.STRING
 OUTPUTS = ("label", "probabilities")
@@ -40,14 +40,15 @@ HOLDS = {
 
 
 class Graph:
-    """Nodes and constants. A column may have any name, so theirs begin as none does."""
+    """The nodes and constants of the file."""
 
     def __init__(self, columns: list[str]):
         self.nodes, self.constants = [], []
+        # Names of nodes begin with more underscores than any column's name, which may be anything
         self.own = "_" * (1 + max(len(name) - len(name.lstrip("_")) for name in columns))
 
     def add(self, operator: str, *inputs: str | np.ndarray, domain: str = "", **attributes) -> str:
-        """A node; the name of what comes out. inputs: names, or arrays, which become constants."""
+        """Add a node and return the name of its output. inputs: names, or arrays, which become constants."""
         names = [each if isinstance(each, str) else self._constant(each) for each in inputs]
         output = f"{self.own}{len(self.nodes)}"
         self.nodes.append(helper.make_node(operator, names, [output], domain=domain, **attributes))
@@ -61,7 +62,7 @@ class Graph:
 
 
 def made(model: Model, metadata: dict[str, str]) -> onnx.ModelProto:
-    """The file of all networks of the model, whose answer is their mean; a UserError where it cannot be one."""
+    """The ONNX file of a model, which answers with the mean of its networks. UserError where it cannot be exported."""
     encoding, names = model.card.encoding, [column.name for column in model.card.encoding.columns]
     if "" in names:
         raise UserError("a column has no name, and an input of an ONNX file needs one; name it and train anew")
@@ -82,6 +83,7 @@ def made(model: Model, metadata: dict[str, str]) -> onnx.ModelProto:
 
 
 def _file(graph: Graph, encoding: Encoding, outputs: list[str], classes: np.ndarray, metadata: dict[str, str]):
+    """The graph with its inputs, its outputs and its metadata."""
     inputs = []
     for column in encoding.columns:
         is_text = isinstance(column, Category)
@@ -106,7 +108,7 @@ def _file(graph: Graph, encoding: Encoding, outputs: list[str], classes: np.ndar
 
 
 def _inputs(graph: Graph, encoding: Encoding) -> str:
-    """The inputs of the network, float (n, d), kind by kind as encoded rows have them."""
+    """The inputs of the network, float (n, d), in the order of encoded rows: kind by kind."""
     blocks = {kind: [] for kind in (NUMBER, POSITION, SPLINE, CODE)}
     for column in encoding.columns:
         encoded = _category if isinstance(column, Category) else _number
@@ -116,7 +118,7 @@ def _inputs(graph: Graph, encoding: Encoding) -> str:
 
 
 def _number(graph: Graph, column: Number) -> Iterator[tuple[int, str]]:
-    """The kinds of a column's inputs, and these, float (n, w)."""
+    """The inputs of a column, block by block: their kind, and their name, float (n, w)."""
     x = _truth(graph, column.name) if column.boolean else column.name
     if column.scale == 0.0:
         x = graph.add("Cast", x, to=FLOAT)
@@ -133,7 +135,7 @@ def _number(graph: Graph, column: Number) -> Iterator[tuple[int, str]]:
 
 
 def _truth(graph: Graph, name: str) -> str:
-    """1 for true, 0 for false, NaN for what is neither, as the cells of a CSV are read."""
+    """1 for true, 0 for false, NaN for any other text, as the cells of a CSV are read."""
     true, false = (graph.add("RegexFullMatch", name, pattern=f"(?i) *{word} *") for word in ("true", "false"))
     return graph.add("Where", true, np.float64(1), graph.add("Where", false, np.float64(0), np.float64(np.nan)))
 
@@ -150,7 +152,7 @@ def _robust(graph: Graph, x: str, missing: str, column: Number) -> str:
 
 
 def _places(graph: Graph, x: str, ends: list[float], kind: int) -> str:
-    """The place among the ends of b bins, as b inputs, or as b + 1 that are splines."""
+    """The place among the ends of b bins: b inputs if kind is POSITION, b + 1 if it is SPLINE (plumbline.bits.rows)."""
     x = graph.add("Min", graph.add("Max", x, np.float64(ends[0])), np.float64(ends[-1]))
     inside = graph.add("Div", graph.add("Sub", x, np.array(ends[:-1])), np.diff(ends))
     inside = graph.add("Clip", inside, np.float64(0), np.float64(1))
@@ -162,7 +164,7 @@ def _places(graph: Graph, x: str, ends: list[float], kind: int) -> str:
 
 
 def _category(graph: Graph, column: Category) -> Iterator[tuple[int, str]]:
-    """As of a number."""
+    """As `_number`, of a column of text."""
     code = _code(graph, column)
     if column.counts:
         yield NUMBER, graph.add("Gather", targets.statistics(np.array(column.counts)), code)
@@ -171,15 +173,14 @@ def _category(graph: Graph, column: Category) -> Iterator[tuple[int, str]]:
 
 
 def _code(graph: Graph, column: Category) -> str:
-    """The number of each row's category, int64 (n,): of those of no input the number of inputs."""
-    known = columns.known_as(column.values)
-    known = known or {"": 0}  # where all are pooled; '' is missing, whatever its number
+    """The number of each row's category, int64 (n,). A category without an input has the number of inputs."""
+    # Where all categories are pooled the encoder still needs a key: '', for it is missing whatever its number
+    known = columns.known_as(column.values) or {"": 0}
     keys = {"keys_strings": known.keys(), "values_int64s": known.values()}
     code = graph.add("LabelEncoder", column.name, domain="ai.onnx.ml", default_int64=column.other, **keys)
     is_missing = graph.add("RegexFullMatch", column.name, pattern=columns.BLANK)
-    return graph.add(
-        "Squeeze", graph.add("Where", is_missing, np.int64(min(column.missing, column.codes)), code), np.array([1])
-    )
+    code = graph.add("Where", is_missing, np.int64(min(column.missing, column.codes)), code)
+    return graph.add("Squeeze", code, np.array([1]))
 
 
 # ---- networks
@@ -203,9 +204,9 @@ def _rows(graph: Graph, bias: np.ndarray, of: str) -> str:
 
 
 def _added_up(graph: Graph, start: str, x: str, weights: np.ndarray) -> str:
-    """start (R, n, m) and the products of x (d, 1 or R, n, 1) with weights (R, d, m), one after the other.
+    """start (R, n, m) plus the products of x (d, 1 or R, n, 1) with weights (R, d, m), added one after the other.
 
-    A product with the 0 of a category that a row has not changes no bit.
+    The kernel skips products with 0, which are here; adding one changes no bit.
     """
     sums, one, weight, more, product = (f"{graph.own}{name}" for name in ("sums", "one", "weight", "more", "product"))
     body = helper.make_graph(
@@ -218,7 +219,7 @@ def _added_up(graph: Graph, start: str, x: str, weights: np.ndarray) -> str:
 
 
 def _own(graph: Graph, model: Model, inputs: str) -> str:
-    """The same by the user's module."""
+    """Logits of R networks, float (R, n, k), by the user's module."""
     module = edited.exported(model, OPSETS[""], f"{graph.own}module_")
     graph.nodes.append(helper.make_node("Identity", [inputs], [module.graph.input[0].name]))
     graph.nodes += module.graph.node
@@ -227,7 +228,7 @@ def _own(graph: Graph, model: Model, inputs: str) -> str:
 
 
 def _mean(graph: Graph, logits: str, k: int) -> str:
-    """The mean of what the networks answer, each rounded to float as `predict` has it: float (n, k)."""
+    """The mean of the networks' probabilities, float (n, k); each is rounded to float first, as in `predict`."""
     logits = graph.add("Cast", logits, to=DOUBLE)
     if k == 1:  # the first class has logit 0; onnxruntime's Sigmoid is rough near 0
         logits = graph.add("Pad", logits, np.array([0, 0, 1, 0, 0, 0]))

@@ -1,7 +1,7 @@
-"""Charts as SVG inside a page, in one style: their colours are the page's CSS variables, their letters the page's.
+"""Charts of a page, drawn by matplotlib as SVG. They have the page's font and colours, and are light or dark as it is.
 
-matplotlib draws with colours that stand for a variable each; the SVG then names the variable, and is light or dark as
-the page is. A line differs from its neighbours by its dashes too, not by colour alone.
+matplotlib draws each line in a colour that stands for one of the page's CSS variables. In the SVG the variable's name
+takes the colour's place. Lines differ by their dashes too, not by colour alone.
 """
 
 import io
@@ -16,13 +16,13 @@ from plumbline.pages.page import Chart, clean, width
 
 INK, QUIET, GRID, BLUE, ORANGE, GREEN, RED = (f"#00000{number}" for number in range(1, 8))
 VARIABLES = {INK: "ink", QUIET: "quiet", GRID: "grid", BLUE: "blue", ORANGE: "orange", GREEN: "green", RED: "red"}
-WIDTH = 4.2  # inches, of 72 units each: drawn 350 to 450 pixels wide its letters are 12 to 15 pixels high
-NAME = 22  # most letters of a name beside a row of a chart
-LEGEND = 50  # letters that a line of the legend has room for
+WIDTH = 4.2  # inches: a page shows it 350 to 450 pixels wide, and its letters are then 12 to 15 pixels high
+NAME = 22  # characters of a name beside a row of a chart
+LEGEND = 50  # characters on a line of the legend
 STYLE = {
-    "svg.fonttype": "none",  # text stays text: small, to be searched, in the page's letters
+    "svg.fonttype": "none",  # text stays text: it is small, can be searched, and is in the page's font
     "svg.hashsalt": "plumbline",  # the same bytes each time
-    "text.parse_math": False,  # a column may have dollars in its name
+    "text.parse_math": False,  # a column may have dollar signs in its name
     "font.size": 10,
     "text.color": INK,
     "axes.labelcolor": INK,
@@ -65,11 +65,11 @@ class Interval(NamedTuple):
     colour: str = BLUE
 
 
-# ---- kinds of charts, drawn when a page asks for them
+# ---- kinds of charts; each is drawn when the page is written
 
 
 def curves(lines: list[Line], x: str, y: str, title: str, height: float = 3.1, **limits) -> Chart:
-    """Curves over one another; x and y name the axes; limits are of `Axes.set`, such as ylim=(0, 1)."""
+    """Curves in one chart. x and y name the axes; limits are arguments of `Axes.set`, such as ylim=(0, 1)."""
 
     def draw(figure) -> None:
         axis = figure.subplots()
@@ -89,14 +89,13 @@ def square(lines: list[Line], x: str, y: str, title: str) -> Chart:
     return curves(lines, x, y, title, 4.2, xlim=(-0.02, 1.02), ylim=(-0.02, 1.02), aspect="equal")
 
 
-def calibration(
-    given: list[float], shares: list[Interval], counts: list[int], x: str, of: str, y: str, title: str
-) -> Chart:
-    """Shares with their band over the probability given, and below how many each stands for.
+def calibration(given: list[float], shares: list[Interval], counts: list[int], counted: str, share: str) -> Chart:
+    """For each bin the share that came true, over the mean probability given; below it how many are in the bin.
 
-    x, of and y name the axes: of the probability, the counts and the shares.
+    counted and share name what is counted and what the share is of.
     """
-    ideal, low, high = [0, 1], [share.low for share in shares], [share.high for share in shares]
+    title = "Calibration, about 95 % for each bin"
+    ideal, low, high = [0, 1], [each.low for each in shares], [each.high for each in shares]
 
     def draw(figure) -> None:
         from matplotlib.ticker import EngFormatter
@@ -106,13 +105,13 @@ def calibration(
         axis.plot(ideal, ideal, ":", color=QUIET)
         axis.fill_between(given, low, high, color=BLUE, alpha=0.15, linewidth=0)
         axis.vlines(given, low, high, color=BLUE, linewidth=0.9, alpha=0.6)
-        axis.plot(given, [share.middle for share in shares], "o", color=BLUE, markersize=4.5)
-        axis.set(ylabel=y, xlim=(-0.02, 1.02), ylim=(-0.02, 1.02))
+        axis.plot(given, [each.middle for each in shares], "o", color=BLUE, markersize=4.5)
+        axis.set(ylabel=share, xlim=(-0.02, 1.02), ylim=(-0.02, 1.02))
         middles = [min(int(p * 10), 9) / 10 + 0.05 for p in given]
         below.bar(middles, counts, width=0.085, color=BLUE, alpha=0.55, linewidth=0)
         for middle, count in zip(middles, counts):
             below.annotate(short(count), (middle, count), (0, 2), textcoords="offset points", ha="center", fontsize=8)
-        below.set(xlabel=x, ylabel=of, ylim=(0, 1.25 * max(counts)))
+        below.set(xlabel="mean probability given", ylabel=counted, ylim=(0, 1.25 * max(counts)))
         below.grid(axis="x", visible=False)
         _legend(figure, axis, ["perfect", "share, about 95 %"])
 
@@ -139,16 +138,19 @@ def intervals(rows: list[Interval], x: str, title: str) -> Chart:
 
 
 def _legend(figure, axis, names: list[str]) -> None:
-    """The curves' names above the axes, as many beside one another as there is room for."""
+    """The curves' names above the axes, in as many columns as there is room for."""
     names = [clean(name, LEGEND - 5) for name in names]
     columns = len(names)
-    if sum(map(width, names)) + 5 * columns > LEGEND:  # not on one line: in columns of the widest
+    if sum(map(width, names)) + 5 * columns > LEGEND:  # more than a line: all columns are as wide as the widest name
         columns = max(1, min((columns + 1) // 2, LEGEND // (max(map(width, names)) + 5)))
     figure.legend(axis.get_lines()[: len(names)], names, loc="outside upper left", ncols=columns, columnspacing=1.2)
 
 
 def _name(name: str) -> str:
-    """A name beside a row. Spaces in front, which a page leaves out, make room for letters that matplotlib lacks."""
+    """A name beside a row. matplotlib has no wide characters (Chinese) and leaves too little room for them.
+
+    Two spaces in front of each make the room; a browser leaves spaces in front out.
+    """
     name = clean(name, NAME)
     return "  " * (width(name) - len(name)) + name
 
@@ -157,13 +159,13 @@ def _name(name: str) -> str:
 
 
 def svg(draw: Callable, height: float, says: str) -> str:
-    """What `draw` draws into a figure of so many inches, as SVG for a template; `says` is read to who cannot see it."""
+    """What `draw` draws into a figure, as SVG for a template. height: in inches. says: the text for a screen reader."""
     import matplotlib
     from matplotlib.figure import Figure
 
     drawn = io.StringIO()
     with matplotlib.rc_context(STYLE), warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message="Glyph", category=UserWarning)  # the reader's browser has it
+        warnings.filterwarnings("ignore", message="Glyph", category=UserWarning)  # the browser has what is missing
         figure = Figure(figsize=(WIDTH, height), layout="constrained")
         draw(figure)
         figure.savefig(drawn, format="svg", metadata={"Date": None, "Creator": None})
@@ -171,7 +173,7 @@ def svg(draw: Callable, height: float, says: str) -> str:
 
 
 def _inline(text: str, says: str) -> str:
-    """matplotlib's SVG without what a page must not have twice: names of its groups, its style, its fixed size."""
+    """matplotlib's SVG as an element of a page: without its style and size, and without ids that two charts share."""
     root = ElementTree.fromstring(text)
     for parent in root.iter():
         for child in list(parent):
@@ -180,7 +182,7 @@ def _inline(text: str, says: str) -> str:
     for element in root.iter():
         element.tag = element.tag.partition("}")[2]
         element.attrib = {name.partition("}")[2] or name: value for name, value in element.attrib.items()}
-        if re.fullmatch(r"\w+_\d+", element.get("id", "")):  # groups; clips and markers have a hash
+        if re.fullmatch(r"\w+_\d+", element.get("id", "")):  # of groups; ids of clips and markers are hashes
             del element.attrib["id"]
         if "style" in element.attrib:
             style = re.sub(r"font-family:[^;]*;\s*", "", element.get("style"))

@@ -1,8 +1,8 @@
-"""Markdown for GitHub: how foreign text stands in it, tables, what is folded, and what fits into a comment.
+"""Markdown for GitHub: foreign text, tables, folded sections, charts of letters, and the limit of a comment.
 
-Foreign is all that a revision says: names, labels, values, messages. `code` alone decides how it is shown. GitHub takes
-nothing in a code span for Markdown or HTML, and neither links nor notifies from it (docs.github.com, "Basic writing and
-formatting syntax"; github.github.com/gfm, "Code spans").
+Foreign text is whatever comes from a revision: names, labels, values, messages. It is always shown by `code`, as a code
+span. GitHub takes nothing in a code span for Markdown or HTML, and makes no links or mentions of it (docs.github.com,
+"Basic writing and formatting syntax"; github.github.com/gfm, "Code spans").
 """
 
 import re
@@ -11,14 +11,14 @@ import numpy as np
 
 from plumbline.pages.page import clean, shown
 
-LONGEST = 60  # columns of a foreign text; below the 80 backticks in a row that GitHub's parser (cmark-gfm) looks at
-COMMENT = 65_000  # characters; GitHub takes 65,536, and a marker is added
+LONGEST = 60  # columns of a foreign text: GitHub's parser (cmark-gfm) reads no fence of 80 backticks or more
+COMMENT = 65_000  # characters of a comment: GitHub takes 65,536, and a marker is added
 
 
 def code(text: object, longest: int = LONGEST) -> str:
-    """Foreign text as a code span on one line, cut in its middle, without characters that cannot be seen.
+    """Foreign text as a code span: on one line, without invisible characters, its middle cut out if it is too long.
 
-    Inside a table use `table`, which escapes pipes: `|` ends a cell in a code span too.
+    A table of such cells is made by `table`, which escapes pipes: `|` ends a cell in a code span too.
     """
     shown = clean(str(text), longest) or "(empty)"
     longest_run = max(map(len, re.findall("`+", shown)), default=0)
@@ -35,12 +35,12 @@ def table(columns: list[str], rows: list[list]) -> list[str]:
 
 
 def folded(summary: str, lines: list[str]) -> str:
-    """Lines under a summary that opens them; the summary is our own words, for it is HTML."""
+    """Lines that a click on the summary shows. The summary is HTML, so it must be our own words."""
     return "\n".join([f"<details><summary>{summary}</summary>", "", *lines, "", "</details>"])
 
 
 def fitting(blocks: list[str]) -> str:
-    """Blocks one below the other; the last ones are left out, and it is said, where a comment cannot hold them all."""
+    """Blocks one below the other; the last are left out, with a line that says so, if a comment cannot hold all."""
     for kept in range(len(blocks), 0, -1):
         left_out = len(blocks) - kept
         said = [f"_{left_out} more section{'s' * (left_out > 1)} would not fit into a comment._"] * (left_out > 0)
@@ -51,9 +51,9 @@ def fitting(blocks: list[str]) -> str:
 
 
 def chart(curves: dict[str, list[tuple[float, float]]], x: str, wide: int = 61, high: int = 12) -> list[str]:
-    """Curves of points (x, y) over one axis as letters in a block of code, which every program shows alike.
+    """Curves of points (x, y) over one axis, drawn in letters in a block of code, which every program shows alike.
 
-    Each is drawn with the letter that it stands under; where two meet, the first one's is seen.
+    curves: the points by the letter that draws them. Where two curves meet, the letter of the first is seen.
     """
     xs, ys = zip(*[point for points in curves.values() for point in points])
     left, right, bottom, top = min(xs), max(xs), min(ys), max(ys)

@@ -1,7 +1,8 @@
-"""One self-contained HTML page: the frame and style of every page (page.html), and what is true of every text in it.
+"""One self-contained HTML page: its sections, tables and charts, and how values and texts are shown in it.
 
-A page needs no other file and no network, and runs no script. Jinja2 escapes whatever a template inserts; before that
-`shown` makes it readable, so that no name from a table or a branch can break out of its place or turn text around.
+A page needs no other file and no network, and runs no script. Its template is page.html. Every value that Jinja2
+inserts goes through `shown` first and is then escaped, so no name from a table or a branch can break out of its place
+or turn the text around it.
 """
 
 import itertools
@@ -13,29 +14,29 @@ from typing import NamedTuple
 from plumbline.basics import files
 
 LONGEST = 600  # characters of one text
-JOINERS = "\u200c\u200d"  # Persian, Indic scripts and emoji need them; every other format character is left out
-BLANKS = "\u115f\u1160\u2800\u3164\uffa0"  # letters by their kind, of which nothing is seen
+JOINERS = "\u200c\u200d"  # Persian, Indic scripts and emoji need them; other format characters are left out
+BLANKS = "\u115f\u1160\u2800\u3164\uffa0"  # Unicode calls them letters, but they are blank
 
 
 class Share(float):
-    """A number between 0 and 1 that is shown in per cent."""
+    """A number between 0 and 1, shown in per cent."""
 
 
 class Shaded(NamedTuple):
-    """A cell of a matrix: so many rows, and the share that it is shaded by."""
+    """A cell of a matrix: a number of rows, and the share that decides its shade."""
 
     rows: int
     share: Share
 
     def __str__(self) -> str:
-        """In a text, where no shade tells it."""
+        """As text, where there is no shade."""
         return f"{self.rows:,} ({shown(self.share)})"
 
 
 class Table(NamedTuple):
     """Names of columns, and rows of as many values: text, numbers, `Shaded`, or None for what is not there.
 
-    form: "stack", whose rows come one value below the other on a narrow screen; "narrow", which fits one; "matrix".
+    form: how a narrow screen shows it. "stack": each row as a list of its values; "narrow" and "matrix": as a table.
     """
 
     columns: list[str]
@@ -45,7 +46,7 @@ class Table(NamedTuple):
 
 
 class Chart(NamedTuple):
-    """A chart under its title; `drawn` gives SVG of `charts`, the one text that is inserted as it is."""
+    """A chart under its title. `drawn` returns SVG made by `charts`, the only text that is inserted unescaped."""
 
     title: str
     drawn: Callable[[], str]
@@ -60,13 +61,13 @@ class Section(NamedTuple):
     charts: Sequence[Chart] = ()
 
     def __bool__(self) -> bool:
-        """Whether there is anything in it; else it is not shown."""
+        """Whether there is anything in it; an empty section is not shown."""
         return bool(self.charts or any(table.rows for table in self.tables))
 
 
 def write(path: str | Path, title: str, facts: list[tuple[str, str]], sections: list[Section]) -> None:
-    """Write a page: whole, or not at all. facts: terms and texts for its top."""
-    import jinja2  # here, not at the top: only a page costs its start
+    """Write a page, whole or not at all. facts: terms and texts for its top."""
+    import jinja2  # late: text and Markdown do without
 
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(Path(__file__).parent),
@@ -82,7 +83,7 @@ def write(path: str | Path, title: str, facts: list[tuple[str, str]], sections: 
 
 
 def shown(value):
-    """A value as a page shows it: four decimals, thousands apart, per cent, a dash for None; text by `clean`."""
+    """A value as it is shown: floats with four decimals, 1,000 for 1000, per cent, a dash for None, text by `clean`."""
     if value is None:
         return "\N{EN DASH}"
     if hasattr(value, "__html__"):  # ours, escaped already
@@ -95,7 +96,7 @@ def shown(value):
 
 
 def aligned(columns: list[str], rows: list[list]) -> list[str]:
-    """A table as lines of text, a value as a page shows it."""
+    """A table as lines of text, its values as `shown` has them, with ASCII for dashes and signs."""
     plain = str.maketrans({"\N{NO-BREAK SPACE}": " ", "\N{MINUS SIGN}": "-", "\N{EN DASH}": "-"})
     cells = [[str(shown(value)).translate(plain) for value in row] for row in [columns, *rows]]
     widths = [max(map(width, column)) for column in zip(*cells)]
@@ -103,18 +104,18 @@ def aligned(columns: list[str], rows: list[list]) -> list[str]:
 
 
 def between(low: float | None, high: float | None) -> str | None:
-    """An interval in words that stay on one line; None where there is none."""
+    """An interval in words, without a line break between them; None if an end is None."""
     there = None not in (low, high)
     return f"{shown(low)}\N{NO-BREAK SPACE}to\N{NO-BREAK SPACE}{shown(high)}" if there else None
 
 
 def clean(text: str, longest: int = LONGEST) -> str:
-    """`text` on one line, without characters that control or turn it, its middle left out where it is too long.
+    """`text` on one line, without control characters and those that turn text around; its middle cut out if too long.
 
-    A wide character, as Chinese has them, counts as two.
+    longest: in columns, as `width` counts them.
     """
     kept = []
-    for character in text[: 4 * LONGEST] + text[4 * LONGEST :][-LONGEST:]:
+    for character in text[: 4 * LONGEST] + text[4 * LONGEST :][-LONGEST:]:  # start and end of a very long text
         kind = unicodedata.category(character)
         if kind in ("Cc", "Zl", "Zp") or character in BLANKS:
             kept.append(" ")
@@ -125,7 +126,7 @@ def clean(text: str, longest: int = LONGEST) -> str:
                 kept.append(character)
         else:
             kept.append(character)
-    text = "".join(kept).strip() or "\N{OPEN BOX}" * bool(text)  # there is a name, though none that can be seen
+    text = "".join(kept).strip() or "\N{OPEN BOX}" * bool(text)  # for a name of which nothing can be seen
     if width(text) <= longest:
         return text
     tail = longest // 3
@@ -133,11 +134,11 @@ def clean(text: str, longest: int = LONGEST) -> str:
 
 
 def width(text: str) -> int:
-    """Columns that a text takes: two for a wide character."""
+    """The columns that a text takes: two for a wide character, as Chinese has them, one for any other."""
     return sum(1 + (unicodedata.east_asian_width(character) in "WF") for character in text)
 
 
 def _fitting(text: str, longest: int) -> str:
-    """The first characters of a text, as many as there is room for."""
+    """As many of a text's first characters as fit into `longest` columns."""
     ends = itertools.accumulate(map(width, text))
     return text[: sum(end <= longest for end in ends)]

@@ -1,6 +1,6 @@
 """Warnings about what is odd in a table's columns. Each is one line that says what to do.
 
-An ordinary table has none. Each rule was tried on some forty well-known tables (docs/tables.md).
+An ordinary table has none. Each rule was tried on some forty well-known tables (docs/settings.md).
 """
 
 import re

@@ -12,6 +12,7 @@ import pytest
 from conftest import ROOT, assert_one_line, dvc
 
 from plumbline import __main__ as plumbline
+from plumbline.basics import inputs
 from plumbline.commands import last_run
 
 
@@ -111,6 +112,7 @@ def test_figures_are_of_this_model_or_not_there(default, tmp_path, monkeypatch, 
     monkeypatch.chdir(project.folder)
 
     def metadata(*options):
+        inputs.forget()  # a process a command, as a user has it
         plumbline.command(["export", "m.onnx", *options])
         return {each.key: each.value for each in onnx.load("m.onnx").metadata_props}, capsys.readouterr().out
 
