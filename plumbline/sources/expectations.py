@@ -104,7 +104,8 @@ def _found(rows: Rows, name: str, is_target: bool) -> Expected:
             texts = duck.rows(f"SELECT DISTINCT v FROM {cells} WHERE v IS NOT NULL ORDER BY v")
             found.categories = [_plain(text) for (text,) in texts]
     elif present and kind != "boolean":
-        found.range = tuple(map(_plain, duck.rows(f"SELECT min(v), max(v) FROM {cells}")[0]))
+        end = "::VARCHAR" if rows.types[name].endswith("_NS") else ""  # Python's times have no nanoseconds
+        found.range = tuple(map(_plain, duck.rows(f"SELECT min(v){end}, max(v){end} FROM {cells}")[0]))
     return found
 
 

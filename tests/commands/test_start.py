@@ -182,7 +182,7 @@ def test_a_positive_class_of_booleans():
 
 def test_a_column_with_a_comma_in_its_name_is_dropped_in_quotes(repository, added):
     repository.path("odd.csv").write_text(table().replace(HEADER, '"i,d",age,city,day,customer,churned', 1))
-    repository.run("commands.start", "odd.csv", "churned", "--drop", '"i,d",day')
+    repository.run("commands.start", "odd.csv", "churned", "--drop", '"i,d", day')
     assert written().make_data.drop == ["i,d", "day"]
 
 

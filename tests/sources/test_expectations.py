@@ -1,6 +1,8 @@
 """stages/expect.yaml: what is written of a table holds of it, and what breaks it is refused with its rows."""
 
 import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from plumbline.basics.errors import UserError
@@ -32,6 +34,15 @@ def test_what_is_written_of_a_table_holds_of_it_in_csv_and_in_parquet(tmp_path):
     frame["day"] = frame["day"].dt.date
     frame.to_parquet(tmp_path / "t.parquet", index=False)
     parquet = source._read(tmp_path / "t.parquet", tmp_path, list, set())
+    expectations.check(str(tmp_path / "expect.yaml"), parquet, "t.parquet", "y")
+
+
+def test_what_is_written_of_nanoseconds_holds_of_them(tmp_path):
+    kinds = {"t": pa.timestamp("ns"), "z": pa.timestamp("ns", tz="Asia/Tokyo"), "u": pa.time64("ns")}
+    table = pa.table({name: pa.array([1, 2, 3, 4], kind) for name, kind in kinds.items()} | {"y": [0, 1, 0, 1]})
+    pq.write_table(table, tmp_path / "t.parquet")
+    parquet = source._read(tmp_path / "t.parquet", tmp_path, list, {"y"})
+    (tmp_path / "expect.yaml").write_text(expectations.written(parquet, "y"))
     expectations.check(str(tmp_path / "expect.yaml"), parquet, "t.parquet", "y")
 
 
