@@ -60,7 +60,7 @@ def test_a_loss_is_told_on_the_scale_of_its_logarithm_and_the_middle_of_a_share_
     assert found["high"] / found["mean"] == pytest.approx(found["mean"] / found["low"])
     assert found["high"] - found["low"] >= 1.9 * 1.96 * math.sqrt(plain.v_row)
     found, plain = around("accuracy", p[None], y), intervals.estimate(metrics.contributions("accuracy", p[None], y), y)
-    assert found["high"] - found["low"] == pytest.approx(2 * intervals.half(plain), rel=0.03)
+    assert found["high"] - found["low"] == pytest.approx(2 * plain.half_width, rel=0.03)
 
 
 def test_groups_widen_what_rows_alone_would_not():
