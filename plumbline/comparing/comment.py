@@ -1,8 +1,8 @@
-"""A result as Markdown for GitHub: the verdict in its first line, then what it rests on, then what is folded.
+"""A result as Markdown for GitHub: the verdict in the first line, then its table, then details that are folded.
 
-`write` gives it for a comparison made here. `of_a_run` gives the comment on a pull request, from what the pull
-request's own run left. That may be anything: its types are checked, every text is shown as code, what GitHub knows
-itself is taken from there, and without a `plumbline verify` that passed there is no verdict.
+`write` is for a comparison made here. `of_a_run` is for the comment on a pull request, from the data that the pull
+request's own run left. These may be forged, so their types are checked, every text is shown as code, and branch and
+commit are GitHub's own. Without a `plumbline verify` that passed there is no verdict.
 """
 
 from functools import partial
@@ -17,18 +17,16 @@ from plumbline.pages.page import Table
 
 VERIFIED = "`plumbline verify` passed: this code and data give these figures."
 MOST = 15  # lines of a list that is not folded
-
-
 FORM = forms.Form(code, partial(forms.heading, named=code), forms.MARKS)
 
 
 class Run(NamedTuple):
     """What GitHub itself says of a pull request, and of the run that compared it."""
 
-    base: str  # branch; its commit is the one that was compared with
+    base: str  # branch; its commit is in the result
     other: tuple[str, str]  # branch and commit
     verified: bool | None  # how `plumbline verify` ended; None if it did not run
-    judges: list[str]  # code that makes the figures and the verdict, and that the pull request changes
+    judges: list[str]  # files that make the figures or the verdict, and that the pull request changes
     url: str
 
 
@@ -38,7 +36,10 @@ def write(result: Result) -> str:
 
 
 def of_a_run(run: Run, found: bytes, refused: str = "", verify_said: str = "") -> str:
-    """The comment on a pull request; found is the result as JSON, the texts are what `compare` and `verify` said."""
+    """The comment on a pull request.
+
+    found: the result as JSON. refused, verify_said: what `plumbline compare` and `plumbline verify` printed.
+    """
     branch, commit = run.other
     where = f"{code(run.base)} → {code(branch)} {code(commit[:7])}. [The run]({run.url}) says more."
     if not run.verified:
@@ -56,13 +57,13 @@ def of_a_run(run: Run, found: bytes, refused: str = "", verify_said: str = "") -
         changed = f"⚠ The code that makes these figures and this verdict is changed as well: {named}."
         proven = [VERIFIED, *[changed] * bool(run.judges)]
         return fitting([first, *proven, *rest] if rest else [" ".join([first, *proven])])
-    except Exception:  # whatever such data make their reader do: there is no verdict then
+    except Exception:  # hostile data may raise anything here
         said = _said(refused) or ["What the run left is no result as the code of the default branch knows it."]
         return fitting([f"**No verdict. The two could not be compared.** {where}", *said])
 
 
 def _said(text: str) -> list[str]:
-    """The last line of what a program said, and folded those before it."""
+    """The last line that a program printed, and folded the lines before it."""
     lines = [line for line in text.splitlines() if line.strip()][-40:]
     before = [folded("What it said before", [f"- {code(line, 200)}" for line in lines[:-1]])]
     return [code(lines[-1], 400), *before * (len(lines) > 1)] if lines else []
@@ -72,7 +73,7 @@ def _said(text: str) -> list[str]:
 
 
 def _of_two(result: Result) -> list[str]:
-    """Blocks of Markdown, the verdict first."""
+    """A comparison of two revisions as blocks of Markdown, the verdict first."""
     (entry,), notes = result.entries, words.notes(result, code)
     what = words.changes(entry.changes, code)
     heads = f"{FORM.heading(result.base)} → {FORM.heading(entry.side)}"
@@ -102,7 +103,7 @@ def _marked(said: str, sign: str) -> str:
 
 
 def _listed(lines: list[str]) -> list[str]:
-    """Lines as one list, as many as are read; nothing where there are none."""
+    """Lines as a list of at most MOST items and a note; nothing where there are none."""
     more = [f"and {len(lines) - MOST} more"] * (len(lines) > MOST)
     return ["\n".join(f"- {line}" for line in [*lines[:MOST], *more])] * bool(lines)
 
@@ -112,7 +113,7 @@ def _folded(summary: str, given: Table, note: str = "") -> list[str]:
 
 
 def _epochs(base: Side, other: Side) -> list[str]:
-    """Loss of network 0 by epoch, both sides over one axis of epochs."""
+    """Folded charts of network 0's loss, both sides over one axis of epochs."""
     lines = [f"`o` is {FORM.heading(base)}, `x` is {FORM.heading(other)}; where they meet, `o` is drawn."]
     for part in ("train", "test"):
         points = {"o": forms.curve(base, part, "loss"), "x": forms.curve(other, part, "loss")}
@@ -125,7 +126,7 @@ def _epochs(base: Side, other: Side) -> list[str]:
 
 
 def _ranking(result: Result) -> list[str]:
-    """Blocks of Markdown, the best first."""
+    """Experiments as blocks of Markdown, the best first."""
     first, *rest = words.sentences(forms.called(result), code)
     return [
         " ".join([f"**{first}**", *rest]),

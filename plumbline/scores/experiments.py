@@ -13,14 +13,14 @@ class Ranked(NamedTuple):
     """What is concluded from K experiments over a base, in one metric."""
 
     to_base: list[Difference]  # of each experiment: its interval is at 5 % / K, its p and verdict are Holm's
-    star: list[bool]  # of the base and each experiment: it may be the best
-    luck: float  # by how much the best of those with a star looks better than it is, on average; no less than 0
+    star: list[bool]  # of the base and each experiment: whether it may be the best
+    luck: float  # by how much the best of those with a star looks better than it is, on average; never below 0
 
 
 def rank(base: Rows, others: list[Rows], name: str, of: str = "mean", level: float = 0.95) -> Ranked:
-    """Judge K experiments and their base on the same rows: with confidence `level` the best is among the stars.
+    """Judge K experiments and their base on the same rows. With confidence `level` the best has a star.
 
-    The first networks of each count, as many as all have.
+    of: as in `differences.compare`. All are judged by as many networks as the smallest has.
     """
     base, *others = differences.same_networks([base._replace(group=intervals.numbered(base.group)), *others], of)
     alpha, count = 1.0 - level, len(others)
@@ -32,9 +32,9 @@ def rank(base: Rows, others: list[Rows], name: str, of: str = "mean", level: flo
 
 
 def holm(judged: list[Difference], alpha: float = 0.05) -> list[Difference]:
-    """Verdicts and p by Holm's steps (Scandinavian Journal of Statistics 6 (1979) 65), which miss fewer than 5 % / K.
+    """Verdicts and p by Holm's steps (Scandinavian Journal of Statistics 6 (1979) 65): more powerful than alpha / K.
 
-    The smallest p times K, the next times K - 1, and so on; none is smaller than one before it.
+    The smallest p is multiplied by K, the next by K - 1, and so on. None becomes smaller than the one before it.
     """
     found, so_far = list(judged), 0.0
     order = sorted((i for i, d in enumerate(judged) if not math.isnan(d.p)), key=lambda i: judged[i].p)
@@ -50,9 +50,10 @@ def holm(judged: list[Difference], alpha: float = 0.05) -> list[Difference]:
 
 
 def stars(sides: list[Side], name: str, rows: Rows, of: str = "mean", alpha: float = 0.05) -> list[bool]:
-    """Hsu's multiple comparisons with the best: a side loses its star when another beats it at one-sided alpha / K.
+    """Whether each side may be the best: Hsu's multiple comparisons with the best, Annals of Statistics 12 (1984) 1136.
 
-    Hsu, Annals of Statistics 12 (1984) 1136. Only a side with a better figure can beat one, and the best does so first.
+    A side loses its star when another beats it at one-sided alpha / K. Only sides with a better figure can, and they
+    are tried from the best on.
     """
     means, star = [side.phi.mean() for side in sides], [True] * len(sides)
     order = sorted(range(len(sides)), key=lambda i: -means[i])
@@ -67,10 +68,10 @@ def stars(sides: list[Side], name: str, rows: Rows, of: str = "mean", alpha: flo
 
 
 def luck(sides: list[Side], rows: Rows) -> float:
-    """The luck of the winner: by how much the best of several looks better than it is when all are as good.
+    """The luck of the winner: by how much the best of several equally good sides looks better than it is.
 
-    E max_k (X_k - mean X), X normal with the covariance of the sides' figures over rows and seeds (less what both
-    count), on rows and seeds that they share.
+    E max_k (X_k - mean X), where X is normal with the covariance of the sides' figures. They share rows and seeds. Each
+    side's V_both is taken off once, for its variances over rows and over seeds both contain it.
     """
     if len(sides) < 2 or len(rows.target) < 2:
         return 0.0
