@@ -46,27 +46,33 @@ def of_a_run(run: Run, found: bytes, refused: str = "", verify_said: str = "") -
         how = "did not run" if run.verified is None else "failed: the figures are not those of this code and data"
         return fitting([f"**No verdict. `plumbline verify` {how}.** {where}", *_said(verify_said)])
     try:
-        result = msgspec.json.decode(found, type=Result)
-        (entry,) = result.entries
-        at = (result.base.commit or "")[:7]
-        base = msgspec.structs.replace(result.base, name="", branch=run.base, commit=at)
-        other = msgspec.structs.replace(entry.side, name="", branch=branch, commit=commit[:7])
-        entry = msgspec.structs.replace(entry, side=other)
-        first, *rest = _of_two(msgspec.structs.replace(result, base=base, entries=[entry]))
-        named = ", ".join(map(code, run.judges[:3])) + f" and {len(run.judges) - 3} more" * (len(run.judges) > 3)
-        changed = f"⚠ The code that makes these figures and this verdict is changed as well: {named}."
-        proven = [VERIFIED, *[changed] * bool(run.judges)]
+        first, *rest = _of_two(_renamed(msgspec.json.decode(found, type=Result), run))
+        proven = [VERIFIED]
+        if run.judges:
+            named = ", ".join(map(code, run.judges[:3])) + f" and {len(run.judges) - 3} more" * (len(run.judges) > 3)
+            proven.append(f"⚠ The code that makes these figures and this verdict is changed as well: {named}.")
         return fitting([first, *proven, *rest] if rest else [" ".join([first, *proven])])
     except Exception:  # hostile data may raise anything here
         said = _said(refused) or ["What the run left is no result as the code of the default branch knows it."]
         return fitting([f"**No verdict. The two could not be compared.** {where}", *said])
 
 
+def _renamed(result: Result, run: Run) -> Result:
+    """The result with the branches and the commit that GitHub knows."""
+    (entry,) = result.entries
+    (branch, commit), replace = run.other, msgspec.structs.replace
+    base = replace(result.base, name="", branch=run.base, commit=(result.base.commit or "")[:7])
+    other = replace(entry.side, name="", branch=branch, commit=commit[:7])
+    return replace(result, base=base, entries=[replace(entry, side=other)])
+
+
 def _said(text: str) -> list[str]:
     """The last line that a program printed, and folded the lines before it."""
-    lines = [line for line in text.splitlines() if line.strip()][-40:]
-    before = [folded("What it said before", [f"- {code(line, 200)}" for line in lines[:-1]])]
-    return [code(lines[-1], 400), *before * (len(lines) > 1)] if lines else []
+    *before, last = [line for line in text.splitlines() if line.strip()][-40:] or [""]
+    blocks = [code(last, 400)] if last else []
+    if before:
+        blocks.append(folded("What it said before", [f"- {code(line, 200)}" for line in before]))
+    return blocks
 
 
 # ---- two revisions
@@ -83,7 +89,7 @@ def _of_two(result: Result) -> list[str]:
         return [f"{verdict} Nothing that a stage reads differs. {heads}"]
     return [
         verdict,
-        heads if identical else "\n".join(table(*forms.differences(result, FORM)[:2])),
+        heads if identical else _table(forms.differences(result, FORM)),
         f"Judged by {words.about(result, code)}.",
         *_listed(notes),
         "What changed:",
@@ -102,14 +108,21 @@ def _marked(said: str, sign: str) -> str:
     return f"**{sign}.** {said}"
 
 
+def _table(given: Table) -> str:
+    return "\n".join(table(given.columns, given.rows))
+
+
 def _listed(lines: list[str]) -> list[str]:
-    """Lines as a list of at most MOST items and a note; nothing where there are none."""
-    more = [f"and {len(lines) - MOST} more"] * (len(lines) > MOST)
-    return ["\n".join(f"- {line}" for line in [*lines[:MOST], *more])] * bool(lines)
+    """Lines as one list, cut to MOST; no block where there are none."""
+    if len(lines) > MOST:
+        lines = [*lines[:MOST], f"and {len(lines) - MOST} more"]
+    return ["\n".join(f"- {line}" for line in lines)] if lines else []
 
 
-def _folded(summary: str, given: Table, note: str = "") -> list[str]:
-    return [folded(summary, [*table(*given[:2]), *["", note] * bool(note)])] if given.rows else []
+def _folded(summary: str, given: Table, *notes: str) -> list[str]:
+    """A folded table, and notes below it; no block where it has no rows."""
+    below = [line for note in notes for line in ("", note)]
+    return [folded(summary, [*table(given.columns, given.rows), *below])] if given.rows else []
 
 
 def _epochs(base: Side, other: Side) -> list[str]:
@@ -130,7 +143,7 @@ def _ranking(result: Result) -> list[str]:
     first, *rest = words.sentences(forms.called(result), code)
     return [
         " ".join([f"**{first}**", *rest]),
-        "\n".join(table(*forms.experiments(result, FORM)[:2])),
+        _table(forms.experiments(result, FORM)),
         f"Judged by {words.about(result, code)}. {words.last_look(forms.called(result), code)}",
         *_listed(words.notes(result, code)),
     ]

@@ -158,9 +158,7 @@ def figure(scored: Rows, metric: str, of: str) -> Figure:
     """A metric of one side with its 95 % interval."""
     (scored,) = differences.same_networks([scored], of)
     phi = differences.side(scored, metric, of).phi
-    counted = [metrics.confusion(network, scored.target).sum(axis=0) for network in scored.probability]
-    found = ranges.reported(metric, phi, scored, np.mean(counted, axis=0))
-    return Figure(found["mean"], found.get("low"), found.get("high"), len(scored.target))
+    return Figure(*ranges.reported(metric, phi, scored, ranges.answers_by_class(scored)), len(scored.target))
 
 
 # ---- several experiments

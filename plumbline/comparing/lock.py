@@ -75,12 +75,13 @@ def changes(base: dict[str, Stage], other: dict[str, Stage]) -> Changes:
     is the same.
     """
     both, files, made = [name for name in base if name in other], {}, []
+    outputs = outs(base) | outs(other)
     stages = [name for name in base | other if name not in both or base[name].cmd != other[name].cmd]
     for name in both:
         old, new = base[name], other[name]
         read = [path for path in sorted(old.deps | new.deps) if old.deps.get(path) != new.deps.get(path)]
         for path in read:
-            if path not in outs(base) and path not in outs(other):
+            if path not in outputs:
                 files.setdefault(path, []).append(name)
         if not read and name not in stages and old.params == new.params:
             made += [path for path in sorted(old.outs | new.outs) if old.outs.get(path) != new.outs.get(path)]

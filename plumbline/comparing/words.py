@@ -27,15 +27,15 @@ def lead(result: Result) -> Judged:
 
 def _of_two(result: Result, named: Named) -> Iterable[str]:
     (entry,), d = result.entries, lead(result)
-    base, other, found = named(result.base.name), named(entry.side.name), [d.verdict for d in entry.judged]
+    base, other, found = named(result.base.name), named(entry.side.name), {d.verdict for d in entry.judged}
+    if found == {"identical"}:
+        yield f"{other} predicts exactly what {base} does."
+        return
     claimed = [
         f"{claim} {'than ' + base + ' ' if claim == d.verdict else ''}in {listed(names)}"
         for claim in sorted(CLAIMS, key=lambda claim: claim != d.verdict)
         if (names := [each.metric for each in entry.judged if each.verdict == claim])
     ]
-    if set(found) == {"identical"}:
-        yield f"{other} predicts exactly what {base} does."
-        return
     if claimed:
         said = f"{other} is {listed(claimed)}"
     elif "no evidence" in found:

@@ -4,7 +4,6 @@ A side is a run, a revision or a baseline. Network r of one is paired with netwo
 metric is the mean of D = phi_other - phi_base (R, n). It is real if its interval leaves out 0.
 """
 
-import functools
 import math
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -31,6 +30,11 @@ class Rows(NamedTuple):
     group: np.ndarray | None = None  # (n,) whole numbers, the same for rows of a group; None: each row is its own
     fold: np.ndarray | None = None  # (R, n), only for out-of-fold rows: the fold whose network scored the row
     row: np.ndarray | None = None  # (n,) numbers by which the rows of two sides are paired
+
+    @property
+    def classes(self) -> int:
+        """The number of classes, k."""
+        return max(self.probability.shape[2], 2)
 
 
 class Side(NamedTuple):
@@ -73,7 +77,7 @@ def compare(base: Rows, other: Rows, names: Sequence[str], of: str = "mean", lev
     base = base._replace(group=intervals.numbered(base.group))
     if len(base.probability) > 1 or of == "network":
         base, other = same_networks([base, other], of)
-    defined = metrics.defined(base.target, max(base.probability.shape[2], 2), base.fold)
+    defined = metrics.defined(base.target, base.classes, base.fold)
     asked, names = names, [name for name in names if name in defined]
     sides = [(side(base, name, of), side(other, name, of)) for name in names]
     estimates = [paired(*pair, name, base) for pair, name in zip(sides, names)]
@@ -169,7 +173,7 @@ def least_variance(name: str, rows: Rows, units: int) -> float:
     For a mean over n rows it is 1 / n^2 (Agresti and Min, Statistics in Medicine 24 (2005) 729). A metric that averages
     means over the rows of a class has it from every class. units: rows, or groups of rows.
     """
-    counts = metrics.class_counts(rows.target, max(rows.probability.shape[2], 2))
+    counts = metrics.class_counts(rows.target, rows.classes)
     share, of_class = metrics.trials(name, counts, counts, rows.positive, units)
     if name == "roc_auc":  # the next row may be of either class
         share, of_class = np.ones(2), np.maximum(counts * (units / len(rows.target)), 1.0)
@@ -183,7 +187,7 @@ def why_not(name: str, rows: Rows, estimate: intervals.Estimate, of: str) -> str
         return f"{count}, and {FEWEST_NETWORKS} are needed to tell how seeds differ"
     if not estimate.has_interval:
         return f"1 {'row' if rows.group is None else 'group of rows'}"
-    counts = np.sort(metrics.class_counts(rows.target, max(rows.probability.shape[2], 2)))
+    counts = np.sort(metrics.class_counts(rows.target, rows.classes))
     if name in metrics.OWN_VALUES:  # means over all rows, which need some rows that are not of the largest class
         fewest, which = int(counts[:-1].sum()), "of a class" if len(counts) == 2 else "beside the largest class"
     else:
@@ -238,12 +242,7 @@ def covariance(phis: list[np.ndarray], group: np.ndarray | None) -> np.ndarray:
 
 def normals(covariance: np.ndarray) -> np.ndarray:
     """Draws from a normal distribution of this covariance (M, M), always the same: (NORMALS, M)."""
-    count = len(covariance)
+    draws = stream.normal(stream.seeded(0), NORMALS * len(covariance)).astype(np.float64)
     values, vectors = np.linalg.eigh(covariance)
     root = vectors * np.sqrt(np.maximum(values, 0.0)) @ vectors.T  # the symmetric root, which has no sign to choose
-    return _independent(count) @ root
-
-
-@functools.cache
-def _independent(count: int) -> np.ndarray:
-    return stream.normal(stream.seeded(0), NORMALS * count).astype(np.float64).reshape(NORMALS, count)
+    return draws.reshape(NORMALS, -1) @ root

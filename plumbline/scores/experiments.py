@@ -8,6 +8,8 @@ import numpy as np
 from plumbline.scores import differences, intervals, metrics
 from plumbline.scores.differences import Difference, Rows, Side
 
+ALPHA = 0.05
+
 
 class Ranked(NamedTuple):
     """What is concluded from K experiments over a base, in one metric."""
@@ -17,22 +19,21 @@ class Ranked(NamedTuple):
     luck: float  # by how much the best of those with a star looks better than it is, on average; never below 0
 
 
-def rank(base: Rows, others: list[Rows], name: str, of: str = "mean", level: float = 0.95) -> Ranked:
-    """Judge K experiments and their base on the same rows. With confidence `level` the best has a star.
+def rank(base: Rows, others: list[Rows], name: str, of: str = "mean") -> Ranked:
+    """Judge K experiments and their base on the same rows. With 95 % confidence the best has a star.
 
     of: as in `differences.compare`. All are judged by as many networks as the smallest has.
     """
     base, *others = differences.same_networks([base._replace(group=intervals.numbered(base.group)), *others], of)
-    alpha, count = 1.0 - level, len(others)
-    to_base = [differences.compare(base, other, [name], of, 1.0 - alpha / count)[0] for other in others]
+    to_base = [differences.compare(base, other, [name], of, 1.0 - ALPHA / len(others))[0] for other in others]
     sides = [differences.side(each, name, of) for each in (base, *others)]
-    star = stars(sides, name, base, of, alpha)
+    star = stars(sides, name, base, of)
     best = [side for side, has in zip(sides, star) if has]
-    return Ranked(holm(to_base, alpha), star, luck(best, base))
+    return Ranked(holm(to_base), star, luck(best, base))
 
 
-def holm(judged: list[Difference], alpha: float = 0.05) -> list[Difference]:
-    """Verdicts and p by Holm's steps (Scandinavian Journal of Statistics 6 (1979) 65): more powerful than alpha / K.
+def holm(judged: list[Difference]) -> list[Difference]:
+    """Verdicts and p by Holm's steps (Scandinavian Journal of Statistics 6 (1979) 65): more powerful than 5 % / K.
 
     The smallest p is multiplied by K, the next by K - 1, and so on. None becomes smaller than the one before it.
     """
@@ -44,26 +45,27 @@ def holm(judged: list[Difference], alpha: float = 0.05) -> list[Difference]:
         verdict = d.verdict
         if verdict in ("better", "worse", "no evidence"):
             is_better = (d.difference > 0) != (d.metric in metrics.LOSSES)
-            verdict = ("better" if is_better else "worse") if so_far < alpha else "no evidence"
+            verdict = ("better" if is_better else "worse") if so_far < ALPHA else "no evidence"
         found[i] = d._replace(p=so_far, verdict=verdict)
     return found
 
 
-def stars(sides: list[Side], name: str, rows: Rows, of: str = "mean", alpha: float = 0.05) -> list[bool]:
+def stars(sides: list[Side], name: str, rows: Rows, of: str = "mean") -> list[bool]:
     """Whether each side may be the best: Hsu's multiple comparisons with the best, Annals of Statistics 12 (1984) 1136.
 
-    A side loses its star when another beats it at one-sided alpha / K. Only sides with a better figure can, and they
-    are tried from the best on.
+    A side loses its star when another beats it at one-sided 5 % / K. Only sides with a better figure can, and they are
+    tried from the best on.
     """
-    means, star = [side.phi.mean() for side in sides], [True] * len(sides)
-    order = sorted(range(len(sides)), key=lambda i: -means[i])
-    level = 1.0 - 2.0 * alpha / max(len(sides) - 1, 1)
+    level = 1.0 - 2.0 * ALPHA / max(len(sides) - 1, 1)
+
+    def beats(better: Side, side: Side) -> bool:
+        estimate = differences.paired(side, better, name, rows)
+        return not differences.why_not(name, rows, estimate, of) and estimate.student(level)[0] > 0.0
+
+    means = [side.phi.mean() for side in sides]
+    order, star = sorted(range(len(sides)), key=lambda i: -means[i]), [True] * len(sides)
     for place, i in enumerate(order):
-        for j in order[:place]:
-            estimate = differences.paired(sides[i], sides[j], name, rows)
-            if not differences.why_not(name, rows, estimate, of) and estimate.student(level)[0] > 0.0:
-                star[i] = False
-                break
+        star[i] = not any(beats(sides[j], sides[i]) for j in order[:place])
     return star
 
 

@@ -42,16 +42,15 @@ def of_part(part: str, rows: Rows, counts: list, scratch: Path) -> Iterable[Figu
         return
     networks = max(len(probability) - 1, 1)
     rows = Rows(probability[:networks], target, positive, intervals.numbered(group), fold)
-    groups = None if group is None else n if rows.group is None else int(rows.group.max()) + 1
-    answered = sum(metrics.confusion(network, target).sum(axis=0) for network in rows.probability) / networks
+    groups = None if group is None else len(np.unique(group))
+    answered = ranges.answers_by_class(rows)
     phi = files.mapped(probability.shape[:2], np.float64, scratch)  # (R + 1, n), more is better
     for name in metrics.defined(target, np.shape(counts)[-1], fold):
         metrics.contributions(name, probability[:networks], target, positive, phi[:networks], fold)
         metrics.contributions(name, probability[-1:], target, positive, phi[-1:], None if networks > 1 else fold)
         yield Figure(part, "network", name, metrics.reported(name, phi[0]), None, None, n, groups)
         yield Figure(part, "ensemble", name, metrics.reported(name, phi[-1]), None, None, n, groups)
-        mean, *interval = ranges.reported(name, phi[:networks], rows, answered).values()
-        yield Figure(part, "networks", name, mean, *(interval or (None, None)), n, groups)
+        yield Figure(part, "networks", name, *ranges.reported(name, phi[:networks], rows, answered), n, groups)
     for name, value in metrics.always(counts, target, fold).items():
         yield Figure(part, "shares", name, value, None, None, n, groups)
 

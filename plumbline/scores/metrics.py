@@ -130,30 +130,34 @@ def contributions(
     rows are weighted so that the metric is its mean over folds.
     """
     out = np.empty(probability.shape[:2]) if out is None else out
-    k, of = max(probability.shape[2], 2), name.removeprefix("macro_")
-    share = np.eye(k)[positive] if of == name else np.full(k, 1 / k)  # of each class in the mean
+    of, weight = name.removeprefix("macro_"), weights(name, max(probability.shape[2], 2), positive)
     for r, (network, phi) in enumerate(zip(probability, out)):
         if of in RANKINGS and fold is not None:
             for f in range(int(fold[r].max()) + 1):
                 own = np.flatnonzero(fold[r] == f)
                 part = np.empty(len(own))
-                _rankings(OF_FOLD[of], network[own], target[own], share, part)
+                _rankings(OF_FOLD[of], network[own], target[own], weight, part)
                 phi[own] = part * (len(target) / (len(own) * (fold[r].max() + 1)))
         elif of in RANKINGS:
-            _rankings(RANKINGS[of], network, target, share, phi)
+            _rankings(RANKINGS[of], network, target, weight, phi)
         elif of in RATIOS:
-            _ratios(of, network, target, share, phi)
+            _ratios(of, network, target, weight, phi)
         else:
             for here in pieces(len(target)):
                 phi[here] = OWN_VALUES[of](network[here], target[here])
     return out
 
 
-def _rankings(rank: Callable, probability: np.ndarray, target: np.ndarray, share: np.ndarray, out: np.ndarray) -> None:
-    """phi (n,) of one network: the classes' own, each against the rest, weighted by their shares of the mean."""
+def weights(name: str, k: int, positive: int) -> np.ndarray:
+    """The weight of each class in a metric, (k,): with "macro_" the same for all, else 1 for the positive class."""
+    return np.full(k, 1 / k) if name.startswith("macro_") else np.eye(k)[positive]
+
+
+def _rankings(rank: Callable, probability: np.ndarray, target: np.ndarray, weight: np.ndarray, out: np.ndarray) -> None:
+    """phi (n,) of one network: the sum over classes of their own phi, each against the rest, times their weights."""
     out[:] = 0.0
-    for c in share.nonzero()[0]:
-        out += rank(score_of(probability, c), target == c) * share[c]
+    for c in weight.nonzero()[0]:
+        out += rank(score_of(probability, c), target == c) * weight[c]
 
 
 def score_of(probability: np.ndarray, c: int) -> np.ndarray:
@@ -166,16 +170,16 @@ def score_of(probability: np.ndarray, c: int) -> np.ndarray:
     return probability[:, 0] if c else -probability[:, 0]
 
 
-def _ratios(name: str, probability: np.ndarray, target: np.ndarray, share: np.ndarray, out: np.ndarray) -> None:
-    """phi (n,) of one network: the ratio and its influence function, of each class, weighted by their shares."""
+def _ratios(name: str, probability: np.ndarray, target: np.ndarray, weight: np.ndarray, out: np.ndarray) -> None:
+    """phi (n,) of one network: the sum over classes of their ratio and its influence function, times their weights."""
     counts = confusion(probability, target)
     ratio, whole = ratios(name, counts)
-    weight = np.divide(len(target) * share, whole, out=np.zeros(len(counts)), where=whole > 0)
+    of_row = np.divide(len(target) * weight, whole, out=np.zeros(len(counts)), where=whole > 0)
     for here in pieces(len(target)):
         answer, own = predicted(probability[here]), target[here]
-        right, phi = answer == own, np.full(len(own), share @ ratio)
+        right, phi = answer == own, np.full(len(own), weight @ ratio)
         for label in {"precision": [answer], "recall": [own], "f1": [answer, own]}[name]:
-            phi += weight[label] * (right - ratio[label])
+            phi += of_row[label] * (right - ratio[label])
         out[here] = phi
 
 
@@ -200,8 +204,8 @@ def trials(
     counts, answered: rows by their class and by the class predicted (k,). units: rows, or groups of rows. With groups
     each class counts as its proportion of them.
     """
-    n, k, of = counts.sum(), len(counts), name.removeprefix("macro_")
-    if of in ("accuracy", *LOSSES):
+    n, of = counts.sum(), name.removeprefix("macro_")
+    if of in OWN_VALUES:
         return np.ones(1), np.array([float(units)])
     rows = {
         "precision": answered,
@@ -210,8 +214,7 @@ def trials(
         "roc_auc": np.minimum(counts, n - counts),
         "average_precision": counts,
     }[of]
-    share = np.full(k, 1 / k) if of != name else np.eye(k)[positive]
-    return share, np.maximum(rows * (units / n), 1.0)
+    return weights(name, len(counts), positive), np.maximum(rows * (units / n), 1.0)
 
 
 def class_counts(target: np.ndarray, classes: int) -> np.ndarray:

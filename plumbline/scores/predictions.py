@@ -48,9 +48,8 @@ def write(path: str | Path, parts: dict[str, store.Table], rows: dict[str, Rows]
     probability that is not finite.
     """
     facts = next(iter(parts.values())).facts
-    has_groups, has_folds = (
-        any(getattr(part, name) is not None for part in rows.values()) for name in ("group", "fold")
-    )
+    has_groups = any(part.group is not None for part in rows.values())
+    has_folds = any(part.fold is not None for part in rows.values())
     arrays, queries = {}, []
     for part, table in parts.items():
         said = rows[part].probability[:networks]

@@ -15,12 +15,18 @@ FEWEST_OF_FOLD = 30  # rows of a class in every fold
 MOST = {"log_loss": math.inf, "brier": 2.0}  # every other metric lies between 0 and 1
 
 
-def reported(name: str, phi: np.ndarray, rows: Rows, answered: np.ndarray) -> dict[str, float]:
-    """The mean of contributions phi (R, n) and the interval around it: {mean, low, high}, a loss being positive.
+def answers_by_class(rows: Rows) -> np.ndarray:
+    """For how many rows each class is predicted, the mean over networks: (k,)."""
+    counts = [metrics.confusion(network, rows.target).sum(axis=0) for network in rows.probability]
+    return np.mean(counts, axis=0)
 
-    answered: for how many rows each class is predicted, the mean over networks (k,). There is a mean alone where rows
-    do not show how they differ: with one row, one group, or one row of a class that is ranked. Nor has the average
-    precision of folds an interval below FEWEST_OF_FOLD rows of a class: there it comes out too high.
+
+def reported(name: str, phi: np.ndarray, rows: Rows, answered: np.ndarray) -> tuple[float, float | None, float | None]:
+    """The mean of contributions phi (R, n), with low and high of the interval around it; a loss is positive.
+
+    answered: `answers_by_class(rows)`, the same for all metrics. There is no interval (None) where rows do not show how
+    they differ: with one row, one group, or one row of a class that is ranked. Nor has the average precision of folds
+    one below FEWEST_OF_FOLD rows of a class: there it comes out too high.
     """
     is_ranked = metrics.ranks(name)
     estimate = intervals.estimate(phi, rows.target, rows.group, is_ranked)
@@ -29,7 +35,7 @@ def reported(name: str, phi: np.ndarray, rows: Rows, answered: np.ndarray) -> di
     needed = FEWEST_OF_FOLD if rows.fold is not None and name.endswith("average_precision") else 2
     has_few = is_ranked and metrics.fewest_of_a_class(rows.target, len(counts), rows.fold) < needed
     if has_few or not estimate.has_interval:
-        return {"mean": mean}
+        return mean, None, None
     if name in metrics.LOSSES:
         estimate = labels.floored(estimate, _labelled(name, rows), phi, rows.target, rows.group)
     estimate = intervals.cross_fitted(estimate, rows.fold)
@@ -39,7 +45,7 @@ def reported(name: str, phi: np.ndarray, rows: Rows, answered: np.ndarray) -> di
         low, high = of_share(mean, estimate, *metrics.trials(name, counts, answered, rows.positive, estimate.n))
     most = MOST.get(name, 1.0)
     mean = min(max(mean, 0.0), most)
-    return {"mean": mean, "low": min(max(low, 0.0), mean), "high": max(min(high, most), mean)}
+    return mean, min(max(low, 0.0), mean), max(min(high, most), mean)
 
 
 def _labelled(name: str, rows: Rows) -> labels.Labelled:
