@@ -36,8 +36,10 @@ def judge(
     if unlike := why_not_paired(base, other, part):
         raise UserError(f"no verdict: {unlike}")
     notes, (left, right) = _alike([base, other], part, of)
-    there = _defined(left, base, of, metric, part)
-    names = [metric] * (metric is not None) + [name for name in JUDGED if name in there and name != metric]
+    names = [name for name in JUDGED if name in differences.defined(left, of) and name != metric]
+    if metric:
+        _check_defined(metric, left, of, f"the {part} part of {base.name}")
+        names.insert(0, metric)
     found = [_judged(d) for d in differences.compare(left, right, names, of)]
     entry = Entry(other.side, [], found, figure(right, names[0], of), True, revisions.changes(base, other))
     return Result(base.side, [entry], False, names[0], of, part, why, *_counts(left), None, None, {}, notes)
@@ -115,15 +117,10 @@ def _other_classes(base: Revision, other: Revision) -> str | None:
     return None if same else f"{base.name} has the classes {base.classes} and {other.name} {other.classes}"
 
 
-def _defined(rows: Rows, base: Revision, of: str, asked: str | None = None, part: str = "") -> list[str]:
-    """The metrics that are defined on these rows; UserError if `asked` is not among them."""
-    # An ensemble ranks all out-of-fold rows together, single networks rank those of each fold
-    there = metrics.defined(rows.target, len(base.classes), None if of == "ensemble" else rows.fold)
-    if asked and asked not in there:
-        raise UserError(
-            f"{asked} is not defined on the {part} part of {base.name}; choose a --metric of {', '.join(there)}"
-        )
-    return there
+def _check_defined(metric: str, rows: Rows, of: str, where: str) -> None:
+    there = differences.defined(rows, of)
+    if metric not in there:
+        raise UserError(f"{metric} is not defined on {where}; choose a --metric of {', '.join(there)}")
 
 
 def _alike(sides: Sequence[Revision], part: str, of: str) -> tuple[list[str], list[Rows]]:
@@ -188,7 +185,7 @@ def rank(
 
     others = without(lambda other: _other_classes(base, other) or _other_parts(base, other))
     part, why_part = part_of([base, *others], part, of)
-    _defined(base.parts[part], base, of, metric, part)
+    _check_defined(metric, base.parts[part], of, f"the {part} part of {base.name}")
     others = without(lambda other: why_not_paired(base, other, part) or _too_few(base, other, of))
     runs = {base.mark: [base]}
     for other in others:
@@ -203,7 +200,7 @@ def rank(
         found.append((first, Entry(first.side, names, its, value, star, revisions.changes(base, first))))
     found.sort(key=lambda pair: pair[1].figure.value, reverse=metric not in metrics.LOSSES)
     test = found[0][0].parts.get("test") if part != "test" else None
-    look = figure(test, metric, of) if test and metric in _defined(test, base, of) else None
+    look = figure(test, metric, of) if test and metric in differences.defined(test, of) else None
     entries, counts = [entry for _, entry in found], _counts(scored[0])
     return Result(base.side, entries, True, metric, of, part, why_part, *counts, ranked.luck, look, left_out, notes)
 

@@ -67,6 +67,14 @@ class Difference(NamedTuple):
 # ---- two sides
 
 
+def defined(rows: Rows, of: str = "mean") -> list[str]:
+    """The metrics that are defined on these rows.
+
+    Single networks rank the rows of each fold, so every fold needs every class. An ensemble ranks all rows together.
+    """
+    return metrics.defined(rows.target, rows.classes, None if of == "ensemble" else rows.fold)
+
+
 def compare(base: Rows, other: Rows, names: Sequence[str], of: str = "mean", level: float = 0.95) -> list[Difference]:
     """Judge `other` against `base` in several metrics. With confidence `level` all the intervals hold the true values.
 
@@ -77,8 +85,8 @@ def compare(base: Rows, other: Rows, names: Sequence[str], of: str = "mean", lev
     base = base._replace(group=intervals.numbered(base.group))
     if len(base.probability) > 1 or of == "network":
         base, other = same_networks([base, other], of)
-    defined = metrics.defined(base.target, base.classes, base.fold)
-    asked, names = names, [name for name in names if name in defined]
+    asked, there = names, defined(base, of)
+    names = [name for name in asked if name in there]
     sides = [(side(base, name, of), side(other, name, of)) for name in names]
     estimates = [paired(*pair, name, base) for pair, name in zip(sides, names)]
     level = level_of_each([two.phi - one.phi for one, two in sides], base.group, level)
