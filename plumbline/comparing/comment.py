@@ -16,7 +16,6 @@ from plumbline.pages.markdown import chart, code, fitting, folded, table
 from plumbline.pages.page import Table
 
 VERIFIED = "`plumbline verify` passed: this code and data give these figures."
-MOST = 15  # lines of a list that is not folded
 FORM = forms.Form(code, partial(forms.heading, named=code), forms.MARKS)
 
 
@@ -113,10 +112,8 @@ def _table(given: Table) -> str:
 
 
 def _listed(lines: list[str]) -> list[str]:
-    """Lines as one list, cut to MOST; no block where there are none."""
-    if len(lines) > MOST:
-        lines = [*lines[:MOST], f"and {len(lines) - MOST} more"]
-    return ["\n".join(f"- {line}" for line in lines)] if lines else []
+    """Lines as one list; no block where there are none."""
+    return ["\n".join(f"- {line}" for line in words.cut(lines))] if lines else []
 
 
 def _folded(summary: str, given: Table, *notes: str) -> list[str]:

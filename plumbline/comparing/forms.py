@@ -72,8 +72,9 @@ def files(result: Result, form: Form) -> Table:
         for path, found in result.metrics.items()
         for name, both in found.items()
     ]
-    more = [[f"and {len(rows) - MOST} more", "", "", ""]] * (len(rows) > MOST)
-    return Table(["file", "metric", "before", "after"], rows[:MOST] + more)
+    if len(rows) > MOST:
+        rows = [*rows[:MOST], [f"and {len(rows) - MOST} more", "", "", ""]]
+    return Table(["file", "metric", "before", "after"], rows)
 
 
 def curve(side: Side, part: str, metric: str) -> list[tuple[float, float]]:

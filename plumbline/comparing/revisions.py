@@ -142,15 +142,8 @@ def _pipeline(repo, path: str, is_workspace: bool) -> tuple[dict[str, Stage], li
     """The stages that a file comes from, as they ran, and in words what has changed since then."""
     from dvc.dependency.param import ParamsDependency
 
-    makers = {_path(out, repo): stage for stage in repo.index.stages if stage.cmd for out in stage.outs}
-    upstream, waiting = set(), [path]
-    while waiting:
-        stage = makers.get(waiting.pop())
-        if stage and stage not in upstream:
-            upstream.add(stage)
-            waiting += [_path(dep, repo) for dep in stage.deps]
     stages, changed = {}, []
-    for stage in [stage for stage in repo.index.stages if stage in upstream]:
+    for stage in _upstream(repo, path):
         name = "/".join([*Path(stage.path_in_repo).parts[:-1], stage.name])
         outs = {_path(out, repo): out for out in stage.outs}
         params = {_path(dep, repo): dep for dep in stage.deps if isinstance(dep, ParamsDependency)}
@@ -160,16 +153,30 @@ def _pipeline(repo, path: str, is_workspace: bool) -> tuple[dict[str, Stage], li
         if not any(out.hash_info for out in stage.outs):
             changed.append(f"stage {name} has not run")
             continue
-        changed += [f"the command of {name}"] * bool(stage.changed_stage())
+        if stage.changed_stage():
+            changed.append(f"the command of {name}")
         for file, of in params.items():
             for key, (then, now) in lock.unequal(of.hash_info.value or {}, of.read_params()).items():
                 changed.append(f"{file} ({key} is {now!r} and was {then!r})")
         for file, of in (deps | outs).items():
             said = next(iter(of.workspace_status().values()), None) if of.is_in_repo else None
+            # Whatever is not checked out is "deleted" to DVC; it may yet be in the cache
             is_gone = said == "deleted" and is_workspace and not repo.dvcfs.exists(f"/{file}")
             if is_gone or said not in (None, "deleted"):
                 changed.append(file)
     return stages, list(dict.fromkeys(changed))
+
+
+def _upstream(repo, path: str) -> list:
+    """DVC's stages that a file comes from, in the order in which DVC lists them."""
+    makers = {_path(out, repo): stage for stage in repo.index.stages if stage.cmd for out in stage.outs}
+    found, waiting = set(), [path]
+    while waiting:
+        stage = makers.get(waiting.pop())
+        if stage and stage not in found:
+            found.add(stage)
+            waiting += [_path(dep, repo) for dep in stage.deps]
+    return [stage for stage in repo.index.stages if stage in found]
 
 
 def _path(of, repo) -> str:

@@ -9,7 +9,7 @@ from plumbline.comparing.result import Changes, Entry, Figure, Judged, Result
 
 Named = Callable[[str], str]
 CLAIMS = ("better", "worse")  # verdicts that claim a difference
-MOST = 15  # changes in a cell
+MOST = 15  # items of a list
 UNCHANGED = "Nothing that a stage reads has changed."
 CONFIDENT = "With 95 % confidence the best is among the *."
 
@@ -151,7 +151,12 @@ def briefly(found: Changes, named: Named = str) -> str:
     """What changed, for a cell of a table."""
     what = [f"{named(name)}={named(value(new))}" for name, (_, new) in found.params.items()]
     what += map(named, [*found.files, *found.stages, *found.made])
-    return ", ".join(what[:MOST] + [f"and {len(what) - MOST} more"] * (len(what) > MOST))
+    return ", ".join(cut(what))
+
+
+def cut(items: list[str]) -> list[str]:
+    """Items of a list: all, or the first MOST and how many more there are."""
+    return items if len(items) <= MOST else [*items[:MOST], f"and {len(items) - MOST} more"]
 
 
 def value(of: object) -> str:
