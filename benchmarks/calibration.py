@@ -212,14 +212,13 @@ def line(cell: Cell, comparisons: int, seed: int) -> str:
 
 def held_by(rows: Rows, truths: dict, there: list[str]) -> dict[str, bool]:
     """Of the base's figures, whether the interval around each holds the truth."""
-    answered = np.mean([metrics.confusion(network, rows.target).sum(axis=0) for network in rows.probability], axis=0)
-    held = {}
+    answered, held = ranges.answers_by_class(rows), {}
     for name in there:
         if name in REPORTED:
             phi = metrics.contributions(name, rows.probability, rows.target, rows.positive)
-            _, *ends = ranges.reported(name, phi, rows, answered).values()
-            if ends:
-                held[name] = ends[0] <= truths[name][0] <= ends[1]
+            _, low, high = ranges.reported(name, phi, rows, answered)
+            if low is not None:
+                held[name] = low <= truths[name][0] <= high
     return held
 
 

@@ -189,12 +189,12 @@ def judged(sides: dict[str, Rows], classes: int) -> Judged:
     base, *others = sides.values()
     names = [name for name in metrics.defined(base.target, classes, base.fold) if name in JUDGED]
     found = {name: differences.compare(base, other, names) for name, other in zip(list(sides)[1:], others)}
-    figures, answered = {}, np.mean([metrics.confusion(p, base.target).sum(axis=0) for p in base.probability], axis=0)
+    figures, answered = {}, ranges.answers_by_class(base)
     for name in metrics.defined(base.target, classes, base.fold):
         phi = metrics.contributions(name, base.probability, base.target, 1, fold=base.fold)
-        _, *ends = ranges.reported(name, phi, base, answered).values()
-        if ends and name in FIGURES:
-            figures[name] = tuple(ends)
+        _, low, high = ranges.reported(name, phi, base, answered)
+        if low is not None and name in FIGURES:
+            figures[name] = low, high
     return Judged(found, figures)
 
 

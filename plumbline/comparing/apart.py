@@ -1,6 +1,6 @@
-"""How far apart two versions of an output are, said in the file's own terms: columns, arrays, figures.
+"""How far apart two versions of a file are, for `plumbline verify`, which finds outputs whose bytes differ.
 
-What `plumbline verify` says of a file whose bytes differ.
+`difference` says it in words, by column, array or figure. `says_the_same` decides whether last bits alone explain it.
 """
 
 import collections
@@ -17,14 +17,14 @@ from plumbline.basics.formats import flat
 from plumbline.tables import duck
 
 UNITS = {".parquet": "column", ".csv": "column", ".safetensors": "array", ".json": "figure"}
-# What trainings by autograd on two machines may say of the same networks:
-NEAR = 1e-3  # of a loss
-FEW = 3  # rows that fall into another class
-CURVE = 0.05  # of the points of a plot, on the average
+# How far apart the figures of one network may be that autograd trained on two machines:
+NEAR = 1e-3  # losses
+FEW = 3  # rows that get another class
+CURVE = 0.05  # points of a plot, on average
 
 
 def difference(old: Path, new: Path) -> str:
-    """How far apart two versions of a file are; its kind is told by the new one's name."""
+    """How far apart two versions of a file are, in words. The new one's suffix says what kind of file it is."""
     try:
         unit, a, b = UNITS[new.suffix], contents(old, new.suffix), contents(new, new.suffix)
     except Exception as error:  # whatever a broken file makes its reader say; that it differs is known already
@@ -35,14 +35,15 @@ def difference(old: Path, new: Path) -> str:
 
 
 def says_the_same(old: Path, new: Path, rows: float, least: float = NEAR) -> bool:
-    """Whether two files of figures say the same, as trainings do that differ in their last bits alone.
+    """Whether two files of figures agree as well as trainings do that differ in their last bits alone.
 
-    rows: of the smallest part that was scored. Texts and counts are equal, a table's by FEW at most; losses by `least`,
-    other figures by FEW rows or `least`; curves, whose points may be others and have x in their first column, by CURVE.
+    Texts and counts must be equal, but counts of rows in a table may differ by FEW. Losses may differ by `least`, other
+    figures by FEW rows of `rows`, the size of the smallest part that was scored, or by `least`. Curves may have other
+    points, with x in the first column, and differ by CURVE on average.
     """
     try:
         a, b = said(old), said(new)
-        if new.suffix == ".csv" and isinstance(next(iter(a.values())), float):
+        if new.suffix == ".csv" and isinstance(next(iter(a.values())), float):  # a curve
             (x, *a), (z, *b) = (list(contents(path, ".csv").values()) for path in (old, new))
             gaps = [np.abs(y - np.interp(x, z, w)) / max(1.0, np.abs(y).max()) for y, w in zip(a, b, strict=True)]
             return all(gap.mean() <= CURVE for gap in gaps)
@@ -52,7 +53,11 @@ def says_the_same(old: Path, new: Path, rows: float, least: float = NEAR) -> boo
 
 
 def said(path: Path) -> dict[str, object]:
-    """Every figure by its name; in a CSV by column, row and the texts in that row, whose order does not count."""
+    """Every figure by its name.
+
+    In a CSV the name is the texts in its row and its column, so that the order of rows does not count. Rows with the
+    same texts are numbered.
+    """
     if path.suffix == ".json":
         return flat(json.loads(path.read_text(encoding="utf-8")))
     found, seen = {}, collections.Counter()
@@ -65,7 +70,7 @@ def said(path: Path) -> dict[str, object]:
 
 
 def _value(cell: str) -> int | float | str:
-    """A cell as what it looks like."""
+    """A cell as the number that it looks like, or as text."""
     for kind in (int, float):
         with contextlib.suppress(ValueError):
             return kind(cell)
@@ -73,14 +78,14 @@ def _value(cell: str) -> int | float | str:
 
 
 def is_near(name: str, x: object, y: object, rows: float, least: float) -> bool:
-    """Whether two values of a figure are apart by no more than the last bits of weights explain."""
+    """Whether two values of a figure are as close as `says_the_same` asks."""
     if isinstance(x, float) and isinstance(y, float):
         return abs(x - y) <= (least if "loss" in name else max(least, FEW / rows)) * max(1.0, abs(x))
     return x == y or (isinstance(x, int) and isinstance(y, int) and name.endswith(" rows") and abs(x - y) <= FEW)
 
 
 def how_far(x: np.ndarray, y: np.ndarray) -> str | None:
-    """In how many values two arrays differ, and by how much if they are numbers; None if in none."""
+    """In how many values two arrays differ, and by how much if they are numbers; None if they are equal."""
     if x.shape != y.shape:
         return f"has shape {x.shape}, now {y.shape}"
     differs = (x != y) & ~((x != x) & (y != y))  # NaN is as NaN
@@ -95,7 +100,7 @@ def how_far(x: np.ndarray, y: np.ndarray) -> str | None:
 
 
 def contents(path: Path, suffix: str) -> dict[str, np.ndarray]:
-    """What a file holds, as arrays by name."""
+    """What a file holds: arrays by name."""
     if suffix == ".json":
         return {name: np.array([value]) for name, value in flat(json.loads(path.read_text(encoding="utf-8"))).items()}
     if suffix == ".safetensors":
@@ -107,7 +112,7 @@ def contents(path: Path, suffix: str) -> dict[str, np.ndarray]:
 
 
 def columns(relation: str) -> dict[str, np.ndarray]:
-    """Columns (n,), of lists (n, m); missing values as NaN among numbers and as None among others."""
+    """Columns of what may stand behind FROM: (n,), or (n, m) of lists. Missing numbers are NaN, other gaps None."""
     ((rows,),) = duck.rows(f"SELECT count(*) FROM {relation}")
     found = {}
     for name, kind in duck.columns(relation).items():

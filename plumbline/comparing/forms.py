@@ -1,4 +1,4 @@
-"""What text, Markdown and HTML share of a result: its tables and curves, and how sides and verdicts are called."""
+"""What text, Markdown and HTML share of a result: its tables and curves, and the names of sides and verdicts."""
 
 from collections.abc import Callable, Mapping
 from typing import NamedTuple
@@ -10,14 +10,14 @@ from plumbline.comparing.result import Judged, Result, Side
 from plumbline.pages.page import Share, Table
 
 MARKS = {"worse": "▼ worse", "better": "▲ better", "no evidence": "○ no evidence", "no difference": "= no difference"}
-MARKS |= {"no verdict": "? no verdict", "identical": "= identical"}  # in the order in which one is told
+MARKS |= {"no verdict": "? no verdict", "identical": "= identical"}  # of several verdicts the first here is told
 YOURS = "your files"  # the workspace, with what is not committed
 LUCK = "Widths are beside the interval as it is. Rows needed: to tell a difference as large as this one from none."
-MOST = 300  # figures of files
+MOST = 300  # rows of `files`
 
 
 class Form(NamedTuple):
-    """How an output writes what comes from a revision, a side at the head of a column, and each verdict."""
+    """How an output (text, Markdown, HTML) writes a foreign text, a side at the head of a column, and each verdict."""
 
     named: words.Named
     heading: Callable[[Side], str]
@@ -25,7 +25,7 @@ class Form(NamedTuple):
 
 
 def differences(result: Result, form: Form) -> Table:
-    """Two revisions, a row a metric."""
+    """Two revisions side by side: a row for each metric."""
     (entry,) = result.entries
     rows = [[form.named(d.metric), d.base, d.other, *_beside(d, form)] for d in entry.judged]
     sides = [form.heading(result.base), form.heading(entry.side)]
@@ -33,7 +33,7 @@ def differences(result: Result, form: Form) -> Table:
 
 
 def experiments(result: Result, form: Form) -> Table:
-    """Experiments, a row each, the best first; those that may be the best have a star."""
+    """Experiments, a row for each, the best first. Those that may be the best have a star."""
     rows = []
     for entry in result.entries:
         name = " = ".join([form.heading(entry.side), *map(form.named, entry.same)]) + " *" * entry.is_among_best
@@ -72,8 +72,9 @@ def files(result: Result, form: Form) -> Table:
         for path, found in result.metrics.items()
         for name, both in found.items()
     ]
-    more = [[f"and {len(rows) - MOST} more", "", "", ""]] * (len(rows) > MOST)
-    return Table(["file", "metric", "before", "after"], rows[:MOST] + more)
+    if len(rows) > MOST:
+        rows = [*rows[:MOST], [f"and {len(rows) - MOST} more", "", "", ""]]
+    return Table(["file", "metric", "before", "after"], rows)
 
 
 def curve(side: Side, part: str, metric: str) -> list[tuple[float, float]]:
@@ -95,18 +96,18 @@ def in_a_word(judged: list[Judged]) -> str:
 
 
 def heading(side: Side, named: words.Named) -> str:
-    """A revision by its branch, or else its name, and its short commit."""
+    """A revision by its branch, else by its name, and its short commit."""
     said = " ".join(dict.fromkeys(named(word) for word in (name_of(side), side.commit) if word))
     return f"{said}, {YOURS}" if side.name == "workspace" and side.branch else said
 
 
 def name_of(side: Side) -> str:
-    """A revision by its branch, for HEAD and the workspace say little to who reads it elsewhere."""
+    """A revision by its branch, else by its name: HEAD and workspace mean little to whoever reads it elsewhere."""
     return side.branch or (YOURS if side.name == "workspace" else side.name)
 
 
 def called(result: Result) -> Result:
-    """The same with branches for names."""
+    """The same result with sides named by `name_of`; by commits, if both of two sides would have one name."""
     sides = [result.base, *(entry.side for entry in result.entries)]
     names = [name_of(side) for side in sides]
     if not result.is_ranking and names[0] == names[1]:

@@ -1,6 +1,6 @@
-"""Revisions judged against each other: on which rows, by which of their networks, and which differences are real.
+"""Revisions judged against each other: which rows judge, whether both were scored on them, and the verdicts.
 
-Both sides are scored on the same n rows by R networks each, network r beside network r; scores/ has the formulas.
+The formulas are in scores/. `judge` compares two revisions, `rank` experiments with their base.
 """
 
 import math
@@ -16,7 +16,7 @@ from plumbline.comparing.revisions import Revision
 from plumbline.scores import differences, experiments, intervals, metrics, predictions, ranges
 from plumbline.scores.differences import Difference, Rows
 
-JUDGED = ("accuracy", "log_loss", "roc_auc", "macro_roc_auc", "brier")  # by these, and corrected for together
+JUDGED = ("accuracy", "log_loss", "roc_auc", "macro_roc_auc", "brier")  # those of them that are defined
 
 
 # ---- two revisions
@@ -25,9 +25,10 @@ JUDGED = ("accuracy", "log_loss", "roc_auc", "macro_roc_auc", "brier")  # by the
 def judge(
     base: Revision, other: Revision, metric: str | None = None, of: str = "mean", part: str | None = None
 ) -> Result:
-    """Compare two revisions; UserError where they have no rows in common to judge by.
+    """Compare two revisions; UserError if they have not the same classes, rows and labels.
 
-    metric: is named first; without one, accuracy. of: one of differences.OF. part: without one, `part_of` says which.
+    metric: judged beside JUDGED, and named first (default accuracy). of: one of differences.OF. part: the rows that
+    judge (default: `part_of` chooses).
     """
     if why := _other_classes(base, other):
         raise UserError(f"{why}; figures over different classes cannot be compared")
@@ -35,8 +36,10 @@ def judge(
     if unlike := why_not_paired(base, other, part):
         raise UserError(f"no verdict: {unlike}")
     notes, (left, right) = _alike([base, other], part, of)
-    there = _defined(left, base, of, metric, part)
-    names = [metric] * (metric is not None) + [name for name in JUDGED if name in there and name != metric]
+    names = [name for name in JUDGED if name in differences.defined(left, of) and name != metric]
+    if metric:
+        _check_defined(metric, left, of, f"the {part} part of {base.name}")
+        names.insert(0, metric)
     found = [_judged(d) for d in differences.compare(left, right, names, of)]
     entry = Entry(other.side, [], found, figure(right, names[0], of), True, revisions.changes(base, other))
     return Result(base.side, [entry], False, names[0], of, part, why, *_counts(left), None, None, {}, notes)
@@ -45,9 +48,9 @@ def judge(
 def part_of(sides: Sequence[Revision], asked: str | None = None, of: str = "mean") -> tuple[str, str]:
     """The part that judges, and why it is that one.
 
-    Out-of-fold rows where there are any, but not of the model file's network, which trained on them; the validation
-    part if no network stopped by it, so that the test part stays for a last look; else the test part. A choice that was
-    made by looking at a part flatters its winner there.
+    Out-of-fold rows judge where there are any; but not the model file's network, which trained on them. Else the
+    validation part judges if no network stopped by it, and the test part stays for a last look. Else the test part
+    does. A part by which a choice was made flatters the winner.
     """
     common = [name for name in predictions.PARTS if all(name in side.parts for side in sides)]
     without = [side.name for side in sides if (asked or "out-of-fold") not in side.parts]
@@ -79,7 +82,7 @@ def part_of(sides: Sequence[Revision], asked: str | None = None, of: str = "mean
 
 
 def why_not_paired(base: Revision, other: Revision, part: str) -> str | None:
-    """Why the two were not scored on the same rows, or were trained on other folds of them, if it is so."""
+    """Why the rows of the two cannot be paired (other rows, labels or folds); None if they can."""
     left, right = base.parts[part], other.parts[part]
     in_one = np.setxor1d(left.row, right.row)
     if len(in_one):
@@ -102,7 +105,7 @@ def why_not_paired(base: Revision, other: Revision, part: str) -> str | None:
 
 
 def _split(base: Revision, other: Revision) -> str:
-    """The parameters that say which rows are where, if some differ."""
+    """In words, the parameters that decide which row is in which part, if some differ."""
     found = lock.unequal(*(lock.params(side.stages) for side in (base, other)))
     found = {name: both for name, both in found.items() if re.match(r"(split|make_data)\.|seed$", name)}
     said = ", ".join(f"{name}: {words.value(old)} -> {words.value(new)}" for name, (old, new) in found.items())
@@ -114,21 +117,14 @@ def _other_classes(base: Revision, other: Revision) -> str | None:
     return None if same else f"{base.name} has the classes {base.classes} and {other.name} {other.classes}"
 
 
-def _defined(rows: Rows, base: Revision, of: str, asked: str | None = None, part: str = "") -> list[str]:
-    """The metrics that there are: an ensemble ranks all rows together, each of its networks those of a fold.
-
-    UserError where one is asked for that is not among them.
-    """
-    there = metrics.defined(rows.target, len(base.classes), None if of == "ensemble" else rows.fold)
-    if asked and asked not in there:
-        raise UserError(
-            f"{asked} is not defined on the {part} part of {base.name}; choose a --metric of {', '.join(there)}"
-        )
-    return there
+def _check_defined(metric: str, rows: Rows, of: str, where: str) -> None:
+    there = differences.defined(rows, of)
+    if metric not in there:
+        raise UserError(f"{metric} is not defined on {where}; choose a --metric of {', '.join(there)}")
 
 
 def _alike(sides: Sequence[Revision], part: str, of: str) -> tuple[list[str], list[Rows]]:
-    """The rows of every side, with as many networks of each unless it is one that counts, and what to know of that."""
+    """Rows of every side, cut to as many networks as the smallest has, and a note of it. Network 0 needs no cut."""
     scored = [side.parts[part] for side in sides]
     least, most = (end(len(each.probability) for each in scored) for end in (min, max))
     if of == "network" or least == most:
@@ -138,28 +134,28 @@ def _alike(sides: Sequence[Revision], part: str, of: str) -> tuple[list[str], li
 
 
 def _judged(d: Difference) -> Judged:
-    """A difference, what its uncertainty comes from, and what would lessen it."""
+    """A difference, where its uncertainty comes from, and what would make it smaller."""
     e, half = d.estimate, (d.high - d.low) / 2
-    seen = by_rows = more = needed = None
+    seen = by_rows = at_twice = needed = None
     if half > 0:
-        error, by = math.sqrt(e.variance), e.v_row + e.v_seed
-        seen, by_rows, more = half + e.quantile(0.6) * error, e.v_row / by, intervals.more(e)
+        # `quantile(0.6)` is t's 80 % quantile: were `seen` the truth, 80 % of all estimates would lie beyond `half`
+        seen = half + e.quantile(0.6) * math.sqrt(e.variance)
+        by_rows, at_twice = e.v_row / (e.v_row + e.v_seed), intervals.width_at_twice(e)
         if d.verdict == "no evidence" and d.difference:
-            needed = intervals.rows_needed(e, abs(d.difference) * intervals.half(e) / half)
-    rows, networks = more or (None, None)
-    numbers = (None if math.isnan(number) else number for number in (d.low, d.high))
+            # `half` is of an interval widened for several metrics or experiments, `half_width` of one at 95 %
+            needed = intervals.rows_needed(e, abs(d.difference) * e.half_width / half)
+    ends = (None if math.isnan(end) else end for end in (d.low, d.high))
+    rows, networks = at_twice or (None, None)
     return Judged(
-        d.metric, d.base, d.other, d.difference, *numbers, d.verdict, d.why, seen, by_rows, rows, networks, needed
+        d.metric, d.base, d.other, d.difference, *ends, d.verdict, d.why, seen, by_rows, rows, networks, needed
     )
 
 
 def figure(scored: Rows, metric: str, of: str) -> Figure:
-    """A metric of one side, with about 95 % around it."""
+    """A metric of one side with its 95 % interval."""
     (scored,) = differences.same_networks([scored], of)
     phi = differences.side(scored, metric, of).phi
-    counted = [metrics.confusion(network, scored.target).sum(axis=0) for network in scored.probability]
-    found = ranges.reported(metric, phi, scored, np.mean(counted, axis=0))
-    return Figure(found["mean"], found.get("low"), found.get("high"), len(scored.target))
+    return Figure(*ranges.reported(metric, phi, scored, ranges.answers_by_class(scored)), len(scored.target))
 
 
 # ---- several experiments
@@ -173,7 +169,7 @@ def rank(
     part: str | None = None,
     unread: dict[str, str] | None = None,
 ) -> Result:
-    """Experiments and their base by one metric, the best first; what cannot stand beside the base is left out.
+    """Rank experiments and their base by one metric. Experiments that cannot be compared with the base are left out.
 
     Runs with the same predictions are one entry. unread: experiments that could not be read, {name: why}. The other
     arguments are as in `judge`.
@@ -183,13 +179,13 @@ def rank(
     metric, left_out = metric or "accuracy", {**(unread or {})}
 
     def without(why: Callable[[Revision], str | None]) -> list[Revision]:
-        """The others but for those that this is a reason against."""
+        """The experiments that are left when those with a reason against them go into `left_out`."""
         left_out.update({other.name: said for other in others if (said := why(other))})
         return [other for other in others if other.name not in left_out]
 
     others = without(lambda other: _other_classes(base, other) or _other_parts(base, other))
     part, why_part = part_of([base, *others], part, of)
-    _defined(base.parts[part], base, of, metric, part)
+    _check_defined(metric, base.parts[part], of, f"the {part} part of {base.name}")
     others = without(lambda other: why_not_paired(base, other, part) or _too_few(base, other, of))
     runs = {base.mark: [base]}
     for other in others:
@@ -204,7 +200,7 @@ def rank(
         found.append((first, Entry(first.side, names, its, value, star, revisions.changes(base, first))))
     found.sort(key=lambda pair: pair[1].figure.value, reverse=metric not in metrics.LOSSES)
     test = found[0][0].parts.get("test") if part != "test" else None
-    look = figure(test, metric, of) if test and metric in _defined(test, base, of) else None
+    look = figure(test, metric, of) if test and metric in differences.defined(test, of) else None
     entries, counts = [entry for _, entry in found], _counts(scored[0])
     return Result(base.side, entries, True, metric, of, part, why_part, *counts, ranked.luck, look, left_out, notes)
 

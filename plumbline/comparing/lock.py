@@ -1,6 +1,6 @@
-"""dvc.lock as DVC writes it: what every stage read, with which parameters, and what came out.
+"""dvc.lock as DVC writes it: of every stage the command, the parameters, what it read and what it made.
 
-A folder has one MD5 in it, with `.dir` at its end. Stages stand in the order in which they ran first.
+Files are told by their MD5; that of a folder ends in `.dir`. Stages stand in the order in which they first ran.
 """
 
 import hashlib
@@ -14,12 +14,12 @@ from plumbline.comparing.result import Changes
 
 
 class Stage(NamedTuple):
-    """A stage as it was when it ran; files and folders by their paths."""
+    """A stage as it was when it ran."""
 
     cmd: str | list[str]
-    params: dict
-    deps: dict[str, str | None]  # MD5; None for what DVC does not know it of
-    outs: dict[str, str]  # MD5
+    params: dict  # {file: {name: value}}
+    deps: dict[str, str | None]  # {path: MD5}; None where DVC has no MD5 of it
+    outs: dict[str, str]  # {path: MD5}
 
 
 def read(text: bytes, name: str) -> dict[str, Stage]:
@@ -40,7 +40,7 @@ def outs(stages: dict[str, Stage]) -> dict[str, str]:
 
 
 def md5(path: Path) -> str:
-    """The MD5 of a file or a folder, as DVC has it."""
+    """The MD5 of a file or a folder, as DVC computes it."""
     if path.is_dir():
         files = [each for each in path.rglob("*") if each.is_file()]
         listed = [{"md5": md5(each), "relpath": each.relative_to(path).as_posix()} for each in files]
@@ -51,8 +51,9 @@ def md5(path: Path) -> str:
 
 
 def params(stages: dict[str, Stage]) -> dict:
-    """All parameters by their dotted names, as they were when the stages ran; of another file than params.yaml with its
-    name in front.
+    """All parameters by their dotted names, as they were when the stages ran.
+
+    The names of those that stand in another file than params.yaml begin with the file's.
     """
     found = {}
     for stage in stages.values():
@@ -62,22 +63,25 @@ def params(stages: dict[str, Stage]) -> dict:
 
 
 def unequal(base: dict, other: dict) -> dict[str, tuple]:
-    """The values that differ, nested ones by their dotted names: {name: (base, other)}, None where one has it not."""
+    """The values that differ, by dotted names: {name: (base, other)}; None stands for a value that is not there."""
     left, right = flat(base), flat(other)
     return {name: (left.get(name), right.get(name)) for name in left | right if left.get(name) != right.get(name)}
 
 
 def changes(base: dict[str, Stage], other: dict[str, Stage]) -> Changes:
-    """What differs, traced to where it begins: a parameter, a command, a file that no stage makes, or a stage that made
-    something else of the same.
+    """What differs, traced to where it begins.
+
+    That is a parameter, a command, a file that no stage makes, or an output that differs though all that its stage read
+    is the same.
     """
     both, files, made = [name for name in base if name in other], {}, []
+    outputs = outs(base) | outs(other)
     stages = [name for name in base | other if name not in both or base[name].cmd != other[name].cmd]
     for name in both:
         old, new = base[name], other[name]
         read = [path for path in sorted(old.deps | new.deps) if old.deps.get(path) != new.deps.get(path)]
         for path in read:
-            if path not in outs(base) and path not in outs(other):
+            if path not in outputs:
                 files.setdefault(path, []).append(name)
         if not read and name not in stages and old.params == new.params:
             made += [path for path in sorted(old.outs | new.outs) if old.outs.get(path) != new.outs.get(path)]

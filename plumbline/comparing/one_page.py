@@ -1,4 +1,4 @@
-"""A result as one HTML page that needs no other: the verdict on top, then what a pull request's comment has, drawn."""
+"""A result as one self-contained HTML page: the verdict on top, then the tables, with intervals and curves drawn."""
 
 from functools import partial
 from pathlib import Path
@@ -63,7 +63,7 @@ def _drawn(metric: str, rows: list[Interval], title: str) -> Chart:
 
 
 def _epochs(base: Side, entry: Entry) -> list[Chart]:
-    """Loss and accuracy of both sides over one axis."""
+    """Loss and accuracy by epoch, both sides over one axis."""
     drawn = []
     for metric in ("loss", "accuracy"):
         lines = [

@@ -1,4 +1,4 @@
-"""git and dvc as programs: what they print, or their own reason as one line."""
+"""git and dvc run as programs: what they print, or a UserError of one line with their own reason."""
 
 import os
 import subprocess
@@ -19,7 +19,10 @@ def dvc(*arguments: str, **options) -> str:
 
 
 def _output(*command: str, at: Path | None = None, remedy: str = "") -> str:
-    """What a program prints. A stage's `python` and the `dvc` are those that run this, whatever is in PATH."""
+    """What a program prints. remedy: what the error advises.
+
+    The folder of this Python comes first in PATH, so that `dvc` and the `python` of its stages are from here.
+    """
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}"
     try:
         done = subprocess.run(command, cwd=at, env=os.environ | {"PATH": path}, capture_output=True)

@@ -1,8 +1,8 @@
-"""What a comparison found: the one value that text, Markdown, JSON and HTML read.
+"""What a comparison found: the one value that text, Markdown, JSON and HTML are made of.
 
-Two revisions are a result with one entry, which is judged by several metrics. Experiments are one with an entry each,
-the base among them, the best first, judged by one metric. Names and values are as they stand in the repository: whoever
-prints them into a language escapes them. JSON of it is read back with the types checked (`msgspec.json.decode`).
+A comparison of two revisions has one entry, judged by several metrics. A ranking of experiments has an entry for each
+run, the base among them, the best first, judged by one metric. Names and values stand here as in the repository:
+whoever prints them into Markdown or HTML escapes them. When JSON of it is read back, msgspec checks the types.
 """
 
 from typing import Any, Literal
@@ -16,30 +16,28 @@ Verdict = Literal["better", "worse", "no evidence", "no difference", "identical"
 
 
 class Side(msgspec.Struct, frozen=True):
-    """A revision, as outputs name it."""
+    """A revision."""
 
     name: str  # as it was asked for: HEAD, a branch, an experiment, or "workspace"
-    branch: str | None  # the branch of that name, or that HEAD and the workspace are on; None where there is none
-    commit: str | None  # its first seven digits; of the workspace, of what it is checked out from
+    branch: str | None  # the branch of that name, or the one that HEAD and the workspace are on; None without one
+    commit: str | None  # its first seven digits; for the workspace that of HEAD
     networks: int
-    curves: dict[str, list[dict[str, float]]]  # loss and accuracy of network 0, a dict an epoch; {} without the files
+    curves: dict[str, list[dict[str, float]]]  # network 0's by epoch, {part: [{column: value}]}; {} without the files
 
 
 class Changes(msgspec.Struct, frozen=True):
-    """What differs from the base, as the two dvc.lock have it; empty where nothing does."""
+    """What differs from the base, by the two dvc.lock; empty where nothing does."""
 
-    params: dict[str, tuple[Any, Any]]  # {name: (base, other)}, None where one has it not
-    files: dict[str, list[str]]  # what no stage makes, {path: stages that read it}; of a folder the files in it
-    stages: list[str]  # that run another command, or that only one of the two has
-    made: list[str]  # outputs that differ though all that they are made of is the same
+    params: dict[str, tuple[Any, Any]]  # {name: (base, other)}; None for a value that is not there
+    files: dict[str, list[str]]  # {path: stages that read it}, of files that no stage makes
+    stages: list[str]  # those with another command, and those that only one side has
+    made: list[str]  # outputs that differ though their stage read the same
 
 
 class Judged(msgspec.Struct, frozen=True):
-    """One metric of a revision beside the base's, in the sign that files have (a smaller log loss is negative).
+    """One metric of a revision beside the base's, with the sign that it has in files (a smaller log loss is negative).
 
-    verdict: "better", "worse", "no evidence", "no difference" (on these rows, though the predictions differ),
-    "identical" (in every prediction), or "no verdict", and then `why` says why not. Numbers are None where rows or
-    networks are too few to say anything.
+    verdict: as in `differences.Difference`. Numbers are None where rows or networks are too few to know them.
     """
 
     metric: Metric
@@ -50,15 +48,15 @@ class Judged(msgspec.Struct, frozen=True):
     high: float | None
     verdict: Verdict
     why: str
-    seen: float | None  # a true difference that would be found four times in five
-    by_rows: float | None  # the share of its uncertainty that is of rows; the rest is of seeds
-    twice_rows: float | None  # how many times as wide the interval would be with twice the rows
-    twice_networks: float | None  # and with twice the networks
-    rows_needed: int | None  # that would tell a difference as large as this one from none
+    seen: float | None  # a true difference of this size would be found four times in five (power 80 %)
+    by_rows: float | None  # the share of the variance that is from rows; the rest is from seeds
+    twice_rows: float | None  # with twice the rows the interval would be so many times as wide
+    twice_networks: float | None  # with twice the networks
+    rows_needed: int | None  # with so many rows a difference of this size would be told from none
 
 
 class Figure(msgspec.Struct, frozen=True):
-    """A metric of one revision, and about 95 % around it."""
+    """A metric of one revision, with the ends of its 95 % interval."""
 
     value: float
     low: float | None
@@ -73,7 +71,7 @@ class Entry(msgspec.Struct, frozen=True):
     same: list[str]  # other names of the same run
     judged: list[Judged]  # none for the base itself
     figure: Figure  # of the result's metric, in its part
-    is_among_best: bool  # whether the best may be this one
+    is_among_best: bool  # whether it may be the best
     changes: Changes
 
 
@@ -84,15 +82,15 @@ class Result(msgspec.Struct, frozen=True):
     entries: list[Entry]
     is_ranking: bool
     metric: Metric  # that a ranking goes by, and that a verdict names first
-    of: Literal["mean", "network", "ensemble"]  # the mean over networks, or the model file's network
+    of: Literal["mean", "network", "ensemble"]  # whose figures: as in `differences.compare`
     part: Literal["out-of-fold", "validation", "test"]
-    why: str  # that part, in words
+    why: str  # why this part, in words
     rows: int
     groups: int | None  # of rows that depend on each other; None where each is its own
     networks: int  # compared pair by pair
-    luck: float | None  # that a winner's figure owes to being chosen
-    last_look: Figure | None  # the winner's in the test part, where that did not choose it
-    left_out: dict[str, str]  # {name: why}
+    luck: float | None  # by how much being chosen makes the winner's figure look better than it is
+    last_look: Figure | None  # the winner's figure in the test part, unless that part chose it
+    left_out: dict[str, str]  # {experiment: why}
     notes: list[str]
     # {file: {metric: (base, other)}} that differ, as `dvc metrics diff` has them
     metrics: dict[str, dict[str, tuple[Any, Any]]] = {}

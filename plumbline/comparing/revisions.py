@@ -1,6 +1,6 @@
-"""What a revision of the project holds, read through DVC: from git, the cache or a remote.
+"""A revision of the project, read through DVC: its predictions, curves and stages, from git, the cache or a remote.
 
-A revision is what DVC takes for one: a branch, tag, commit or experiment; None is the workspace.
+A revision is named as DVC takes it: a branch, tag, commit or experiment. None is the workspace.
 """
 
 import contextlib
@@ -23,20 +23,20 @@ from plumbline.scores import predictions
 from plumbline.scores.differences import Rows
 
 CURVES = {"train": "metrics/history.csv", "test": "metrics/plots/test_epochs.csv"}
-MOST = 5  # of what is not as dvc.lock has it, that a line names
+MOST = 5  # things in one message
 
 
 class Revision(NamedTuple):
-    """One side of a comparison."""
+    """What is read of a revision."""
 
     side: Side
     commit: str | None  # None for the workspace
     classes: list
     parts: dict[str, Rows]
-    stages: dict[str, Stage]  # that make the predictions, as they ran; {} where no pipeline does
-    mark: str  # the same for the same predictions
-    path: str  # where these lie
-    root: str  # the folder that paths start from
+    stages: dict[str, Stage]  # those that the predictions come from, as they ran; {} without a pipeline
+    mark: str  # a hash of the predictions
+    path: str  # of the file of predictions
+    root: str  # the repository's folder, which paths start from
 
     @property
     def name(self) -> str:
@@ -45,7 +45,7 @@ class Revision(NamedTuple):
 
     @property
     def watched(self) -> bool | None:
-        """Whether its networks stopped by what the validation part said; None where that is not known."""
+        """Whether early stopping watched the validation part; None where that is not known."""
         params = lock.params(self.stages)
         if "train.patience" not in params:
             return None
@@ -55,7 +55,7 @@ class Revision(NamedTuple):
 def read(name: str | None, path: str = predictions.PATH) -> Revision:
     """Read a revision, whose predictions are in the file `path`.
 
-    UserError says what is missing and which command brings it, or what is not as it was when the stages ran.
+    UserError if something is missing, or is not as dvc.lock has it.
     """
     called = name or "workspace"
     with _opened(name) as (repo, commit, root), files.scratch(tempfile.gettempdir()) as folder:
@@ -97,7 +97,7 @@ def experiments(base: str) -> list[str]:
 
 @contextlib.contextmanager
 def _opened(name: str | None) -> Iterator[tuple]:
-    """In the block, DVC's repository as a revision has it, its commit, and the root; of git alone without DVC."""
+    """In the block, DVC's repository switched to a revision; with it the commit and the root. Git alone does, too."""
     from dvc.exceptions import DvcException  # here, not at the top: importing DVC takes most of a second
     from dvc.repo import Repo
     from dvc.scm import NoSCMError, RevError, SCMError, resolve_rev
@@ -117,7 +117,7 @@ def _opened(name: str | None) -> Iterator[tuple]:
 
 
 def _brought(repo, path: str, folder: Path) -> Path | None:
-    """A copy of a file in a folder; None where it is neither in git, the cache nor a remote."""
+    """A file of the revision, copied into a folder; None if it is neither in git, the cache nor a remote."""
     from dvc.exceptions import DvcException
 
     copy = folder / Path(path).name
@@ -129,7 +129,7 @@ def _brought(repo, path: str, folder: Path) -> Path | None:
 
 
 def _place(name: str | None, commit: str | None) -> tuple[str | None, str | None]:
-    """The branch that a revision is, or is on, and its short commit; None for what git does not know."""
+    """The branch of a revision and its short commit; None for what git does not know."""
     try:
         branch = git("rev-parse", "--abbrev-ref", name or "HEAD").strip()
         commit = commit or git("rev-parse", "HEAD").strip()
@@ -139,18 +139,11 @@ def _place(name: str | None, commit: str | None) -> tuple[str | None, str | None
 
 
 def _pipeline(repo, path: str, is_workspace: bool) -> tuple[dict[str, Stage], list[str]]:
-    """The stages that a file comes from, as they ran, and what is not as it was then."""
+    """The stages that a file comes from, as they ran, and in words what has changed since then."""
     from dvc.dependency.param import ParamsDependency
 
-    makers = {_path(out, repo): stage for stage in repo.index.stages if stage.cmd for out in stage.outs}
-    upstream, waiting = set(), [path]
-    while waiting:
-        stage = makers.get(waiting.pop())
-        if stage and stage not in upstream:
-            upstream.add(stage)
-            waiting += [_path(dep, repo) for dep in stage.deps]
     stages, changed = {}, []
-    for stage in [stage for stage in repo.index.stages if stage in upstream]:
+    for stage in _upstream(repo, path):
         name = "/".join([*Path(stage.path_in_repo).parts[:-1], stage.name])
         outs = {_path(out, repo): out for out in stage.outs}
         params = {_path(dep, repo): dep for dep in stage.deps if isinstance(dep, ParamsDependency)}
@@ -160,20 +153,34 @@ def _pipeline(repo, path: str, is_workspace: bool) -> tuple[dict[str, Stage], li
         if not any(out.hash_info for out in stage.outs):
             changed.append(f"stage {name} has not run")
             continue
-        changed += [f"the command of {name}"] * bool(stage.changed_stage())
+        if stage.changed_stage():
+            changed.append(f"the command of {name}")
         for file, of in params.items():
             for key, (then, now) in lock.unequal(of.hash_info.value or {}, of.read_params()).items():
                 changed.append(f"{file} ({key} is {now!r} and was {then!r})")
         for file, of in (deps | outs).items():
             said = next(iter(of.workspace_status().values()), None) if of.is_in_repo else None
+            # Whatever is not checked out is "deleted" to DVC; it may yet be in the cache
             is_gone = said == "deleted" and is_workspace and not repo.dvcfs.exists(f"/{file}")
             if is_gone or said not in (None, "deleted"):
                 changed.append(file)
     return stages, list(dict.fromkeys(changed))
 
 
+def _upstream(repo, path: str) -> list:
+    """DVC's stages that a file comes from, in the order in which DVC lists them."""
+    makers = {_path(out, repo): stage for stage in repo.index.stages if stage.cmd for out in stage.outs}
+    found, waiting = set(), [path]
+    while waiting:
+        stage = makers.get(waiting.pop())
+        if stage and stage not in found:
+            found.add(stage)
+            waiting += [_path(dep, repo) for dep in stage.deps]
+    return [stage for stage in repo.index.stages if stage in found]
+
+
 def _path(of, repo) -> str:
-    """Where a dep or an output lies, from the repository's root."""
+    """The path of a dep or an output, from the repository's root."""
     return repo.fs.relpath(of.fs_path, repo.root_dir) if of.is_in_repo else of.def_path
 
 
@@ -181,10 +188,10 @@ def _path(of, repo) -> str:
 
 
 def changes(base: Revision, other: Revision) -> Changes:
-    """What differs, as the two locks have it; of a folder the files that git knows to differ.
+    """What differs, by the two locks; instead of a folder its files that differ in git.
 
-    A folder is named itself when its lock is of files that were never committed. Where no pipeline makes the
-    predictions, it is all files that git knows to differ.
+    A folder is named itself if no file of it differs in git, for its lock may be of files that were never committed.
+    Without a pipeline it is all files that differ in git.
     """
     found = lock.changes(base.stages, other.stages)
     if not base.stages and not other.stages:
@@ -197,7 +204,7 @@ def changes(base: Revision, other: Revision) -> Changes:
 
 
 def _differing(base: Revision, other: Revision, *paths: str) -> list[str]:
-    """The files under these paths that differ, as git has them."""
+    """The files under these paths that differ in git."""
     root, commits = Path(other.root), [side.commit for side in (base, other) if side.commit]
     names = git("diff", "--relative", "--name-only", "-z", *commits, "--", *paths, at=root)
     if len(commits) == 1:  # against the workspace
@@ -206,7 +213,7 @@ def _differing(base: Revision, other: Revision, *paths: str) -> list[str]:
 
 
 def changed_metrics(base: str, other: str | None) -> dict[str, dict[str, tuple]]:
-    """Numbers that `dvc metrics diff` has, {file: {metric: (base, other)}}; whether they are luck is not judged."""
+    """The numbers of `dvc metrics diff`, {file: {metric: (base, other)}}; None for one that is not there."""
     with _opened(None) as (repo, *_):
         diff = repo.metrics.diff(a_rev=base, b_rev=other or "workspace").get("diff", {})
     found = {}

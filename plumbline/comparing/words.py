@@ -1,6 +1,6 @@
 """A result in sentences, which text, Markdown and HTML share.
 
-`named` writes whatever comes from a revision (names, values, paths), so that it cannot break out of its place.
+named: how the output writes a text that comes from a revision (a name, value or path), so that it can do no harm there.
 """
 
 from collections.abc import Callable, Iterable
@@ -8,34 +8,34 @@ from collections.abc import Callable, Iterable
 from plumbline.comparing.result import Changes, Entry, Figure, Judged, Result
 
 Named = Callable[[str], str]
-CLAIMS = ("better", "worse")  # verdicts that say there is a difference
-MOST = 15  # changes in a cell
+CLAIMS = ("better", "worse")  # verdicts that claim a difference
+MOST = 15  # items of a list
 UNCHANGED = "Nothing that a stage reads has changed."
 CONFIDENT = "With 95 % confidence the best is among the *."
 
 
 def sentences(result: Result, named: Named = str) -> list[str]:
-    """What was found line by line: a claim, its number and interval, the difference that could have been found."""
+    """The verdict, line by line: what is claimed, its number and interval, what difference could have been found."""
     return list(_of_ranking(result, named) if result.is_ranking else _of_two(result, named))
 
 
 def lead(result: Result) -> Judged:
-    """Of two revisions, the difference that a verdict gives the number of: the first that is claimed, or the first."""
+    """Of two revisions, the difference whose number the verdict gives: the first that is claimed, else the first."""
     (entry,) = result.entries
     return next((d for d in entry.judged if d.verdict in CLAIMS), entry.judged[0])
 
 
 def _of_two(result: Result, named: Named) -> Iterable[str]:
     (entry,), d = result.entries, lead(result)
-    base, other, found = named(result.base.name), named(entry.side.name), [d.verdict for d in entry.judged]
+    base, other, found = named(result.base.name), named(entry.side.name), {d.verdict for d in entry.judged}
+    if found == {"identical"}:
+        yield f"{other} predicts exactly what {base} does."
+        return
     claimed = [
         f"{claim} {'than ' + base + ' ' if claim == d.verdict else ''}in {listed(names)}"
         for claim in sorted(CLAIMS, key=lambda claim: claim != d.verdict)
         if (names := [each.metric for each in entry.judged if each.verdict == claim])
     ]
-    if set(found) == {"identical"}:
-        yield f"{other} predicts exactly what {base} does."
-        return
     if claimed:
         said = f"{other} is {listed(claimed)}"
     elif "no evidence" in found:
@@ -54,7 +54,7 @@ def _of_two(result: Result, named: Named) -> Iterable[str]:
 
 
 def _of_more_rows(entry: Entry) -> Iterable[str]:
-    """What more rows to train on brought, where two revisions differ in that alone."""
+    """What more training rows brought, if the two revisions differ in train.fold_rows alone."""
     found, d = entry.changes, next((d for d in entry.judged if d.metric == "log_loss"), None)
     both = found.params.get("train.fold_rows", (None, None))
     if None in both or len(found.params) > 1 or found.files or found.stages or d is None or d.verdict == "no verdict":
@@ -91,7 +91,7 @@ def _around(figure: Figure) -> str:
 
 
 def last_look(result: Result, named: Named = str) -> str:
-    """A ranking's winner where it was not chosen; or that there is no such part."""
+    """The winner's figure in the test part, which did not choose it; or that no part is free of the choice."""
     name, look = named(result.entries[0].side.name), result.last_look
     if look is None:
         such = (
@@ -105,7 +105,7 @@ def last_look(result: Result, named: Named = str) -> str:
 
 
 def about(result: Result, named: Named = str) -> str:
-    """The rows and networks that judged, and why it is those rows."""
+    """The rows and networks that judged, and why these rows."""
     groups = "" if result.groups is None else f" in {result.groups:,} groups"
     out = result.part == "out-of-fold"
     whose, count = ("the configuration's ", "replicas") if out else ("", "networks of this training part")
@@ -118,7 +118,7 @@ def about(result: Result, named: Named = str) -> str:
 
 
 def scope(result: Result) -> str:
-    """What the intervals are about: which other numbers could as well have come."""
+    """What the intervals are about: other rows, and other seeds."""
     if result.of == "network":
         return "Intervals are about other rows, for these model files alone."
     seeds = "other seeds" if result.of == "mean" else "ensembles of other seeds"
@@ -128,7 +128,7 @@ def scope(result: Result) -> str:
 
 
 def notes(result: Result, named: Callable[[str, int], str]) -> list[str]:
-    """What else is to be known: what is left out, and why a metric has no verdict if the sentences do not say it."""
+    """What is left out, why metrics have no verdict (unless `sentences` says it), and the result's own notes."""
     told = None if result.is_ranking else lead(result).why
     found = [f"left out: {name}: {why}" for name, why in result.left_out.items()]
     for entry in result.entries:
@@ -137,7 +137,7 @@ def notes(result: Result, named: Callable[[str, int], str]) -> list[str]:
 
 
 def changes(found: Changes, named: Named = str) -> list[str]:
-    """What changed, a line each; none where nothing did."""
+    """What changed, a line for each; none where nothing did."""
     lines = [
         f"parameter {named(name)}: {named(value(old))} -> {named(value(new))}"
         for name, (old, new) in found.params.items()
@@ -148,14 +148,19 @@ def changes(found: Changes, named: Named = str) -> list[str]:
 
 
 def briefly(found: Changes, named: Named = str) -> str:
-    """What changed, in a cell."""
+    """What changed, for a cell of a table."""
     what = [f"{named(name)}={named(value(new))}" for name, (_, new) in found.params.items()]
     what += map(named, [*found.files, *found.stages, *found.made])
-    return ", ".join(what[:MOST] + [f"and {len(what) - MOST} more"] * (len(what) > MOST))
+    return ", ".join(cut(what))
+
+
+def cut(items: list[str]) -> list[str]:
+    """Items of a list: all, or the first MOST and how many more there are."""
+    return items if len(items) <= MOST else [*items[:MOST], f"and {len(items) - MOST} more"]
 
 
 def value(of: object) -> str:
-    """A parameter's value; a dash where a revision has it not."""
+    """A parameter's value; a dash if it is not there."""
     return "-" if of is None else str(of)
 
 
@@ -176,7 +181,7 @@ def luck(d: Judged) -> list[str]:
 
 
 def two_digits(count: int) -> int:
-    """A count of which the first two digits are known."""
+    """A count rounded to its first two digits."""
     return round(count, 2 - len(str(count)))
 
 
@@ -186,6 +191,6 @@ def interval(low: float | None, high: float | None) -> str:
 
 
 def listed(names: Iterable[str]) -> str:
-    """Names as a sentence has them: a, b and c."""
+    """Names in a sentence: a, b and c."""
     *first, last = names
     return f"{', '.join(first)} and {last}" if first else last

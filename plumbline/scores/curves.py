@@ -1,8 +1,8 @@
-"""Points of the curves that `dvc plots` draws for network 0: ROC, precision-recall, calibration; what thresholds bring.
+"""Points of the curves that `dvc plots` draws for network 0, and its figures at each threshold.
 
-Of two classes they are about the positive one. Of more each is taken against the rest and all these decisions are
-pooled (the micro average), so that there is one curve to compare between revisions however many classes there are.
-Curves are thinned to a few hundred points.
+With two classes a curve is about the positive one. With more each class is taken against the rest, and all these
+decisions are pooled (the micro average): so there is one curve to compare, however many classes there are. Curves are
+thinned to MOST_POINTS.
 """
 
 import decimal
@@ -12,16 +12,17 @@ import numpy as np
 from plumbline.scores import metrics
 
 MOST_POINTS = 200
-MOST_THRESHOLDS = 2**20  # that a curve's points are chosen from
-BINS = 10
+MOST_THRESHOLDS = 2**20  # of these a curve's points are chosen
+BINS = 10  # of the calibration curve
 THRESHOLDS = ("threshold", *metrics.RATIOS, "flagged", "rows")
 GRID = [step / 20 for step in range(1, 20)]  # from 0.05 to 0.95
 
 
 def decisions(probability: np.ndarray, target: np.ndarray, positive: int) -> tuple[np.ndarray, np.ndarray]:
-    """(n, 1 or k) probabilities and (n,) targets as decisions: score (m,), truth (m,) of bool.
+    """Probabilities (n, k or 1) and targets (n,) as yes-or-no decisions: score (m,), truth (m,) of bool.
 
-    Of two classes whether a row is of the class `positive`; of more, of each class against the rest.
+    With two classes a decision is whether the row is of the class `positive` (m = n); with more, whether it is of each
+    of the classes (m = n k).
     """
     k = probability.shape[1]
     if k == 1:
@@ -30,9 +31,12 @@ def decisions(probability: np.ndarray, target: np.ndarray, positive: int) -> tup
 
 
 def counts(score: np.ndarray, truth: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Positives and negatives at or above each distinct score, from the highest down; of very many, at some of them."""
+    """The true and the false positives at each threshold, from the highest score down: two arrays of whole numbers.
+
+    Thresholds are the distinct scores; where these are more than MOST_THRESHOLDS, evenly chosen ones.
+    """
     everyone, positives = np.sort(score, kind="stable"), np.sort(score[truth], kind="stable")
-    lowest = np.flatnonzero(np.r_[True, everyone[1:] != everyone[:-1]])[::-1]  # place of each distinct score
+    lowest = np.flatnonzero(np.r_[True, everyone[1:] != everyone[:-1]])[::-1]  # the first place of each distinct score
     step = -(-len(lowest) // MOST_THRESHOLDS)
     lowest = np.r_[lowest[:-1:step], lowest[-1]]
     hits = len(positives) - positives.searchsorted(everyone[lowest])
@@ -40,7 +44,7 @@ def counts(score: np.ndarray, truth: np.ndarray) -> tuple[np.ndarray, np.ndarray
 
 
 def roc(hits: np.ndarray, misses: np.ndarray) -> list[tuple[float, float]]:
-    """(false positive rate, true positive rate) as the threshold falls, from (0, 0) to (1, 1); [] with one class."""
+    """(false positive rate, true positive rate) as the threshold falls, from (0, 0) to (1, 1); [] of one class."""
     if not hits[-1] or not misses[-1]:
         return []
     return _thinned(np.r_[0.0, misses / misses[-1]], np.r_[0.0, hits / hits[-1]])
@@ -54,7 +58,7 @@ def precision_recall(hits: np.ndarray, misses: np.ndarray) -> list[tuple[float, 
 
 
 def _thinned(x: np.ndarray, y: np.ndarray) -> list[tuple[float, float]]:
-    """The corners of a curve, and of many corners evenly chosen ones; both ends stay."""
+    """The corners of a curve, both ends among them; where these are more than MOST_POINTS, evenly chosen ones."""
     dx, dy = np.diff(x), np.diff(y)
     corners = np.flatnonzero(np.r_[True, dx[1:] * dy[:-1] != dx[:-1] * dy[1:], True])
     chosen = np.unique(np.linspace(0, len(corners) - 1, MOST_POINTS).round().astype(np.int64))
@@ -63,7 +67,7 @@ def _thinned(x: np.ndarray, y: np.ndarray) -> list[tuple[float, float]]:
 
 
 def calibration(score: np.ndarray, truth: np.ndarray) -> list[tuple[float, float, int]]:
-    """(mean probability, share of positives, decisions) in ten bins of equal width, empty ones left out."""
+    """(mean probability, share of positives, decisions) in BINS bins of equal width; empty bins are left out."""
     p = score.astype(np.float64)
     bins = np.minimum((p * BINS).astype(np.int64), BINS - 1)
     rows, positives = np.bincount(bins, minlength=BINS), np.bincount(bins[truth], minlength=BINS)
@@ -74,10 +78,10 @@ def calibration(score: np.ndarray, truth: np.ndarray) -> list[tuple[float, float
 def drawn(
     probability: np.ndarray, target: np.ndarray, classes: list, positive: int
 ) -> dict[str, tuple[tuple[str, ...], list[tuple]]]:
-    """All that is drawn of one network's probabilities (n, 1 or k): {name: (columns, points)}."""
+    """All plots of one network's probabilities (n, k or 1): {name: (columns' names, points)}."""
     score, truth = decisions(probability, target, positive)
     hits, misses = counts(score, truth)
-    given = score if positive else 1 + score  # minus the probability of the other class
+    given = score if positive else 1 + score  # of the first class the score is -p, p being the second's
     table = metrics.confusion(probability, target)
     cells = [(a, p, int(table[i, j])) for i, a in enumerate(classes) for j, p in enumerate(classes)]
     return {
@@ -89,17 +93,18 @@ def drawn(
 
 
 def by_threshold(probability: np.ndarray, target: np.ndarray, classes: list, positive: int) -> tuple[tuple, list]:
-    """A line a threshold, those of the grid and that of the best F1: precision, recall, F1, share flagged, rows.
+    """Precision, recall, F1 and the share of rows flagged, at each threshold: columns' names, and lines.
 
-    probability: of one network (n, 1); target: class numbers (n,). A row is flagged, answered with the positive class,
-    from the threshold on. The columns' names and the lines: none of more than two classes, or without a positive row.
+    A row is flagged, that is answered with the positive class, if its probability is at least the threshold. Thresholds
+    are those of GRID and the one of the best F1. There are no lines with more than two classes, or without a positive
+    row. probability: of one network (n, 1); target: class numbers (n,).
     """
     if len(classes) > 2 or not (target == positive).any():
         return THRESHOLDS, []
     given = metrics.by_class(probability)[:, positive]
     everyone, positives = np.sort(given, kind="stable"), np.sort(given[target == positive], kind="stable")
-    # A threshold between two positives flags no more of them than the upper one, so the best is the score of one;
-    # that is rounded down, or the row itself would no longer be flagged
+    # The best threshold is the score of a positive row: one between two such scores finds no more positives than the
+    # upper score does. It is rounded down, else that row itself would no longer be flagged.
     scores = np.unique(positives)
     best = scores[_at(scores, everyone, positives)[2].argmax()]
     down = decimal.Context(prec=6, rounding=decimal.ROUND_FLOOR)
@@ -108,7 +113,10 @@ def by_threshold(probability: np.ndarray, target: np.ndarray, classes: list, pos
 
 
 def _at(thresholds: np.ndarray, everyone: np.ndarray, positives: np.ndarray) -> tuple[np.ndarray, ...]:
-    """Precision (0 where no row is flagged), recall, F1 and the share flagged at each threshold, from sorted scores."""
+    """Precision (0 where no row is flagged), recall, F1 and the share flagged, at each threshold.
+
+    everyone, positives: the scores of all rows, and of the positive ones, sorted.
+    """
     flagged = len(everyone) - everyone.searchsorted(thresholds)
     hits = len(positives) - positives.searchsorted(thresholds)
     precision = np.divide(hits, flagged, out=np.zeros(len(thresholds)), where=flagged > 0)

@@ -1,10 +1,9 @@
-"""Is a difference real? Two sides, judged by what their networks say of the same rows.
+"""Is a difference real? Two sides are judged on the same rows, by the probabilities that their networks give.
 
-A difference is the mean of D = phi_other - phi_base, (R, n), network r beside network r, and counts when its interval,
-over rows and seeds together, leaves out 0.
+A side is a run, a revision or a baseline. Network r of one is paired with network r of the other, and a difference in a
+metric is the mean of D = phi_other - phi_base (R, n). It is real if its interval leaves out 0.
 """
 
-import functools
 import math
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -14,38 +13,43 @@ import numpy as np
 from plumbline.bits import stream
 from plumbline.scores import intervals, labels, metrics
 
-FEWEST_NETWORKS = 3  # that tell how seeds differ
-FEWEST_ROWS = 5  # of a class
-TINY = 1e-9  # a probability of a label that came; smaller ones count as this
-NORMALS = 8000  # draws: the chance beyond a quantile at 5 % is right to 0.25 %
-OF = ("mean", "network", "ensemble")
-OF_ANSWERS = ("accuracy", *metrics.RATIOS, *(f"macro_{name}" for name in metrics.RATIOS))  # not of probabilities
+FEWEST_NETWORKS = 3  # for a verdict: fewer do not show how seeds differ
+FEWEST_ROWS = 5  # of a class, for a verdict
+TINY = 1e-9  # smaller probabilities of a row's label count as this
+NORMALS = 8000  # draws: a tail of 5 % is known to within 0.25 %
+OF = ("mean", "network", "ensemble")  # whose figures are judged
+OF_ANSWERS = ("accuracy", *metrics.RATIOS, *(f"macro_{name}" for name in metrics.RATIOS))  # of classes predicted
 
 
 class Rows(NamedTuple):
-    """The rows of a part, and what every network of a side says of them."""
+    """The rows of a part, with the probabilities that every network of a side gives them."""
 
     probability: np.ndarray  # float32 (R, n, k), or (R, n, 1) of the second of two classes
     target: np.ndarray  # (n,) class numbers
-    positive: int = 1  # the class that ROC AUC, precision and recall are of, of two
+    positive: int = 1  # of two classes, the one that ROC AUC, precision and recall are of
     group: np.ndarray | None = None  # (n,) whole numbers, the same for rows of a group; None: each row is its own
-    fold: np.ndarray | None = None  # (R, n) of out-of-fold rows: which of a replica's networks said it
+    fold: np.ndarray | None = None  # (R, n), only for out-of-fold rows: the fold whose network scored the row
     row: np.ndarray | None = None  # (n,) numbers by which the rows of two sides are paired
+
+    @property
+    def classes(self) -> int:
+        """The number of classes, k."""
+        return max(self.probability.shape[2], 2)
 
 
 class Side(NamedTuple):
     """One metric of one side."""
 
     phi: np.ndarray  # contributions (R, n)
-    by_label: np.ndarray | None  # what each row would contribute were its label c (n, k), where that is known
-    chance: np.ndarray  # of each label, as the networks have it (n, k)
+    by_label: np.ndarray | None  # (n, k): what row i would contribute if its label were c; None where it is not known
+    chance: np.ndarray  # (n, k): the ensemble's probability of each label
 
 
 class Difference(NamedTuple):
-    """How a metric differs between two sides, in the sign that files have (a smaller log loss is negative).
+    """How a metric differs between two sides, with the sign that it has in files (a smaller log loss is negative).
 
-    `verdict` is better, worse, no evidence, no difference (on these rows), identical (in every probability), or no
-    verdict, and then `why` says why not.
+    `verdict` is one of: better, worse, no evidence, no difference (all contributions are equal), identical (all
+    probabilities are equal), no verdict (`why` says why not).
     """
 
     metric: str
@@ -54,7 +58,7 @@ class Difference(NamedTuple):
     difference: float
     low: float
     high: float
-    p: float  # of this metric alone
+    p: float  # two-sided, not adjusted for other metrics
     verdict: str
     estimate: intervals.Estimate
     why: str = ""
@@ -63,20 +67,26 @@ class Difference(NamedTuple):
 # ---- two sides
 
 
-def compare(base: Rows, other: Rows, names: Sequence[str], of: str = "mean", level: float = 0.95) -> list[Difference]:
-    """Judge `other` against `base` in several metrics: with confidence `level` all intervals hold what is true.
+def defined(rows: Rows, of: str = "mean") -> list[str]:
+    """The metrics that are defined on these rows.
 
-    of: the `mean` over networks; the model file's `network`, network 0; or the `ensemble`, the mean of their
-    probabilities. A base of one network stands beside every network. Better or worse is said when the interval leaves
-    out 0; how often that is right: see benchmarks/calibration.py.
+    Single networks rank the rows of each fold, so every fold needs every class. An ensemble ranks all rows together.
+    """
+    return metrics.defined(rows.target, rows.classes, None if of == "ensemble" else rows.fold)
+
+
+def compare(base: Rows, other: Rows, names: Sequence[str], of: str = "mean", level: float = 0.95) -> list[Difference]:
+    """Judge `other` against `base` in several metrics. With confidence `level` all the intervals hold the true values.
+
+    of: whose figures are judged. `mean`: the mean over networks. `network`: the model file's, network 0. `ensemble`:
+    that of the mean of all networks' probabilities. A base of one network is paired with every network of the other.
+    How often verdicts are right, benchmarks/calibration.py measures.
     """
     base = base._replace(group=intervals.numbered(base.group))
     if len(base.probability) > 1 or of == "network":
         base, other = same_networks([base, other], of)
-    defined = metrics.defined(base.target, max(base.probability.shape[2], 2), base.fold)
-    asked, names = names, [name for name in names if name in defined]
-    if not names:
-        return [undefined(name) for name in asked]
+    asked, there = names, defined(base, of)
+    names = [name for name in asked if name in there]
     sides = [(side(base, name, of), side(other, name, of)) for name in names]
     estimates = [paired(*pair, name, base) for pair, name in zip(sides, names)]
     level = level_of_each([two.phi - one.phi for one, two in sides], base.group, level)
@@ -103,13 +113,13 @@ def compare(base: Rows, other: Rows, names: Sequence[str], of: str = "mean", lev
 
 
 def undefined(name: str) -> Difference:
-    """A metric that is not defined on these rows: one that ranks, where a class has none."""
+    """What is said of a metric that is not defined on these rows."""
     none = intervals.Estimate(math.nan, 0.0, 0.0, 0.0, 0, 0, 0.0)
     return Difference(name, *[math.nan] * 6, "no verdict", none, "a class has no rows")
 
 
 def same_networks(sides: Sequence[Rows], of: str = "mean") -> list[Rows]:
-    """The first networks of each, as many as all have; network 0 alone where that is what is judged."""
+    """Every side with the same number of networks, as many as the smallest has; with one, if that is what is judged."""
     networks = 1 if of == "network" else min(len(rows.probability) for rows in sides)
     cut = [None if rows.fold is None else rows.fold[:networks] for rows in sides]
     return [rows._replace(probability=rows.probability[:networks], fold=fold) for rows, fold in zip(sides, cut)]
@@ -118,8 +128,9 @@ def same_networks(sides: Sequence[Rows], of: str = "mean") -> list[Rows]:
 def side(rows: Rows, name: str, of: str = "mean") -> Side:
     """A metric of one side.
 
-    The ensemble's contributions are told by network as well, for they owe to the seeds: the pseudo-values of the
-    jackknife that leaves out one network, R phi(all) - (R - 1) phi(all but r), shifted so that their mean is phi(all).
+    An ensemble has one phi (n,), but it depends on the seeds of its networks. So it too is given as (R, n): the
+    pseudo-values of the jackknife that leaves out one network, R phi(all) - (R - 1) phi(all but r), shifted so that
+    their mean is phi(all).
     """
     probability, about = rows.probability, (rows.target, rows.positive)
     everyone = metrics.ensemble(probability)
@@ -138,7 +149,7 @@ def side(rows: Rows, name: str, of: str = "mean") -> Side:
 
 
 def _by_network(name: str, probability: np.ndarray, about: tuple) -> np.ndarray:
-    """What the ensemble's contributions owe to each network: (R, n), no more and no less than 0 on the mean of all."""
+    """By how much the ensemble's pseudo-values differ from their mean: (R, n)."""
     others, total = len(probability) - 1, probability.sum(axis=0, dtype=np.float64)
     without = np.stack([((total - network) / others).astype(np.float32) for network in probability])
     left = metrics.contributions(name, without, *about)
@@ -146,10 +157,10 @@ def _by_network(name: str, probability: np.ndarray, about: tuple) -> np.ndarray:
 
 
 def paired(base: Side, other: Side, name: str, rows: Rows) -> intervals.Estimate:
-    """The mean of D with its variances, that over rows at least what the labels' own chance makes it.
+    """The mean of D with its variances, V_row being at least what labels that could have been make it (`labels`).
 
-    The side with the lower log loss says how probable each label was: one that is unsure of everything must not hide
-    a difference, and one that is too sure must not make one.
+    The side with the lower log loss says how probable each label was. A side that is unsure of everything would hide a
+    difference, and one that is too sure would make one.
     """
     is_ranked, difference = metrics.ranks(name), other.phi - base.phi
     estimate = intervals.estimate(difference, rows.target, rows.group, is_ranked)
@@ -160,32 +171,32 @@ def paired(base: Side, other: Side, name: str, rows: Rows) -> intervals.Estimate
         labelled = [(other.by_label - base.by_label, chance)]
         estimate = labels.floored(estimate, labelled, difference, rows.target, rows.group)
     if estimate.n > 1 and (name in OF_ANSWERS or not difference.any()):
-        estimate = estimate._replace(v_row=max(estimate.v_row, of_a_row(name, rows, estimate.n)))
+        estimate = estimate._replace(v_row=max(estimate.v_row, least_variance(name, rows, estimate.n)))
     return intervals.cross_fitted(estimate, rows.fold)
 
 
-def of_a_row(name: str, rows: Rows, units: int) -> float:
-    """The variance of a row on which two sides part, for it may yet come, however alike they were so far.
+def least_variance(name: str, rows: Rows, units: int) -> float:
+    """The least V_row that a difference in a metric can have: the next row may be one that the two sides answer apart.
 
-    Agresti and Min, Statistics in Medicine 24 (2005) 729: a mean over n rows has 1 / n^2 at least. What is made of
-    means over the rows of a class has so much of each class. units: rows, or groups.
+    For a mean over n rows it is 1 / n^2 (Agresti and Min, Statistics in Medicine 24 (2005) 729). A metric that averages
+    means over the rows of a class has it from every class. units: rows, or groups of rows.
     """
-    counts = metrics.class_counts(rows.target, max(rows.probability.shape[2], 2))
+    counts = metrics.class_counts(rows.target, rows.classes)
     share, of_class = metrics.trials(name, counts, counts, rows.positive, units)
-    if name == "roc_auc":  # a row may come of either class
+    if name == "roc_auc":  # the next row may be of either class
         share, of_class = np.ones(2), np.maximum(counts * (units / len(rows.target)), 1.0)
     return float((share**2 / of_class**2).sum())
 
 
 def why_not(name: str, rows: Rows, estimate: intervals.Estimate, of: str) -> str:
-    """Why there is no verdict, in words; empty where there is one."""
+    """Why there is no verdict, in words; empty if there is one."""
     if of != "network" and estimate.networks < FEWEST_NETWORKS:
         count = f"{estimate.networks} network{'s' * (estimate.networks > 1)}"
         return f"{count}, and {FEWEST_NETWORKS} are needed to tell how seeds differ"
-    if estimate.n < 2 or estimate.of_rows <= 0.0:
+    if not estimate.has_interval:
         return f"1 {'row' if rows.group is None else 'group of rows'}"
-    counts = np.sort(metrics.class_counts(rows.target, max(rows.probability.shape[2], 2)))
-    if name in ("accuracy", "log_loss", "brier"):  # means of single rows' values, which need rows beside one class
+    counts = np.sort(metrics.class_counts(rows.target, rows.classes))
+    if name in metrics.OWN_VALUES:  # means over all rows, which need some rows that are not of the largest class
         fewest, which = int(counts[:-1].sum()), "of a class" if len(counts) == 2 else "beside the largest class"
     else:
         fewest, which = int(counts[0]), "of a class"
@@ -201,11 +212,11 @@ def why_not(name: str, rows: Rows, estimate: intervals.Estimate, of: str) -> str
 
 
 def level_of_each(phis: list[np.ndarray], group: np.ndarray | None, level: float) -> float:
-    """The level of a single metric's interval at which the intervals of all hold at `level` together.
+    """The level that each metric's interval must have for all of them together to have `level`.
 
-    The largest of M correlated standard errors' multiples is what must not be exceeded (max-T; Hothorn, Bretz and
-    Westfall, Biometrical Journal 50 (2008) 346): its quantile is taken over fixed normals of their correlation. Of
-    metrics that say nearly the same it asks for little more than one does; of unrelated ones for Bonferroni's.
+    phis: D of each metric, (R, n). All intervals hold if the largest of the metrics' |z| stays below a bound. The bound
+    is the quantile of that largest |z| over fixed normal draws of the metrics' correlation (max-T; Hothorn, Bretz and
+    Westfall, Biometrical Journal 50 (2008) 346). It is never beyond Bonferroni's, which unrelated metrics need.
     """
     if len(phis) < 2:
         return level
@@ -222,7 +233,10 @@ def level_of_each(phis: list[np.ndarray], group: np.ndarray | None, level: float
 
 
 def covariance(phis: list[np.ndarray], group: np.ndarray | None) -> np.ndarray:
-    """Covariance of several means of contributions (R, n) on the same rows and seeds, by rows and by seeds: (M, M)."""
+    """Covariance (M, M) of the means of M arrays of contributions (R, n) that share rows and seeds.
+
+    It is that over rows plus that over seeds.
+    """
     rows = np.stack([phi.mean(axis=0) for phi in phis])  # (M, n)
     rows -= rows.mean(axis=1, keepdims=True)
     if group is not None:
@@ -235,13 +249,8 @@ def covariance(phis: list[np.ndarray], group: np.ndarray | None) -> np.ndarray:
 
 
 def normals(covariance: np.ndarray) -> np.ndarray:
-    """Fixed draws from a normal distribution of this covariance (M, M): (NORMALS, M)."""
-    count = len(covariance)
+    """Draws from a normal distribution of this covariance (M, M), always the same: (NORMALS, M)."""
+    draws = stream.normal(stream.seeded(0), NORMALS * len(covariance)).astype(np.float64)
     values, vectors = np.linalg.eigh(covariance)
     root = vectors * np.sqrt(np.maximum(values, 0.0)) @ vectors.T  # the symmetric root, which has no sign to choose
-    return _independent(count) @ root
-
-
-@functools.cache
-def _independent(count: int) -> np.ndarray:
-    return stream.normal(stream.seeded(0), NORMALS * count).astype(np.float64).reshape(NORMALS, count)
+    return draws.reshape(NORMALS, -1) @ root

@@ -8,33 +8,34 @@ import numpy as np
 from plumbline.scores import differences, intervals, metrics
 from plumbline.scores.differences import Difference, Rows, Side
 
+ALPHA = 0.05
+
 
 class Ranked(NamedTuple):
     """What is concluded from K experiments over a base, in one metric."""
 
     to_base: list[Difference]  # of each experiment: its interval is at 5 % / K, its p and verdict are Holm's
-    star: list[bool]  # of the base and each experiment: it may be the best
-    luck: float  # by how much the best of those with a star looks better than it is, on average; no less than 0
+    star: list[bool]  # of the base and each experiment: whether it may be the best
+    luck: float  # by how much the best of those with a star looks better than it is, on average; never below 0
 
 
-def rank(base: Rows, others: list[Rows], name: str, of: str = "mean", level: float = 0.95) -> Ranked:
-    """Judge K experiments and their base on the same rows: with confidence `level` the best is among the stars.
+def rank(base: Rows, others: list[Rows], name: str, of: str = "mean") -> Ranked:
+    """Judge K experiments and their base on the same rows. With 95 % confidence the best has a star.
 
-    The first networks of each count, as many as all have.
+    of: as in `differences.compare`. All are judged by as many networks as the smallest has.
     """
     base, *others = differences.same_networks([base._replace(group=intervals.numbered(base.group)), *others], of)
-    alpha, count = 1.0 - level, len(others)
-    to_base = [differences.compare(base, other, [name], of, 1.0 - alpha / count)[0] for other in others]
+    to_base = [differences.compare(base, other, [name], of, 1.0 - ALPHA / len(others))[0] for other in others]
     sides = [differences.side(each, name, of) for each in (base, *others)]
-    star = stars(sides, name, base, of, alpha)
+    star = stars(sides, name, base, of)
     best = [side for side, has in zip(sides, star) if has]
-    return Ranked(holm(to_base, alpha), star, luck(best, base))
+    return Ranked(holm(to_base), star, luck(best, base))
 
 
-def holm(judged: list[Difference], alpha: float = 0.05) -> list[Difference]:
-    """Verdicts and p by Holm's steps (Scandinavian Journal of Statistics 6 (1979) 65), which miss fewer than 5 % / K.
+def holm(judged: list[Difference]) -> list[Difference]:
+    """Verdicts and p by Holm's steps (Scandinavian Journal of Statistics 6 (1979) 65): more powerful than 5 % / K.
 
-    The smallest p times K, the next times K - 1, and so on; none is smaller than one before it.
+    The smallest p is multiplied by K, the next by K - 1, and so on. None becomes smaller than the one before it.
     """
     found, so_far = list(judged), 0.0
     order = sorted((i for i, d in enumerate(judged) if not math.isnan(d.p)), key=lambda i: judged[i].p)
@@ -44,33 +45,35 @@ def holm(judged: list[Difference], alpha: float = 0.05) -> list[Difference]:
         verdict = d.verdict
         if verdict in ("better", "worse", "no evidence"):
             is_better = (d.difference > 0) != (d.metric in metrics.LOSSES)
-            verdict = ("better" if is_better else "worse") if so_far < alpha else "no evidence"
+            verdict = ("better" if is_better else "worse") if so_far < ALPHA else "no evidence"
         found[i] = d._replace(p=so_far, verdict=verdict)
     return found
 
 
-def stars(sides: list[Side], name: str, rows: Rows, of: str = "mean", alpha: float = 0.05) -> list[bool]:
-    """Hsu's multiple comparisons with the best: a side loses its star when another beats it at one-sided alpha / K.
+def stars(sides: list[Side], name: str, rows: Rows, of: str = "mean") -> list[bool]:
+    """Whether each side may be the best: Hsu's multiple comparisons with the best, Annals of Statistics 12 (1984) 1136.
 
-    Hsu, Annals of Statistics 12 (1984) 1136. Only a side with a better figure can beat one, and the best does so first.
+    A side loses its star when another beats it at one-sided 5 % / K. Only sides with a better figure can, and they are
+    tried from the best on.
     """
-    means, star = [side.phi.mean() for side in sides], [True] * len(sides)
-    order = sorted(range(len(sides)), key=lambda i: -means[i])
-    level = 1.0 - 2.0 * alpha / max(len(sides) - 1, 1)
+    level = 1.0 - 2.0 * ALPHA / max(len(sides) - 1, 1)
+
+    def beats(better: Side, side: Side) -> bool:
+        estimate = differences.paired(side, better, name, rows)
+        return not differences.why_not(name, rows, estimate, of) and estimate.student(level)[0] > 0.0
+
+    means = [side.phi.mean() for side in sides]
+    order, star = sorted(range(len(sides)), key=lambda i: -means[i]), [True] * len(sides)
     for place, i in enumerate(order):
-        for j in order[:place]:
-            estimate = differences.paired(sides[i], sides[j], name, rows)
-            if not differences.why_not(name, rows, estimate, of) and estimate.student(level)[0] > 0.0:
-                star[i] = False
-                break
+        star[i] = not any(beats(sides[j], sides[i]) for j in order[:place])
     return star
 
 
 def luck(sides: list[Side], rows: Rows) -> float:
-    """The luck of the winner: by how much the best of several looks better than it is when all are as good.
+    """The luck of the winner: by how much the best of several equally good sides looks better than it is.
 
-    E max_k (X_k - mean X), X normal with the covariance of the sides' figures over rows and seeds (less what both
-    count), on rows and seeds that they share.
+    E max_k (X_k - mean X), where X is normal with the covariance of the sides' figures. They share rows and seeds. Each
+    side's V_both is taken off once, for its variances over rows and over seeds both contain it.
     """
     if len(sides) < 2 or len(rows.target) < 2:
         return 0.0

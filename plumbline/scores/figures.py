@@ -1,7 +1,7 @@
-"""The figures of a run, under scikit-learn's names: of each part, of each class, and of each threshold.
+"""The figures of a run, under scikit-learn's names: of each part, of each class, of each epoch.
 
-Every figure of a part is one of the network that is the model (network 0), of the ensemble, of the mean over all
-networks, which has an interval, or of always answering the shares of the training classes.
+A part has four kinds of figures. They are those of network 0, which is the model; of the ensemble; the mean over all
+networks, with an interval; and those of always answering the shares of the training classes.
 """
 
 from collections.abc import Iterable
@@ -14,27 +14,27 @@ from plumbline.basics import files
 from plumbline.scores import intervals, metrics, ranges
 from plumbline.scores.differences import Rows
 
-FEW = ("accuracy", "log_loss")  # that stand in metrics/evaluate.json
+FEW = ("accuracy", "log_loss")  # the metrics in metrics/evaluate.json
 
 
 class Figure(NamedTuple):
-    """One figure of a part, and about 95 % around it where there is an interval."""
+    """One figure of a part, with the ends of its 95 % interval where it has one."""
 
     part: str
-    of: str  # network (network 0), ensemble, networks (their mean) or shares
+    of: str  # network (network 0), ensemble, networks (the mean over them) or shares (of the training classes)
     metric: str
     value: float
     low: float | None
     high: float | None
     rows: int
-    groups: int | None  # of rows that belong together
+    groups: int | None  # of rows that depend on each other
 
 
 def of_part(part: str, rows: Rows, counts: list, scratch: Path) -> Iterable[Figure]:
-    """All figures of a part, none of one without rows.
+    """All figures of a part; none if it has no rows.
 
-    rows: with R networks, and of several networks one more, the ensemble (R + 1, n, k or 1). counts: training rows of
-    each class, as `metrics.always` has them. scratch: a folder for large arrays.
+    rows: their probabilities are (R + 1, n, k or 1), the last one being the ensemble's; (1, n, k or 1) of one network.
+    counts: training rows of each class, as `metrics.always` takes them. scratch: a folder for large arrays.
     """
     probability, target, positive, group, fold, _ = rows
     n = len(target)
@@ -42,24 +42,24 @@ def of_part(part: str, rows: Rows, counts: list, scratch: Path) -> Iterable[Figu
         return
     networks = max(len(probability) - 1, 1)
     rows = Rows(probability[:networks], target, positive, intervals.numbered(group), fold)
-    groups = None if group is None else n if rows.group is None else int(rows.group.max()) + 1
-    answered = sum(metrics.confusion(network, target).sum(axis=0) for network in rows.probability) / networks
+    groups = None if group is None else len(np.unique(group))
+    answered = ranges.answers_by_class(rows)
     phi = files.mapped(probability.shape[:2], np.float64, scratch)  # (R + 1, n), more is better
     for name in metrics.defined(target, np.shape(counts)[-1], fold):
         metrics.contributions(name, probability[:networks], target, positive, phi[:networks], fold)
         metrics.contributions(name, probability[-1:], target, positive, phi[-1:], None if networks > 1 else fold)
         yield Figure(part, "network", name, metrics.reported(name, phi[0]), None, None, n, groups)
         yield Figure(part, "ensemble", name, metrics.reported(name, phi[-1]), None, None, n, groups)
-        mean, *interval = ranges.reported(name, phi[:networks], rows, answered).values()
-        yield Figure(part, "networks", name, mean, *(interval or (None, None)), n, groups)
+        yield Figure(part, "networks", name, *ranges.reported(name, phi[:networks], rows, answered), n, groups)
     for name, value in metrics.always(counts, target, fold).items():
         yield Figure(part, "shares", name, value, None, None, n, groups)
 
 
 def few(figures: list[Figure]) -> dict:
-    """The few that matter in `dvc exp show`: of the test part, network 0's, and the mean of all with its interval.
+    """What metrics/evaluate.json holds, for `dvc exp show`: a few figures, nested.
 
-    Of out-of-fold rows that mean alone, which is about the configuration and not about one network.
+    Of the test part network 0's and the mean over networks with its interval. Of out-of-fold rows the mean alone: it is
+    about the configuration, not about one network.
     """
     chosen: dict = {}
     for figure in figures:
@@ -75,7 +75,7 @@ def few(figures: list[Figure]) -> dict:
 
 
 def told(figures: list[Figure], says: dict[str, str]) -> list[str]:
-    """The few in words, a line a part. says: what is to be said of each part's rows."""
+    """The same figures in words, a line a part. says: what is said of each part's rows after their number."""
     lines, by = [], {(figure.part, figure.of, figure.metric): figure for figure in figures}
     for part, of in (("test", "network"), ("out-of-fold", "networks")):
         if (part, of, "accuracy") in by:
@@ -89,9 +89,9 @@ def told(figures: list[Figure], says: dict[str, str]) -> list[str]:
 
 
 def by_class(probability: np.ndarray, target: np.ndarray, classes: list, positive: int) -> tuple[tuple, Iterable]:
-    """Of one network (n, k or 1), a line a class: precision, recall, F1, its rows, and 1 if it is the positive of two.
+    """Precision, recall and F1 of each class, from one network's probabilities (n, k or 1): columns' names, and lines.
 
-    The columns' names and the lines.
+    `support` is the rows of the class; `positive` is 1 for the positive one of two classes, else 0.
     """
     counts = metrics.confusion(probability, target)
     ratios = [metrics.ratios(name, counts)[0] for name in metrics.RATIOS]
@@ -100,6 +100,6 @@ def by_class(probability: np.ndarray, target: np.ndarray, classes: list, positiv
 
 
 def by_epoch(means: np.ndarray, every: int) -> tuple[tuple, Iterable]:
-    """Network 0's test loss and accuracy (m, 2) after epochs 1, 1 + every, ...: the columns' names and the lines."""
+    """Network 0's test loss and accuracy (m, 2), after epochs 1, 1 + every, ...: columns' names, and lines."""
     lines = ((1 + i * every, *line) for i, line in enumerate(means.tolist()))
     return ("epoch", "test_loss", "test_accuracy"), lines

@@ -1,7 +1,8 @@
-"""How much of a figure is luck: of the test rows drawn, and of the seeds. One formula for every metric.
+"""How much of a figure is luck: a variance over test rows and over seeds, and the interval that follows from it.
 
-A figure is a mean of contributions phi (R, n) of R networks and n rows (`metrics.contributions`). Rows that belong
-together (one patient's, one day's, copies of one row) are counted as one group: group numbers (n,) from 0 to G - 1.
+A figure is the mean of its contributions phi (R, n): R networks, n rows (`metrics.contributions`). So one formula
+serves every metric. Rows that depend on each other (one patient's, one day's, copies of one row) count as one group.
+group: the group of each row (n,), numbered from 0 to G - 1.
 """
 
 import math
@@ -11,15 +12,15 @@ import numpy as np
 
 
 class Estimate(NamedTuple):
-    """A mean of contributions (R, n) and the variances of that mean: by test rows, by seeds, and what both count."""
+    """A mean of contributions (R, n) and the variance of that mean, by where it comes from."""
 
     mean: float
-    v_row: float
-    v_seed: float
-    v_both: float
+    v_row: float  # from the test rows
+    v_seed: float  # from the seeds
+    v_both: float  # the part that v_row and v_seed each contain
     networks: int
     n: int  # rows, or groups of rows
-    of_rows: float  # degrees of freedom of v_row
+    df_row: float  # degrees of freedom of v_row
 
     @property
     def variance(self) -> float:
@@ -27,35 +28,45 @@ class Estimate(NamedTuple):
         return max(self.v_row, self.v_seed, self.v_row + self.v_seed - self.v_both)
 
     @property
-    def freedom(self) -> float:
-        """Satterthwaite's degrees of freedom of V."""
+    def df(self) -> float:
+        """Degrees of freedom of V (Satterthwaite)."""
         by_seed = self.v_seed**2 / (self.networks - 1) if self.networks > 1 else 0.0
-        return self.variance**2 / (self.v_row**2 / self.of_rows + by_seed)
+        return self.variance**2 / (self.v_row**2 / self.df_row + by_seed)
+
+    @property
+    def has_interval(self) -> bool:
+        """Whether there are rows enough: a single row, or group, does not show how rows differ."""
+        return self.n > 1 and self.df_row > 0.0
 
     def student(self, level: float = 0.95) -> tuple[float, float, float]:
-        """Student's t: the interval at `level`, low and high, and the two-sided p of the mean being 0."""
-        from plumbline.scores.special import stdtr  # here, for only an interval costs its start
+        """Student's t: low and high of the interval at `level`, and the two-sided p of the mean being 0; else NaN."""
+        from plumbline.scores.special import stdtr  # here, not at the top: SciPy's start takes time
 
-        if self.n < 2 or self.of_rows <= 0.0:  # a single row says nothing of how rows differ
+        if not self.has_interval:
             return math.nan, math.nan, math.nan
         if self.variance == 0.0:
             return self.mean, self.mean, float(self.mean == 0.0)
-        half, error = self.quantile(level) * math.sqrt(self.variance), math.sqrt(self.variance)
-        return self.mean - half, self.mean + half, 2.0 * float(stdtr(self.freedom, -abs(self.mean) / error))
+        error = math.sqrt(self.variance)
+        half = self.quantile(level) * error
+        return self.mean - half, self.mean + half, 2.0 * float(stdtr(self.df, -abs(self.mean) / error))
 
     def quantile(self, level: float = 0.95) -> float:
         """By how many standard errors an interval at `level` reaches to either side."""
         from plumbline.scores.special import stdtrit
 
-        freedom = self.freedom if self.variance else self.of_rows
-        return float(stdtrit(freedom, 0.5 + level / 2))
+        return float(stdtrit(self.df if self.variance else self.df_row, 0.5 + level / 2))
+
+    @property
+    def half_width(self) -> float:
+        """Half the width of the 95 % interval."""
+        return self.quantile() * math.sqrt(self.variance)
 
 
 # ---- a mean and its variance
 
 
 def numbered(group: np.ndarray | None) -> np.ndarray | None:
-    """Groups by any numbers (n,) as numbers from 0 to G - 1; None where each row is a group of its own."""
+    """Groups (n,) under any numbers, renumbered from 0 to G - 1; None where each row is a group of its own."""
     if group is None:
         return None
     different, number = np.unique(group, return_inverse=True)
@@ -65,14 +76,15 @@ def numbered(group: np.ndarray | None) -> np.ndarray | None:
 def estimate(
     phi: np.ndarray, target: np.ndarray | None = None, group: np.ndarray | None = None, is_ranked: bool = False
 ) -> Estimate:
-    """Mean of phi (R, n) with its variance over both test rows and seeds.
+    """The mean of phi (R, n), with its variance over test rows and seeds.
 
-    V_row, the variance over rows of the mean over networks / n, and V_seed, that over networks of the mean over rows /
-    R, each count V_both, the residual mean square / (n R), once. With one network it is the variance over rows alone.
-    This is the crossed readers-by-cases analysis of medical imaging (random readers and cases), as in iMRMC.
+    V_row is the variance over rows of the mean over networks, / n. V_seed is the variance over networks of the mean
+    over rows, / R. V_both is the residual mean square, / (n R); V_row and V_seed each contain it once. With one network
+    the variance is over rows alone. Medical imaging calls this the crossed analysis of readers and cases, both random
+    (the R package iMRMC).
 
-    target: class numbers (n,), where rows of a rare class may make most of the variance. is_ranked: phi are placements
-    of each row among those of another class. group: group numbers (n,).
+    target: class numbers (n,); given where a rare class may make most of the variance. is_ranked: phi are DeLong's
+    placements, or another metric's of the rows' order. group: group numbers (n,).
     """
     networks, n = phi.shape
     own = np.array([network.mean() for network in phi])
@@ -89,13 +101,13 @@ def estimate(
 def _over_rows(
     phi: np.ndarray, own: np.ndarray, target: np.ndarray, group: np.ndarray | None, is_ranked: bool
 ) -> tuple[float, float, float]:
-    """V_row, the residuals' sum of squares / (n (n - 1)), and the degrees of freedom of V_row. own: means (R,).
+    """V_row, the residuals' sum of squares / (n (n - 1)), and the degrees of freedom of V_row. own: phi's means (R,).
 
-    The rows of each group are summed: the jackknife that leaves out one group at a time. Of groups of one size, as of
-    rows that are each their own, that is the usual variance over clusters, G / (G - 1) sum_g u_g^2 with u_g the sum of
-    a group's deviations / n; a group of a larger share w of the rows counts more, u_g / (1 - w), for it has drawn the
-    mean to itself (CV3 of MacKinnon, Nielsen and Webb, Journal of Econometrics 232 (2023) 272). Placements divide by
-    n_c - 1 within their class (DeLong, DeLong and Clarke-Pearson 1988).
+    This is the jackknife that leaves out one group of rows at a time. Let u_g be the sum of a group's deviations, / n.
+    With groups of one size, single rows among them, V_row is the usual cluster variance,
+    G / (G - 1) sum_g u_g^2. A group with a share w of the rows counts as u_g / (1 - w): the larger it is, the more it
+    has pulled the mean to itself (CV3 of MacKinnon, Nielsen and Webb, Journal of Econometrics 232 (2023) 272).
+    Placements divide by n_c - 1 within their class (DeLong, DeLong and Clarke-Pearson 1988).
     """
     n, counts = len(target), np.maximum(np.bincount(target), 1)
     rows = phi.mean(axis=0) - own.mean()  # deviations of the mean over networks
@@ -121,7 +133,7 @@ def _over_rows(
 def _freedom(of_class: np.ndarray, counts: np.ndarray) -> float:
     """Degrees of freedom of V = sum_c V_c, where V_c has n_c: V^2 / sum_c(V_c^2 / n_c) (Satterthwaite).
 
-    As many as rows where all are alike, and few where few rows of a rare class make the variance.
+    With V_c in proportion to n_c they are the number of rows. They are few where a rare class makes the variance.
     """
     spread = float((of_class**2 / counts).sum())
     return float(of_class.sum()) ** 2 / spread if spread > 0.0 else float(counts.sum())
@@ -130,13 +142,14 @@ def _freedom(of_class: np.ndarray, counts: np.ndarray) -> float:
 def _freedom_of_groups(sizes: np.ndarray, likeness: float) -> float:
     """Degrees of freedom of the jackknife's variance when groups differ in size: 2 E[V]^2 / Var[V] (Bell, McCaffrey).
 
-    The sum of a group of m rows has a variance of m (1 + (m - 1) rho), rho the likeness (intraclass correlation) of its
-    rows: as Imbens and Kolesar, Review of Economics and Statistics 98 (2016) 701, have it. Of G groups of one size it
-    is G - 1. V is the quadratic form sum_g c_g (s_g - w_g sum s)^2, whose matrix has the entries below.
+    The sum s_g of a group of m rows has the variance m (1 + (m - 1) rho), where rho is the likeness of its rows, their
+    intraclass correlation (Imbens and Kolesar, Review of Economics and Statistics 98 (2016) 701). V is the quadratic
+    form sum_g c_g (s_g - w_g sum s)^2, w_g the group's share of the rows. G groups of one size have G - 1.
     """
     share, of_group = sizes / sizes.sum(), sizes * (1.0 + (sizes - 1.0) * likeness)
     c = 1.0 / (1.0 - share) ** 2
-    v, whole = c * share, float((c * share**2).sum())  # entry g, h: whole - v_g - v_h, and + c_g on the diagonal
+    # The form's matrix has the entries whole - v_g - v_h, and c_g more on the diagonal
+    v, whole = c * share, float((c * share**2).sum())
     trace = float(((c + whole - 2.0 * v) * of_group).sum())
     s0, s1, s2 = (float((v**power * of_group).sum()) for power in range(3))
     square = whole**2 * s0**2 + 2.0 * s2 * s0 - 4.0 * whole * s1 * s0 + 2.0 * s1**2
@@ -145,12 +158,15 @@ def _freedom_of_groups(sizes: np.ndarray, likeness: float) -> float:
 
 
 def cross_fitted(estimate: Estimate, fold: np.ndarray | None) -> Estimate:
-    """An estimate on out-of-fold rows, whose V_row is K / (K - 1) times as large. fold: (R, n), from 0; None: no such.
+    """An estimate on out-of-fold rows of K folds: its V_row is K / (K - 1) times as large.
 
-    The networks have learnt from the rows that they score for one another, and another table would have taught all of
-    them something else. Nadeau and Bengio, Machine Learning 52 (2003) 239, correct the variance S^2 of J estimates to
-    (1 / J + n_test / n_train) S^2, Bouckaert and Frank (PAKDD 2004) for repeated cross-validation: the part that
-    remains however many J there are, 1 / (K - 1) of the variance of a fold's mean. The other is V_seed.
+    fold: the fold of each row in each network (R, n), from 0; None if rows are not out-of-fold: nothing changes.
+
+    The networks of K folds share most of their training rows, and another table would have moved all of them together.
+    Nadeau and Bengio, Machine Learning 52 (2003) 239, correct the variance S^2 of J estimates to
+    (1 / J + n_test / n_train) S^2; Bouckaert and Frank (PAKDD 2004) do so for repeated cross-validation. The second
+    term stays however large J is. It is S^2 / (K - 1), where S^2, the variance of a fold's mean, is K V_row. The first
+    term is V_seed.
     """
     folds = 1 if fold is None else int(fold.max()) + 1
     return estimate._replace(v_row=estimate.v_row * folds / (folds - 1)) if folds > 1 else estimate
@@ -160,51 +176,47 @@ def cross_fitted(estimate: Estimate, fold: np.ndarray | None) -> Estimate:
 
 
 def larger(estimate: Estimate, rows: float = 1.0, networks: float = 1.0) -> Estimate:
-    """What an estimate would be with so many times the rows, or the networks: the same spread of each."""
-    e, both = estimate, estimate.v_both / (rows * networks)
+    """What the estimate would be with so many times the rows, or so many times the networks, of the same spread."""
+    e = estimate
     return e._replace(
         v_row=max(e.v_row - e.v_both, 0.0) / rows + min(e.v_both, e.v_row) / (rows * networks),
         v_seed=max(e.v_seed - e.v_both, 0.0) / networks + min(e.v_both, e.v_seed) / (rows * networks),
-        v_both=both,
+        v_both=e.v_both / (rows * networks),
         networks=round(e.networks * networks),
         n=round(e.n * rows),
-        of_rows=(e.of_rows + 1.0) * rows - 1.0,
+        df_row=(e.df_row + 1.0) * rows - 1.0,
     )
 
 
-def half(estimate: Estimate) -> float:
-    """Half the width of the interval."""
-    return estimate.quantile() * math.sqrt(estimate.variance)
+def width_at_twice(estimate: Estimate) -> tuple[float, float] | None:
+    """The interval's width at twice the rows, and at twice the networks, both as shares of its width now.
 
-
-def more(estimate: Estimate) -> tuple[float, float] | None:
-    """How wide the interval would be at twice the rows, and at twice the networks, as shares of its width now.
-
-    None of fewer than three networks, whose spread is too little known, and where there is no width.
+    None with fewer than three networks, whose spread is too little known, and where the interval has no width.
     """
-    now = half(estimate) if estimate.n > 1 and estimate.networks > 2 else 0.0
+    now = estimate.half_width if estimate.n > 1 and estimate.networks > 2 else 0.0
     if not now > 0.0:
         return None
-    return half(larger(estimate, rows=2)) / now, half(larger(estimate, networks=2)) / now
+    return larger(estimate, rows=2).half_width / now, larger(estimate, networks=2).half_width / now
 
 
-def rows_needed(estimate: Estimate, width: float) -> int | None:
-    """Rows (or groups) from which on an interval reaches no farther than `width` to either side, with these networks.
+def rows_needed(estimate: Estimate, half_width: float) -> int | None:
+    """Rows (or groups) at which the interval gets down to this half-width, with as many networks as there are.
 
     None where the seeds alone keep it wider: more networks would help.
     """
-    low, high = 0.0, 40.0  # powers of two times the rows
-    if half(larger(estimate, rows=2**high)) > width:
+    low, high = 0.0, 40.0  # exponents of 2: how many times the rows
+    if larger(estimate, rows=2**high).half_width > half_width:
         return None
-    if half(estimate) <= width:
+    if estimate.half_width <= half_width:
         return estimate.n
     while high - low > 1e-4:
         middle = (low + high) / 2
-        low, high = (low, middle) if half(larger(estimate, rows=2**middle)) <= width else (middle, high)
+        is_enough = larger(estimate, rows=2**middle).half_width <= half_width
+        low, high = (low, middle) if is_enough else (middle, high)
     return math.ceil(estimate.n * 2**high)
 
 
 def wilson(share: float, n: float, z: float = 1.959963984540054) -> tuple[float, float]:
-    """About 95 % around a share of n rows, which are independent: Wilson's interval, low and high."""
+    """Wilson's interval around a share of n independent rows, low and high: about 95 % with the default z."""
     middle, half = share + z * z / (2 * n), z * math.sqrt(share * (1 - share) / n + z * z / (4 * n * n))
     return tuple(min(max((middle + side) / (1 + z * z / n), 0.0), 1.0) for side in (-half, half))

@@ -1,11 +1,13 @@
-"""Metrics row by row: every metric is a mean over rows of contributions phi, so that one formula gives every interval.
+"""Metrics row by row. Every metric is the mean over rows of contributions phi, so one formula gives every interval.
 
-For a mean of labels or losses phi is the row's own value. ROC AUC has DeLong's placements. Precision, recall, F1 and
-average precision are no means; theirs is the figure plus its influence function, whose mean is zero. More is better
-throughout: of a loss phi holds the negative. Shapes: R networks, n rows, k classes; probabilities are float32
-(R, n, k), or (R, n, 1) of the second of two classes.
+- accuracy, log loss, Brier score: phi is the row's own value.
+- ROC AUC: DeLong's placements.
+- precision, recall, F1, average precision: these are no means of single rows' values. phi is the figure plus its
+  influence function, whose mean is zero.
 
-Arrays of many rows may lie on the disk (`basics.files.mapped`), and are worked through PIECE rows at a time.
+In phi more is better throughout: a loss has its sign turned. Shapes: R networks, n rows, k classes. Probabilities are
+float32 (R, n, k), or (R, n, 1) of the second of two classes. Arrays of many rows may lie on the disk
+(`basics.files.mapped`), and are worked through in pieces.
 """
 
 from collections.abc import Callable
@@ -16,13 +18,13 @@ from plumbline.scores import ranking
 from plumbline.scores.ranking import pieces
 
 RANKINGS = {"roc_auc": ranking.roc_auc, "average_precision": ranking.average_precision}
-OF_FOLD = RANKINGS | {"roc_auc": ranking.roc_auc_of_fold}
+OF_FOLD = RANKINGS | {"roc_auc": ranking.roc_auc_of_fold}  # where rows are ranked fold by fold
 RATIOS = ("precision", "recall", "f1")
 OF_MORE = ("accuracy", "log_loss", "brier", *(f"macro_{name}" for name in (*RANKINGS, *RATIOS)))
 OF_TWO = ("accuracy", "log_loss", "brier", *RANKINGS, *RATIOS, *(f"macro_{name}" for name in RATIOS))
 LOSSES = ("log_loss", "brier")  # lower is better
 NEAREST_TO_ONE = 2.0**-25  # a float32 of 1.0 stands for any probability this near to it
-SMALLEST = 2.0**-149  # and one of 0.0 for any below the smallest float32
+SMALLEST = 2.0**-149  # the smallest float32: 0.0 stands for any probability below it
 
 
 def ranks(name: str) -> bool:
@@ -34,7 +36,7 @@ def ranks(name: str) -> bool:
 
 
 def by_class(probability: np.ndarray) -> np.ndarray:
-    """Probabilities as files hold them, (..., 1) for two classes, as one column a class: float64 (..., k)."""
+    """Probabilities with a column for each class, of two classes too: (..., k or 1) -> float64 (..., k)."""
     probability = np.asarray(probability, np.float64)
     if probability.shape[-1] > 1:
         return probability
@@ -42,7 +44,7 @@ def by_class(probability: np.ndarray) -> np.ndarray:
 
 
 def ensemble(probability: np.ndarray) -> np.ndarray:
-    """The mean of what R networks say, added up in their order: (R, n, k) -> float32 (n, k)."""
+    """The mean of R networks' probabilities, added up in their order: (R, n, k or 1) -> float32 (n, k or 1)."""
     total = np.zeros(probability.shape[1:])
     for network in probability:
         total += network
@@ -50,7 +52,7 @@ def ensemble(probability: np.ndarray) -> np.ndarray:
 
 
 def predicted(probability: np.ndarray) -> np.ndarray:
-    """The class of each row: the most probable; of two equally probable ones the second, as `p >= 0.5` has it."""
+    """The most probable class of each row: (..., k or 1) -> int64 (...). Of two classes the second from 0.5 on."""
     if probability.shape[-1] == 1:
         return (probability[..., 0] >= 0.5).astype(np.int64)
     return probability.argmax(axis=-1)
@@ -70,7 +72,7 @@ def log_losses(probability: np.ndarray, target: np.ndarray) -> np.ndarray:
 
 
 def loss_and_right(probability: np.ndarray, target: np.ndarray) -> np.ndarray:
-    """The log losses of R networks and their right answers, each added up over the rows: float64 (R, 2)."""
+    """The sum over rows of the log loss, and the number of right answers, of each network: float64 (R, 2)."""
     return np.array([(log_losses(p, target).sum(), (predicted(p) == target).sum()) for p in probability], np.float64)
 
 
@@ -82,7 +84,7 @@ def squared_errors(probability: np.ndarray, target: np.ndarray) -> np.ndarray:
     return sum(errors[:, c] for c in range(k))
 
 
-OWN_VALUES = {  # of metrics that are means of the rows' own
+OWN_VALUES = {  # phi of the metrics that are means of the rows' own values
     "accuracy": lambda probability, target: predicted(probability) == target,
     "log_loss": lambda probability, target: -log_losses(probability, target),
     "brier": lambda probability, target: -squared_errors(probability, target),
@@ -93,16 +95,16 @@ OWN_VALUES = {  # of metrics that are means of the rows' own
 
 
 def defined(target: np.ndarray, classes: int, fold: np.ndarray | None = None) -> list[str]:
-    """The metrics that there are for so many classes; those that rank are not defined when a class has no row.
+    """The metrics for so many classes. ROC AUC and average precision are left out when a class has no row.
 
-    fold: (R, n), where a network ranks the rows of each fold apart, all of which must have every class.
+    fold: (R, n), where the rows of each fold are ranked apart; then every class must be in every fold.
     """
     names, all_there = (OF_TWO if classes == 2 else OF_MORE), fewest_of_a_class(target, classes, fold) > 0
     return [name for name in names if all_there or not ranks(name)]
 
 
 def fewest_of_a_class(target: np.ndarray, classes: int, fold: np.ndarray | None = None) -> int:
-    """The rows of the smallest class, or of the smallest in any fold of any network."""
+    """How many rows the smallest class has; with `fold` (R, n) in the fold of any network that has fewest."""
     fewest = class_counts(target, classes).min()
     for own in () if fold is None else fold:
         folds = int(own.max()) + 1
@@ -118,68 +120,73 @@ def contributions(
     out: np.ndarray | None = None,
     fold: np.ndarray | None = None,
 ) -> np.ndarray:
-    """phi of one metric: float64 (R, n), in `out` if it is given; the mean over the rows is the metric.
+    """phi of one metric, float64 (R, n), in `out` if it is given. Its mean over rows is the metric, as scikit-learn's.
 
-    probability: float32 (R, n, k), or (R, n, 1) of the second of two classes; target: class numbers (n,).
-    Brier score: the squared error of the second class of two, summed over classes of more (scikit-learn's).
-    ROC AUC, average precision, precision, recall, F1: of the class `positive`, or with "macro_" the mean over all
-    classes, each against the rest. Ratios are 0 where no row is to divide by (scikit-learn's zero_division=0).
-    fold: of out-of-fold rows (R, n), from 0. Rows are ranked among those that the same network scored, and weighted so
-    that the metric is its mean over folds.
+    probability: float32 (R, n, k), or (R, n, 1) of the second of two classes. target: class numbers (n,).
+    Brier score: the squared error of the second of two classes; of more, summed over the classes.
+    ROC AUC, average precision, precision, recall, F1: of the class `positive`; with "macro_" the mean over all classes,
+    each against the rest. Precision, recall and F1 are 0 where they would divide by 0 (zero_division=0).
+    fold: of out-of-fold rows (R, n), from 0. ROC AUC and average precision rank the rows of each fold among themselves;
+    rows are weighted so that the metric is its mean over folds.
     """
     out = np.empty(probability.shape[:2]) if out is None else out
-    k, of = max(probability.shape[2], 2), name.removeprefix("macro_")
-    share = np.eye(k)[positive] if of == name else np.full(k, 1 / k)  # of each class in the mean
+    of, weight = name.removeprefix("macro_"), weights(name, max(probability.shape[2], 2), positive)
     for r, (network, phi) in enumerate(zip(probability, out)):
         if of in RANKINGS and fold is not None:
             for f in range(int(fold[r].max()) + 1):
                 own = np.flatnonzero(fold[r] == f)
                 part = np.empty(len(own))
-                _rankings(OF_FOLD[of], network[own], target[own], share, part)
+                _rankings(OF_FOLD[of], network[own], target[own], weight, part)
                 phi[own] = part * (len(target) / (len(own) * (fold[r].max() + 1)))
         elif of in RANKINGS:
-            _rankings(RANKINGS[of], network, target, share, phi)
+            _rankings(RANKINGS[of], network, target, weight, phi)
         elif of in RATIOS:
-            _ratios(of, network, target, share, phi)
+            _ratios(of, network, target, weight, phi)
         else:
             for here in pieces(len(target)):
                 phi[here] = OWN_VALUES[of](network[here], target[here])
     return out
 
 
-def _rankings(rank: Callable, probability: np.ndarray, target: np.ndarray, share: np.ndarray, out: np.ndarray) -> None:
-    """What `ranking` says of each class that has a share, against the rest."""
+def weights(name: str, k: int, positive: int) -> np.ndarray:
+    """The weight of each class in a metric, (k,): with "macro_" the same for all, else 1 for the positive class."""
+    return np.full(k, 1 / k) if name.startswith("macro_") else np.eye(k)[positive]
+
+
+def _rankings(rank: Callable, probability: np.ndarray, target: np.ndarray, weight: np.ndarray, out: np.ndarray) -> None:
+    """phi (n,) of one network: the sum over classes of their own phi, each against the rest, times their weights."""
     out[:] = 0.0
-    for c in share.nonzero()[0]:
-        out += rank(score_of(probability, c), target == c) * share[c]
+    for c in weight.nonzero()[0]:
+        out += rank(score_of(probability, c), target == c) * weight[c]
 
 
 def score_of(probability: np.ndarray, c: int) -> np.ndarray:
-    """What ranks the rows by the probability of class c: (n, k or 1) -> (n,). For the first of two, minus the second's,
-    for 1 - p would make small ones equal.
+    """What ranks the rows by the probability of class c: (n, k or 1) -> (n,).
+
+    For the first of two classes it is -p, p being the second's, and not 1 - p, which would make small p equal.
     """
     if probability.shape[1] > 1:
         return probability[:, c]
     return probability[:, 0] if c else -probability[:, 0]
 
 
-def _ratios(name: str, probability: np.ndarray, target: np.ndarray, share: np.ndarray, out: np.ndarray) -> None:
-    """The ratio of each class, weighted with its share, and its influence function."""
+def _ratios(name: str, probability: np.ndarray, target: np.ndarray, weight: np.ndarray, out: np.ndarray) -> None:
+    """phi (n,) of one network: the sum over classes of their ratio and its influence function, times their weights."""
     counts = confusion(probability, target)
     ratio, whole = ratios(name, counts)
-    weight = np.divide(len(target) * share, whole, out=np.zeros(len(counts)), where=whole > 0)
+    of_row = np.divide(len(target) * weight, whole, out=np.zeros(len(counts)), where=whole > 0)
     for here in pieces(len(target)):
         answer, own = predicted(probability[here]), target[here]
-        right, phi = answer == own, np.full(len(own), share @ ratio)
+        right, phi = answer == own, np.full(len(own), weight @ ratio)
         for label in {"precision": [answer], "recall": [own], "f1": [answer, own]}[name]:
-            phi += weight[label] * (right - ratio[label])
+            phi += of_row[label] * (right - ratio[label])
         out[here] = phi
 
 
 def ratios(name: str, counts: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Precision, recall or F1 of each class from a confusion matrix (k, k), and what it divides by: (k,), (k,).
+    """Precision, recall or F1 of each class from a confusion matrix (k, k), and the denominator: (k,), (k,).
 
-    Right answers over rows with this answer or target. F1 counts both below the line, and right answers twice above it.
+    F1 is twice the right answers, over the rows that are answered so plus the rows that are so.
     """
     answered, true = counts.sum(axis=0), counts.sum(axis=1)
     whole = {"precision": answered, "recall": true, "f1": answered + true}[name]
@@ -190,12 +197,15 @@ def ratios(name: str, counts: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 def trials(
     name: str, counts: np.ndarray, answered: np.ndarray, positive: int, units: int
 ) -> tuple[np.ndarray, np.ndarray]:
-    """What a metric is a mean over: of each class its part in the figure and the rows that it divides by, both (c,).
+    """The shares that a metric averages: the weight of each in the figure, and how many rows it is of, both (c,).
 
-    counts, answered: rows by class and by answer (k,); units: rows, or groups, of which each class has its share.
+    Accuracy is one share, of all rows; macro recall is k shares, each of the rows of a class and of weight 1 / k.
+
+    counts, answered: rows by their class and by the class predicted (k,). units: rows, or groups of rows. With groups
+    each class counts as its proportion of them.
     """
-    n, k, of = counts.sum(), len(counts), name.removeprefix("macro_")
-    if of in ("accuracy", *LOSSES):
+    n, of = counts.sum(), name.removeprefix("macro_")
+    if of in OWN_VALUES:
         return np.ones(1), np.array([float(units)])
     rows = {
         "precision": answered,
@@ -204,8 +214,7 @@ def trials(
         "roc_auc": np.minimum(counts, n - counts),
         "average_precision": counts,
     }[of]
-    share = np.full(k, 1 / k) if of != name else np.eye(k)[positive]
-    return share, np.maximum(rows * (units / n), 1.0)
+    return weights(name, len(counts), positive), np.maximum(rows * (units / n), 1.0)
 
 
 def class_counts(target: np.ndarray, classes: int) -> np.ndarray:
@@ -225,15 +234,16 @@ def confusion(probability: np.ndarray, target: np.ndarray) -> np.ndarray:
 
 
 def reported(name: str, phi: np.ndarray) -> float:
-    """The metric in the sign that files have: a loss is positive."""
+    """The metric from its contributions, with the sign that it has in files: a loss is positive."""
     mean = float(phi.mean())
     return 0.0 - mean if name in LOSSES else mean
 
 
 def always(counts: list, target: np.ndarray, fold: np.ndarray | None = None) -> dict[str, float]:
-    """Accuracy and log loss of one and the same answer on every row: the shares of the classes, counted elsewhere.
+    """Accuracy and log loss of always answering the shares of the training classes.
 
-    counts: (k,); where each fold (R, n) has an answer of its own (R, folds, k), and then the mean over all rows.
+    counts: training rows of each class (k,). With `fold` (R, n) those of each fold's network (R, folds, k); the figures
+    are the means over all its rows then.
     """
     if fold is None:
         fold, counts = np.zeros((1, len(target)), np.int8), [[counts]]

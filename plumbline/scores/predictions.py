@@ -1,15 +1,15 @@
-"""The file of predictions, which is what is compared: `evaluate` writes one, and any other program can.
+"""The file of predictions, which is what comparisons read. `evaluate` writes one, and so can any other program.
 
-A line for every scored row, in columns:
+It has a line for every scored row, and these columns; the last three may be missing:
 
     _row         a whole number, by which the rows of two revisions are paired
-    target       its class: text, numbers or truth values
-    probability  a list of R x k numbers, network by network: what R networks, or models of other seeds, say of the k
-                 classes in sorted order; where there are two k is 1, the second
-    part         if it is there: out-of-fold, validation or test; without it all rows are the test part's
-    group        if it is there: a whole number that rows have in common which depend on each other
-    fold         if it is there: of an out-of-fold row a list of R whole numbers, the folds that it was in: what a model
-                 scored is ranked apart
+    target       the row's class: text, numbers or truth values
+    probability  a list of R x k numbers, network by network: the probabilities that R networks (or models of other
+                 seeds) give the k classes in sorted order; with two classes k is 1, the second
+    part         out-of-fold, validation or test; without it all rows are of the test part
+    group        a whole number, the same for rows that depend on each other
+    fold         of an out-of-fold row a list of R whole numbers, its fold in each network's cross-fitting: rows of a
+                 fold are ranked among themselves
 """
 
 import contextlib
@@ -42,15 +42,14 @@ DOCUMENTED = "docs/comparisons.md has the columns"
 
 
 def write(path: str | Path, parts: dict[str, store.Table], rows: dict[str, Rows], networks: int) -> None:
-    """Write the rows of all parts and what the first R networks say of them, (R or more, n, k) a part.
+    """Write the rows of all parts with the probabilities of the first `networks` networks.
 
-    Where one part has groups, a row of another is its own. A UserError names a row that a network gives no finite
-    number.
+    If only some parts have groups, a row of the others is a group of its own. A UserError names the first row with a
+    probability that is not finite.
     """
     facts = next(iter(parts.values())).facts
-    has_groups, has_folds = (
-        any(getattr(part, name) is not None for part in rows.values()) for name in ("group", "fold")
-    )
+    has_groups = any(part.group is not None for part in rows.values())
+    has_folds = any(part.fold is not None for part in rows.values())
     arrays, queries = {}, []
     for part, table in parts.items():
         said = rows[part].probability[:networks]
@@ -67,7 +66,7 @@ def write(path: str | Path, parts: dict[str, store.Table], rows: dict[str, Rows]
             selected.append(f"{'[' + ', '.join(folds) + ']' if folds else 'NULL'}::INTEGER[] AS fold")
         arrays[f"_{part}"] = own
         queries.append(f'SELECT {", ".join(selected)} FROM "_{part}"')
-    # All files are one source: COPY takes the rows of a UNION of files in no order of ours
+    # All files are one source, for COPY of a UNION of them would not keep the order of rows
     source = duck.parquet(table.path for table in parts.values())
     grouped = f', coalesce(said."group", rows.{store.ROW}) AS "group"' if has_groups else ""
     cut = ", said.fold" if has_folds else ""
@@ -94,31 +93,31 @@ def _check_finite(probability: np.ndarray, table: store.Table) -> None:
 
 
 def read(path: str | Path, name: str) -> tuple[list, dict[str, Rows]]:
-    """The classes in order and the rows of every part that has some, by their numbers; UserErrors say `name`."""
+    """The sorted classes, and the rows of every part, sorted by `_row`; UserErrors call the file `name`."""
     found = table(path, name)
     with _called(path, name):
         return found.facts.classes, parts_of(found)
 
 
 def table(path: str | Path = PATH, name: str = PATH) -> store.Table:
-    """The table of predictions, whose facts name its own column of labels; UserErrors call it `name`."""
+    """The table of predictions, its columns checked; UserErrors call the file `name`."""
     with _called(path, name):
         try:
             duck.metadata(path)
-        except KeyError:
+        except KeyError:  # a Parquet file of another program
             found = _of_others(path)
-        except duck.Error:
-            found = store.open(path, "predictions")  # which says what is wrong
+        except duck.Error:  # no Parquet file, and `store.open` says so
+            found = store.open(path, "predictions")
         else:
             found = store.open(path, "predictions")
-            found.facts = msgspec.structs.replace(found.facts, target="target")
+            found.facts = msgspec.structs.replace(found.facts, target="target")  # the column's name in this file
         _check_columns(found)
         return found
 
 
 @contextlib.contextmanager
 def _called(path: str | Path, name: str) -> Iterator[None]:
-    """Whatever is wrong with the file, a ValueError of this module too, is said of it by its name."""
+    """In the block, whatever is wrong with the file becomes a UserError that calls it `name`."""
     try:
         yield
     except ValueError as error:
@@ -128,7 +127,7 @@ def _called(path: str | Path, name: str) -> Iterator[None]:
 
 
 def _of_others(path: str | Path) -> store.Table:
-    """A table that another program wrote: its classes are the sorted targets."""
+    """The table in a file that another program wrote. Its classes are the sorted targets."""
     found = store.Table(path, store.Facts("target", [], [], None))
     if "target" in found.columns:
         counts = dict(duck.rows(f"SELECT target, count(*) FROM {found.relation} GROUP BY target"))
@@ -161,7 +160,10 @@ def _check_columns(found: store.Table) -> None:
 
 
 def parts_of(found: store.Table) -> dict[str, Rows]:
-    """The rows of every part that has some; UserErrors name what is no probability, and rows that are there twice."""
+    """The rows of every part that has some, sorted by `_row`.
+
+    A ValueError names what is no probability, and a row that is there twice.
+    """
     k, has = outputs_for(len(found.facts.classes)), found.columns
     (flat,) = duck.arrays(f"SELECT unnest(probability)::FLOAT FROM {found.relation}")
     probability = np.ma.filled(flat, np.nan).reshape(len(found), -1, k).transpose(1, 0, 2)  # (R, n, k)
@@ -188,7 +190,10 @@ def parts_of(found: store.Table) -> dict[str, Rows]:
 
 
 def _folds(found: store.Table, part: np.ndarray, networks: int) -> np.ndarray | None:
-    """The fold of every row in each network's cross-fitting, from 0: int64 (R, n), 0 of rows that have none."""
+    """The fold of every row in each network's cross-fitting, from 0: int64 (R, n); 0 for rows of other parts.
+
+    None if no row is out-of-fold.
+    """
     scored = np.flatnonzero(part == "out-of-fold")
     if not len(scored):
         return None
@@ -204,7 +209,7 @@ def _folds(found: store.Table, part: np.ndarray, networks: int) -> np.ndarray | 
 
 
 def _check_probabilities(probability: np.ndarray, found: store.Table) -> None:
-    """Each lies between 0 and 1, and those of more than two classes add up to 1."""
+    """Each must lie between 0 and 1, and those of more than two classes must add up to 1."""
     wrong = ~((probability >= 0) & (probability <= 1)).all(axis=2)
     if probability.shape[2] > 1:
         wrong |= np.abs(probability.sum(axis=2, dtype=np.float64) - 1) > 0.001

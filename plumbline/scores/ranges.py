@@ -1,6 +1,7 @@
-"""The interval around a figure of one side: about 95 %, over test rows and seeds, never empty and never out of range.
+"""The 95 % interval around one run's figure, over test rows and seeds. It is never empty and never out of range.
 
-Student's interval is right for a difference. A figure near the end of its range, on few rows, needs a scale of its own.
+Student's interval does for a difference. A figure may be near the end of its range, as an accuracy of 1 is. So shares
+have Wilson's interval, and losses one on the scale of their logarithm.
 """
 
 import math
@@ -14,35 +15,41 @@ FEWEST_OF_FOLD = 30  # rows of a class in every fold
 MOST = {"log_loss": math.inf, "brier": 2.0}  # every other metric lies between 0 and 1
 
 
-def reported(name: str, phi: np.ndarray, rows: Rows, answered: np.ndarray) -> dict[str, float]:
-    """The mean of contributions phi (R, n) and the interval around it, as files have them: mean, low, high.
+def answers_by_class(rows: Rows) -> np.ndarray:
+    """For how many rows each class is predicted, the mean over networks: (k,)."""
+    counts = [metrics.confusion(network, rows.target).sum(axis=0) for network in rows.probability]
+    return np.mean(counts, axis=0)
 
-    answered: of each class how many rows it is predicted for, the mean over networks (k,). Where nothing can be said
-    of how rows differ (one row, one group, one row of a class that is ranked) there is a mean alone. So it is of the
-    average precision of folds with fewer than FEWEST_OF_FOLD rows of a class, for which it is higher than for many.
+
+def reported(name: str, phi: np.ndarray, rows: Rows, answered: np.ndarray) -> tuple[float, float | None, float | None]:
+    """The mean of contributions phi (R, n), with low and high of the interval around it; a loss is positive.
+
+    answered: `answers_by_class(rows)`, the same for all metrics. There is no interval (None) where rows do not show how
+    they differ: with one row, one group, or one row of a class that is ranked. Nor has the average precision of folds
+    one below FEWEST_OF_FOLD rows of a class: there it comes out too high.
     """
-    ranked = metrics.ranks(name)
-    estimate = intervals.estimate(phi, rows.target, rows.group, ranked)
+    is_ranked = metrics.ranks(name)
+    estimate = intervals.estimate(phi, rows.target, rows.group, is_ranked)
     mean = 0.0 - estimate.mean if name in metrics.LOSSES else estimate.mean
     counts = metrics.class_counts(rows.target, len(answered))
-    by_fold = rows.fold is not None and name.endswith("average_precision")
-    fewest = metrics.fewest_of_a_class(rows.target, len(counts), rows.fold) if ranked else counts.sum()
-    if estimate.n < 2 or estimate.of_rows <= 0.0 or fewest < (FEWEST_OF_FOLD if by_fold else 2):
-        return {"mean": mean}
+    needed = FEWEST_OF_FOLD if rows.fold is not None and name.endswith("average_precision") else 2
+    has_few = is_ranked and metrics.fewest_of_a_class(rows.target, len(counts), rows.fold) < needed
+    if has_few or not estimate.has_interval:
+        return mean, None, None
     if name in metrics.LOSSES:
         estimate = labels.floored(estimate, _labelled(name, rows), phi, rows.target, rows.group)
     estimate = intervals.cross_fitted(estimate, rows.fold)
     if name in metrics.LOSSES:
-        low, high = of_loss(mean, estimate.quantile() * math.sqrt(estimate.variance))
+        low, high = of_loss(mean, estimate.half_width)
     else:
         low, high = of_share(mean, estimate, *metrics.trials(name, counts, answered, rows.positive, estimate.n))
     most = MOST.get(name, 1.0)
     mean = min(max(mean, 0.0), most)
-    return {"mean": mean, "low": min(max(low, 0.0), mean), "high": max(min(high, most), mean)}
+    return mean, min(max(low, 0.0), mean), max(min(high, most), mean)
 
 
 def _labelled(name: str, rows: Rows) -> labels.Labelled:
-    """What rows would contribute were their labels others, and how probable the networks say that is."""
+    """d of every row, the mean over networks, and the ensemble's probability of each label."""
     for here in metrics.pieces(len(rows.target), labels.PIECE):
         probability, about = rows.probability[:, here], (rows.target[here], rows.positive)
         d = sum(labels.contributions(name, network, *about) for network in probability) / len(probability)
@@ -50,7 +57,11 @@ def _labelled(name: str, rows: Rows) -> labels.Labelled:
 
 
 def of_loss(mean: float, half: float) -> tuple[float, float]:
-    """Around a loss on the scale of its logarithm, mean exp(± half / mean), with its tangent's size beyond one."""
+    """The interval around a loss on the scale of its logarithm: mean exp(± half / mean).
+
+    half: half the width of Student's interval. Where it is more than the mean the upper end grows with it in a straight
+    line, not exponentially.
+    """
     if mean <= 0.0:
         return 0.0, half
     by = half / mean
@@ -58,10 +69,13 @@ def of_loss(mean: float, half: float) -> tuple[float, float]:
 
 
 def of_share(mean: float, estimate: intervals.Estimate, share: np.ndarray, rows: np.ndarray) -> tuple[float, float]:
-    """Wilson's interval around a figure between 0 and 1, for as many rows as give its variance.
+    """Wilson's interval around a figure between 0 and 1, for the number of rows whose share would have its variance V.
 
-    That number is mean (1 - mean) / V (Korn and Graubard, Survey Methodology 24 (1998) 193). Neither falls below what
-    half an error more in every class would make: with all rows right the interval is Wilson's for all rows.
+    That number is mean (1 - mean) / V (Korn and Graubard, Survey Methodology 24 (1998) 193). Numerator and V are at
+    least what half an error in every class would make them. So with all rows right the interval is Wilson's for n rows.
+
+    share, rows: as `metrics.trials` has them.
     """
-    cost, variance = (share / rows).sum() / 2, max(estimate.variance, (share**2 / rows**2).sum() / 2)
-    return intervals.wilson(mean, max(mean * (1.0 - mean), cost) / variance, estimate.quantile())
+    spread = max(mean * (1.0 - mean), (share / rows).sum() / 2)
+    variance = max(estimate.variance, (share**2 / rows**2).sum() / 2)
+    return intervals.wilson(mean, spread / variance, estimate.quantile())

@@ -1,32 +1,32 @@
-"""What depends on the order that scores give the rows: the areas under two curves, as contributions of single rows.
+"""ROC AUC and average precision, the metrics that depend on the order of the scores alone, row by row.
 
-As in `metrics`, the mean of the contributions over the rows is the figure. Rows are gone through from the lowest score
-to the highest, those of equal scores together.
+As in `metrics`, a figure is the mean of its rows' contributions. Rows are gone through from the lowest score to the
+highest, rows of equal scores together.
 """
 
 from collections.abc import Iterator
 
 import numpy as np
 
-PIECE = 2**16  # rows of what is computed row by row: what is made of them on the way stays in the CPU's cache
-RANKED = 2**18  # rows that are ranked at a time
+PIECE = 2**16  # rows at a time where each is computed by itself: temporary arrays stay in the CPU's cache
+RANKED = 2**18  # rows at a time where they are gone through by their scores
 MOST_RANKED = 2**32  # rows: their numbers take the lower half of 64 bits
 
 
 def pieces(n: int, rows: int = PIECE) -> Iterator[slice]:
-    """n rows, so many at a time. The number is fixed, for the bits of a sum of their sums depend on it."""
+    """n rows as slices of so many. The number is fixed: the bits of a sum of the pieces' sums depend on it."""
     return (slice(start, min(start + rows, n)) for start in range(0, n, rows))
 
 
 def roc_auc(score: np.ndarray, positive: np.ndarray) -> np.ndarray:
-    """Row by row shares of the area under the ROC curve, (n,); their mean is the area.
+    """Each row's contribution to the area under the ROC curve, (n,); their mean is the area. Both classes must occur.
 
-    DeLong, DeLong and Clarke-Pearson, Biometrics 44 (1988) 837: a positive row's placement V10 is the share of
-    negatives it ranks above (ties half), a negative row's V01 the share of positives above it.
-    phi = AUC + (n / n1) (V10 - AUC) for positives, AUC + (n / n0) (V01 - AUC) for negatives; both must occur.
+    A positive row's placement V10 is the share of negatives that it ranks above, ties counted half. A negative row's
+    placement V01 is the share of positives above it (DeLong, DeLong and Clarke-Pearson, Biometrics 44 (1988) 837).
+    phi = AUC + (n / n1) (V10 - AUC) for positives, AUC + (n / n0) (V01 - AUC) for negatives.
     """
     n, n1 = len(score), int(np.count_nonzero(positive))
-    out, wins = np.empty(n), 0  # twice the pairs ranked rightly
+    out, wins = np.empty(n), 0  # wins: twice the number of pairs that are ranked rightly
     for row, placed, groups in _placed(score, positive):
         of_row = np.repeat(placed, groups.sum(axis=1), axis=0)  # (m, 2)
         out[row] = np.where(positive[row], of_row[:, 0] / (2 * (n - n1)), 1.0 - of_row[:, 1] / (2 * n1))
@@ -38,10 +38,10 @@ def roc_auc(score: np.ndarray, positive: np.ndarray) -> np.ndarray:
 
 
 def roc_auc_of_fold(score: np.ndarray, positive: np.ndarray) -> np.ndarray:
-    """`roc_auc` of one fold of several, with the placements of a class spread by sqrt(n_c / (n_c - 1)).
+    """`roc_auc` of one fold of several, its deviations from the mean times sqrt(n_c / (n_c - 1)) in each class.
 
-    So their squares, summed over all folds, divide by n_c - 1 in each, as DeLong's do: with few rows of a class in a
-    fold they would else look less spread than they are, for they are taken from the fold's own mean.
+    Deviations from a fold's own mean come out too small where the fold has few rows of a class. DeLong's variance
+    divides their squares by n_c - 1 for that reason; this does the same fold by fold.
     """
     out = roc_auc(score, positive)
     area = out.mean()
@@ -52,9 +52,9 @@ def roc_auc_of_fold(score: np.ndarray, positive: np.ndarray) -> np.ndarray:
 
 
 def roc_auc_by_label(score: np.ndarray, positive: np.ndarray) -> np.ndarray:
-    """`roc_auc` of every row as if it were negative, and as if it were positive: (2, n). It is not ranked with itself.
+    """`roc_auc` of every row as if it were negative, and as if it were positive: (2, n).
 
-    All other rows keep their labels, and the counts of both classes stand.
+    All other rows keep their labels, and n0 and n1 stay. A row is not ranked against itself.
     """
     n, n1 = len(score), int(np.count_nonzero(positive))
     out = np.empty((2, n))
@@ -68,7 +68,10 @@ def roc_auc_by_label(score: np.ndarray, positive: np.ndarray) -> np.ndarray:
 
 
 def _placed(score: np.ndarray, positive: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
-    """As `by_score`, and between: twice the negatives and positives below each score, ties half, int64 (g, 2)."""
+    """As `by_score`, with one array more, second of three: twice the negatives and the positives below each score.
+
+    Those of the same score count half: int64 (g, 2).
+    """
     below = np.zeros(2, np.int64)
     for row, groups in by_score(score, positive):
         yield row, 2 * (below + groups.cumsum(axis=0)) - groups, groups
@@ -76,13 +79,14 @@ def _placed(score: np.ndarray, positive: np.ndarray) -> Iterator[tuple[np.ndarra
 
 
 def average_precision(score: np.ndarray, positive: np.ndarray) -> np.ndarray:
-    """Row by row shares of the average precision, (n,); their mean is scikit-learn's. A positive row must occur.
+    """Each row's contribution to the average precision, (n,); their mean is scikit-learn's. A positive row must occur.
 
-    AP is the mean over the n1 positive rows of the precision at their score: sum over scores s of a_s P_s / n1, where
-    a_s positives have the score s, and P_s is the share of positives among the C_s rows at or above it.
-    phi = AP + n dAP/dw, w the weight of the row: its influence function. By the rule of the quotient n1 dAP/dw is
-    P_s + A - B - AP for a positive row and -B for a negative one. A is the sum of a / C over the scores up to the row's
-    own, and B that of a P / C.
+    Let a_s positive rows have the score s. C_s rows have that score or a higher one, and P_s is the share of positives
+    among these. AP is the sum over scores of a_s P_s / n1.
+
+    phi = AP + n dAP/dw, where w is the row's weight: the influence function. Let A be the sum of a / C over the scores
+    up to the row's own, and B that of a P / C. By the quotient rule n1 dAP/dw is P_s + A - B - AP for a positive row,
+    and -B for a negative one.
     """
     n, n1 = len(score), int(np.count_nonzero(positive))
     out, a, b, area = np.empty(n), 0.0, 0.0, 0.0
@@ -102,11 +106,13 @@ def average_precision(score: np.ndarray, positive: np.ndarray) -> np.ndarray:
 
 
 def by_score(score: np.ndarray, positive: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """Rows from the lowest score to the highest, in pieces that part no equal scores: their numbers (m,), and of each
-    group of equal scores how many are negative and how many positive, int64 (g, 2). Minus zero is zero.
+    """Rows from the lowest score to the highest, in pieces that never part rows of equal scores.
 
-    A score's 32 bits and its row's number are sorted as one integer: NumPy does that in half the time of argsort, and
-    with its stable sort by the same code on every CPU (its fast one is not, and an emulated CPU got it wrong).
+    A piece is the numbers of its rows (m,), and for each of its g scores the count of negative and of positive rows,
+    int64 (g, 2). Minus zero is zero.
+
+    A score's 32 bits and its row's number are sorted as one integer, which takes NumPy half the time of argsort. The
+    stable sort runs the same code on every CPU. The default one does not, and an emulated CPU got it wrong.
     """
     if len(score) > MOST_RANKED:
         raise ValueError(f"{len(score)} scores cannot be ranked, at most {MOST_RANKED} can")

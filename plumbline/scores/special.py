@@ -1,7 +1,7 @@
-"""SciPy's special functions, compiled: `from plumbline.scores.special import stdtrit`; imported late.
+"""Four of SciPy's special functions, without the rest of scipy.special. Whoever needs them imports them late.
 
-Importing scipy.special itself brings wrappers for other array libraries as well, which nobody here uses, and takes
-0.2 s: a third of the evaluation of a small table. What it wraps is `scipy.special._ufuncs`.
+Importing scipy.special takes 0.2 s, a third of the evaluation of a small table. Most of it is wrappers for other array
+libraries, which nobody here uses. What they wrap is `scipy.special._ufuncs`.
 """
 
 import sys

@@ -198,6 +198,8 @@ def test_a_class_that_a_fold_lacks_or_has_once_leaves_no_verdict_by_rank():
     assert (once.verdict, once.why) == ("no verdict", "folds with 1 row of a class, and 2 are needed")
     fold[2, 10] = 3
     assert "roc_auc" not in {d.metric for d in judging.judge(*few).entries[0].judged}
+    together = {d.metric: d for d in judging.judge(*few, of="ensemble").entries[0].judged}["roc_auc"]
+    assert together.why == "" and together.low < together.difference < together.high  # all rows are ranked together
 
 
 def test_what_more_rows_to_train_on_brought_is_a_sentence(monkeypatch):

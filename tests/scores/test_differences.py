@@ -68,11 +68,11 @@ def test_identical_differs_from_no_difference_on_these_rows():
 def test_recall_is_the_accuracy_of_a_class_and_has_its_least_variance():
     base, _ = two(share=0.2)
     of_class = [
-        differences.of_a_row("accuracy", Rows(base.probability[:, here], base.target[here]), int(here.sum()))
+        differences.least_variance("accuracy", Rows(base.probability[:, here], base.target[here]), int(here.sum()))
         for here in (base.target == 0, base.target == 1)
     ]
-    assert differences.of_a_row("recall", base, 300) == pytest.approx(of_class[1])
-    assert differences.of_a_row("macro_recall", base, 300) == pytest.approx(sum(of_class) / 4)
+    assert differences.least_variance("recall", base, 300) == pytest.approx(of_class[1])
+    assert differences.least_variance("macro_recall", base, 300) == pytest.approx(sum(of_class) / 4)
 
 
 def test_why_there_is_no_verdict():

@@ -126,7 +126,7 @@ def test_placements_divide_as_delong_has_them_and_a_rare_class_has_few_degrees_o
     found = intervals.estimate(phi, y, is_ranked=True)
     assert (found.mean, found.v_row) == (pytest.approx(wins.mean()), pytest.approx(of_one + of_zero))
     expected = (of_one + of_zero) ** 2 / (of_one**2 / 5 + of_zero**2 / 79)
-    assert found.of_rows == pytest.approx(expected)
+    assert found.df_row == pytest.approx(expected)
 
 
 # ---- how many more
@@ -140,19 +140,19 @@ def test_twice_the_rows_or_the_networks_make_it_as_narrow_as_the_larger_design_i
         return intervals.estimate(phi)
 
     for design in ((8, 60), (8, 120), (16, 60)):
-        widths[design] = np.mean([intervals.half(drawn(*design)) for _ in range(150)])
-    told = np.mean([intervals.more(drawn(8, 60)) for _ in range(150)], axis=0)
+        widths[design] = np.mean([drawn(*design).half_width for _ in range(150)])
+    told = np.mean([intervals.width_at_twice(drawn(8, 60)) for _ in range(150)], axis=0)
     expected = widths[8, 120] / widths[8, 60], widths[16, 60] / widths[8, 60]
     assert told == pytest.approx(expected, abs=0.05)
-    assert intervals.more(drawn(2, 60)) is None
+    assert intervals.width_at_twice(drawn(2, 60)) is None
 
 
 def test_the_rows_that_a_width_needs_are_the_fewest():
     phi = np.random.default_rng(9).normal(size=(1, 50)) + np.zeros((4, 1))
     now = intervals.estimate(phi)
     need = intervals.rows_needed(now, 0.05)
-    assert intervals.half(intervals.larger(now, rows=need / 50)) <= 0.05
-    assert intervals.half(intervals.larger(now, rows=need / 50 * 0.99)) > 0.05
+    assert intervals.larger(now, rows=need / 50).half_width <= 0.05
+    assert intervals.larger(now, rows=need / 50 * 0.99).half_width > 0.05
     assert intervals.rows_needed(now, 10.0) == 50
     seeds = intervals.estimate(np.arange(4.0)[:, None] + np.zeros((4, 50)))
     assert intervals.rows_needed(seeds, 0.05) is None

@@ -13,8 +13,8 @@ from plumbline.scores.differences import Rows
 
 def around(name, p, y, group=None, positive=1):
     rows = Rows(np.asarray(p, np.float32), np.asarray(y), positive, group)
-    answered = np.mean([metrics.confusion(network, rows.target).sum(axis=0) for network in rows.probability], axis=0)
-    return ranges.reported(name, metrics.contributions(name, *rows[:3]), rows, answered)
+    found = ranges.reported(name, metrics.contributions(name, *rows[:3]), rows, ranges.answers_by_class(rows))
+    return dict(zip(("mean", "low", "high"), found))
 
 
 def binary(right, n):
@@ -43,7 +43,7 @@ def test_no_interval_is_empty_or_out_of_range(k, n, how):
     networks = np.stack([p, p])[..., 1:] if k == 1 else np.stack([p, p])
     for name in metrics.defined(y, c):
         found = around(name, networks, y)
-        if len(found) == 1:  # one row of a class is not ranked
+        if found["low"] is None:  # one row of a class is not ranked
             assert np.bincount(y, minlength=c).min() < 2
             assert name.removeprefix("macro_") in metrics.RANKINGS
             continue
@@ -60,7 +60,7 @@ def test_a_loss_is_told_on_the_scale_of_its_logarithm_and_the_middle_of_a_share_
     assert found["high"] / found["mean"] == pytest.approx(found["mean"] / found["low"])
     assert found["high"] - found["low"] >= 1.9 * 1.96 * math.sqrt(plain.v_row)
     found, plain = around("accuracy", p[None], y), intervals.estimate(metrics.contributions("accuracy", p[None], y), y)
-    assert found["high"] - found["low"] == pytest.approx(2 * intervals.half(plain), rel=0.03)
+    assert found["high"] - found["low"] == pytest.approx(2 * plain.half_width, rel=0.03)
 
 
 def test_groups_widen_what_rows_alone_would_not():
@@ -76,12 +76,12 @@ def test_groups_widen_what_rows_alone_would_not():
 def test_average_precision_of_folds_has_an_interval_where_each_has_enough_rows_of_a_class():
     p, y = problem(400, 1, 3)
     fold = np.arange(400)[None] % 4
-    for fewest, of_figure in ((ranges.FEWEST_OF_FOLD, 3), (ranges.FEWEST_OF_FOLD - 1, 1)):
+    for fewest, has_interval in ((ranges.FEWEST_OF_FOLD, True), (ranges.FEWEST_OF_FOLD - 1, False)):
         target = y.copy()
         target[fold[0] == 2] = np.arange(100) < fewest
         rows = Rows(p[None].astype(np.float32), target, 1, None, fold)
-        for name, ends in (("average_precision", of_figure), ("roc_auc", 3)):
+        for name, expected in (("average_precision", has_interval), ("roc_auc", True)):
             phi = metrics.contributions(name, rows.probability, target, 1, fold=fold)
-            assert len(ranges.reported(name, phi, rows, np.array([200, 200]))) == ends
+            assert (None not in ranges.reported(name, phi, rows, np.array([200, 200]))) == expected
             together = metrics.contributions(name, rows.probability, target)
-            assert len(ranges.reported(name, together, rows._replace(fold=None), np.array([200, 200]))) == 3
+            assert None not in ranges.reported(name, together, rows._replace(fold=None), np.array([200, 200]))
