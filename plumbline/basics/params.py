@@ -103,14 +103,11 @@ def read(*sections: str) -> Params:
     sections: what the stage uses, such as "seed" and "train". If their values in the file change while it runs,
     `inputs.check` fails.
     """
-    text = _text()
-    values = read_yaml(text, PATH)
+    values = _values()
     params, before = check(values), flat(values)
 
     def changed() -> str | None:
-        if (said := _text()) == text:  # to read YAML takes longer than many a stage's own work
-            return None
-        now = read_yaml(said, PATH)
+        now = _values()
         now = flat(now) if isinstance(now, dict) else {}
         names = (name for name in before | now if name.partition(".")[0] in sections)
         return next((f"{PATH}: {name}" for name in names if before.get(name) != now.get(name)), None)
@@ -119,12 +116,13 @@ def read(*sections: str) -> Params:
     return params
 
 
-def _text() -> bytes:
+def _values() -> object:
     """The content of the file."""
     try:
-        return Path(PATH).read_bytes()
+        text = Path(PATH).read_bytes()
     except FileNotFoundError:
         raise UserError(f"{PATH} is not here; run from the folder that holds dvc.yaml and {PATH}") from None
+    return read_yaml(text, PATH)
 
 
 def _whole(value):
