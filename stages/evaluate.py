@@ -19,8 +19,8 @@ MODEL = "models/model.safetensors"
 
 
 def main() -> None:
-    asked = params.read("evaluate", "split")
-    settings = asked.evaluate
+    settings = params.read("evaluate", "split")
+    batch_size = settings.evaluate.batch_size
     saved = model.load(MODEL)
     card = saved.card
     epochs = model.load("models/epochs.safetensors", beside=MODEL)
@@ -30,7 +30,7 @@ def main() -> None:
 
     with files.together(), files.scratch("metrics") as scratch:
         # Every network scores every row. With split.folds training rows are scored too, by networks that never saw them
-        how = asked.split, settings.batch_size, scratch
+        how = settings.split, batch_size, scratch
         scored = {"validation": answers.of_part(saved, validation, *how), "test": answers.of_part(saved, test, *how)}
         if judges.replicas:
             scored["out-of-fold"] = answers.out_of_fold(judges, saved, train, *how)
@@ -54,15 +54,15 @@ def main() -> None:
             "classes": figures.by_class(*of_network_0("test")),
             "thresholds": curves.by_threshold(*of_network_0("validation")),
             **curves.drawn(*of_network_0("test")),
-            "plots/test_epochs": figures.by_epoch(answers.by_epoch(epochs, test, settings.batch_size), card.every),
+            "plots/test_epochs": figures.by_epoch(answers.by_epoch(epochs, test, batch_size), card.every),
         }
         for name, (columns, lines) in tables.items():
             formats.write_csv(columns, lines, f"metrics/{name}.csv")
 
         # What only the test part shows of the columns, what the networks go by, and whether simpler models are as good
         unseen.write("metrics/test_columns.csv", test, train, card.encoding)
-        importance.write("metrics/importance.csv", settings.importance, saved, judges, scored)
-        baselines.write("metrics/baselines.json", settings.baselines, saved, judges, train, scored)
+        importance.write("metrics/importance.csv", settings.evaluate.importance, saved, judges, scored)
+        baselines.write("metrics/baselines.json", settings.evaluate.baselines, saved, judges, train, scored)
         for line in figures.told(scores, {part: each.together.says for part, each in scored.items()}):
             print(line)
 

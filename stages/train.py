@@ -68,7 +68,7 @@ def main(group: workers.Group = workers.ALONE) -> None:
     with files.together():
         seal = model.save(whole.weights, card, "models/model.safetensors")
         model.save(whole.by_epoch, card, "models/epochs.safetensors", seal)
-        folds.save(cross_fitted, of=seal)
+        folds.save(cross_fitted, "models/folds.safetensors", seal)
         formats.write_csv(history[0], (row.values() for row in history), "metrics/history.csv")
         formats.write_csv(profile.Column._fields, seen, "metrics/columns.csv")
         formats.write_json(networks.figures(trained, drawn, rows, facts, train), "metrics/train.json")

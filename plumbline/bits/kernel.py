@@ -171,15 +171,16 @@ class Trainer:
         self.batch_size, self.learning_rate, self.weight_decay = batch_size, learning_rate, weight_decay
         self.class_weights = np.empty(0, np.float32) if class_weights is None else class_weights
         self.plan = encoded.plan(encoded.numbers(d) if layout is None else layout, columns)
-        self.packed = pack(weights)
-        moments = np.zeros_like(self.packed), np.zeros_like(self.packed)
-        base = self.packed[:, : self.packed.shape[1] if input_rate else 0].copy()
-        scales = np.zeros((len(self.packed), 3, d if input_rate else 0), np.float32)  # scales and their two moments
-        scales[:, 0] = ONE
         self.input_rate = input_rate
-        powers = np.ones((len(self.packed), 2))  # of beta1 and beta2
-        averaged = self.packed[:, : self.packed.shape[1] if averages else 0].copy()
-        self.state = self.packed, *moments, powers, base, scales, averaged
+        packed = pack(weights)
+        r, p = packed.shape
+        moments = np.zeros_like(packed), np.zeros_like(packed)
+        powers = np.ones((r, 2))  # of beta1 and beta2
+        base = packed[:, : p if input_rate else 0].copy()
+        scales = np.zeros((r, 3, d if input_rate else 0), np.float32)  # scales and their two moments
+        scales[:, 0] = ONE
+        averaged = packed[:, : p if averages else 0].copy()
+        self.state = packed, *moments, powers, base, scales, averaged
 
     def train(self, x: np.ndarray, y: np.ndarray, orders: np.ndarray, sums: np.ndarray) -> None:
         """Train every network on the rows that its line of `orders` (R, n) names, in that order, batch by batch.
@@ -199,8 +200,8 @@ class Trainer:
 
     def average(self, decay: float) -> None:
         """Update the averaged weights: `decay` times the average so far plus (1 - decay) times the weights."""
-        packed, *_, averaged = self.state
-        averaged[:] = np.float32(decay) * averaged + np.float32(1.0 - decay) * packed
+        averaged = self.state[-1]
+        averaged[:] = np.float32(decay) * averaged + np.float32(1.0 - decay) * self.packed
 
     def loss_sums(self, x: np.ndarray, y: np.ndarray, rows: np.ndarray, sums: np.ndarray) -> None:
         """Add the networks' losses and right answers on some rows to `sums`, float64 (R, 2).
@@ -213,11 +214,15 @@ class Trainer:
     def select(self, networks: np.ndarray) -> None:
         """Keep only some of the networks. networks: their indices, or a mask."""
         self.state = tuple(array[networks] for array in self.state)
-        self.packed = self.state[0]
 
     def weights(self, networks: slice | np.ndarray = slice(None)) -> dict[str, np.ndarray]:
         """The weights of some networks by their names in the state_dict, (R, ...) each. networks: a slice or a mask."""
         return unpack(self._given_out[networks], *self.sizes)
+
+    @property
+    def packed(self) -> np.ndarray:
+        """The weights in training, as `pack` lays them out: float32 (R, p)."""
+        return self.state[0]
 
     @property
     def _given_out(self) -> np.ndarray:

@@ -15,7 +15,6 @@ from plumbline.basics.errors import UserError
 from plumbline.model import model, sealed
 from plumbline.model.model import Card, Model
 
-PATH = "models/folds.safetensors"
 FOLDS = "fold_of"  # the array's name in the file
 
 
@@ -43,7 +42,7 @@ class Folds(NamedTuple):
 NONE = Folds(np.empty((0, 0), np.int32), [])
 
 
-def save(folds: Folds, path: str | Path = PATH, of: str = "") -> None:
+def save(folds: Folds, path: str | Path, of: str = "") -> None:
     """Write the fold networks, whole or not at all. of: the seal of the model file that they belong to."""
     arrays = {FOLDS: folds.fold_of}
     for r, replica in enumerate(folds.models):
@@ -53,7 +52,7 @@ def save(folds: Folds, path: str | Path = PATH, of: str = "") -> None:
     sealed.write(path, arrays, msgspec.json.encode(cards), of)
 
 
-def load(path: str | Path = PATH, network: str | Path | None = None, beside: str | Path | None = None) -> Folds:
+def load(path: str | Path, network: str | Path | None = None, beside: str | Path | None = None) -> Folds:
     """Read the fold networks; a UserError says what is wrong with a file that train did not write.
 
     network: as in `model.load`. beside: the model file that they must belong to.

@@ -148,25 +148,25 @@ def one_epoch(job: Job, drawn: Drawn, run: Run, trainer, own) -> tuple[np.ndarra
     if settings.engine == "torch":
         trainer.seed(int(seeds[0]))
 
-    def figures(step: Callable, of: tuple, batch_size: int) -> np.ndarray:
+    def figures(step: Callable, x: np.ndarray, y: np.ndarray, rows: np.ndarray, batch_size: int) -> np.ndarray:
         """Mean loss and accuracy of each network, float64 (R, 2): `step` goes over the rows window by window."""
         sums = np.zeros((len(running), 2))
-        for window in windows(*of, batch_size):
+        for window in windows(x, y, rows, batch_size):
             step(*window, sums)
         check_finite(sums, epoch, numbers, settings.learning_rate)
-        return sums / of[2].shape[1]
+        return sums / rows.shape[1]
 
-    trained, watched = figures(trainer.train, (*job.data, orders), settings.batch_size), np.empty((len(running), 0))
+    trained, watched = figures(trainer.train, *job.data, orders, settings.batch_size), np.empty((len(running), 0))
     if settings.ema_decay:
         trainer.average(min(settings.ema_decay, (epoch - 1) / epoch))  # in the first epochs the plain mean
     if seen[2].size and (has_network_0 or settings.patience):
-        watched = figures(trainer.loss_sums, seen, 1)
+        watched = figures(trainer.loss_sums, *seen, 1)
 
     row = None
     if has_network_0:
         lines = np.concatenate([np.full((len(running), 1), float(epoch)), trained, watched], axis=1)
-        row = take_down(run, trainer.weights, lines, drawn.members, drawn.every)
-    return keep_best(run, trainer.weights, watched, settings.patience), row
+        row = take_down(run, trainer, lines, drawn.members, drawn.every)
+    return keep_best(run, trainer, watched, settings.patience), row
 
 
 def rows_of(job: Job, own, seeds: np.ndarray, running: np.ndarray) -> tuple[np.ndarray, tuple]:
@@ -182,36 +182,36 @@ def rows_of(job: Job, own, seeds: np.ndarray, running: np.ndarray) -> tuple[np.n
     return np.take_along_axis(trained, orders, axis=1), (*job.data, watched)
 
 
-def take_down(run: Run, weights: Callable, figures: np.ndarray, members: int, every: int) -> dict:
+def take_down(run: Run, trainer, figures: np.ndarray, members: int, every: int) -> dict:
     """Record an epoch of network 0: its members' figures and, every so many epochs, their weights.
 
-    A member that has stopped is recorded with its kept epoch. Returns the mean figures of the members. weights: the
-    trainer's method. figures: of this epoch, (running, columns), in the order of the running networks.
+    A member that has stopped is recorded with its kept epoch. Returns the mean figures of the members. figures: of this
+    epoch, (running, columns), in the order of the running networks.
     """
     running = run.running[run.running < members]
     lines = dict(zip(running.tolist(), figures))
     own = [lines[m] if m in lines else run.history[run.kept[m] - 1][m] for m in range(members)]
     if (run.epoch - 1) % every == 0:
         now = {name: array[:members].copy() for name, array in run.weights.items()}
-        for name, array in weights(slice(len(running))).items():
+        for name, array in trainer.weights(slice(len(running))).items():
             now[name][running] = array
         run.by_epoch.append(now)
     run.history.append(np.array(own))
     return networks.mean(run.history[-1])
 
 
-def keep_best(run: Run, weights: Callable, watched: np.ndarray, patience: int) -> np.ndarray:
+def keep_best(run: Run, trainer, watched: np.ndarray, patience: int) -> np.ndarray:
     """Early stopping: keep the weights of networks that improved, stop those whose patience is over.
 
     Returns a mask of the running networks that go on. Without patience every epoch improves, so the last is kept.
-    weights: the trainer's method. watched: loss and accuracy of this epoch, (running, 2).
+    watched: loss and accuracy of this epoch, (running, 2).
     """
     better = watched[:, LOSS] < run.loss[run.running] if patience else np.full(len(run.running), True)
     improved = run.running[better]
     run.kept[improved] = run.epoch
     if patience:
         run.loss[improved] = watched[better, LOSS]
-    for name, array in weights(better).items():
+    for name, array in trainer.weights(better).items():
         run.weights[name][improved] = array
     going_on = run.epoch - run.kept[run.running] < max(patience, 1)
     run.running = run.running[going_on]
