@@ -11,7 +11,7 @@ import hashlib
 import numpy as np
 
 from plumbline.bits import initial, kernel, scoring, stream
-from plumbline.bits.asked import LAYOUT, complain
+from plumbline.bits.self_test import LAYOUT, complain
 
 ROWS, HIDDEN = 520, 71  # two shards, and a remainder after steps of four, eight or sixteen
 CLASSES = (2, 3)  # one logit and sigmoid; several and softmax

@@ -9,8 +9,8 @@ import sys
 
 import numpy as np
 
-from plumbline.bits import asked
 from plumbline.bits import rows as encoded
+from plumbline.bits import self_test
 from plumbline.bits.arithmetic import exp
 
 WORTH_COMPILING = 2**26  # products that NumPy computes in the time that importing Numba takes
@@ -31,7 +31,7 @@ def probabilities(
     out = np.empty((r, len(x), k), np.float32)
     products = max(rows, len(x)) * r * h * (d + k)
     is_small = products <= WORTH_COMPILING and "plumbline.bits.compiling" not in sys.modules
-    form = asked.ask(_probabilities if is_small else _compiled, "probabilities")
+    form = self_test.tested(_probabilities if is_small else _compiled, "probabilities")
     form(x, layout, weights, out)
     return out
 

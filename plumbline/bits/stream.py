@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator
 
 import numpy as np
 
-from plumbline.bits import asked
+from plumbline.bits import self_test
 from plumbline.bits.arithmetic import log, sincos
 
 WORDS_PER_EPOCH = 6  # three int64 of two words: the loader's base seed, the shuffle's seed, the test loader's base seed
@@ -58,7 +58,7 @@ def normal(generator: np.random.Generator, count: int) -> np.ndarray:
     if count < 16:
         raise ValueError(f"torch draws fewer than 16 normals another way; count is {count}")
     out = np.empty(count, np.float32)
-    box_muller = asked.ask(_form(_box_muller, count > WORTH_COMPILING), "normal")
+    box_muller = self_test.tested(_form(_box_muller, count > WORTH_COMPILING), "normal")
     for piece in _pieces(out[: count - count % 16]):
         box_muller(uniform(generator, len(piece)), piece)
     if count % 16:  # torch then draws the last 16 values anew
@@ -99,7 +99,7 @@ def permutation(generator: np.random.Generator, count: int, out: np.ndarray | No
     """`torch.randperm(count)`: a shuffle of 0 to count - 1, int32 while that suffices, else int64; into `out`."""
     order = np.empty(count, np.int32 if count <= 2**31 else np.int64) if out is None else out
     is_many = count > FEW or "plumbline.bits.compiling" in sys.modules
-    swap_down = asked.ask(_form(_swap_down, is_many), "shuffle")
+    swap_down = self_test.tested(_form(_swap_down, is_many), "shuffle")
     for start in range(0, count, PIECE):
         order[start : start + PIECE] = np.arange(start, min(start + PIECE, count), dtype=order.dtype)
     for start in range(0, count - 1, PIECE):

@@ -32,14 +32,15 @@ def cross_fit(part: Table, seed: int, train: Train, network: Network, keeper: Ke
         return NONE
     replicas, by_time = range(train.replicas), part.facts.folds.time
     fold_of = np.stack([folds.of_replica(part, seed, r) for r in replicas])
-    tasks = [(r, f) for r in replicas for f in range(fold_of.max() + 1)]
-    cut = f"{fold_of.max() + 1} {f'later blocks of {by_time}' if by_time else 'folds'}"
+    count = int(fold_of.max()) + 1
+    tasks = [(r, f) for r in replicas for f in range(count)]
+    cut = f"{count} {f'later blocks of {by_time}' if by_time else 'folds'}"
     before = f"; the earliest {(fold_of[0] == folds.NOT_SCORED).sum()} rows are not scored" if by_time else ""
     print(f"cross-fitting: {train.replicas} replicas x {cut}, {len(tasks)} networks{before}")
     ours, over, reading = tasks[group.rank :: group.size], Event(), Lock()
     threads = threads_for(part, train, len(ours))
 
-    def judge(r: int, f: int, own: Keeper) -> Model:
+    def fold_network(r: int, f: int, own: Keeper) -> Model:
         with reading:  # one thread at a time may use the tables' connection
             taught = lesson(part, fold_of[r], r, f, seed, train)
         return trained(taught, part.facts, (seed, r, "folds", f), 1 + tasks.index((r, f)), train, network, own)
@@ -50,17 +51,17 @@ def cross_fit(part: Table, seed: int, train: Train, network: Network, keeper: Ke
 
             compiling.alone()
         own = keeper.named(f"folds-{group.rank}-of-{group.size}-{number}-of-{threads}", over)
-        return {task: judge(*task, own) for task in ours[number::threads]}
+        return {task: fold_network(*task, own) for task in ours[number::threads]}
 
     mine = {}
     with ThreadPoolExecutor(threads) as pool:
         try:
             for ended in as_completed([pool.submit(of_thread, number) for number in range(threads)]):
                 mine |= ended.result()
-        finally:
+        finally:  # where a thread has failed the others need not go on
             over.set()
     everyones = {task: model for found in group.exchange(mine) for task, model in found.items()}
-    return Folds(fold_of, [[everyones[r, f] for f in range(fold_of.max() + 1)] for r in replicas])
+    return Folds(fold_of, [[everyones[r, f] for f in range(count)] for r in replicas])
 
 
 def threads_for(part: Table, train: Train, networks: int) -> int:

@@ -19,7 +19,7 @@ LAYOUT = rows.layout_of([(rows.NUMBER, 1)] * 5 + [(rows.POSITION, 3), (rows.SPLI
 
 
 @functools.cache
-def ask(form: Callable, what: str) -> Callable:
+def tested(form: Callable, what: str) -> Callable:
     """Test a form, once in a process, and return it. what: "normal", "shuffle" or "probabilities"."""
     answer = hashlib.sha256(QUESTIONS[what](form).tobytes()).hexdigest()[:16]
     if answer != ANSWERS[what]:
