@@ -103,7 +103,7 @@ def draw(settings: Params, facts: Facts, fitted: Encoding, network: Network) -> 
     """What all networks draw."""
     train = settings.train
     own = [generator for r in range(train.replicas) for generator in generators((settings.seed, r), train.members)]
-    own[0] = stream.from_text(facts.stream)
+    own[0] = stream.from_text(facts.stream)  # network 0's, or its first member's
     return draw_from(own, facts, fitted, train, network)
 
 
@@ -112,7 +112,8 @@ def generators(path: tuple, members: int) -> list[np.random.Generator]:
 
     Another member's path has the member's number as well (plumbline.bits.stream.seed_of).
     """
-    return [stream.seeded(stream.seed_of(*path, *([member] * (member > 0)))) for member in range(members)]
+    seeds = [stream.seed_of(*path), *(stream.seed_of(*path, member) for member in range(1, members))]
+    return [stream.seeded(seed) for seed in seeds]
 
 
 def draw_from(
@@ -123,8 +124,8 @@ def draw_from(
     Only members of the shipped network have views; an edited module sees all inputs.
     """
     sizes = d, h, k = fitted.width, train.hidden_size, initial.outputs_for(len(facts.classes))
-    views = fitted.views if network.is_shipped else [np.arange(len(fitted.layout))]
     if network.is_shipped:
+        views = fitted.views
         of_views = [encoded.inputs_of(fitted.layout, columns) for columns in views]
         inputs = [of_views[member % len(of_views)] for member in range(train.members)]
         given = zip(generators, itertools.cycle(inputs))
@@ -132,6 +133,7 @@ def draw_from(
         # The merged network has one bias for each logit, not one for each member's.
         parameters = sum(h * (len(its) + 1 + k) for its in inputs) + k
     else:
+        views = [np.arange(len(fitted.layout))]
         parameters = train.members * module.try_out(network, sizes)
         weights = joined([_drawn_by_torch(network, sizes, own) for own in generators])
     shuffles = np.stack([stream.shuffle_seeds(own, train.epochs) for own in generators])
