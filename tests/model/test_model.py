@@ -90,6 +90,14 @@ def test_a_card_with_senseless_classes_is_refused_in_one_line(tmp_path, changes)
         model.load(path)
 
 
+@pytest.mark.parametrize("content", [b"", b"junk", b"\xff" * 100, b"\x80\x04K\x01."])
+def test_what_is_no_model_is_refused(tmp_path, content):
+    path = tmp_path / "model.safetensors"
+    path.write_bytes(content)
+    with pytest.raises(UserError, match=r"is not a model that train wrote.*dvc repro"):
+        model.load(path)
+
+
 def test_a_missing_model_says_how_to_get_it(tmp_path):
     with pytest.raises(UserError, match=r"dvc checkout"):
         model.load(tmp_path / "none.safetensors")
