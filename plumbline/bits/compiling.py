@@ -152,6 +152,7 @@ def alone() -> None:
 
 
 compiled_apart = functools.partial(compiled, noalias=True)
+compiled_parallel = functools.partial(compiled, parallel=True)
 
 
 @numba.extending.overload(arithmetic.select)

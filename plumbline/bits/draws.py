@@ -2,10 +2,11 @@
 
 import numpy as np
 
-from plumbline.bits.compiling import compiled, log, prange, sincos
+from plumbline.bits.compiling import compiled, compiled_parallel, log, prange, sincos
 
 
-def _box_muller(uniform, out):
+@compiled_parallel
+def box_muller(uniform, out):
     """plumbline.bits.stream._box_muller with the same bits; threads share out the blocks."""
     for block in prange(uniform.size // 16):
         for i in range(16 * block, 16 * block + 8):
@@ -14,9 +15,6 @@ def _box_muller(uniform, out):
             sine, cosine = sincos(np.float64(angle))
             out[i] = radius * np.float32(cosine)
             out[i + 8] = radius * np.float32(sine)
-
-
-box_muller = compiled(_box_muller, parallel=True)
 
 
 @compiled

@@ -8,7 +8,7 @@ networks; their number changes no bit. Networks that train side by side are inde
 import numpy as np
 
 from plumbline.bits import rows as encoded
-from plumbline.bits.compiling import compiled, exp, prange
+from plumbline.bits.compiling import compiled, compiled_parallel, exp, prange
 from plumbline.bits.layers import CORRECT, LOSS, ONE, ZERO, backward, forward, loss, pack, read, tile_for, unpack
 
 SHARD_ROWS = 256  # a shard of fewer rows is not worth a second thread
@@ -127,18 +127,16 @@ def _epoch(
 
 
 _epoch_serial = compiled(_epoch)
-_epoch_by_shard = compiled(_epoch, parallel=True)
+_epoch_by_shard = compiled_parallel(_epoch)
 
 
+@compiled_parallel
 def _epoch_by_network(
     x, y, orders, batch_size, class_weights, plan, h, k, weights, first, second, powers, base, scales, rates, sums
 ):
     for r in prange(len(weights)):
         state = weights[r], first[r], second[r], powers[r], base[r], scales[r]
         _epoch_serial(x, y, orders[r], batch_size, class_weights, plan, h, k, *state, rates, sums[r])
-
-
-_epoch_by_network = compiled(_epoch_by_network, parallel=True)
 
 
 class Trainer:
@@ -233,7 +231,8 @@ class Trainer:
 # ---- scoring (plumbline.bits.scoring is what others call)
 
 
-def _probabilities(x, plan, weights, h, k, out):
+@compiled_parallel
+def probabilities(x, plan, weights, h, k, out):
     for r in prange(len(weights)):
         inputs, places, shares, hidden, logits = tile_for(h, k, plan)
         every = np.arange(len(hidden))
@@ -244,9 +243,6 @@ def _probabilities(x, plan, weights, h, k, out):
             forward(inputs[:n], places[:n], shares[:n], weights[r], h, k, hidden[:n], logits[:n])
             for i in range(n):
                 _probability(logits[i], out[r, start + i])
-
-
-probabilities = compiled(_probabilities, parallel=True)
 
 
 @compiled
@@ -265,7 +261,8 @@ def _probability(logits, out):
         out[c] = np.float32(exp(np.float64(logits[c]) - top) / total)
 
 
-def _loss_sums(x, y, rows, plan, weights, h, k, sums):
+@compiled_parallel
+def loss_sums(x, y, rows, plan, weights, h, k, sums):
     for r in prange(len(weights)):
         own = rows[r] if len(rows) > 1 else rows[0]
         inputs, places, shares, hidden, logits = tile_for(h, k, plan)
@@ -275,6 +272,3 @@ def _loss_sums(x, y, rows, plan, weights, h, k, sums):
             read(x, some, plan, inputs, places, shares)
             forward(inputs[:n], places[:n], shares[:n], weights[r], h, k, hidden[:n], logits[:n])
             loss(logits[:n], y[some], own.size, sums[r])
-
-
-loss_sums = compiled(_loss_sums, parallel=True)
