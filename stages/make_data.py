@@ -1,9 +1,9 @@
 """First stage: the table that everything else is about.
 
-Reads make_data.source (a file of any kind in docs/sources.md, a folder of Parquet files, or a .py file that makes a
-table), holds it to make_data.expect, and writes the rows that have a target to data/dataset.parquet, columns as they
-came without those of make_data.drop. The table's facts travel with it: the target, its classes, and where the stream of
-random numbers stands.
+Reads make_data.source: a file of any kind in docs/sources.md, a folder of Parquet files, or a .py file that makes a
+table. Checks it against make_data.expect. Writes the rows that have a target to data/dataset.parquet, without the
+columns of make_data.drop. The file's metadata are the table's facts: the target, its classes, and the state of the
+stream of random numbers.
 
     python -m stages.make_data
 """
@@ -21,16 +21,16 @@ def main() -> None:
     settings = params.read("seed", "make_data")
     make = settings.make_data
 
-    # Any table, as rows that are gone through where they lie; a generator draws them from the start of the stream
+    # Step 1 of the notebook, or any table; its rows are streamed. A .py file draws them from the start of the stream
     generator = stream.seeded(settings.seed)
     with source.opened(make, generator, OUTPUT) as rows:
         expectations.check(make.expect, rows, make.source, make.target)
 
-        # What is to be told apart, and how often each class comes; rows without a label are of no use
+        # The classes, and how many rows each has; rows without a label are dropped
         labelled = labels.of(rows, make.source, make.target)
         classes, counts = list(labelled.counts), list(labelled.counts.values())
 
-        # The later stages go on drawing where the generator stopped; for a table that was not drawn they begin
+        # The later stages go on with the generator's state; for a table that was not drawn they start the stream
         drawn = stream.to_text(generator) if make.source.endswith(".py") else None
         positive = labels.positive(classes, make.positive)
         facts = store.Facts(make.target, classes, counts, drawn, positive=positive, spellings=dict(rows.spellings))

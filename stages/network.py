@@ -1,7 +1,7 @@
 """The two-layer network, a plain PyTorch module: edit it, and what you write is what is trained and scored.
 
-The class keeps its name and its three arguments, and `forward` returns logits. For the file as it is shipped a compiled
-kernel stands in, which knows this one network; any other is trained by plumbline/training/autograd.py.
+Keep the class's name and its three arguments, and let `forward` return logits. The file as it is shipped is trained by
+a compiled kernel, which knows this one network. Any other is trained by plumbline/training/autograd.py.
 """
 
 import torch

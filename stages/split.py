@@ -20,7 +20,7 @@ def main() -> None:
     split = settings.split
     dataset = store.open("data/dataset.parquet")
 
-    # Step 2 of the notebook: torch.randperm(n), from where the table's stream stands; a user's table starts it here
+    # Step 2 of the notebook: torch.randperm(n), drawn from the table's stream; for a user's table it starts here
     drawn = dataset.facts.stream
     generator = stream.from_text(drawn) if drawn else stream.seeded(settings.seed)
     order = stream.permutation(generator, len(dataset))
@@ -29,8 +29,8 @@ def main() -> None:
     # Each row's part: by shares of the permutation alone, class by class, group by group, or by time
     order, part_of = splits.cut(dataset, order, split)
 
-    # All three files or none. A small table keeps the permutation's order, the notebook's; a large one its own.
-    # The stream goes on with the training part: it draws the initial weights and the shuffles.
+    # All three files or none. A small table's rows are written in the permutation's order, as in the notebook, a large
+    # table's in their own. The stream travels with the training part, to draw the initial weights and the shuffles.
     by = [name for name in (split.group, split.time) if name]
     with files.together():
         for i, part in enumerate(PARTS):

@@ -237,7 +237,7 @@ def test_a_probability_that_is_no_number_is_refused_by_row_and_network(trained):
     epochs = model.load("models/epochs.safetensors", beside="models/model.safetensors")
     seal = model.save(saved.weights, saved.card, "models/model.safetensors")
     model.save(epochs.weights, epochs.card, "models/epochs.safetensors", seal)
-    folds.save(folds.NONE, of=seal)
+    folds.save(folds.NONE, "models/folds.safetensors", seal)
     row = pd.read_parquet("data/validation.parquet")["_row"].iloc[0]
     done = trained.run("evaluate", fails=True)
     assert_one_line(done, "data/validation.parquet", "network 2", f"row {row} ", "train.learning_rate")

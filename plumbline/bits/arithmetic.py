@@ -4,7 +4,7 @@ A C library's last bit differs between CPUs and versions. These use only +, -, *
 exactly, in the order written: an argument reduction, then the Taylor series to the term below 2^-53. Each is within
 2 units in the last place (held against mpmath in the tests).
 
-One source serves twice. As it stands it computes on arrays, by NumPy, which starts at once; compiled by Numba it
+Each function serves twice. As it stands it computes on NumPy arrays, which needs no compiling. Compiled by Numba it
 computes on scalars in the kernel's loops (plumbline.bits.compiling). A test holds the two to the same bits.
 """
 

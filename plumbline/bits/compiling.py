@@ -1,13 +1,13 @@
-"""How loops are compiled: by Numba for this CPU, once per machine, without freedom to reorder or contract.
+"""How loops are compiled: by Numba for this CPU, once per machine, without freedom to reorder or contract operations.
 
-Importing this module takes 0.3 s, so whoever has little to compute does without (plumbline.bits.stream and scoring).
+Importing this module takes 0.3 s, so small jobs do without it (plumbline.bits.stream and scoring).
 
-Numba keys its cache by the folder of the source, so every clone and every `dvc exp run --temp` would compile anew. Here
-the key is the content of the compiled sources and the CPU, under one user-wide folder (`~/.cache/plumbline`, or under
-NUMBA_CACHE_DIR or XDG_CACHE_HOME).
+Numba's own cache is keyed by the folder of the source, so every clone and every `dvc exp run --temp` would compile
+anew. The cache here is keyed by the content of the sources and by the CPU. It is one folder per user:
+`~/.cache/plumbline`, or `plumbline` under NUMBA_CACHE_DIR or XDG_CACHE_HOME.
 
-Of Numba's own settings those count that change no bit (OURS). Others are of another project: what they would make lay
-in the cache as if it were this one's.
+Numba reads settings from the environment. Only those in OURS are kept, for they change no bit. All others are deleted:
+they are meant for another project, and code compiled with them would stay in the cache.
 """
 
 import contextlib
@@ -23,15 +23,15 @@ from plumbline.basics import files
 from plumbline.basics.errors import UserError, reason
 from plumbline.bits import arithmetic
 
-MOST_THREADS = 4096  # hundreds of thousands end the process by a signal
+MOST_THREADS = 4096  # with hundreds of thousands the process is ended by a signal
 OURS = ("NUMBA_NUM_THREADS", "NUMBA_CPU_NAME", "NUMBA_CPU_FEATURES", "NUMBA_CACHE_DIR", "NUMBA_DISABLE_JIT")
 for _other in [name for name in os.environ if name.startswith("NUMBA_") and name not in OURS]:
     del os.environ[_other]
 _threads = os.environ.get("NUMBA_NUM_THREADS", "1").strip()
-if not _threads.isdecimal() or not 0 < float(_threads) <= MOST_THREADS:  # importing Numba would be a traceback
+if not _threads.isdecimal() or not 0 < float(_threads) <= MOST_THREADS:  # Numba's import would raise a traceback
     raise UserError(f"NUMBA_NUM_THREADS is {_threads!r}, and must be a whole number from 1 to {MOST_THREADS}; unset it")
 
-# Numba looks for SciPy, and for its BLAS, by importing them, which takes 0.1 s; nothing here may use one.
+# Numba imports SciPy, to find a BLAS, which takes 0.1 s. Nothing here may use a BLAS, so SciPy is hidden meanwhile.
 _scipy, sys.modules["scipy"] = sys.modules.get("scipy"), None
 
 import llvmlite.binding  # noqa: E402
@@ -53,18 +53,18 @@ SEAL = hashlib.sha256().digest_size
 
 
 class Cache:
-    """The compiled forms of a function in files; the interface of Numba's own caches.
+    """The compiled forms of a function, one file each, with the interface of Numba's own caches.
 
-    Each begins with a SHA-256 of its place and the rest, so that none is taken for another, altered or not. It does
-    without Numba's registries of types, which take 0.2 s to fill and which only compiling needs.
+    A file begins with a SHA-256 of its path and its content, so an altered or a moved file is not used. Loading one
+    does not fill Numba's registries of types: that takes 0.2 s, and only compiling needs them.
     """
 
     def __init__(self, function):
         self._name = f"{function.__module__.rpartition('.')[2]}.{function.__qualname__}"
 
     def load_overload(self, signature, target):
-        """The compiled function, or None: then Numba compiles it."""
-        with contextlib.suppress(Exception):  # whatever is wrong with it
+        """The compiled function, or None, upon which Numba compiles it."""
+        with contextlib.suppress(Exception):  # whatever is wrong with the file, it can be compiled anew
             path = self._path(signature)
             content = path.read_bytes()
             if content[:SEAL] == _seal(path, content[SEAL:]):
@@ -75,7 +75,7 @@ class Cache:
         return None
 
     def save_overload(self, signature, result):
-        """Keep a compiled function, whole or not at all; what hinders that is told in one line."""
+        """Write a compiled function, whole or not at all. If that fails, one line says so and the run goes on."""
         path = self._path(signature)
         try:
             body = dumps(result._reduce())
@@ -91,7 +91,7 @@ class Cache:
 
 @functools.cache
 def _say(line: str) -> None:
-    """Once, however many functions it is about."""
+    """Print a line once, however many functions it is about."""
     print(line, file=sys.stderr, flush=True)
 
 
@@ -101,9 +101,9 @@ def _seal(path: Path, body: bytes) -> bytes:
 
 @functools.cache
 def _folder() -> Path:
-    """The folder of these sources on this kind of CPU, for machines may share a home.
+    """The cache's folder for these sources and this kind of CPU: machines with different CPUs may share a home.
 
-    A compiled function holds the code of those it calls, and all of them are in the folder of this file.
+    All sources of this folder count, because a compiled function contains the code of those that it calls.
     """
     of = [source.read_bytes() for source in sorted(Path(__file__).parent.glob("*.py"))]
     cpu = numba.config.CPU_NAME or llvmlite.binding.get_host_cpu_name()
@@ -117,8 +117,8 @@ def _folder() -> Path:
     return Path(home or os.devnull, "plumbline", hashlib.sha256(b"".join(of)).hexdigest()[:16])
 
 
-# How long a thread of GNU's OpenMP, which Numba takes, spins at a barrier before it sleeps. At its own 300,000 two
-# threads beside another busy process were ten to a hundred times slower than one; at this they lose 5 % when alone.
+# How long a thread of GNU's OpenMP, which Numba uses, spins at a barrier before it sleeps. At the default of 300,000
+# two threads beside another busy process were 10 to 100 times slower than one. At 1,000 they lose 5 % when alone.
 os.environ.setdefault("GOMP_SPINCOUNT", "1000")
 
 
@@ -131,7 +131,7 @@ def compiled(function, *, parallel: bool = False, noalias: bool = False):
 
     `noalias` promises that no two arguments share memory: then several rows can be written in one vectorized loop.
     """
-    if parallel:  # Numba's cache tells functions apart by name, not by options: both forms may exist
+    if parallel:  # the cache tells functions apart by name, not by options, and both forms may exist
         function = types.FunctionType(function.__code__, function.__globals__)
         function.__qualname__ += "_parallel"
     options = {"nogil": True, "error_model": "numpy", "fastmath": False, "parallel": parallel, "noalias": noalias}
@@ -141,17 +141,18 @@ def compiled(function, *, parallel: bool = False, noalias: bool = False):
 
 
 def threads() -> int:
-    """How many threads may call compiled functions at the same time; Numba's layer "workqueue" bears one."""
+    """How many threads may call compiled functions at the same time: one where Numba's layer is "workqueue"."""
     cores = numba.get_num_threads()
     return 1 if numba.threading_layer() == "workqueue" else cores
 
 
 def alone() -> None:
-    """Let compiled functions that this thread calls use no other: others do the same beside it."""
+    """Compiled functions that this thread calls shall use no other thread, for others run beside it."""
     numba.set_num_threads(1)
 
 
 compiled_apart = functools.partial(compiled, noalias=True)
+compiled_parallel = functools.partial(compiled, parallel=True)
 
 
 @numba.extending.overload(arithmetic.select)

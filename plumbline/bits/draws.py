@@ -1,12 +1,13 @@
-"""The stream's loops, compiled: normal numbers and shuffles of tables that are not small (plumbline.bits.stream)."""
+"""The compiled loops of plumbline.bits.stream, for tables that are not small: normal numbers and shuffles."""
 
 import numpy as np
 
-from plumbline.bits.compiling import compiled, log, prange, sincos
+from plumbline.bits.compiling import compiled, compiled_parallel, log, prange, sincos
 
 
-def _box_muller(uniform, out):
-    """As plumbline.bits.stream._box_muller, and to the same bits; threads share out the blocks."""
+@compiled_parallel
+def box_muller(uniform, out):
+    """plumbline.bits.stream._box_muller with the same bits; threads share out the blocks."""
     for block in prange(uniform.size // 16):
         for i in range(16 * block, 16 * block + 8):
             radius = np.float32(np.sqrt(-2.0 * log(1.0 - np.float64(uniform[i]))))
@@ -16,14 +17,11 @@ def _box_muller(uniform, out):
             out[i + 8] = radius * np.float32(sine)
 
 
-box_muller = compiled(_box_muller, parallel=True)
-
-
 @compiled
 def swap_down(words, order):
-    """Fisher and Yates's shuffle in place, by random words of at least 32 bits, as torch.randperm draws.
+    """The Fisher-Yates shuffle in place, by random words of at least 32 bits, as torch.randperm does it.
 
-    A place a word: with fewer words than places the rest of `order` waits for a call of its own.
+    Word i settles place i. With fewer words than places, a later call shuffles the rest of `order`.
     """
     for i in range(words.size):
         j = i + np.int64(words[i] % np.uint64(order.size - i))

@@ -1,4 +1,4 @@
-"""The weights that a network of two `nn.Linear` layers starts with, drawn from the stream as torch draws them."""
+"""Initial weights of the shipped network, drawn from the stream as `nn.Linear` draws them."""
 
 import math
 
@@ -29,5 +29,5 @@ def _draws(generator: np.random.Generator, shapes: dict[str, tuple[int, ...]]) -
 
 
 def outputs_for(classes: int) -> int:
-    """Logits of a network: one for two classes, else one a class."""
+    """How many logits a network has: one for two classes, else one per class."""
     return 1 if classes == 2 else classes

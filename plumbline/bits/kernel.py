@@ -1,17 +1,17 @@
 """The training kernel: Adam on the gradients of Linear-ReLU-Linear, compiled, with the same bits everywhere.
 
 A batch is cut into shards by its number of rows alone; each shard's gradient is summed row after row
-(plumbline.bits.layers), and shards are added up one after the other. Threads share out shards, or whole networks; no
-bit of the result knows how many there are. Networks that train side by side are independent of each other.
+(plumbline.bits.layers), and the shards' gradients are added up one after the other. Threads share out shards, or whole
+networks; their number changes no bit. Networks that train side by side are independent of each other.
 """
 
 import numpy as np
 
 from plumbline.bits import rows as encoded
-from plumbline.bits.compiling import compiled, exp, prange
+from plumbline.bits.compiling import compiled, compiled_parallel, exp, prange
 from plumbline.bits.layers import CORRECT, LOSS, ONE, ZERO, backward, forward, loss, pack, read, tile_for, unpack
 
-SHARD_ROWS = 256  # rows from which on cutting a batch pays for handing it to a second thread
+SHARD_ROWS = 256  # a shard of fewer rows is not worth a second thread
 MAX_SHARDS = 64
 BETA1, BETA2, EPSILON = 0.9, 0.999, 1e-8  # torch.optim.Adam's defaults
 
@@ -21,9 +21,10 @@ BETA1, BETA2, EPSILON = 0.9, 0.999, 1e-8  # torch.optim.Adam's defaults
 
 @compiled
 def _shard(x, y, rows, batch_rows, class_weights, plan, weights, h, k, gradient, sums):
-    """Gradient of the mean weighted loss over a batch, the part that comes from this shard's rows, tile after tile.
+    """One shard's part of the gradient of a batch's mean weighted loss, computed tile after tile.
 
-    What is added to `sums` is not weighted. Without class_weights all rows count the same.
+    Adds the shard's losses, unweighted, and right answers to `sums`. An empty class_weights means that all rows count
+    the same.
     """
     inputs, places, shares, hidden, logits = tile_for(h, k, plan)
     tile, last = len(hidden), x.shape[1] - 1
@@ -33,7 +34,7 @@ def _shard(x, y, rows, batch_rows, class_weights, plan, weights, h, k, gradient,
     for start in range(0, rows.size, tile):
         some = rows[start : start + tile]
         n = some.size
-        for i in range(n):  # a short loop, so that the memory of many rows is awaited at once
+        for i in range(n):  # prefetches: in so short a loop the CPU waits for many rows at once; hidden is overwritten
             targets[i], hidden[i, 0], hidden[i, h - 1] = y[some[i]], x[some[i], 0], x[some[i], last]
         read(x, some, plan, inputs, places, shares)
         forward(inputs[:n], places[:n], shares[:n], weights, h, k, hidden[:n], logits[:n])
@@ -47,7 +48,7 @@ def _shard(x, y, rows, batch_rows, class_weights, plan, weights, h, k, gradient,
 
 @compiled
 def _adam(weights, gradient, first, second, step, scale, keep):
-    """torch.optim.AdamW's step, whose learning rate and decay are in `step` and `keep` already."""
+    """torch.optim.AdamW's step; `step`, `scale` and `keep` hold learning rate, bias corrections and weight decay."""
     for i in range(weights.size):
         g = gradient[i]
         first[i] += (g - first[i]) * np.float32(1.0 - BETA1)
@@ -57,10 +58,11 @@ def _adam(weights, gradient, first, second, step, scale, keep):
 
 @compiled
 def _learn(weights, gradients, first, second, powers, base, scales, h, rates):
-    """One step on the sum of the shards' gradients; the powers of beta are running products.
+    """One step of Adam on the sum of the shards' gradients.
 
-    rates: learning rate, weight decay, and how many times faster inputs' scales learn. A weight decay of 0 multiplies
-    by exactly 1: that is torch.optim.Adam, to the bit. With scales `base` learns, and the weights are made of both.
+    powers: beta1 and beta2 to the power of the step's number. rates: learning rate, weight decay, and how many times
+    faster the inputs' scales learn. A weight decay of 0 multiplies by exactly 1, which is torch.optim.Adam to the bit.
+    With scales it is `base` and the scales that learn. The first layer's weights are their product.
     """
     powers[0] *= BETA1
     powers[1] *= BETA2
@@ -100,14 +102,14 @@ def _learn(weights, gradients, first, second, powers, base, scales, h, rates):
 
 @compiled
 def shards_of(rows):
-    """How many shards a batch of so many rows is cut into: part of the definition of the bits."""
+    """How many shards a batch of so many rows is cut into. This is part of the definition of the bits."""
     return min(max(rows // SHARD_ROWS, 1), MAX_SHARDS)
 
 
 def _epoch(
     x, y, order, batch_size, class_weights, plan, h, k, weights, first, second, powers, base, scales, rates, sums
 ):
-    """Train one network for one epoch; adds total loss and right answers over the epoch to `sums` (2,)."""
+    """Train one network on the rows in `order`, batch by batch. Adds losses and right answers to `sums` (2,)."""
     most = shards_of(min(batch_size, order.size))
     gradients = np.empty((most, weights.size), np.float32)
     parts = np.empty((most, 2))
@@ -125,9 +127,10 @@ def _epoch(
 
 
 _epoch_serial = compiled(_epoch)
-_epoch_by_shard = compiled(_epoch, parallel=True)
+_epoch_by_shard = compiled_parallel(_epoch)
 
 
+@compiled_parallel
 def _epoch_by_network(
     x, y, orders, batch_size, class_weights, plan, h, k, weights, first, second, powers, base, scales, rates, sums
 ):
@@ -136,17 +139,17 @@ def _epoch_by_network(
         _epoch_serial(x, y, orders[r], batch_size, class_weights, plan, h, k, *state, rates, sums[r])
 
 
-_epoch_by_network = compiled(_epoch_by_network, parallel=True)
-
-
 class Trainer:
     """R networks and their Adam moments, trained in place, each in its own order of the same rows.
 
-    weights: by name, (R, ...) each. class_weights: float32 (classes,), what a row's loss counts; without, 1 each.
-    layout: of the rows; without, all columns are numbers. columns: the stored ones that the networks see; weights are
-    those of their inputs alone. input_rate: how many times faster than weights each input's own scale is learned, by
-    which its weights are multiplied; 0: there are none. averages: whether `average` is called after each epoch; the
-    averaged weights are then what is scored and given out. `learning_rate` may change between calls.
+    weights: by name, (R, ...) each. They are copied.
+    learning_rate: may be set anew between calls, as an attribute.
+    class_weights: float32 (classes,), the factor of a row's loss by its class. None: 1 each.
+    layout: that of the rows (plumbline.bits.rows). None: all columns are numbers.
+    columns: the numbers of the stored columns that the networks see; `weights` has their inputs alone. None: all.
+    input_rate: above 0 the weights of each input are multiplied by a scale, which learns so many times faster than
+    they do.
+    averages: whether `average` is called after each epoch. Scored and returned are then the averaged weights.
     """
 
     def __init__(
@@ -166,21 +169,22 @@ class Trainer:
         self.batch_size, self.learning_rate, self.weight_decay = batch_size, learning_rate, weight_decay
         self.class_weights = np.empty(0, np.float32) if class_weights is None else class_weights
         self.plan = encoded.plan(encoded.numbers(d) if layout is None else layout, columns)
-        self.packed = pack(weights)
-        moments = np.zeros_like(self.packed), np.zeros_like(self.packed)
-        base = self.packed[:, : self.packed.shape[1] if input_rate else 0].copy()
-        scales = np.zeros((len(self.packed), 3, d if input_rate else 0), np.float32)  # and their moments
-        scales[:, 0] = ONE
         self.input_rate = input_rate
-        powers = np.ones((len(self.packed), 2))  # of beta
-        averaged = self.packed[:, : self.packed.shape[1] if averages else 0].copy()
-        self.state = self.packed, *moments, powers, base, scales, averaged
+        packed = pack(weights)
+        r, p = packed.shape
+        moments = np.zeros_like(packed), np.zeros_like(packed)
+        powers = np.ones((r, 2))  # of beta1 and beta2
+        base = packed[:, : p if input_rate else 0].copy()
+        scales = np.zeros((r, 3, d if input_rate else 0), np.float32)  # scales and their two moments
+        scales[:, 0] = ONE
+        averaged = packed[:, : p if averages else 0].copy()
+        self.state = packed, *moments, powers, base, scales, averaged
 
     def train(self, x: np.ndarray, y: np.ndarray, orders: np.ndarray, sums: np.ndarray) -> None:
-        """Go through some batches of every network: its order of rows (R, n), whole batches but for an epoch's last.
+        """Train every network on the rows that its line of `orders` (R, n) names, in that order, batch by batch.
 
-        x: float32 (rows, c), C-contiguous; y: int32 (rows,), classes from 0. Losses and right answers, each row as it
-        was when its batch came, are added to `sums`, float64 (R, 2).
+        Batches are whole, but for the last of an epoch. x: float32 (rows, c), C-contiguous. y: int32 (rows,), classes
+        from 0. sums: float64 (R, 2); each batch's losses and right answers before its step are added.
         """
         _, h, k = self.sizes
         batch_size = min(self.batch_size, orders.shape[1])
@@ -193,26 +197,30 @@ class Trainer:
         epoch(x, y, orders, batch_size, self.class_weights, self.plan, h, k, *state, rates, sums)
 
     def average(self, decay: float) -> None:
-        """Take in the weights as they are: `decay` times the average so far, and the rest of them."""
-        packed, *_, averaged = self.state
-        averaged[:] = np.float32(decay) * averaged + np.float32(1.0 - decay) * packed
+        """Update the averaged weights: `decay` times the average so far plus (1 - decay) times the weights."""
+        averaged = self.state[-1]
+        averaged[:] = np.float32(decay) * averaged + np.float32(1.0 - decay) * self.packed
 
     def loss_sums(self, x: np.ndarray, y: np.ndarray, rows: np.ndarray, sums: np.ndarray) -> None:
-        """Add the losses and right answers of the networks to `sums`, float64 (R, 2).
+        """Add the networks' losses and right answers on some rows to `sums`, float64 (R, 2).
 
-        rows: numbers of n >= 1 rows of x and y, one line for all networks (1, n) or one each (R, n).
+        rows: numbers of n >= 1 rows of x and y, the same for all networks (1, n) or for each its own (R, n).
         """
         _, h, k = self.sizes
         loss_sums(x, y, rows, self.plan, self._given_out, h, k, sums)
 
     def select(self, networks: np.ndarray) -> None:
-        """Go on with some of the networks only: their indices, or a mask."""
+        """Keep only some of the networks. networks: their indices, or a mask."""
         self.state = tuple(array[networks] for array in self.state)
-        self.packed = self.state[0]
 
     def weights(self, networks: slice | np.ndarray = slice(None)) -> dict[str, np.ndarray]:
-        """The weights of some networks, a slice or a mask, as arrays (R, ...), by their names in the state_dict."""
+        """The weights of some networks by their names in the state_dict, (R, ...) each. networks: a slice or a mask."""
         return unpack(self._given_out[networks], *self.sizes)
+
+    @property
+    def packed(self) -> np.ndarray:
+        """The weights in training, as `pack` lays them out: float32 (R, p)."""
+        return self.state[0]
 
     @property
     def _given_out(self) -> np.ndarray:
@@ -223,7 +231,8 @@ class Trainer:
 # ---- scoring (plumbline.bits.scoring is what others call)
 
 
-def _probabilities(x, plan, weights, h, k, out):
+@compiled_parallel
+def probabilities(x, plan, weights, h, k, out):
     for r in prange(len(weights)):
         inputs, places, shares, hidden, logits = tile_for(h, k, plan)
         every = np.arange(len(hidden))
@@ -234,9 +243,6 @@ def _probabilities(x, plan, weights, h, k, out):
             forward(inputs[:n], places[:n], shares[:n], weights[r], h, k, hidden[:n], logits[:n])
             for i in range(n):
                 _probability(logits[i], out[r, start + i])
-
-
-probabilities = compiled(_probabilities, parallel=True)
 
 
 @compiled
@@ -255,7 +261,8 @@ def _probability(logits, out):
         out[c] = np.float32(exp(np.float64(logits[c]) - top) / total)
 
 
-def _loss_sums(x, y, rows, plan, weights, h, k, sums):
+@compiled_parallel
+def loss_sums(x, y, rows, plan, weights, h, k, sums):
     for r in prange(len(weights)):
         own = rows[r] if len(rows) > 1 else rows[0]
         inputs, places, shares, hidden, logits = tile_for(h, k, plan)
@@ -265,6 +272,3 @@ def _loss_sums(x, y, rows, plan, weights, h, k, sums):
             read(x, some, plan, inputs, places, shares)
             forward(inputs[:n], places[:n], shares[:n], weights[r], h, k, hidden[:n], logits[:n])
             loss(logits[:n], y[some], own.size, sums[r])
-
-
-loss_sums = compiled(_loss_sums, parallel=True)

@@ -1,9 +1,9 @@
 """Whether this machine computes the pipeline's bits: two trainings of a millisecond whose answer is known.
 
-They run what a result is made of: normal numbers, shuffles, encoded rows of every kind, both losses and their
-gradients, loops wide enough for any CPU's lanes with a rest after each, weight decay, scales of inputs, the losses that
-early stopping goes by and the probabilities that evaluate writes. That takes 3 ms, and 25 ms to load what a training
-itself may not need. A build or a processor that does not keep IEEE 754 has another answer.
+They run all that results are made of: normal numbers, shuffles, encoded rows of every kind, both losses and their
+gradients, weight decay, scales of inputs, the losses that early stopping compares, and probabilities. The loops are
+long enough to fill any CPU's vector registers, with a remainder. A build or a processor that does not keep IEEE 754
+has another answer. This takes 3 ms, and 25 ms to load functions that the training itself may not need.
 """
 
 import hashlib
@@ -11,17 +11,17 @@ import hashlib
 import numpy as np
 
 from plumbline.bits import initial, kernel, scoring, stream
-from plumbline.bits.asked import LAYOUT, complain
+from plumbline.bits.self_test import LAYOUT, complain
 
-ROWS, HIDDEN = 520, 71  # two shards, and a rest after every loop of four, eight or sixteen
-CLASSES = (2, 3)  # one logit and sigmoid, several and softmax
+ROWS, HIDDEN = 520, 71  # two shards, and a remainder after steps of four, eight or sixteen
+CLASSES = (2, 3)  # one logit and sigmoid; several and softmax
 RATES = 0.01, 0.1  # learning rate and weight decay
-INPUT_RATE = {2: 3.0, 3: 0.0}  # by classes: with scales and without
+INPUT_RATE = {2: 3.0, 3: 0.0}  # by the number of classes: with scales and without
 ANSWER = "0ad1bd5eb1a25a71"
 
 
 def is_known(networks: int) -> bool:
-    """Whether this machine gives the known answer; one that does not is told so, and its run goes on."""
+    """Whether this machine gives the known answer. If not, a warning is printed and the run goes on."""
     if found(networks) == ANSWER:
         return True
     complain()
@@ -29,7 +29,7 @@ def is_known(networks: int) -> bool:
 
 
 def found(networks: int) -> str:
-    """What this machine answers, trained as that many networks are: side by side, or one shard by shard."""
+    """This machine's answer. Of several networks two train side by side; one alone trains shard by shard."""
     digest, side_by_side = hashlib.sha256(), min(networks, 2)
     for classes in CLASSES:
         table = stream.seeded(1)

@@ -1,15 +1,19 @@
-"""Linear-ReLU-Linear for a tile of rows, compiled: forward, loss and gradient, with sums in an order that fixes bits.
+"""Linear-ReLU-Linear for a tile of rows, compiled: forward, loss and gradient, with the same bits everywhere.
 
-What fixes them, whatever the CPU and the number of threads:
+Whatever the CPU and the number of threads, the bits are fixed by two rules:
 
 - Only +, -, *, / and sqrt on float32 (losses and powers of beta: float64), each rounded once, none fused or reordered;
   exp and log are our own.
 - Every sum runs in a written order: across a batch row after row; across features and hidden units in index order.
-  Loops are vectorized across hidden units, where each lane is its own sum. Four rows and terms a pass is only how the
-  same sums are spelled for the CPU.
+  Loops are vectorized across hidden units, where each lane is a sum of its own. Taking four rows and four terms at a
+  time makes the loops faster and leaves every sum's order as it is.
 
 Weights of a network lie in one vector: W1 transposed (d, h), b1 (h), W2 (k, h), b2 (k). k = 1 is a binary target with
-sigmoid and cross-entropy, k > 2 several classes with softmax. `pack` and `unpack` translate to a PyTorch state_dict.
+sigmoid and cross-entropy, k > 2 several classes with softmax. `pack` and `unpack` convert from and to a state_dict.
+
+A tile is a few rows whose hidden activations stay in the CPU's first cache. Its inputs are of two kinds
+(plumbline.bits.rows). Dense ones, of numbers and positions, are multiplied as a matrix. Of splines and categories only
+those that are not 0 are stored: `places` has their numbers, -1 for none, and `shares` their values.
 """
 
 import numpy as np
@@ -18,7 +22,7 @@ from plumbline.bits.compiling import compiled, compiled_apart, exp, log
 from plumbline.bits.rows import NUMBER, POSITION, SPLINE
 
 LOSS, CORRECT = 0, 1  # columns of sums
-SCRATCH = 4096  # floats of hidden activations kept at a time (16 KiB: they stay in the first-level cache)
+SCRATCH = 4096  # floats of a tile's hidden activations (16 KiB: they stay in the first-level cache)
 ZERO, ONE = np.float32(0.0), np.float32(1.0)
 
 
@@ -26,18 +30,18 @@ ZERO, ONE = np.float32(0.0), np.float32(1.0)
 
 
 def pack(state: dict[str, np.ndarray]) -> np.ndarray:
-    """Weights of R networks as `net.0.weight` (R, h, d) and so on, to the kernel's vectors: float32 (R, p)."""
+    """The kernel's vectors, float32 (R, p), of R networks' weights: `net.0.weight` (R, h, d) and so on."""
     w1, b1 = state["net.0.weight"], state["net.0.bias"]
     w2, b2 = state["net.2.weight"], state["net.2.bias"]
     return np.concatenate([w.reshape(len(w), -1) for w in (w1.transpose(0, 2, 1), b1, w2, b2)], axis=1)
 
 
 def unpack(weights: np.ndarray, d: int, h: int, k: int) -> dict[str, np.ndarray]:
-    """The kernel's vectors (R, p), back to arrays that a PyTorch module takes as its state_dict."""
+    """The weights (R, ...) by their names in the state_dict, of the kernel's vectors (R, p)."""
     w1, b1, w2, b2 = np.split(weights, [d * h, d * h + h, d * h + h + k * h], axis=1)
     arrays = {"net.0.weight": w1.reshape(-1, d, h).transpose(0, 2, 1), "net.0.bias": b1}
     arrays |= {"net.2.weight": w2.reshape(-1, k, h), "net.2.bias": b2}
-    return {name: array.copy() for name, array in arrays.items()}  # never views: training goes on in place
+    return {name: array.copy() for name, array in arrays.items()}  # no views, for training changes the vectors in place
 
 
 @compiled
@@ -57,8 +61,8 @@ def views(weights, h, k):
 def _add_product(a, b, total):
     """total += a b, for (n, m), (m, h) and (n, h): each element adds its m terms one by one in the order of m.
 
-    Four rows and four terms a pass: each number read serves four times. `a` comes strided (as `x[:, :]`, `x.T[:, :]`),
-    so that one compiled function, and one entry in its cache, takes both x and its transpose.
+    Four rows and four terms are taken at a time, so each number that is read serves four times. Callers pass `a` as
+    `x[:, :]` or `x.T[:, :]`. Numba then sees one type of array, and compiles one function for x and its transpose.
     """
     n, m = a.shape
     for f in range(0, m - 3, 4):
@@ -110,8 +114,9 @@ def tile_for(h, k, plan):
 
 @compiled
 def read(x, rows, plan, inputs, places, shares):
-    """Some rows of x as plumbline.bits.rows has it: dense inputs (n, dense), and of splines and categories those that
-    are not 0 (n, m), -1 for none, with what they are: a category's share is 1 from the start.
+    """Fill a tile with some rows of x (plumbline.bits.rows): inputs (n, dense), places and shares (n, m).
+
+    `tile_for` has set all shares to 1, which is what a category's remains.
     """
     n, m = rows.size, 0
     for line in range(len(plan)):
@@ -156,7 +161,7 @@ def forward(inputs, places, shares, weights, h, k, hidden, logits):
                 _add(w1[places[i, m]], shares[i, m], hidden[i])
     for i in range(n):
         for j in range(h):
-            if hidden[i, j] < ZERO:  # a nan is not below zero, so it goes on to the loss and is found there
+            if hidden[i, j] < ZERO:  # a nan is not below zero: it reaches the loss, and is found there
                 hidden[i, j] = ZERO
     for c in range(k):
         for i in range(0, n - 3, 4):
@@ -176,7 +181,7 @@ def forward(inputs, places, shares, weights, h, k, hidden, logits):
 
 @compiled
 def _binary_loss(logits, targets, batch_rows, sums):
-    """`loss` for one logit a row: rows side by side in the CPU's lanes, then their losses added row after row."""
+    """`loss` for one logit a row. The first loop is vectorized over rows; the second adds the losses row after row."""
     n = targets.size
     losses = np.empty(n)
     right = 0
@@ -195,9 +200,9 @@ def _binary_loss(logits, targets, batch_rows, sums):
 
 @compiled
 def loss(logits, targets, batch_rows, sums):
-    """Add loss and right answers to `sums`, and turn the logits into the mean loss's gradient by them, in place.
+    """Add losses and right answers to `sums`, and replace the logits by the gradient of the batch's mean loss.
 
-    That gradient is (probability - target) / batch_rows for sigmoid and softmax alike.
+    That gradient is (probability - target) / batch_rows, for sigmoid and softmax alike.
     """
     k = logits.shape[1]
     if k == 1:
@@ -228,7 +233,7 @@ def _add(row, share, total):
 
 @compiled
 def backward(inputs, places, shares, weights, h, k, hidden, error, back, gradient):
-    """Add the tile's gradient to `gradient`; `error` (n, k) is the loss's by the logits, `back` (n, h) is scratch."""
+    """Add the tile's gradient to `gradient`. error (n, k): the gradient by the logits. back (n, h): scratch."""
     n, dense = inputs.shape
     _, _, w2, _ = views(weights, h, k)
     gw1, gb1, gw2, gb2 = views(gradient, h, k)

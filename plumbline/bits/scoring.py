@@ -1,19 +1,19 @@
-"""What trained networks say of rows: probabilities.
+"""Probabilities that trained networks give to rows.
 
-A small job is scored by NumPy, which starts at once; a larger one, in one piece or many, by the compiled kernel. Both
-go through features and hidden units in the same order with the same roundings, and so give the same bits; a test holds
-them to it.
+A small job is scored by NumPy, a larger one by the compiled kernel, which takes longer to start. Both go through
+features and hidden units in the same order with the same roundings, so they give the same bits. A test holds them to
+that.
 """
 
 import sys
 
 import numpy as np
 
-from plumbline.bits import asked
 from plumbline.bits import rows as encoded
+from plumbline.bits import self_test
 from plumbline.bits.arithmetic import exp
 
-WORTH_COMPILING = 2**26  # products that NumPy makes in the time that importing a compiler takes
+WORTH_COMPILING = 2**26  # products that NumPy computes in the time that importing Numba takes
 TILE = 2**15  # hidden activations at a time: they stay in the second-level cache
 
 
@@ -22,8 +22,8 @@ def probabilities(
 ) -> np.ndarray:
     """Probabilities that R networks give to n rows: float32 (R, n, k); k = 1 is the second of two classes.
 
-    x: float32 (n, c) of the layout, without one all numbers; weights: of Linear-ReLU-Linear by their names in the
-    state_dict, (R, ...) each. rows: of the whole job, if x is a piece of it.
+    x: float32 (n, c), encoded by the layout; without a layout all columns are numbers. weights: of the shipped network,
+    by their names in the state_dict, (R, ...) each. rows: of the whole job, if x is a piece of it.
     """
     r, h, d = weights["net.0.weight"].shape
     k = weights["net.2.bias"].shape[1]
@@ -31,7 +31,7 @@ def probabilities(
     out = np.empty((r, len(x), k), np.float32)
     products = max(rows, len(x)) * r * h * (d + k)
     is_small = products <= WORTH_COMPILING and "plumbline.bits.compiling" not in sys.modules
-    form = asked.ask(_probabilities if is_small else _compiled, "probabilities")
+    form = self_test.tested(_probabilities if is_small else _compiled, "probabilities")
     form(x, layout, weights, out)
     return out
 
@@ -65,4 +65,4 @@ def _of_logits(z: np.ndarray) -> np.ndarray:
         small = exp(-np.abs(z))
         return np.where(z >= 0.0, 1.0, small) / (1.0 + small)
     powers = exp(z - z.max(axis=-1, keepdims=True))
-    return powers / powers.cumsum(axis=-1)[..., -1:]  # added up one after the other, as compiled
+    return powers / powers.cumsum(axis=-1)[..., -1:]  # cumsum adds one after the other, as the kernel does

@@ -1,7 +1,7 @@
-"""The file of the fold networks, models/folds.safetensors: which row is in which fold, and who scores it.
+"""The file of the fold networks, models/folds.safetensors: which row is in which fold, and the networks that score it.
 
-Of every replica each fold has a network of its own, with an encoding of its own, for neither may know the fold's rows.
-The file is sealed as the model file is. Without folds it is empty.
+In every replica each fold has a network and an encoding of its own, fitted on the other folds' rows. The file is sealed
+as the model file is. Without split.folds it holds no networks.
 """
 
 from collections.abc import Sequence
@@ -15,36 +15,35 @@ from plumbline.basics.errors import UserError
 from plumbline.model import model, sealed
 from plumbline.model.model import Card, Model
 
-PATH = "models/folds.safetensors"
 FOLDS = "fold_of"  # the array's name in the file
 
 
 class Folds(NamedTuple):
-    """Networks by cross-fitting, of R replicas and K folds."""
+    """Networks of R replicas and K folds (cross-fitting)."""
 
-    fold_of: np.ndarray  # int32 (R, N), each training row's fold; -1 is scored by none
+    fold_of: np.ndarray  # int32 (R, N), each training row's fold; -1 where no network may score it
     models: Sequence[Sequence[Model]]  # [replica][fold], each of one network
 
     @property
     def replicas(self) -> int:
-        """How many networks score a row."""
+        """R: so many networks score a row."""
         return len(self.models)
 
     def first(self, replicas: int) -> "Folds":
-        """Those of the first replicas alone."""
+        """The fold networks of the first replicas."""
         return Folds(self.fold_of[:replicas], self.models[:replicas])
 
     @property
     def train_counts(self) -> list[list[list[int]]]:
-        """Of every replica and fold, the rows of each class that its network was trained on."""
+        """[replica][fold][class]: how many rows of the class the fold's network was trained on."""
         return [[fold.card.train_counts for fold in replica] for replica in self.models]
 
 
 NONE = Folds(np.empty((0, 0), np.int32), [])
 
 
-def save(folds: Folds, path: str | Path = PATH, of: str = "") -> None:
-    """Write the fold networks, whole or not at all. of: the seal of the model that they judge."""
+def save(folds: Folds, path: str | Path, of: str = "") -> None:
+    """Write the fold networks, whole or not at all. of: the seal of the model file that they belong to."""
     arrays = {FOLDS: folds.fold_of}
     for r, replica in enumerate(folds.models):
         for f, fold in enumerate(replica):
@@ -53,10 +52,10 @@ def save(folds: Folds, path: str | Path = PATH, of: str = "") -> None:
     sealed.write(path, arrays, msgspec.json.encode(cards), of)
 
 
-def load(path: str | Path = PATH, network: str | Path | None = None, beside: str | Path | None = None) -> Folds:
+def load(path: str | Path, network: str | Path | None = None, beside: str | Path | None = None) -> Folds:
     """Read the fold networks; a UserError says what is wrong with a file that train did not write.
 
-    beside: the model that they must judge.
+    network: as in `model.load`. beside: the model file that they must belong to.
     """
     arrays, cards = sealed.opened(path, list[list[Card]], "a file", beside)
     fold_of = arrays.pop(FOLDS, np.empty(0))

@@ -1,4 +1,4 @@
-"""The trained network as a PyTorch module, to take home.
+"""The trained network as a PyTorch module.
 
 from plumbline.model import module
 network = module.load("models/model.safetensors")
@@ -13,9 +13,9 @@ from plumbline.model import network as networks
 
 
 def load(path: str | Path, replica: int = 0, network: str | Path | None = None):
-    """Network `replica` of a model file as a torch.nn.Module in eval(); of one with members, their mean.
+    """Network `replica` of a model file, a torch.nn.Module in eval(). Where members are stored apart it is their mean.
 
-    network: the file that defines the network, without a name stages/network.py.
+    network: the file that defines the network. None: stages/network.py. A UserError where there is no such replica.
     """
     saved = model.load(path, network or networks.PATH)
     if not 0 <= replica < saved.networks:

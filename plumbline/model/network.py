@@ -1,7 +1,7 @@
-"""The file that defines the network: is it as shipped, and a module made of what it says.
+"""The file that defines the network: whether it is as shipped, and modules made from it.
 
-As shipped means that the file's syntax tree is, comments and docstrings aside; to find out imports no torch. What goes
-wrong in another file is told in one line with the line's number.
+A file is as shipped if its syntax tree is that of the shipped file, comments and docstrings aside. To find out imports
+no torch. An error in a user's file is told in one line, with the number of the file's line.
 """
 
 import ast
@@ -9,6 +9,7 @@ import contextlib
 import functools
 import hashlib
 import sys
+import traceback
 import types
 from collections.abc import Iterator
 from pathlib import Path
@@ -22,7 +23,7 @@ from plumbline.bits import rows
 
 PATH = "stages/network.py"
 CLASS = "TwoLayerNet"
-CPU_IS_FULL = "DefaultCPUAllocator"  # PyTorch raises no error of its own for it
+CPU_IS_FULL = "DefaultCPUAllocator"  # in PyTorch's RuntimeError when the machine's memory is full
 # The syntax tree of stages/network.py, as `read` hashes it; a test holds it.
 SHIPPED = "f9f8af57c66cd622eb5d74990ed23b3b4adaf9f4504416a2a6736ce3374c4285"
 
@@ -36,7 +37,7 @@ class Network(msgspec.Struct, frozen=True):
 
     @property
     def is_shipped(self) -> bool:
-        """Whether it is the network that the compiled kernel knows."""
+        """Whether it is the shipped network, the one that the compiled kernel knows."""
         return self.tree == SHIPPED
 
 
@@ -67,9 +68,9 @@ def _without_docstrings(tree: ast.Module) -> ast.Module:
 
 
 def blank(network: Network, sizes: tuple[int, int, int]):
-    """A new module of the network; sizes: features, hidden units and outputs. A UserError for one that cannot be used.
+    """A new module of the network; a UserError where that fails, or where it has no parameters to train.
 
-    It draws its initial weights from torch's own generator, as every module does.
+    sizes: features, hidden units and outputs. Initial weights come from torch's own generator, as for every module.
     """
     with in_one_line(network):
         module = _class_of(network)(*sizes)
@@ -81,10 +82,10 @@ def blank(network: Network, sizes: tuple[int, int, int]):
 
 @functools.cache
 def _class_of(network: Network) -> type:
-    """The class that the file defines; the file runs once in a process."""
+    """The class that the file defines. The file is run once in a process."""
     module = types.ModuleType(f"network_{network.tree[:12]}")
     module.__file__ = str(Path(network.path).absolute())
-    sys.modules[module.__name__] = module  # where dataclasses and torch.jit look a class's module up
+    sys.modules[module.__name__] = module  # dataclasses and torch.jit look a class's module up there
     with in_one_line(network):
         exec(compile(network.code, network.path, "exec", dont_inherit=True), module.__dict__)
     if not hasattr(module, CLASS):
@@ -94,9 +95,10 @@ def _class_of(network: Network) -> type:
 
 @contextlib.contextmanager
 def in_one_line(network: Network, only_its_lines: bool = False) -> Iterator[None]:
-    """What the user's code raises, as an error that names the file's line; memory that runs out stays what it is.
+    """Turn an exception of the user's code into a UserError that names the file's line.
 
-    only_its_lines: what was raised while none of them ran is not the user's to mend.
+    Running out of memory is a MemoryError, whoever allocated. only_its_lines: an exception passes unchanged if no line
+    of the user's file was running.
     """
     try:
         yield
@@ -106,22 +108,19 @@ def in_one_line(network: Network, only_its_lines: bool = False) -> Iterator[None
         said = reason(error)
         if type(error).__name__ == "OutOfMemoryError" or CPU_IS_FULL in said:
             raise MemoryError(f"PyTorch says: {said}") from None
-        lines, at = [], error.__traceback__
-        while at:
-            if at.tb_frame.f_code.co_filename == network.path:
-                lines.append(f" line {at.tb_lineno}")
-            at = at.tb_next
+        steps = traceback.walk_tb(error.__traceback__)
+        lines = [line for frame, line in steps if frame.f_code.co_filename == network.path]
         if only_its_lines and not lines:
             raise
-        where = lines[-1] if lines else ""
+        where = f" line {lines[-1]}" if lines else ""
         mend = "install it" if isinstance(error, ModuleNotFoundError) else "mend it"
         raise UserError(f"{network.path}{where}: {type(error).__name__}: {said}; {mend}") from error
 
 
 def state(module) -> dict:
-    """What a model file keeps of a module: its parameters and buffers by their names in the state_dict.
+    """The parameters and buffers of a module that a model file keeps, by their names in the state_dict.
 
-    A tensor that has two names stands here once, under its first.
+    A tensor that has two names is here once, under the first.
     """
     kept = module.state_dict(keep_vars=True)
     named = [*module.named_parameters(), *module.named_buffers()]
@@ -129,7 +128,10 @@ def state(module) -> dict:
 
 
 def filled(module, weights: dict[str, np.ndarray], number: int | tuple[int, ...]):
-    """The module with the weights of one network of the arrays (R, ...)."""
+    """Copy one network's weights into the module, and return it. weights: (R, ...) each, or (R, members, ...).
+
+    number: of the network, with members (network, member).
+    """
     import torch
 
     with torch.no_grad():
@@ -139,7 +141,7 @@ def filled(module, weights: dict[str, np.ndarray], number: int | tuple[int, ...]
 
 
 def try_out(network: Network, sizes: tuple[int, int, int]) -> int:
-    """The parameters of the network; UserError where `forward` does not give logits (n, outputs) to be learnt from."""
+    """How many parameters the network has. A UserError where `forward` gives no logits (n, outputs) with a gradient."""
     import torch
 
     features, _, outputs = sizes
@@ -168,8 +170,8 @@ def probabilities(
 ) -> np.ndarray:
     """Probabilities that R networks in eval() give to n rows: float32 (R, n, k); k = 1 is the second of two classes.
 
-    x: (n, c) of the layout, expanded a batch at a time. weights: (R, ...), or (R, members, ...) by their shape; the
-    members' mean logit is the network's.
+    x: (n, c), encoded by the layout; it is expanded a batch at a time. weights: (R, ...) each, or (R, members, ...),
+    where the members' mean logit is the network's.
     """
     import torch
 
@@ -185,7 +187,7 @@ def probabilities(
 
 
 def scorer(network: Network, sizes: tuple[int, int, int], weights: dict[str, np.ndarray], r: int):
-    """Network r as a module in eval(): one, or the mean of its members."""
+    """Network r as a module in eval(). Weights that are (R, members, ...) make one that averages its members."""
     import torch
 
     module = blank(network, sizes)
@@ -193,7 +195,7 @@ def scorer(network: Network, sizes: tuple[int, int, int], weights: dict[str, np.
         return filled(module, weights, r).eval()
 
     class Mean(torch.nn.Module):
-        """Members of a network, whose mean logit is the network's."""
+        """The mean logit of a network's members."""
 
         def __init__(self, members):
             super().__init__()

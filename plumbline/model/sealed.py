@@ -1,7 +1,8 @@
-"""A sealed file: arrays by name and one JSON text, with a SHA-256 over all of them. It is data; nothing runs on load.
+"""A sealed file: arrays by name and one JSON text, with a SHA-256 over all of them. Loading it runs no code.
 
-The format is safetensors. Text and seal lie under one metadata key, because several keys come in an order that changes
-from run to run. A file that was cut, altered or never sealed is refused, and one with a number that is not finite.
+The format is safetensors. Text and seal are under one metadata key, because safetensors writes several keys in an order
+that changes from run to run. A file is refused if it was cut, altered or never sealed, or holds a float that is not
+finite.
 """
 
 import hashlib
@@ -18,18 +19,18 @@ from plumbline.basics.errors import UserError, reason
 from plumbline.basics.files import replacing
 
 METADATA_KEY = "plumbline"
-# What the readers of safetensors and JSON raise of bytes that are no such file, and `read` of one that is another.
+# What safetensors and msgspec raise for bytes that they cannot read, and `read` where the seal is wrong
 REFUSED = (SafetensorError, msgspec.MsgspecError, OSError, ValueError, TypeError, AttributeError, RecursionError)
 
 
 class _Seal(msgspec.Struct, omit_defaults=True):
     sha256: str
     text: msgspec.Raw
-    of: str = ""  # the seal of the model file that this one belongs to; none of a model file
+    of: str = ""  # the seal of the model file that this file belongs to; empty in a model file
 
 
 def write(path: str | Path, arrays: dict[str, np.ndarray], text: bytes, of: str = "") -> str:
-    """Write arrays and a JSON text, whole or not at all; give the seal. of: that of the file that this belongs to."""
+    """Write arrays and a JSON text, whole or not at all; returns the seal. of: the seal of the file it belongs to."""
     # safetensors takes the bytes as they lie in memory
     arrays = {name: np.asarray(array, order="C") for name, array in arrays.items()}
     seal = _Seal(_digest(arrays, text, of), msgspec.Raw(text), of)
@@ -41,9 +42,9 @@ def write(path: str | Path, arrays: dict[str, np.ndarray], text: bytes, of: str 
 def opened(
     path: str | Path, kind: type, what: str, beside: str | Path | None = None
 ) -> tuple[dict[str, np.ndarray], Any]:
-    """The arrays, and the JSON text as a value of a type; a UserError says what is wrong with a file.
+    """The arrays, and the JSON text decoded to a type; a UserError says what is wrong with a file.
 
-    what: the file as it should be, such as "a model". beside: as in `read`.
+    what: what the file should be, such as "a model". beside: as in `read`.
     """
     inputs.watch(path)
     try:
@@ -59,11 +60,11 @@ def opened(
 
 
 def read(path: str | Path, beside: str | Path | None = None) -> tuple[dict[str, np.ndarray], bytes]:
-    """The arrays and the JSON text; one of REFUSED, FileNotFoundError among them.
+    """The arrays and the JSON text. Raises one of REFUSED; a missing file is a FileNotFoundError.
 
-    beside: the sealed file that it must belong to; without one it must be no other's.
+    beside: the sealed file that this one must belong to. None: it must belong to no other.
 
-    What is allocated is at most the file's size: safetensors holds every array to bytes that are there.
+    A forged header allocates no more than the file's size, for safetensors checks that every array's bytes are there.
     """
     with safe_open(path, framework="numpy") as file:
         seal = _seal(file)

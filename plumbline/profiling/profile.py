@@ -3,7 +3,6 @@
 It has counts, order statistics and integers alone. So it is the same text on every machine, with any number of threads.
 """
 
-from collections.abc import Iterator
 from typing import NamedTuple
 
 from plumbline.tables import columns, duck, encoding, robust
@@ -48,14 +47,14 @@ def profile(table: Table, target: str, fitted: Encoding | None = None) -> list[C
     return found
 
 
-def left_out_or_pooled(table: Table, fitted: Encoding) -> Iterator[str]:
-    """Lines to print about what has no input of its own: columns that are left out, and rare categories."""
+def tell(table: Table, fitted: Encoding) -> None:
+    """Print what has no input of its own: columns that are left out, and rare categories."""
     for left in fitted.left_out:
-        yield f"column {left.name!r} is left out: {left.why}"
+        print(f"column {left.name!r} is left out: {left.why}")
     shared = [f"{name!r} {many} ({rows} rows)" for name, (many, rows) in encoding.pooled(fitted, table).items()]
     if shared:
         more = ", ..." if len(shared) > POOLED else ""
-        yield f"rare categories that share an input: {', '.join(shared[:POOLED])}{more}"
+        print(f"rare categories that share an input: {', '.join(shared[:POOLED])}{more}")
 
 
 # ---- what the rows say

@@ -4,6 +4,7 @@ An ordinary table has none. Each rule was tried on some forty well-known tables 
 """
 
 import re
+import sys
 
 import numpy as np
 
@@ -67,6 +68,12 @@ def lines(found: list[Column], file: str = "metrics/columns.csv") -> list[str]:
     said = [line(c.column, c.warning, c.kind == "target") for c in warned]
     more = [f"warning: and {len(said) - SHOWN} more, in {file}"] if len(said) > SHOWN else []
     return said[:SHOWN] + more
+
+
+def tell(found: list[Column]) -> None:
+    """Print the warnings on stderr."""
+    for each in lines(found):
+        print(each, file=sys.stderr)
 
 
 # ---- a feature

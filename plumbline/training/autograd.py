@@ -1,10 +1,10 @@
 """The plain autograd loop: how any network that stages/network.py may define is trained, on the CPU or a GPU.
 
-`run_epoch` is the notebook's loop: for every batch logits, loss, zero_grad, backward and step. New is that R networks
-are trained side by side. A sum of R losses has for each network's weights the gradient of its own loss, and Adam goes
-weight by weight. So each is trained as if it were alone, but for what dropout draws.
+`run_epoch` is the notebook's loop: for every batch logits, loss, zero_grad, backward and step. What is new is that R
+networks are trained side by side, on the sum of their losses. That sum's gradient is, for each network's weights, the
+gradient of its own loss. So each is trained as if it were alone, but for what dropout draws.
 
-The compiled kernel is the same mathematics for the shipped network; a test holds the two to each other.
+The compiled kernel does the same mathematics for the shipped network. A test holds the two to each other.
 """
 
 import os
@@ -22,11 +22,11 @@ from plumbline.model.network import Network, in_one_line
 from plumbline.training.networks import Weights
 
 SCORED = 2**12  # rows of each network that are scored at a time
-SMALL = 2**21  # products of a step's first layer, up to which several threads mostly wait for each other
+SMALL = 2**21  # products of a step's first layer: up to so many, threads mostly wait for each other
 
 
 def run_epoch(model, batches, loss_fn, optimizer) -> torch.Tensor | float:
-    """Train on some batches; returns the sums of losses and of right answers of each network, float64 (R, 2)."""
+    """Train on some batches; returns each network's sums of losses and of right answers, float64 (R, 2)."""
     model.train()
     sums = 0.0
     for x, y, weight, count in batches:  # (R, b, d), (R, b, 1), each row's (R, b), and the mean goes over `count` rows
@@ -40,65 +40,65 @@ def run_epoch(model, batches, loss_fn, optimizer) -> torch.Tensor | float:
 
 
 def summed(losses: torch.Tensor, logits: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
-    """Sums over rows of the losses and of the right answers: float64 (R, 2)."""
+    """Each network's sums of losses and of right answers, float64 (R, 2)."""
     answers = logits >= 0 if logits.shape[2] == 1 else logits.argmax(dim=2, keepdim=True)
     right = (answers == y).squeeze(2)
     return torch.stack([losses.detach().double().sum(dim=1), right.double().sum(dim=1)], dim=1)
 
 
 def binary_loss(logits: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
-    """BCEWithLogitsLoss, row by row: (R, b) of logits (R, b, 1)."""
+    """BCEWithLogitsLoss of each row: (R, b), of logits (R, b, 1)."""
     return nn.functional.binary_cross_entropy_with_logits(logits, y.float(), reduction="none").squeeze(2)
 
 
 def several_loss(logits: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
-    """CrossEntropyLoss, row by row: (R, b) of logits (R, b, k)."""
+    """CrossEntropyLoss of each row: (R, b), of logits (R, b, k)."""
     losses = nn.functional.cross_entropy(logits.flatten(0, 1), y.flatten(), reduction="none")
     return losses.view(y.shape[:2])
 
 
 class Networks(nn.Module):
-    """R networks of one class as one module: each one's own rows x (R, b, d), logits (R, b, k)."""
+    """R networks as one module. Each gets rows of its own."""
 
     def __init__(self, each: Iterable[nn.Module]):
         super().__init__()
         self.each = nn.ModuleList(each)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """Logits (R, b, k)."""
+        """Logits (R, b, k) of rows x (R, b, d)."""
         logits = torch.stack([network(rows) for network, rows in zip(self.each, x)])
-        for buffer in self.buffers():  # one that `forward` assigns would hold the step's graph
+        for buffer in self.buffers():  # a buffer that `forward` has assigned would keep the step's graph alive
             buffer.detach_()
         return logits
 
 
 class Scaled(nn.Module):
-    """The shipped network behind a scale for each of its inputs: 1 to begin with, 0 for one that it does not see."""
+    """The shipped network with its inputs multiplied by scales: first 1, and 0 for an input that it does not see."""
 
     def __init__(self, network: nn.Module, scales: np.ndarray, learns: bool):
         super().__init__()
         self.network, self.scales = network, nn.Parameter(torch.tensor(scales), requires_grad=learns)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """Logits (b, k)."""
+        """Logits (b, k) of rows x (b, d)."""
         return self.network(x * self.scales)
 
     def folded(self) -> dict[str, torch.Tensor]:
-        """The state of the network alone that answers the same."""
+        """The weights of a network without scales that gives the same logits."""
         state = module_of.state(self.network)
         return state | {"net.0.weight": state["net.0.weight"] * self.scales}
 
 
 class Recorded:
-    """A step on a GPU as a CUDA graph: recorded once, replayed for every batch of as many rows.
+    """A training step on a GPU as a CUDA graph: recorded once, replayed for every batch of as many rows.
 
-    To start a step's kernels one by one takes PyTorch longer than the GPU takes to run them (benchmarks/gpu.py). What
-    Python does in between is not done again, so this is for the shipped network alone, which does nothing there.
+    PyTorch takes longer to start a step's kernels one by one than the GPU takes to run them (benchmarks/gpu.py). A
+    replay runs no Python. So only the shipped network is recorded: a user's `forward` may depend on Python.
     """
 
     def __init__(self, step: Callable[[torch.Tensor], torch.Tensor], rows: torch.Tensor):
         self.rows, self.graph = rows.clone(), torch.cuda.CUDAGraph()
-        with torch.cuda.graph(self.graph):  # it records, and trains nothing
+        with torch.cuda.graph(self.graph):  # this records the step, and does not train
             self.sums = step(self.rows)
 
     def __call__(self, rows: torch.Tensor) -> torch.Tensor:
@@ -109,11 +109,12 @@ class Recorded:
 
 
 class Trainer:
-    """R networks and their Adam moments; the interface of plumbline.bits.kernel.Trainer.
+    """R networks and their Adam moments, with the interface of plumbline.bits.kernel.Trainer.
 
-    weights: buffers are among them, and averaged with them. group: the workers that train one network together, or
-    None. scales: float32 (R, d), what a network's inputs are multiplied by, learned input_rate times faster than
-    weights; of the shipped network alone, whose weights take them in.
+    sizes: features, hidden units, outputs. weights: parameters and buffers; `average` averages the buffers too.
+    group: the workers that train one network together, or None.
+    scales: float32 (R, d), what each network's inputs are multiplied by; None: nothing. Only for the shipped network,
+    whose returned weights contain them. Above 0, input_rate is how many times faster than weights they learn.
     """
 
     def __init__(
@@ -146,7 +147,8 @@ class Trainer:
         layout = encoded.numbers(d) if layout is None else layout
         self.inputs = [torch.from_numpy(each).to(device) for each in encoded.by_input(layout)]
         self.is_compact = bool((layout[:, 0] != encoded.NUMBER).any())
-        self.held: list[tuple] = []  # what was trained on and what is watched, x as given, and x and y on the device
+        # The last two tables, of training and of watched rows: x as it was given, x and y on the device
+        self.held: list[tuple] = []
         self.input_rate = input_rate
         self.averaged = {name: array.copy() for name, array in weights.items()} if averages else {}
         each = self._filled(weights).each
@@ -155,26 +157,26 @@ class Trainer:
         self._set_up(each)
 
     def _filled(self, weights: Weights) -> Networks:
-        """Networks of these weights (R, ...)."""
-        each = range(len(next(iter(weights.values()))))
-        blanks = ((module_of.blank(self.network, self.sizes), r) for r in each)
-        return Networks(module_of.filled(blank, weights, r) for blank, r in blanks).to(self.device)
+        """Networks with these weights (R, ...)."""
+        networks = range(len(next(iter(weights.values()))))
+        each = [module_of.filled(module_of.blank(self.network, self.sizes), weights, r) for r in networks]
+        return Networks(each).to(self.device)
 
     def _set_up(self, each: Iterable[nn.Module], moments: dict[torch.Tensor, dict] | None = None) -> None:
-        """Go on with these networks; moments: by parameter, of networks that have been trained."""
+        """Train these networks from now on. moments: Adam's, by parameter; None: zeros."""
         self.networks = Networks(each).to(self.device)
         self.model = DistributedDataParallel(self.networks) if self.workers > 1 else self.networks
         trained = [parameter for parameter in self.networks.parameters() if parameter.requires_grad]
-        # Without decay AdamW is Adam. Fused is one pass over each weight where the default makes ten.
+        # Without decay AdamW is Adam. Fused makes one pass over the weights where the default makes ten.
         options = {"weight_decay": self.weight_decay, "fused": True, "capturable": self.device == "cuda"}
         scales = dict.fromkeys(each.scales for each in self.networks.each if isinstance(each, Scaled))
         groups = [{"params": [each for each in trained if each not in scales]}]
         if self.input_rate:
             groups.append({"params": list(scales), "weight_decay": 0.0})
-        if self.device == "cuda":  # where a recorded step finds the rate of each epoch
+        if self.device == "cuda":  # a recorded step reads each epoch's learning rate from this tensor
             groups = [group | {"lr": torch.zeros((), device=self.device)} for group in groups]
         self.optimizer = torch.optim.AdamW(groups, **options)
-        self.recorded: tuple[torch.Tensor, Recorded] | None = None  # the x of a recorded step, and the step
+        self.recorded: tuple[torch.Tensor, Recorded] | None = None  # the table of a recorded step, and the step
         for parameter in trained:
             start = {"step": torch.zeros((), device=self.device)}
             start |= {name: torch.zeros_like(parameter) for name in ("exp_avg", "exp_avg_sq")}
@@ -187,14 +189,14 @@ class Trainer:
                 group["lr"].fill_(self.learning_rate * times)
             else:
                 group["lr"] = self.learning_rate * times
-        with in_one_line(self.network, only_its_lines=True):  # another may be a worker's that lost the others
+        with in_one_line(self.network, only_its_lines=True):  # other errors may be a worker's that lost the others
             total = self._epoch(*self._there(x, y, orders))
         if self.workers > 1:
             torch.distributed.all_reduce(total)
         sums += total.cpu().numpy()
 
     def _epoch(self, x: torch.Tensor, y: torch.Tensor, orders: torch.Tensor) -> torch.Tensor:
-        """run_epoch; the shipped network's second batch on a GPU is recorded, and it and all after it are replayed."""
+        """Sums as `run_epoch` returns them; on a GPU the shipped network's step is recorded, and replayed."""
 
         def step(rows: torch.Tensor) -> torch.Tensor:
             return run_epoch(self.model, self._batches(x, y, rows), self.loss_fn, self.optimizer)
@@ -204,7 +206,7 @@ class Trainer:
         total = 0.0
         if self.recorded is None or self.recorded[0] is not x:
             first, orders = orders.tensor_split([self.batch_size], dim=1)
-            total += step(first)  # also sets up what cannot be set up while recording
+            total += step(first)  # sets up what cannot be set up while recording
             self.recorded = x, Recorded(step, first)
         for rows in orders.split(self.batch_size, dim=1) if orders.numel() else ():
             fits = rows.shape == self.recorded[1].rows.shape
@@ -214,9 +216,10 @@ class Trainer:
     def _batches(
         self, x: torch.Tensor, y: torch.Tensor, orders: torch.Tensor
     ) -> Iterator[tuple[torch.Tensor, torch.Tensor, torch.Tensor, float]]:
-        """The rows of each batch; of a network that several workers train, this one's.
+        """What `run_epoch` takes for each batch. Where several workers train one network, it is this worker's share.
 
-        They add up their gradients and divide by their number.
+        DistributedDataParallel averages the workers' gradients. So each sum of losses is divided by the batch's rows
+        over the number of workers.
         """
         for batch in orders.split(self.batch_size, dim=1):
             rows = batch[:, self.rank :: self.workers].long()
@@ -224,14 +227,14 @@ class Trainer:
             yield self._expanded(x[rows]), y[rows], weight, batch.shape[1] / self.workers
 
     def _expanded(self, x: torch.Tensor) -> torch.Tensor:
-        """plumbline.bits.rows.expand, where x (R, b, c) lies: (R, b, d)."""
+        """Inputs (R, b, d) of encoded rows x (R, b, c), on the device."""
         return encoded.expanded(x, self.inputs, torch.where) if self.is_compact else x
 
     def _there(self, x: np.ndarray, y: np.ndarray, rows: np.ndarray) -> tuple[torch.Tensor, ...]:
-        """x (n, c), y (n, 1) and numbers of rows on the device; x and y that are there already stay."""
+        """x (n, c), y (n, 1) and numbers of rows on the device. A table that is there already is not copied again."""
         held = next((each for each in self.held if each[0] is x), None)
         if held is None:
-            self.held = self.held[-1:]  # before what takes the other's place comes
+            self.held = self.held[-1:]  # frees the older table before the new one is copied
             classes = torch.from_numpy(y).to(self.device, torch.int64)
             self.held.append(held := (x, torch.from_numpy(x).to(self.device), classes.unsqueeze(1)))
         return *held[1:], torch.from_numpy(rows).to(self.device)
@@ -241,18 +244,18 @@ class Trainer:
         x, y, rows = self._there(x, y, rows)
         networks = self._filled(self.averaged) if self.averaged else self.networks
         networks.eval()
-        with torch.no_grad(), in_one_line(self.network):  # a buffer assigned in inference_mode could train no more
+        with torch.no_grad(), in_one_line(self.network):  # inference_mode would leave assigned buffers unfit to train
             for some in rows.expand(len(sums), -1).split(SCORED, dim=1):
                 some = some.long()
                 logits = networks(self._expanded(x[some]))
                 sums += summed(self.loss_fn(logits, y[some]), logits, y[some]).cpu().numpy()
 
     def seed(self, seed: int) -> None:
-        """Have dropout, and whatever else a module draws, go on from this seed."""
+        """Seed what dropout, and any other module, draws."""
         torch.manual_seed(seed + self.rank)
 
     def select(self, networks: np.ndarray) -> None:
-        """Go on with some of the networks only: their indices, or a mask."""
+        """As the kernel's."""
         each = self.networks.each
         self.averaged = {name: array[networks] for name, array in self.averaged.items()}
         self._set_up([each[r] for r in np.arange(len(each))[networks]], self.optimizer.state)
@@ -274,14 +277,14 @@ class Trainer:
 
     @property
     def state(self) -> list[np.ndarray]:
-        """Weights, buffers and moments, on a CPU as views: what training goes on from."""
+        """Weights, buffers, moments and averages, which a snapshot keeps. On a CPU they are views, to be filled."""
         tensors = [tensor for network in self.networks.each for tensor in module_of.state(network).values()]
         tensors += [tensor for each in self.optimizer.state.values() for tensor in each.values()]
         return [*(tensor.detach().cpu().numpy() for tensor in tensors), *self.averaged.values()]
 
 
 def check_device(device: str) -> None:
-    """A UserError where `device` is cuda and there is none."""
+    """A UserError if `device` is cuda and PyTorch sees none."""
     if device == "cuda" and not torch.cuda.is_available():
         remedy = "install PyTorch with CUDA, mend the driver (`nvidia-smi` should list a GPU), or set it to cpu"
         raise UserError(f"train.device is cuda, and PyTorch {torch.__version__} sees no CUDA device; {remedy}")

@@ -1,7 +1,8 @@
-"""The training loop: networks in groups, side by side, an epoch at a time, with early stopping and snapshots.
+"""The training loop: networks side by side, an epoch at a time, with early stopping and snapshots.
 
-Every network is an independent run, whatever trains beside it, and whether or not the loop was killed and went on from
-a snapshot. So workers take whole networks; only a training's one network is what several train together.
+A network's bits do not depend on which others train beside it, nor on whether the loop was killed and went on from a
+snapshot. So networks are trained in groups that fit into memory, and workers take whole networks. Only where there is a
+single network do several workers train it together, under engine torch.
 """
 
 import math
@@ -22,14 +23,14 @@ from plumbline.training.networks import Drawn, Trained
 from plumbline.training.snapshot import Keeper, Run
 from plumbline.training.workers import ALONE, Group
 
-SHUFFLED_ROWS = 2**25  # most row numbers of shuffled epochs held at once (128 MiB)
-LOSS = 0  # a column of sums, beside right answers
+SHUFFLED_ROWS = 2**25  # row numbers of all networks' shuffles that are held at once, at most (128 MiB)
+LOSS = 0  # the first column of sums; the second is right answers
 
 Part = tuple[np.ndarray, np.ndarray]  # x float32 (n, c), y int32 (n,)
 
 
 def with_engine(settings: Train, network: Network) -> Train:
-    """The train section with the engine that `auto` stands for; a UserError where the named one cannot train this."""
+    """The train section with `auto` replaced by an engine; a UserError where the named one cannot train the network."""
     other = f"{network.path} is not the network as shipped"
     if settings.engine == "compiled" and not network.is_shipped:
         raise UserError(
@@ -42,7 +43,7 @@ def with_engine(settings: Train, network: Network) -> Train:
     engine = settings.engine
     if engine == "auto":
         engine = "compiled" if network.is_shipped and settings.device == "cpu" else "torch"
-    if settings.device == "cuda":  # said before the tables are read
+    if settings.device == "cuda":  # checked before the tables are read
         from plumbline.training import autograd
 
         autograd.check_device(settings.device)
@@ -50,7 +51,7 @@ def with_engine(settings: Train, network: Network) -> Train:
 
 
 class Job(NamedTuple):
-    """What a training is made of; nothing of it changes."""
+    """What stays the same throughout a training."""
 
     data: Part
     watch: Part
@@ -63,14 +64,14 @@ class Job(NamedTuple):
 def train(
     drawn: Drawn, data: Part, watch: Part, settings: Train, network: Network, keeper: Keeper, group: Group = ALONE
 ) -> Trained:
-    """Train all networks that have drawn, whole ones on each of the group's workers; the leader gets all of them.
+    """Train all networks that have drawn; each of the group's workers trains some, and the leader returns all.
 
     data and watch: the training and the validation part, encoded.
     """
     if settings.patience and not settings.held_out and not len(watch[1]):
         raise UserError("the validation part has no rows, and train.patience watches them; run `dvc repro`")
     portable = True
-    if settings.engine == "compiled" and drawn.first == 0:  # asked once
+    if settings.engine == "compiled" and drawn.first == 0:  # once, not for every fold network
         from plumbline.bits import known_answer
 
         portable = known_answer.is_known(len(drawn.shuffles))
@@ -82,7 +83,7 @@ def train(
     if settings.class_weight == "balanced":
         class_weights = networks.balanced(data[1], k, settings.held_out)
     job = Job(data, watch, settings, network, class_weights, group if together else None)
-    if together or settings.device == "cuda":  # whose state is not at hand
+    if together or settings.device == "cuda":  # without snapshots: their state is not in this process alone
         keeper = None
     runs = in_groups(job, mine, keeper)
     watched = int(networks.held_out_counts(data[1], k, settings.held_out).sum() or len(watch[1]))
@@ -98,7 +99,10 @@ def train(
 
 
 def in_groups(job: Job, drawn: Drawn, keeper: Keeper | None) -> list[Run]:
-    """Train networks in groups, one after the other, from where a snapshot has them: so few that their orders fit."""
+    """Train networks in groups, one group after the other, or go on where a snapshot has them.
+
+    A group is as many networks as have shuffles of SHUFFLED_ROWS row numbers together.
+    """
     settings, at_a_time = job.settings, max(SHUFFLED_ROWS // (len(job.data[1]) * drawn.members), 1)
     parts = [drawn.take(slice(first, first + at_a_time)) for first in range(0, len(drawn), at_a_time)]
     runs = keeper.find(drawn, len(parts)) if keeper else []
@@ -107,7 +111,7 @@ def in_groups(job: Job, drawn: Drawn, keeper: Keeper | None) -> list[Run]:
         for number, part in enumerate(parts):
             if number == len(runs):
                 runs.append(Run.start(part))
-            if number == len(runs) - 1 and len(runs[-1].running):  # of a snapshot those before the last have ended
+            if number == len(runs) - 1 and len(runs[-1].running):  # the groups before a snapshot's last have ended
                 train_side_by_side(job, part, runs, keeper, advance)
     if keeper:
         keeper.ended(runs)
@@ -115,10 +119,10 @@ def in_groups(job: Job, drawn: Drawn, keeper: Keeper | None) -> list[Run]:
 
 
 def train_side_by_side(job: Job, drawn: Drawn, runs: list[Run], keeper: Keeper | None, advance: Callable) -> None:
-    """Train some networks together, the last of the runs, until the last of them stops."""
+    """Train the networks of the last run side by side until all have stopped."""
     settings, run = job.settings, runs[-1]
     trainer = trainer_for(job, drawn, run)
-    for new, kept in zip(trainer.state, run.state):  # of a run that begins there is none
+    for new, kept in zip(trainer.state, run.state):  # a run that begins has no state
         new[...] = kept
     own = networks.hold_out(drawn.held_out, job.data[1], settings.held_out) if settings.held_out else None
     while run.epoch < settings.epochs and len(run.running):
@@ -135,7 +139,7 @@ def train_side_by_side(job: Job, drawn: Drawn, runs: list[Run], keeper: Keeper |
 
 
 def one_epoch(job: Job, drawn: Drawn, run: Run, trainer, own) -> tuple[np.ndarray, dict | None]:
-    """Train the running networks for an epoch; returns which of them go on, a mask, and network 0's row if it ran."""
+    """Train the running networks for an epoch; returns a mask of those that go on, and network 0's row if it ran."""
     settings, running, epoch = job.settings, run.running, run.epoch
     seeds, numbers = drawn.shuffles[running, epoch - 1], drawn.first + running // drawn.members
     has_network_0 = drawn.first == 0 and running[0] < drawn.members
@@ -144,31 +148,31 @@ def one_epoch(job: Job, drawn: Drawn, run: Run, trainer, own) -> tuple[np.ndarra
     if settings.engine == "torch":
         trainer.seed(int(seeds[0]))
 
-    def figures(step: Callable, of: tuple, batch_size: int) -> np.ndarray:
-        """Mean loss and accuracy of each network over its rows, window by window: float64 (R, 2)."""
+    def figures(step: Callable, x: np.ndarray, y: np.ndarray, rows: np.ndarray, batch_size: int) -> np.ndarray:
+        """Mean loss and accuracy of each network, float64 (R, 2): `step` goes over the rows window by window."""
         sums = np.zeros((len(running), 2))
-        for window in windows(*of, batch_size):
+        for window in windows(x, y, rows, batch_size):
             step(*window, sums)
         check_finite(sums, epoch, numbers, settings.learning_rate)
-        return sums / of[2].shape[1]
+        return sums / rows.shape[1]
 
-    trained, watched = figures(trainer.train, (*job.data, orders), settings.batch_size), np.empty((len(running), 0))
+    trained, watched = figures(trainer.train, *job.data, orders, settings.batch_size), np.empty((len(running), 0))
     if settings.ema_decay:
-        trainer.average(min(settings.ema_decay, (epoch - 1) / epoch))  # the first epochs' plain mean
+        trainer.average(min(settings.ema_decay, (epoch - 1) / epoch))  # in the first epochs the plain mean
     if seen[2].size and (has_network_0 or settings.patience):
-        watched = figures(trainer.loss_sums, seen, 1)
+        watched = figures(trainer.loss_sums, *seen, 1)
 
     row = None
     if has_network_0:
         lines = np.concatenate([np.full((len(running), 1), float(epoch)), trained, watched], axis=1)
-        row = take_down(run, trainer.weights, lines, drawn.members, drawn.every)
-    return keep_best(run, trainer.weights, watched, settings.patience), row
+        row = take_down(run, trainer, lines, drawn.members, drawn.every)
+    return keep_best(run, trainer, watched, settings.patience), row
 
 
 def rows_of(job: Job, own, seeds: np.ndarray, running: np.ndarray) -> tuple[np.ndarray, tuple]:
-    """The order (R, n) in which the running networks take their rows, and what they watch: x, y and rows of these.
+    """The order (R, n) in which each running network takes its rows; and what they watch: x, y and numbers of its rows.
 
-    own: what networks.hold_out gave those side by side, or None: all train on all rows, and watch the validation part.
+    own: what networks.hold_out gave. None: all train on all rows, and watch the validation part.
     """
     if own is None:
         orders = stream.permutations(seeds, len(job.data[1]))
@@ -178,35 +182,36 @@ def rows_of(job: Job, own, seeds: np.ndarray, running: np.ndarray) -> tuple[np.n
     return np.take_along_axis(trained, orders, axis=1), (*job.data, watched)
 
 
-def take_down(run: Run, weights: Callable, figures: np.ndarray, members: int, every: int) -> dict:
-    """Add an epoch of network 0's members to weights and history, a stopped one as it was kept; returns their mean.
+def take_down(run: Run, trainer, figures: np.ndarray, members: int, every: int) -> dict:
+    """Record an epoch of network 0: its members' figures and, every so many epochs, their weights.
 
-    weights: the trainer's. figures (running, columns): of this epoch, in the order of the running networks.
+    A member that has stopped is recorded with its kept epoch. Returns the mean figures of the members. figures: of this
+    epoch, (running, columns), in the order of the running networks.
     """
     running = run.running[run.running < members]
     lines = dict(zip(running.tolist(), figures))
     own = [lines[m] if m in lines else run.history[run.kept[m] - 1][m] for m in range(members)]
     if (run.epoch - 1) % every == 0:
         now = {name: array[:members].copy() for name, array in run.weights.items()}
-        for name, array in weights(slice(len(running))).items():
+        for name, array in trainer.weights(slice(len(running))).items():
             now[name][running] = array
         run.by_epoch.append(now)
     run.history.append(np.array(own))
     return networks.mean(run.history[-1])
 
 
-def keep_best(run: Run, weights: Callable, watched: np.ndarray, patience: int) -> np.ndarray:
-    """Take in an epoch of the running networks, and stop those whose patience is over; returns which go on, a mask.
+def keep_best(run: Run, trainer, watched: np.ndarray, patience: int) -> np.ndarray:
+    """Early stopping: keep the weights of networks that improved, stop those whose patience is over.
 
-    weights: the trainer's. watched (running, columns of sums): of this epoch. Without patience the last epoch is the
-    best.
+    Returns a mask of the running networks that go on. Without patience every epoch improves, so the last is kept.
+    watched: loss and accuracy of this epoch, (running, 2).
     """
     better = watched[:, LOSS] < run.loss[run.running] if patience else np.full(len(run.running), True)
     improved = run.running[better]
     run.kept[improved] = run.epoch
     if patience:
         run.loss[improved] = watched[better, LOSS]
-    for name, array in weights(better).items():
+    for name, array in trainer.weights(better).items():
         run.weights[name][improved] = array
     going_on = run.epoch - run.kept[run.running] < max(patience, 1)
     run.running = run.running[going_on]
@@ -214,14 +219,14 @@ def keep_best(run: Run, weights: Callable, watched: np.ndarray, patience: int) -
 
 
 def share_of_rate(settings: Train, epoch: int) -> float:
-    """What train.schedule makes of the learning rate in an epoch, as torch's CosineAnnealingLR stepped every epoch."""
+    """The factor of the learning rate in an epoch, by train.schedule: 1, or that of torch's CosineAnnealingLR."""
     if settings.schedule == "constant":
         return 1.0
     return (1.0 + float(sincos(math.pi * (epoch - 1) / settings.epochs)[1])) / 2.0
 
 
 def trainer_for(job: Job, drawn: Drawn, run: Run):
-    """A trainer of the running networks, of the engine that train.engine names; all have the same methods."""
+    """The running networks' trainer, of the engine that train.engine names. All trainers have the same methods."""
     settings, has_views = job.settings, len(drawn.views) > 1
     weights, view_of = {name: array[run.running] for name, array in run.weights.items()}, drawn.view_of(run.running)
     options = {name: getattr(settings, name) for name in ("batch_size", "learning_rate", "weight_decay", "input_rate")}
@@ -242,7 +247,7 @@ def trainer_for(job: Job, drawn: Drawn, run: Run):
 
 
 def check_finite(sums: np.ndarray, epoch: int, numbers: np.ndarray, learning_rate: float) -> None:
-    """Stop on a loss that is not finite: no later epoch would mend it. numbers: of the networks."""
+    """A UserError for a loss that is not finite: no later epoch would mend it. numbers: the networks' own."""
     wrong = ~np.isfinite(sums[:, LOSS])
     if wrong.any():
         r = int(wrong.argmax())

@@ -1,8 +1,12 @@
-"""The networks of a training: what each draws, the rows it holds out, the epoch it keeps, and members made one.
+"""The networks of a training: what each draws before it, and what becomes of them after it.
 
-Network 0 goes on from where the table's stream stands, as the notebook does; any other has a stream of its own. Each
-draws its initial weights, then three numbers an epoch, then those for the rows that it holds out. Members of a network
-are networks here, that lie side by side.
+Network 0 goes on with the table's stream of random numbers, as the notebook does. Any other network has a stream of its
+own. Each draws its initial weights, then three numbers an epoch for the shuffles, then three for the rows that it holds
+out.
+
+A network may have several members (train.members), which are trained like networks. Arrays have a line for each member:
+those of network 0, then those of network 1, and so on. After the training the members of the shipped network are merged
+into one network.
 """
 
 import itertools
@@ -23,42 +27,42 @@ from plumbline.tables.fitted import Encoding
 from plumbline.tables.store import Facts
 
 PIECE = 2**20  # rows at a time
-KEPT = 2**27  # bytes of network 0's weights after its epochs
-FEW = 500  # watched rows, which tell half of how much one view is better than another (docs/settings.md)
+KEPT = 2**27  # most bytes of network 0's weights after its epochs
+FEW = 500  # with so many watched rows, a view's loss counts half and the mean of all views half (docs/settings.md)
 
 Weights = dict[str, np.ndarray]  # by name, the networks in front: (R, ...)
 
 
 class Drawn(msgspec.Struct, frozen=True):
-    """What some networks drew before they are trained, a line a member: network by network."""
+    """What some networks have drawn before their training."""
 
     sizes: tuple[int, int, int]  # features, hidden units, outputs
     parameters: int  # of a network, with all its members
     members: int  # of each network
-    first: int  # the number of the first of these networks; 0 is the notebook's, and no fold network
-    weights: Weights  # initial
+    first: int  # the number of the first of these networks; 0 is the notebook's, fold networks have others
+    weights: Weights  # initial ones, (R x members, ...)
     shuffles: np.ndarray  # seeds of the shuffles, uint64 (R x members, epochs)
-    held_out: np.ndarray  # seeds of the rows that are held out, uint64 (R x members,)
-    layout: np.ndarray  # of the rows
-    views: list[np.ndarray]  # the stored columns that members see, in turn
+    held_out: np.ndarray  # seeds of the draws of held-out rows, uint64 (R x members,)
+    layout: np.ndarray  # of the encoded rows
+    views: list[np.ndarray]  # sets of stored columns; member m sees views[m % len(views)]
 
     def view_of(self, lines: np.ndarray) -> np.ndarray:
-        """The number of the view that each of these lines has."""
+        """The numbers of the views that these lines have."""
         return lines % self.members % len(self.views)
 
     @property
     def every(self) -> int:
-        """Of so many epochs the weights of one are kept, so that all epochs' take no more than KEPT bytes."""
+        """Network 0's weights are kept after every so many epochs, which take KEPT bytes together at most."""
         d, h, k = self.sizes
-        numbers = max(self.parameters, self.members * h * (d + 1 + k))  # with the zeros of inputs that are not seen
+        numbers = max(self.parameters, self.members * h * (d + 1 + k))  # includes zeros for inputs that are not seen
         return -(-4 * numbers * self.shuffles.shape[1] // KEPT)
 
     def __len__(self) -> int:
-        """Networks, each with all its members."""
+        """How many networks, each with all its members."""
         return len(self.shuffles) // self.members
 
     def take(self, part: slice) -> "Drawn":
-        """Some of the networks, whole."""
+        """Some of the networks, each with all its members."""
         start, stop, _ = part.indices(len(self))
         lines = slice(start * self.members, stop * self.members)
         weights = {name: array[lines] for name, array in self.weights.items()}
@@ -69,25 +73,26 @@ class Drawn(msgspec.Struct, frozen=True):
 class Trained(msgspec.Struct, frozen=True):
     """What became of some networks."""
 
-    weights: Weights  # as kept, a line a member
-    by_epoch: Weights  # network 0's members after epochs 1, 1 + every, ...; none where it was not trained here
-    history: np.ndarray  # float64 (epochs, members, columns), the same members' figures; see COLUMNS
-    portable: bool  # whether the machine that trained computes the bits of others
-    losses: np.ndarray = np.empty(0)  # float64, a line a member: of the rows that it watched
-    watched: int = 0  # as many rows each
+    weights: Weights  # of the kept epochs, (R x members, ...)
+    by_epoch: Weights  # network 0's members after epochs 1, 1 + every, ...; empty where it was not trained here
+    history: np.ndarray  # float64 (epochs, members, columns), network 0's figures; see COLUMNS
+    portable: bool  # whether this machine computes the known bits (plumbline.bits.known_answer)
+    losses: np.ndarray = np.empty(0)  # float64 (R x members,), of the watched rows at the kept epoch
+    watched: int = 0  # how many rows each member watched
 
     @staticmethod
     def joined(parts: list["Trained"]) -> "Trained":
-        """All networks, of parts that follow one another; network 0 is in the first, if it is in one."""
+        """All networks, of parts in the order of the networks."""
         losses = np.concatenate([part.losses for part in parts])
         return msgspec.structs.replace(parts[0], weights=joined([part.weights for part in parts]), losses=losses)
 
 
-COLUMNS = ("epoch", "train_loss", "train_accuracy", "validation_loss", "validation_accuracy")  # the last two if watched
+# Of the history; the last two where rows are watched
+COLUMNS = ("epoch", "train_loss", "train_accuracy", "validation_loss", "validation_accuracy")
 
 
 def joined(parts: list[Weights]) -> Weights:
-    """Arrays of several groups of networks as one array each."""
+    """The weights of several groups of networks, concatenated."""
     return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]} if parts else {}
 
 
@@ -95,35 +100,40 @@ def joined(parts: list[Weights]) -> Weights:
 
 
 def draw(settings: Params, facts: Facts, fitted: Encoding, network: Network) -> Drawn:
-    """What every member of every network draws from its stream."""
+    """What all networks draw."""
     train = settings.train
     own = [generator for r in range(train.replicas) for generator in generators((settings.seed, r), train.members)]
-    own[0] = stream.from_text(facts.stream)
+    own[0] = stream.from_text(facts.stream)  # network 0's, or its first member's
     return draw_from(own, facts, fitted, train, network)
 
 
 def generators(path: tuple, members: int) -> list[np.random.Generator]:
-    """The streams of a network's members: of the path of its seed, and but for the first one's of their number."""
-    return [stream.seeded(stream.seed_of(*path, *([member] * (member > 0)))) for member in range(members)]
+    """The streams of a network's members. path: that of the network's seed, which is the first member's own.
+
+    Another member's path has the member's number as well (plumbline.bits.stream.seed_of).
+    """
+    seeds = [stream.seed_of(*path), *(stream.seed_of(*path, member) for member in range(1, members))]
+    return [stream.seeded(seed) for seed in seeds]
 
 
 def draw_from(
     generators: list[np.random.Generator], facts: Facts, fitted: Encoding, train: Train, network: Network, first=0
 ) -> Drawn:
-    """What members of networks draw, each from its generator, network by network. first: the first one's number.
+    """What networks draw, whose members have these generators, network by network. first: the first one's number.
 
-    A module of the user's own sees all inputs.
+    Only members of the shipped network have views; an edited module sees all inputs.
     """
     sizes = d, h, k = fitted.width, train.hidden_size, initial.outputs_for(len(facts.classes))
-    views = fitted.views if network.is_shipped else [np.arange(len(fitted.layout))]
     if network.is_shipped:
+        views = fitted.views
         of_views = [encoded.inputs_of(fitted.layout, columns) for columns in views]
         inputs = [of_views[member % len(of_views)] for member in range(train.members)]
         given = zip(generators, itertools.cycle(inputs))
         weights = joined([spread(initial.weights([own], len(its), h, k), its, d) for own, its in given])
-        # The members' second layers have their biases in common.
+        # The merged network has one bias for each logit, not one for each member's.
         parameters = sum(h * (len(its) + 1 + k) for its in inputs) + k
     else:
+        views = [np.arange(len(fitted.layout))]
         parameters = train.members * module.try_out(network, sizes)
         weights = joined([_drawn_by_torch(network, sizes, own) for own in generators])
     shuffles = np.stack([stream.shuffle_seeds(own, train.epochs) for own in generators])
@@ -132,7 +142,7 @@ def draw_from(
 
 
 def spread(weights: Weights, inputs: np.ndarray, d: int) -> Weights:
-    """Weights of networks that see some of the d inputs, as those of networks that see all: 0 for the others."""
+    """Widen weights of networks that see some of the d inputs to all of them, with 0 for the others."""
     narrow = weights["net.0.weight"]
     wide = np.zeros((*narrow.shape[:2], d), np.float32)
     wide[:, :, inputs] = narrow
@@ -140,17 +150,17 @@ def spread(weights: Weights, inputs: np.ndarray, d: int) -> Weights:
 
 
 def seen(drawn: Drawn) -> np.ndarray:
-    """1 for the inputs that members of each view see, 0 for the others: float32 (views, d)."""
+    """1 for the inputs that a view contains, 0 for the others: float32 (views, d)."""
     all_inputs = np.arange(drawn.sizes[0])
     inputs = [encoded.inputs_of(drawn.layout, columns) for columns in drawn.views]
     return np.stack([np.isin(all_inputs, each) for each in inputs]).astype(np.float32)
 
 
 def _drawn_by_torch(network: Network, sizes: tuple[int, int, int], generator: np.random.Generator) -> Weights:
-    """The initial weights (1, ...) of a module that draws from the stream, which goes on from where it leaves off.
+    """The initial weights (1, ...) of a module that draws from the stream, which then stands behind what it drew.
 
-    torch's generator is MT19937 too. Its state as bytes: the seed, how many words are left of the block and the next
-    one's place (both uint32, a flag between them), and the block as uint64 from byte 24 on.
+    torch's generator is MT19937 too, so its state is set to the stream's and read back. Its bytes are: the seed; from 8
+    on how many words are left of the block of 624; from 16 on the place of the next word; from 24 on the block, uint64.
     """
     import torch
 
@@ -172,13 +182,13 @@ def _drawn_by_torch(network: Network, sizes: tuple[int, int, int], generator: np
 
 
 def class_counts(classes: np.ndarray, k: int) -> np.ndarray:
-    """Rows of each of k classes, int64 (k,); piece by piece, for np.bincount makes a copy."""
+    """How many rows each of k classes has, int64 (k,). Counted piece by piece, for np.bincount copies its input."""
     pieces = (classes[start : start + PIECE] for start in range(0, max(len(classes), 1), PIECE))
     return sum(np.bincount(piece, minlength=k) for piece in pieces)
 
 
 def held_out_counts(classes: np.ndarray, k: int, share: float) -> np.ndarray:
-    """Rows of each of k classes that a network holds out: the share, rounded, and never the last one; int64 (k,)."""
+    """How many rows of each of k classes a network holds out, int64 (k,): the share, rounded, but never all of them."""
     rows = class_counts(classes, k)
     counts = np.minimum(np.floor(rows * share + 0.5), np.maximum(rows - 1, 0)).astype(np.int64)
     if share and not counts.any():
@@ -189,7 +199,7 @@ def held_out_counts(classes: np.ndarray, k: int, share: float) -> np.ndarray:
 
 
 def rows_trained(classes: np.ndarray, k: int, share: float) -> int:
-    """Rows that each network trains on; when it holds out a share of these, that is said."""
+    """How many rows each network trains on. A line is printed if it holds some out."""
     watched = int(held_out_counts(classes, k, share).sum())
     if watched:
         print(f"each network holds out {watched} of the {len(classes)} rows, to watch them")
@@ -197,9 +207,9 @@ def rows_trained(classes: np.ndarray, k: int, share: float) -> int:
 
 
 def balanced(classes: np.ndarray, k: int, share: float) -> np.ndarray:
-    """scikit-learn's balanced weights of k classes, float32 (k,): rows / (classes x the class's rows).
+    """scikit-learn's "balanced" weights of k classes, float32 (k,): rows / (classes x the class's rows).
 
-    Of the rows that a network trains on. A class without rows has no weight, and does not count.
+    Counted are the rows that a network trains on. A class without rows has weight 0, and is not counted as a class.
     """
     counts = class_counts(classes, k) - held_out_counts(classes, k, share)
     weights = counts.sum() / (np.count_nonzero(counts) * np.maximum(counts, 1))
@@ -207,9 +217,9 @@ def balanced(classes: np.ndarray, k: int, share: float) -> np.ndarray:
 
 
 def hold_out(seeds: np.ndarray, classes: np.ndarray, share: float) -> tuple[np.ndarray, np.ndarray]:
-    """Numbers of the rows to train on (R, n - m) and of those that a network watches instead (R, m).
+    """The numbers of the rows that each network trains on, (R, n - m), and of those that it holds out, (R, m).
 
-    Every network draws its own, so that no row is lost to all. seeds: (R,), each of a fresh generator.
+    Every network draws its own rows, so no row is lost to all. seeds: (R,), each that of a fresh generator.
     """
     counts = held_out_counts(classes, int(classes.max()) + 1, share)
     orders = stream.permutations(seeds, len(classes))
@@ -224,7 +234,7 @@ def hold_out(seeds: np.ndarray, classes: np.ndarray, share: float) -> tuple[np.n
 
 
 class Whole(NamedTuple):
-    """Networks as a model file holds them."""
+    """Trained networks as a model file has them."""
 
     weights: Weights
     by_epoch: Weights
@@ -233,7 +243,7 @@ class Whole(NamedTuple):
 
 
 def whole(trained: Trained, drawn: Drawn, network: Network) -> Whole:
-    """Members of the shipped network become one network, of all their hidden units; those of another stay apart."""
+    """Merge the members of the shipped network into one network, of all their hidden units; leave others' apart."""
     _, hidden_size, _ = drawn.sizes
     if network.is_shipped:
         shares = shares_of(trained, drawn)
@@ -246,10 +256,10 @@ def whole(trained: Trained, drawn: Drawn, network: Network) -> Whole:
 
 
 def shares_of(trained: Trained, drawn: Drawn) -> np.ndarray:
-    """How much each member counts in its network's mean: float32 (R, members), 1 in sum.
+    """The weight of each member in its network's mean logit, float32 (R, members), with sum 1.
 
-    Members that see the same count the same. Those of another view count by the inverse square of what they lose on the
-    rows that they watched, as if FEW rows more had shown the loss of all views: so few rows tell little.
+    Members with the same view have the same weight, by the inverse square of their mean loss on the rows that they
+    watched. Few rows tell little, so FEW rows with the mean loss of all members are added to them.
     """
     views, members = len(drawn.views), drawn.members
     if not trained.watched or views == 1:
@@ -265,10 +275,11 @@ def shares_of(trained: Trained, drawn: Drawn) -> np.ndarray:
 
 
 def merged(weights: Weights, shares: np.ndarray) -> Weights:
-    """Networks of members x h hidden units (R, ...), out of the weights of their members (R x members, ...).
+    """Networks (R, ...) of members x h hidden units, made of their members (R x members, ...).
 
-    The mean logit of two-layer networks is a two-layer network: the first layers lie one over the other, the second
-    layers side by side, times the members' shares (R, members), or (1, members) of all networks.
+    A weighted mean of the logits of two-layer networks is the logit of one two-layer network. Its hidden units are all
+    members' hidden units. Its second layer has the members' weights, times their shares. shares: (R, members), or
+    (1, members) for all networks.
     """
     if not weights:
         return {}
@@ -280,45 +291,45 @@ def merged(weights: Weights, shares: np.ndarray) -> Weights:
         "net.0.weight": apart["net.0.weight"].reshape(r, members * h, d),
         "net.0.bias": apart["net.0.bias"].reshape(r, members * h),
         "net.2.weight": second.transpose(0, 2, 1, 3).reshape(r, -1, members * h),
-        # np.sum's order depends on the CPU
+        # cumsum adds in a fixed order; np.sum's depends on the CPU
         "net.2.bias": (apart["net.2.bias"] * shares[:, :, None]).cumsum(axis=1)[:, -1],
     }
 
 
 def by_network(weights: Weights, members: int) -> Weights:
-    """Weights of members (R x members, ...) as (R, members, ...)."""
+    """Weights (R x members, ...) as (R, members, ...)."""
     return {name: array.reshape(-1, members, *array.shape[1:]) for name, array in weights.items()}
 
 
 def figures(trained: Trained, drawn: Drawn, rows: int, facts: Facts, settings: Train) -> dict:
-    """What metrics/train.json says: network 0 as it was kept, trained on so many rows."""
+    """The content of metrics/train.json: network 0's figures at its kept epoch. rows: that it was trained on."""
     line = kept(trained, settings.patience)
     told = {"loss": line["train_loss"], "accuracy": line["train_accuracy"], "parameters": drawn.parameters}
     if settings.patience:
         told |= {"epoch": line["epoch"], "validation_loss": line["validation_loss"]}
     told |= {"rows": rows, "batches": -(-rows // settings.batch_size)}
     told = formats.six_digits(told)
-    if len(facts.classes) == 2:  # of the whole table and in float32, as the notebook's mean is
+    if len(facts.classes) == 2:  # the share in the whole table, in float32 as the notebook's mean is
         positive = facts.class_counts[int(facts.positive != facts.classes[0])]
         told["positive_rate"] = float(np.float32(positive / sum(facts.class_counts)))
     if not trained.portable:
-        told["portable"] = False  # for `plumbline verify`; a machine like any other leaves no word
+        told["portable"] = False  # read by `plumbline verify`; absent otherwise
     return told
 
 
 def mean(members: np.ndarray) -> dict[str, float]:
-    """Members' lines of the history, (members, columns), as their network's: means, and the last of their epochs."""
+    """A network's figures: the means of its members' (members, columns), and the latest of their epochs."""
     figures = {name: math.fsum(column) / len(members) for name, column in zip(COLUMNS, members.T.tolist())}
     return figures | {"epoch": int(members[:, 0].max())}
 
 
 def history(trained: Trained) -> list[dict]:
-    """Network 0's line of every epoch, as metrics/history.csv has it. A member that stopped stands as it was kept."""
+    """Network 0's figures by epoch, the lines of metrics/history.csv. A stopped member has those of its kept epoch."""
     return [mean(members) for members in trained.history]
 
 
 def kept(trained: Trained, patience: int) -> dict[str, float]:
-    """Network 0's line with every member as it was kept."""
+    """Network 0's figures with every member at its kept epoch."""
     if not patience:
         return mean(trained.history[-1])
     best = trained.history[:, :, COLUMNS.index("validation_loss")].argmin(axis=0)

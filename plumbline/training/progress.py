@@ -1,4 +1,4 @@
-"""What a training says while it runs: network 0's loss and accuracy, and on a terminal a bar of all epochs."""
+"""What training prints while it runs: network 0's loss and accuracy, and on a terminal a bar over all epochs."""
 
 import contextlib
 import sys
@@ -8,9 +8,9 @@ from plumbline.basics.params import Train
 
 
 def said(row: dict, epochs: int, watched: str) -> str | None:
-    """The line to print for an epoch: the first and every fifth as in the notebook, about twenty of a long run.
+    """The line to print for an epoch, or None. The first and every fifth have one, of a long run about twenty.
 
-    watched: what the rows are that stand in the row as validation, "validation" or "held-out".
+    watched: what the watched rows are called, "validation" or "held-out".
     """
     every = max(5, epochs // 20)
     if row["epoch"] != 1 and row["epoch"] % every:
@@ -25,9 +25,10 @@ def said(row: dict, epochs: int, watched: str) -> str | None:
 
 @contextlib.contextmanager
 def shown(settings: Train, total: int) -> Iterator[Callable[[int, dict | None], None]]:
-    """Network 0's epoch lines and, on a terminal, a progress bar over the epochs of all networks above them.
+    """Show the progress of a training of so many epochs in total, those of all networks.
 
-    What it gives is called with the number of networks that have an epoch more behind them, and network 0's row.
+    The function that it gives is to be called after each epoch, with how many networks were trained in it and network
+    0's figures, or None if it has stopped.
     """
     bar, watched = None, "held-out" if settings.held_out else "validation"
     if sys.stderr.isatty():

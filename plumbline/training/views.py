@@ -1,7 +1,7 @@
-"""Members that see different inputs, trained each by those that it sees (train.encoding: mixed).
+"""Training members that see different inputs (train.encoding: mixed), each on the inputs that it sees.
 
-To all else they are networks of all inputs, whose weights of the inputs that they do not see are 0, so that members can
-be merged into one network.
+A view is a set of stored columns. From outside, every member has weights for all inputs, with 0 for those that it does
+not see. So members of different views can be merged into one network.
 """
 
 import numpy as np
@@ -13,10 +13,10 @@ FIRST = "net.0.weight"  # (R, h, d)
 
 
 class Trainer:
-    """One plumbline.bits.kernel.Trainer for each view that networks have, with its interface.
+    """One plumbline.bits.kernel.Trainer for each view, together with the same interface.
 
-    weights: of all inputs, (R, ...) each. view_of: the view of each network, int (R,). views: the stored columns of the
-    layout that each view has. options: the trainers'.
+    weights: for all inputs, (R, ...) each. view_of: the number of each network's view, int (R,). views: the numbers of
+    each view's stored columns. options: those of kernel.Trainer.
     """
 
     def __init__(self, weights: Weights, view_of: np.ndarray, views: list[np.ndarray], layout: np.ndarray, **options):
@@ -48,7 +48,7 @@ class Trainer:
             sums[lines] = own
 
     def select(self, networks: np.ndarray) -> None:
-        """Go on with some of the networks only, a mask."""
+        """Keep only some of the networks. networks: a mask."""
         kept = [(view, networks[self.view_of == view]) for view in self.trainers]
         self.trainers = {view: self.trainers[view] for view, own in kept if own.any()}
         for view, own in kept:
@@ -58,11 +58,11 @@ class Trainer:
 
     @property
     def state(self) -> list[np.ndarray]:
-        """All that goes on, of each view."""
+        """The state of all trainers."""
         return [array for trainer in self.trainers.values() for array in trainer.state]
 
     def weights(self, networks: slice | np.ndarray = slice(None)) -> Weights:
-        """As the kernel's, of all inputs."""
+        """As the kernel's, for all inputs."""
         asked, parts = np.zeros(len(self.view_of), bool), []
         asked[networks] = True
         for view, trainer in self.trainers.items():
@@ -72,5 +72,5 @@ class Trainer:
         return {name: array[order] for name, array in joined(parts).items()}
 
     def _each(self) -> list[tuple[kernel.Trainer, np.ndarray]]:
-        """Each trainer with the lines of its networks."""
+        """Each trainer, and the numbers of its networks."""
         return [(trainer, np.flatnonzero(self.view_of == view)) for view, trainer in self.trainers.items()]

@@ -1,15 +1,15 @@
-"""Several processes, on one host or many, that train whole networks each and exchange nothing until the end.
+"""Workers: several processes, on one host or many, that each train whole networks.
 
     PLUMBLINE_TORCHRUN="--nproc-per-node=4" dvc repro
 
-makes `train` start torchrun, PyTorch's launcher, with these options. torchrun starts the workers, and all of them again
-when one is killed. Each runs the stage's whole `main` with its share of the networks. One of them, the leader, gathers
-what became of all networks; it alone prints and writes files. dvc.lock knows nothing of how a stage ran.
+makes `train` start torchrun, PyTorch's launcher, with these options. torchrun starts the workers, and starts all of
+them again when one is killed. Each worker runs the stage's whole `main` with its share of the networks. One of them,
+the leader, gathers all trained networks. It alone prints and writes files. dvc.lock is the same however a stage ran.
 
-Every worker has a wire, a connection over TCP, to torchrun's worker 0, the hub. What workers tell one another all of
-them tell at the same time (`Group.exchange`), until one tells the `End`: how the leader's `main` ended, or that of one
-that failed. The wires are the standard library's, for to import torch takes 2 s of CPU. What comes is unpickled, so
-only who knows torchrun's run id is heard. Wires are not encrypted; neither are those of PyTorch's own workers.
+Every worker has a wire, a TCP connection, to torchrun's worker 0, the hub. Workers exchange values all at the same time
+(`Group.exchange`). The last value is an `End`: the leader's `main` has ended, or some worker's has failed. The wires
+are multiprocessing's, because importing torch takes 2 s of CPU. Values are pickled, so whoever connects must know
+torchrun's run id. Wires are not encrypted; neither are those of PyTorch's own workers.
 """
 
 import io
@@ -28,13 +28,13 @@ from typing import NamedTuple
 from plumbline.basics import errors, inputs, memory, params
 from plumbline.basics.errors import UserError, reason
 
-TORCHRUN = "PLUMBLINE_TORCHRUN"  # the user's: torchrun's options
-LAUNCHER = "PLUMBLINE_LAUNCHER"  # ours: the process that the workers end with
+TORCHRUN = "PLUMBLINE_TORCHRUN"  # set by the user: torchrun's options
+LAUNCHER = "PLUMBLINE_LAUNCHER"  # set for the workers: the process that started torchrun
 PATIENCE = 60  # seconds that workers wait for one another as they begin
 
 
 def run(main: Callable[["Group"], None], module: str) -> None:
-    """Run a stage's `main` in the part that this process has; `python -m module` is what its workers run."""
+    """Run a stage's `main`: as a plain process, as a worker, or by starting workers that run `python -m module`."""
     if LAUNCHER in os.environ:
         work(main)
     elif options := os.environ.get(TORCHRUN, "").strip():
@@ -44,15 +44,15 @@ def run(main: Callable[["Group"], None], module: str) -> None:
 
 
 def launch(options: str, module: str) -> None:
-    """Have torchrun run the workers until they end; what goes wrong with it, it says itself."""
-    ours = ["--max-restarts=3", f"--log-dir={os.devnull}"]  # the user's come later, and hold
+    """Start torchrun, and wait until all workers have ended. torchrun prints its own errors."""
+    ours = ["--max-restarts=3", f"--log-dir={os.devnull}"]  # the user's options come later, and win
     if not any(name in options for name in ("--nnodes", "--rdzv", "--master")):
         ours += ["--standalone", "--local-addr=127.0.0.1"]
     command = [sys.executable, "-m", "torch.distributed.run", *ours, *options.split(), "--module", module]
-    given = {"LOGLEVEL": "ERROR", "TORCH_CPP_LOG_LEVEL": "FATAL"}  # or it talks at every start
-    own = {LAUNCHER: str(os.getpid()), "TORCH_DISABLE_SHARE_RDZV_TCP_STORE": "1"}  # a new port when they start again
+    given = {"LOGLEVEL": "ERROR", "TORCH_CPP_LOG_LEVEL": "FATAL"}  # or torchrun prints at every start
+    own = {LAUNCHER: str(os.getpid()), "TORCH_DISABLE_SHARE_RDZV_TCP_STORE": "1"}  # a new port at every restart
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
-    held = subprocess.PIPE  # the workers' standard input, which ends with this process, however it ends
+    held = subprocess.PIPE  # the workers' standard input: it is closed when this process ends, however it ends
     with subprocess.Popen(command, env=given | os.environ | own, stdin=held, start_new_session=True) as torchrun:
         try:
             status = torchrun.wait()
@@ -63,15 +63,15 @@ def launch(options: str, module: str) -> None:
 
 
 class End(NamedTuple):
-    """How all workers end: 0, or an error's status or line."""
+    """The last value that is exchanged, upon which all workers end."""
 
-    status: int | str
+    status: int | str  # 0, or an error's exit status or line
 
 
 class Group:
-    """The workers of a stage, seen by one of them: `rank`, from 0, of `size`. A plain process is a group of one.
+    """The workers of a stage, as one of them sees them: it is number `rank` of `size`. A plain process is alone.
 
-    wires: the hub's to all others, or another's to the hub.
+    wires: of the hub those to all others, of another worker the one to the hub.
     """
 
     def __init__(self, rank: int = 0, size: int = 1, wires: list | None = None, is_hub: bool = True):
@@ -79,13 +79,13 @@ class Group:
 
     @property
     def leads(self) -> bool:
-        """Whether this is the worker that prints, and writes files."""
+        """Whether this is the leader, which prints and writes files."""
         return self.rank == 0
 
     def share(self, drawn, **facts: str):
-        """This worker's run of the networks that were drawn; the main of a worker that is left without one ends here.
+        """This worker's share of the networks that were drawn. If there are too few, the process waits and exits here.
 
-        What has been read so far, and `facts` by name, must be the same on every host, or a UserError names it.
+        A UserError where hosts differ in `facts`, or in a file that was read so far.
         """
         if self.size == 1:
             return drawn
@@ -99,7 +99,7 @@ class Group:
         return drawn.take(slice(first, end))
 
     def gather(self, trained):
-        """What became of all networks, for the leader; every other main ends here. None: this worker had no network."""
+        """All trained networks, for the leader; other workers exit here. trained: None if this worker has none."""
         if self.size == 1:
             return trained
         parts = [part for part in self.exchange(trained) if part is not None]
@@ -108,14 +108,14 @@ class Group:
         return type(trained).joined(parts)
 
     def process_group(self) -> None:
-        """Make the workers PyTorch's default process group, over gloo: for one network that all of them train."""
+        """Make the workers PyTorch's default process group, over gloo, to train one network together."""
         from torch import distributed
 
         self.check_alike({})
         distributed.init_process_group("gloo")
 
     def check_alike(self, facts: dict[str, str]) -> None:
-        """Refuse a host that would compute something else: code, files read and `facts` must be the leader's."""
+        """A UserError where a host would compute something else: code, files read and `facts` must be the leader's."""
         read = (Path(params.PATH), *inputs.watched())
         own = {str(path).removeprefix(f"{inputs.CODE}/"): inputs.digest(path) for path in read}
         (first, theirs), *_ = told = self.exchange((socket.gethostname(), own | facts))
@@ -125,7 +125,7 @@ class Group:
                     raise UserError(f"hosts {first} and {host} differ in {name}; give both the same commit and data")
 
     def exchange(self, value) -> list:
-        """Every worker's value, in the order of their ranks; the end of this process if one of them is an `End`."""
+        """Every worker's value, in the order of the ranks. If one of them is an `End`, the process ends here."""
         try:
             if self._is_hub:
                 values = dict([(self.rank, value), *(wire.recv() for wire in self._wires)])
@@ -134,7 +134,7 @@ class Group:
                 wire.send(told if self._is_hub else (self.rank, value))
             if not self._is_hub:
                 told = self._wires[0].recv()
-        except (OSError, EOFError):  # one was killed, and torchrun starts all of them again
+        except (OSError, EOFError):  # a worker was killed; torchrun starts all of them again
             os._exit(1)
         for each in told:
             if isinstance(each, End):
@@ -149,7 +149,7 @@ ALONE = Group()
 
 
 def work(main: Callable[[Group], None]) -> None:
-    """Run `main` as a worker, with its part of the machine, and end the process."""
+    """Run `main` as a worker, with its part of the host's cores and memory, and end the process."""
     beside = int(os.environ["LOCAL_WORLD_SIZE"])
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     os.environ.setdefault("NUMBA_NUM_THREADS", str(max(cores // beside, 1)))
@@ -170,7 +170,7 @@ def work(main: Callable[[Group], None]) -> None:
 
 
 def joined() -> Group:
-    """Meet the others. The leader is where DVC waits for files, or else torchrun's worker 0."""
+    """Connect to the other workers. The leader is one that DVC has started, or else torchrun's worker 0."""
     rank, size = int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"])
     group = Group(rank, size, wires(rank, size), rank == 0)
     under_dvc = group.exchange("DVC_STAGE" in os.environ)
@@ -179,8 +179,8 @@ def joined() -> Group:
 
 
 def wires(rank: int, size: int) -> list:
-    """The hub's connections to all others, or another's to the hub; a UserError where that is not reached."""
-    from multiprocessing import connection  # a plain process does without, and starts sooner
+    """The hub's connections to all others, or this worker's to the hub; a UserError if the hub is not reached."""
+    from multiprocessing import connection  # here, so that a plain process starts sooner
 
     key, deadline = os.environ["TORCHELASTIC_RUN_ID"].encode(), time.monotonic() + PATIENCE
     host, port = os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"]) + 1  # the port itself is PyTorch's
@@ -198,7 +198,7 @@ def wires(rank: int, size: int) -> list:
 
 
 def end(status: int | str) -> None:
-    """End this process, and for a failure its launcher: torchrun would start the worker again, to fail again."""
+    """End this process. After a failure end the launcher too, for torchrun would start the workers again."""
     if status and os.environ["LOCAL_RANK"] == "0":
         if isinstance(status, str):
             print(status, file=sys.__stderr__, flush=True)
@@ -207,6 +207,6 @@ def end(status: int | str) -> None:
 
 
 def end_with_launcher() -> None:
-    """End this process when its launcher ends, which holds the other end of standard input."""
+    """Wait until the launcher ends, which closes standard input, and end this process."""
     select.select([0], [], [])
     os._exit(0)

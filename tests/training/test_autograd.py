@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 from conftest import ROOT
-from test_loop import NONE, here, settings, train, watched_problem  # noqa: F401 (a fixture)
+from test_loop import here, settings, train, watched_problem  # noqa: F401 (here is a fixture)
 from torch import nn
 
 from plumbline.basics.errors import UserError
@@ -211,10 +211,7 @@ def test_dropout_draws_other_units_in_every_network_and_the_same_ones_again(tmp_
     path.write_text(SOURCE.replace("nn.ReLU(),", "nn.ReLU(), nn.Dropout(0.5),"))
     net = network.read(path)
     weights = initial.weights([stream.seeded(0)], 6, 16, 1)
-    weights = {
-        {"2": "3"}.get(name[4], name[4]) and name.replace("net.2", "net.3"): np.concatenate([array] * 3)
-        for name, array in weights.items()
-    }
+    weights = {name.replace("net.2", "net.3"): np.concatenate([array] * 3) for name, array in weights.items()}
     (x, y), order = rows(100, 6, 1), np.repeat(orders_for(100, 1, 0), 3, axis=0)
     runs = []
     for _ in range(2):

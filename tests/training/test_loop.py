@@ -194,7 +194,7 @@ def test_a_network_is_one_given_its_rows_as_training_and_validation_part(engine)
     """Cut beforehand into two tables, the same network comes out of held_out."""
     drawn, (x, y), _, chosen = watched_problem(replicas=3, patience=3, held_out=0.2, engine=engine)
     ours = train(drawn, (x, y), NONE, chosen)
-    trained, watched = loop.networks.hold_out(drawn.held_out, y, 0.2)
+    trained, watched = networks.hold_out(drawn.held_out, y, 0.2)
     plain = msgspec.structs.replace(chosen, held_out=0.0)
     for r in range(3):
         one = msgspec.structs.replace(drawn.take(slice(r, r + 1)), first=0)
@@ -210,7 +210,7 @@ def test_what_a_network_holds_out_moves_no_weight():
     drawn, (x, y), _, chosen = watched_problem(replicas=1, held_out=0.2)
     before = train(drawn, (x, y), NONE, chosen)
     x = x.copy()
-    x[loop.networks.hold_out(drawn.held_out, y, 0.2)[1][0]] = 9.0
+    x[networks.hold_out(drawn.held_out, y, 0.2)[1][0]] = 9.0
     after = train(drawn, (x, y), NONE, chosen)
     assert all((before.weights[name] == after.weights[name]).all() for name in before.weights)
     assert before.history[-1, 0, 3] != after.history[-1, 0, 3]

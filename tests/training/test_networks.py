@@ -17,11 +17,17 @@ from plumbline.tables.fitted import Encoding, Number
 from plumbline.tables.store import Facts
 from plumbline.training import networks
 
-TANH = (
-    b"import torch\nclass TwoLayerNet(torch.nn.Module):\n    def __init__(self, d, h, k):\n        super().__init__()\n"
-)
-TANH += b"        self.net = torch.nn.Sequential(torch.nn.Linear(d, h), torch.nn.Tanh(), torch.nn.Linear(h, k))\n"
-TANH += b"    def forward(self, x):\n        return self.net(x)\n"
+TANH = """
+import torch
+
+class TwoLayerNet(torch.nn.Module):
+    def __init__(self, d, h, k):
+        super().__init__()
+        self.net = torch.nn.Sequential(torch.nn.Linear(d, h), torch.nn.Tanh(), torch.nn.Linear(h, k))
+
+    def forward(self, x):
+        return self.net(x)
+"""
 
 
 def drawn_for(net, seed=7, **changes):
@@ -36,7 +42,7 @@ def drawn_for(net, seed=7, **changes):
 
 def test_another_module_draws_what_torch_draws_from_the_same_stream(tmp_path):
     """Weights, and the shuffles behind them: as the notebook would with this module, and as the shipped one does."""
-    (tmp_path / "tanh.py").write_bytes(TANH)
+    (tmp_path / "tanh.py").write_text(TANH)
     ours, shipped = drawn_for(network.read(tmp_path / "tanh.py")), drawn_for(network.read())
     assert ours.parameters == shipped.parameters == 8 * 12 + 1
     assert list(ours.weights) == list(shipped.weights)
@@ -56,7 +62,7 @@ def test_another_module_draws_what_torch_draws_from_the_same_stream(tmp_path):
 
 
 def test_what_a_module_draws_leaves_torchs_own_generator_alone(tmp_path):
-    (tmp_path / "tanh.py").write_bytes(TANH)
+    (tmp_path / "tanh.py").write_text(TANH)
     torch.manual_seed(1)
     before = torch.get_rng_state()
     networks._drawn_by_torch(network.read(tmp_path / "tanh.py"), (3, 2, 1), stream.seeded(0))

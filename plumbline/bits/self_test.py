@@ -1,7 +1,8 @@
-"""What a stage computes with is asked a known answer before its first use: NumPy's form or the compiled one.
+"""Self-tests of the functions that draw normal numbers, shuffle rows and compute probabilities.
 
-So a compiled function that is not what it was, or a machine that does not keep IEEE 754, is told of by whichever stage
-meets it. Training asks more (plumbline.bits.known_answer). A question takes less than 1 ms.
+Each of them has two forms, NumPy's and a compiled one. Before a form is used for the first time it computes a small
+known answer. A wrong answer means a damaged compiled function, or a machine that does not keep IEEE 754. This takes
+less than 1 ms. Training has a longer test (plumbline.bits.known_answer).
 """
 
 import functools
@@ -18,8 +19,8 @@ LAYOUT = rows.layout_of([(rows.NUMBER, 1)] * 5 + [(rows.POSITION, 3), (rows.SPLI
 
 
 @functools.cache
-def ask(form: Callable, what: str) -> Callable:
-    """Ask a form of "normal", "shuffle" or "probabilities", and give it back."""
+def tested(form: Callable, what: str) -> Callable:
+    """Test a form, once in a process, and return it. what: "normal", "shuffle" or "probabilities"."""
     answer = hashlib.sha256(QUESTIONS[what](form).tobytes()).hexdigest()[:16]
     if answer != ANSWERS[what]:
         complain()
@@ -27,7 +28,7 @@ def ask(form: Callable, what: str) -> Callable:
 
 
 def complain() -> None:
-    """Say that this machine's bits are its own."""
+    """Print a warning that this machine computes other bits than the known ones."""
     said = "this machine fails the known answer: its numbers are not those of other machines; the run goes on"
     print(f"{said}, and metrics/train.json says so of a training", file=sys.stderr)
 
