@@ -82,6 +82,8 @@ def edited_yaml(text: str, values: Mapping[str, object]) -> str:
             section = section[each]
         if section[field] != value:
             section[field] = value
+            if comment := section.ca.items.get(field):
+                comment[3] = None  # what stood between a list's name and its items, which would break the next section
     yaml.dump(whole, edited)
     return edited.getvalue()
 

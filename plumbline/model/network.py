@@ -24,6 +24,7 @@ from plumbline.bits import rows
 PATH = "stages/network.py"
 CLASS = "TwoLayerNet"
 CPU_IS_FULL = "DefaultCPUAllocator"  # in PyTorch's RuntimeError when the machine's memory is full
+TRIED = 64  # made-up rows that an edited network is tried with
 # The syntax tree of stages/network.py, as `read` hashes it; a test holds it.
 SHIPPED = "f9f8af57c66cd622eb5d74990ed23b3b4adaf9f4504416a2a6736ce3374c4285"
 
@@ -52,7 +53,26 @@ def read(path: str | Path = PATH) -> Network:
     except (SyntaxError, ValueError) as error:  # the second of a zero byte, as in UTF-16
         line, said = getattr(error, "lineno", 1), getattr(error, "msg", error)
         raise UserError(f"{path} line {line}: {said}; mend it") from None
+    for line, file in _local_imports(tree, Path(path)):
+        raise UserError(f"{path} line {line} imports {file}, whose changes nobody would see; put its code into {path}")
     return Network(str(path), code, hashlib.sha256(ast.unparse(_without_docstrings(tree)).encode()).hexdigest())
+
+
+def _local_imports(tree: ast.Module, path: Path) -> Iterator[tuple[int, Path]]:
+    """Lines that import files of the repository, and these. Neither DVC nor the tree's hash would see them change."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            names = [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            names = [".".join(filter(None, (node.module, alias.name))) for alias in node.names] + [node.module or ""]
+        else:
+            continue
+        for name in filter(None, names):
+            for folder in (Path(), path.parent):
+                place = folder.joinpath(*name.split("."))
+                for file in (place.with_name(f"{place.name}.py"), place / "__init__.py"):
+                    if file.is_file():
+                        yield node.lineno, file
 
 
 def _without_docstrings(tree: ast.Module) -> ast.Module:
@@ -141,20 +161,69 @@ def filled(module, weights: dict[str, np.ndarray], number: int | tuple[int, ...]
 
 
 def try_out(network: Network, sizes: tuple[int, int, int]) -> int:
-    """How many parameters the network has. A UserError where `forward` gives no logits (n, outputs) with a gradient."""
+    """How many parameters the network has. A UserError for a network that could not be scored as it was trained.
+
+    A few made-up rows go through it, as in a step of training, and then in eval(). They are 0 or 1, which is a number of
+    an input as well as a category's.
+    """
     import torch
 
     features, _, outputs = sizes
-    module = blank(network, sizes)
-    with in_one_line(network):
-        logits = module(torch.zeros(2, features))
-    shape = tuple(getattr(logits, "shape", ()))
-    if shape != (2, outputs):
-        found, must = shape or f"a {type(logits).__name__}", f"must give logits {(2, outputs)}, a line a row"
-        raise UserError(f"{network.path}: forward gives {found} for 2 rows, and {must}; mend what it returns")
-    with in_one_line(network):
-        logits.sum().backward()
+    x = torch.randint(0, 2, (TRIED, features), generator=torch.Generator().manual_seed(0)).float()
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(TRIED)
+        module = blank(network, sizes)
+        if torch.initial_seed() != TRIED:
+            raise _refused(network, "seeds torch's generator, so that all networks would be equal; remove manual_seed")
+        _check_state(network, module)
+        names = list(state(module))
+        with in_one_line(network):
+            logits = module(x)
+        shape = tuple(getattr(logits, "shape", ()))
+        if shape != (TRIED, outputs):
+            found, must = shape or f"a {type(logits).__name__}", f"must give logits {(TRIED, outputs)}, a line a row"
+            raise _refused(network, f"forward gives {found} for {TRIED} rows, and {must}; mend what it returns")
+        if not logits.requires_grad:
+            raise _refused(network, "the logits have no gradient by the parameters; return what they compute")
+        with in_one_line(network):
+            logits.sum().backward()
+        if list(state(module)) != names:
+            raise _refused(network, "forward makes parameters or buffers; make them in __init__")
+        weights = {name: tensor.detach().numpy()[None] for name, tensor in state(module).items()}
+        _check_answers(network, module.eval(), filled(blank(network, sizes), weights, 0).eval(), x)
     return sum(parameter.numel() for parameter in module.parameters())
+
+
+def _check_state(network: Network, module) -> None:
+    """A UserError for what a model file cannot hold, or Adam cannot train."""
+    for name, tensor in state(module).items():
+        kind = str(tensor.dtype).removeprefix("torch.")
+        if not tensor.numel():
+            raise _refused(network, f"{name} has no elements; raise train.hidden_size, or mend the layer's size")
+        if kind == "bfloat16" or tensor.is_complex():
+            raise _refused(network, f"{name} is {kind}, which a model file does not hold; make it float32")
+
+
+def _check_answers(network: Network, module, loaded, x) -> None:
+    """A UserError where a module in eval() gives a row other logits the next time, beside other rows, or once loaded."""
+    import torch
+
+    with torch.no_grad(), in_one_line(network):
+        first, again, half, of_file = module(x), module(x), module(x[: TRIED // 2]), loaded(x)
+    if not torch.allclose(first, again, 1e-4, 1e-6, equal_nan=True):
+        raise _refused(network, "in eval() forward gives the same rows other logits each time; draw if self.training")
+    if not torch.allclose(first[: TRIED // 2], half, 1e-2, 1e-3, equal_nan=True):
+        raise _refused(network, "in eval() a row's logits depend on the rows beside it; mend forward")
+    if not torch.allclose(first, of_file, 1e-4, 1e-6, equal_nan=True):
+        raise _refused(
+            network,
+            "forward uses what is no parameter and no buffer, so that a loaded network would give other logits; use "
+            "nn.ModuleList for layers, nn.Parameter, or register_buffer for what stays",
+        )
+
+
+def _refused(network: Network, why: str) -> UserError:
+    return UserError(f"{network.path}: {why}")
 
 
 # ---- scoring

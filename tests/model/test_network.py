@@ -88,7 +88,7 @@ BROKEN = {
     "an early end": ("import torch\n", "import torch\nraise SystemExit(0)\n", "line 8: SystemExit"),
     "two arguments": (", outputs: int", "", r"TypeError: .*positional arguments"),
     "no module": ("(nn.Module)", "", "AttributeError: 'TwoLayerNet' object has no attribute 'parameters'"),
-    "a cut gradient": ("self.net(x)", "self.net(x).detach()", "does not require grad"),
+    "a cut gradient": ("self.net(x)", "self.net(x).detach()", "the logits have no gradient by the parameters"),
     "lazy": ("nn.Linear(features, hidden_size)", "nn.LazyLinear(hidden_size)", "uninitialized parameter"),
     "no layer": (
         "self.net = nn.Sequential",
@@ -103,9 +103,42 @@ BROKEN = {
     "a column instead of rows": (
         "self.net(x)",
         "self.net(x).squeeze(1)",
-        r"forward gives \(2,\) for 2 rows, and must give logits \(2, 1\)",
+        r"forward gives \(64,\) for 64 rows, and must give logits \(64, 1\)",
     ),
-    "no logits": ("return self.net(x)", "self.net(x)", "forward gives a NoneType for 2 rows"),
+    "no logits": ("return self.net(x)", "self.net(x)", "forward gives a NoneType for 64 rows"),
+    "dropout in eval": ("self.net(x)", "self.net(nn.functional.dropout(x, 0.5))", "other logits each time"),
+    "noise in eval": ("self.net(x)", "self.net(x) + torch.randn(len(x), 1)", "other logits each time"),
+    "rows that know one another": ("self.net(x)", "self.net(x) + x.mean()", "depend on the rows beside it"),
+    "norms of a batch": (
+        "nn.ReLU()",
+        "nn.BatchNorm1d(hidden_size, track_running_stats=False)",
+        "depend on the rows beside it",
+    ),
+    "a seed of its own": (
+        "super().__init__()",
+        "super().__init__(); torch.manual_seed(0)",
+        "all networks would be equal",
+    ),
+    "no width": (
+        "super().__init__()",
+        "super().__init__(); self.w = nn.Parameter(torch.zeros(hidden_size // 99))",
+        "w has no elements; raise train.hidden_size",
+    ),
+    "bfloat16": (
+        "super().__init__()",
+        "super().__init__(); self.w = nn.Parameter(torch.zeros(1).bfloat16())",
+        "w is bfloat16, which a model file does not hold",
+    ),
+    "complex": (
+        "super().__init__()",
+        "super().__init__(); self.w = nn.Parameter(torch.zeros(1) * 1j)",
+        "w is complex64",
+    ),
+    "a layer made by forward": (
+        "return self.net(x)",
+        "self.more = nn.Linear(1, 1)\n        return self.more(self.net(x))",
+        "make them in __init__",
+    ),
     "a division by zero": ("self.net(x)", "self.net(x) / (1 // 0)", "line 28: ZeroDivisionError"),
 }
 
@@ -123,6 +156,52 @@ def test_what_is_wrong_in_it_is_one_line(tmp_path, case):
     with pytest.raises(UserError, match=rf"edited.py.*{message}") as error:
         network.try_out(written(tmp_path, source), (10, 32, 1))
     assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    "kept, forward",
+    [
+        ("self.first = [nn.Linear(features, features)]", "self.net(self.first[0](x))"),
+        ("self.w = torch.randn(features)", "self.net(x * self.w)"),
+        ("self.w = torch.randperm(features)", "self.net(x[:, self.w])"),
+        ("self.register_buffer('w', torch.zeros(1), persistent=False)", "self.net(x) + self.w.add_(self.training)"),
+        ("self.w = [0.0]", "self.net(x) + (self.w.append(self.w[-1] + self.training) or self.w[-1])"),
+    ],
+)
+def test_what_a_model_file_does_not_hold_is_refused(tmp_path, kept, forward):
+    """Else one network would be trained, and another scored."""
+    source = SOURCE.replace("        )\n", f"        )\n        {kept}\n").replace("self.net(x)", forward)
+    with pytest.raises(UserError, match=r"forward uses what is no parameter and no buffer.*; use nn.ModuleList"):
+        network.try_out(written(tmp_path, source), (10, 32, 1))
+
+
+@pytest.mark.parametrize(
+    "kept, forward",
+    [
+        ("self.register_buffer('w', torch.ones(1), persistent=False)", "self.net(x) * self.w"),
+        ("self.register_buffer('w', torch.zeros(1))", "self.net(x) + self.w.add_(self.training)"),
+        ("self.double()", "self.net(x.double())"),
+        ("self.half()", "self.net(x.half())"),
+        ("self.more = nn.Embedding(2, outputs)", "self.net(x) + self.more(x[:, 0].long())"),
+        ("self.norm = nn.BatchNorm1d(features)", "self.net(self.norm(x))"),
+        ("self.norm = nn.LayerNorm(features)", "self.net(nn.functional.dropout(self.norm(x), 0.5, self.training))"),
+        ("self.t = nn.Parameter(torch.ones(1))", "self.net(x) / self.t"),
+        ("self.unused = nn.Linear(3, 3)", "self.net(x).log()"),
+    ],
+)
+def test_whatever_can_be_scored_as_it_is_trained_is_taken(tmp_path, kept, forward):
+    source = SOURCE.replace("        )\n", f"        )\n        {kept}\n").replace("self.net(x)", forward)
+    assert network.try_out(written(tmp_path, source), (10, 32, 1)) >= 385
+
+
+@pytest.mark.parametrize("line", ["from stages.helper import act", "import helper", "import os, stages.helper as h"])
+def test_files_that_it_imports_would_change_unseen(tmp_path, monkeypatch, line):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "stages").mkdir()
+    (tmp_path / "stages/helper.py").write_text("act = 1\n")
+    (tmp_path / network.PATH).write_text(f"{line}\n{SOURCE}")
+    with pytest.raises(UserError, match=r"network\.py line 1 imports stages/helper\.py, .*; put its code into stages/"):
+        network.read()
 
 
 def test_a_file_that_is_not_there_is_one_line(tmp_path):
@@ -175,7 +254,7 @@ def test_scoring_is_in_eval_mode_and_with_the_buffers_of_the_file(tmp_path):
     net = written(tmp_path, source)
     tensors = network.state(network.blank(net, (4, 5, 1)))
     weights = {name: np.stack([tensor.detach().numpy()] * 2) for name, tensor in tensors.items()}
-    weights["net.1.running_mean"][1] += 3.0
+    weights["net.1.running_mean"][1] -= 3.0
     x = stream.normal(stream.seeded(9), 400).reshape(100, 4)
     first, second = network.probabilities(net, (4, 5, 1), rows.numbers(4), weights, x, 64)
     np.testing.assert_array_equal(first, network.probabilities(net, (4, 5, 1), rows.numbers(4), weights, x, 64)[0])

@@ -72,7 +72,7 @@ STATISTICS = WATCHED | {"encoding": "mixed"}
 @pytest.mark.parametrize("changes", [{}, WATCHED | {"class_weight": "balanced"}, STATISTICS])
 @pytest.mark.parametrize("by", [{}, {"stratify": False, "time": "t"}])
 def test_no_value_or_label_of_a_scored_row_moves_its_network(changes, by, monkeypatch):
-    monkeypatch.setattr(targets, "MANY", 5)
+    monkeypatch.setattr(targets, "MANY_CATEGORIES", 5)
     table, train = columns(), chosen(**changes)
     whole = cross_fit(part(table, **by), train)
     scored = whole.fold_of[0] == 1
@@ -96,7 +96,7 @@ def test_no_value_or_label_of_a_scored_row_moves_its_network(changes, by, monkey
 
 @pytest.mark.parametrize("changes", [WATCHED, STATISTICS])
 def test_a_fold_network_is_one_trained_on_a_table_of_the_other_folds_alone(changes, monkeypatch):
-    monkeypatch.setattr(targets, "MANY", 5)
+    monkeypatch.setattr(targets, "MANY_CATEGORIES", 5)
     table, train = columns(), chosen(**changes)
     whole = cross_fit(part(table), train)
     taught = whole.fold_of[1] != 2
