@@ -2,8 +2,7 @@
 
 Reads stages/network.py, data/train.parquet and data/validation.parquet. Writes models/model.safetensors (all networks),
 models/epochs.safetensors (network 0 after every epoch), models/folds.safetensors (with split.folds: the networks of the
-folds), metrics/train.json, metrics/history.csv and metrics/columns.csv (what each column of the training rows holds,
-what becomes of it, and a warning where it is odd).
+folds), metrics/train.json, metrics/history.csv and metrics/columns.csv (what was seen in each column, and is odd).
 
 The plain loop, `loss.backward()` and `optimizer.step()`, is `run_epoch` in plumbline/training/autograd.py. For the
 network as it is shipped a compiled kernel stands in, which does the same mathematics.
@@ -37,8 +36,9 @@ def main(group: workers.Group = workers.ALONE) -> None:
 
     # Step 3, the 2-layer network: each draws its initial weights, network 0 where the notebook does
     drawn = networks.draw(settings, facts, fitted, net)
-    of = f" of {train.members} members" if train.members > 1 else ""
-    print(f"{rows} rows, {fitted.width} features, {drawn.parameters} parameters, {train.replicas} networks{of}")
+    many = f"{train.replicas} network" + "s" * (train.replicas > 1)
+    many += f" of {train.members} members" if train.members > 1 else ""
+    print(f"{rows} rows, {fitted.width} features, {drawn.parameters} parameters, {many}")
 
     # With split.folds, one more network a fold, trained without the fold's rows, which it will score
     keeper = snapshot.Keeper(settings.train, settings.seed)

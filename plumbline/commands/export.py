@@ -42,7 +42,8 @@ def main(options: argparse.Namespace) -> None:
     columns = len(saved.card.encoding.columns)
     print(f"{output}: {columns} columns in, {saved.card.target!r} by {whose} out")
     if not has_figures:
-        print(f"it has no figures: those of {last_run.SCORES} are not of {options.model}")
+        why = f"dvc.lock does not say that {last_run.SCORES} is of {options.model}"
+        print(f"it has no figures, for {why}; `dvc repro` mends that")
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:

@@ -50,7 +50,10 @@ def main(options: argparse.Namespace) -> None:
         "split.time": options.time,
         "split.stratify": False,  # a true that stands there would contradict --group and --time
     }
-    wanted, expected, rows = planned(text, asked, options)
+    try:
+        wanted, expected, rows = planned(text, asked, options)
+    except UserError as error:  # which the stages say as well
+        raise UserError(str(error).replace("(make_data.drop)", "(--drop)")) from None
     tables = [place, *(query.tables(Path(place)) if place.endswith(".sql") else [])]
     told = {each: tracked(each) for each in tables}
     untold = [each for each, (is_told, _) in told.items() if not is_told]

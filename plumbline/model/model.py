@@ -108,13 +108,14 @@ def _network_of(card: Card, path, network: str | Path | None) -> Network | None:
         if card.network == SHIPPED:
             return None
         raise UserError(
-            f"{path} has a network of its own; name the file that defines it (--network PATH, in Python network=PATH)"
+            f"{path} has a network of its own; name the file that defines it (`plumbline predict --network PATH`, in "
+            f"Python network=PATH), or bring {networks.PATH} back"
         )
     found = networks.read(network or networks.PATH)
     if found.tree != card.network:
         raise UserError(
             f"{path} was trained with another network than {found.path} defines; run `dvc repro`, or name the file "
-            "that it was trained with (--network PATH)"
+            "that it was trained with (`plumbline predict --network PATH`)"
         )
     return found
 

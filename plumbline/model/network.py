@@ -163,8 +163,8 @@ def filled(module, weights: dict[str, np.ndarray], number: int | tuple[int, ...]
 def try_out(network: Network, sizes: tuple[int, int, int]) -> int:
     """How many parameters the network has. A UserError for a network that could not be scored as it was trained.
 
-    A few made-up rows go through it, as in a step of training, and then in eval(). They are 0 or 1, which is a number of
-    an input as well as a category's.
+    A few made-up rows go through it, as in a step of training, and then in eval(). They consist of 0 and 1, which a
+    number may be, and a category.
     """
     import torch
 
@@ -205,7 +205,7 @@ def _check_state(network: Network, module) -> None:
 
 
 def _check_answers(network: Network, module, loaded, x) -> None:
-    """A UserError where a module in eval() gives a row other logits the next time, beside other rows, or once loaded."""
+    """A UserError where in eval() a row has other logits the next time, beside other rows, or in a loaded module."""
     import torch
 
     with torch.no_grad(), in_one_line(network):

@@ -100,8 +100,8 @@ def _number(value: float | int) -> str:
 
 
 def _short(text: str) -> str:
-    """A value on one line, cut after LETTERS."""
-    text = " ".join(text.split())
+    """A value on one line, cut after LETTERS; in quotes if a space begins or ends it."""
+    text = " ".join(text.split()) if text == text.strip() else repr(text)
     return text if len(text) <= LETTERS else text[: LETTERS - 3] + "..."
 
 

@@ -153,7 +153,7 @@ def one_epoch(job: Job, drawn: Drawn, run: Run, trainer, own) -> tuple[np.ndarra
         sums = np.zeros((len(running), 2))
         for window in windows(x, y, rows, batch_size):
             step(*window, sums)
-        check_finite(sums, epoch, numbers, settings.learning_rate)
+        check_finite(sums, epoch, numbers, job)
         return sums / rows.shape[1]
 
     trained, watched = figures(trainer.train, *job.data, orders, settings.batch_size), np.empty((len(running), 0))
@@ -246,12 +246,13 @@ def trainer_for(job: Job, drawn: Drawn, run: Run):
     return kernel.Trainer(weights, **options)
 
 
-def check_finite(sums: np.ndarray, epoch: int, numbers: np.ndarray, learning_rate: float) -> None:
+def check_finite(sums: np.ndarray, epoch: int, numbers: np.ndarray, job: Job) -> None:
     """A UserError for a loss that is not finite: no later epoch would mend it. numbers: the networks' own."""
     wrong = ~np.isfinite(sums[:, LOSS])
     if wrong.any():
-        r = int(wrong.argmax())
+        r, others = int(wrong.argmax()), "" if job.network.is_shipped else f", or mend {job.network.path}"
         raise UserError(
             f"the loss is {sums[r, LOSS]} in epoch {epoch} of network {numbers[r]}; "
-            f"train.learning_rate is {learning_rate}, lower it or rescale the features (train.encoding)"
+            f"train.learning_rate is {job.settings.learning_rate}, lower it or rescale the features (train.encoding)"
+            f"{others}"
         )

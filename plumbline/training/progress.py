@@ -8,12 +8,12 @@ from plumbline.basics.params import Train
 
 
 def said(row: dict, epochs: int, watched: str) -> str | None:
-    """The line to print for an epoch, or None. The first and every fifth have one, of a long run about twenty.
+    """The line to print for an epoch, or None. The first, the last and every fifth have one, of many about twenty.
 
     watched: what the watched rows are called, "validation" or "held-out".
     """
     every = max(5, epochs // 20)
-    if row["epoch"] != 1 and row["epoch"] % every:
+    if row["epoch"] not in (1, epochs) and row["epoch"] % every:
         return None
     parts = [
         f"{name.replace('validation', watched).replace('_', ' ')} {value:.{3 if 'acc' in name else 4}f}"

@@ -133,8 +133,12 @@ def test_a_loss_that_is_not_finite_names_epoch_network_and_learning_rate():
     data, drawn = problem()
     with pytest.raises(UserError, match=r"epoch 1 of network 0; train.learning_rate is 1e.30, lower it"):
         train(drawn, data, NONE, settings(learning_rate=1e30))
-    with pytest.raises(UserError, match="epoch 7 of network 14;"):
-        loop.check_finite(np.array([[0.1, 1], [0.1, 1], [np.inf, 0.5]]), 7, np.array([10, 12, 14]), 0.5)
+    job = loop.Job(data, NONE, settings(), NETWORK, None, None)
+    with pytest.raises(UserError, match=r"epoch 7 of network 14;.*\(train.encoding\)$"):
+        loop.check_finite(np.array([[0.1, 1], [0.1, 1], [np.inf, 0.5]]), 7, np.array([10, 12, 14]), job)
+    other = job._replace(network=msgspec.structs.replace(NETWORK, path="stages/network.py", tree="another"))
+    with pytest.raises(UserError, match=r"or mend stages/network\.py$"):
+        loop.check_finite(np.array([[np.nan, 1]]), 1, np.array([0]), other)
 
 
 def test_patience_with_nothing_to_watch_is_refused():
