@@ -115,6 +115,14 @@ def test_files_and_folders_that_are_named_are_there():
         assert (ROOT / name).exists() or (ROOT / f"{name}.py").exists(), name
 
 
+def test_functions_of_the_notebooks_lines_are_where_the_page_says():
+    rows = re.findall(r"^\| \d, .* \| (.*) \| `(\S+)` \|$", PAGES["docs/teaching.md"], flags=re.MULTILINE)
+    assert len(rows) == 7
+    for functions, file in rows:
+        for name in re.findall(r"`(\w+)`", functions):
+            assert re.search(rf"^ *def {name}\(", (ROOT / file).read_text(encoding="utf-8"), flags=re.MULTILINE), name
+
+
 def test_every_folder_of_the_library_is_on_the_map():
     rooms = {path.name for path in (ROOT / "plumbline").iterdir() if path.is_dir() and path.name != "__pycache__"}
     assert rooms <= set(re.findall(r"plumbline/(\w+)", README))

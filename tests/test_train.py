@@ -238,7 +238,7 @@ def test_members(workspace):
     names = ("metrics/history.csv", "metrics/train.json")
     two = {name: workspace.path(name).read_bytes() for name in names}
     workspace.set(train__replicas=1)
-    assert "289 parameters, 1 networks of 3 members" in workspace.run("train").stdout
+    assert "289 parameters, 1 network of 3 members" in workspace.run("train").stdout
     assert two == {name: workspace.path(name).read_bytes() for name in names}
     for name, each in epochs_of(workspace).items():
         np.testing.assert_array_equal(each, epochs[name])
