@@ -50,9 +50,13 @@ def test_the_readme_is_short_and_in_order():
 
 @pytest.mark.parametrize("page", PAGES)
 def test_links_lead_somewhere(page):
-    for target in re.findall(r"\]\(([^)#]+)", PAGES[page]):
+    for target, anchor in re.findall(r"\]\(([^)#]*)#?([^)]*)\)", PAGES[page]):
         if not target.startswith("https://"):
-            assert (ROOT / page).parent.joinpath(target).exists(), target
+            file = (ROOT / page).parent.joinpath(target) if target else ROOT / page
+            assert file.exists(), target
+            titles = re.findall(r"^#+ (.*)", file.read_text(encoding="utf-8"), flags=re.MULTILINE) if anchor else []
+            anchors = {re.sub(r"[^\w -]", "", title.lower()).replace(" ", "-") for title in titles}
+            assert not anchor or anchor in anchors, f"{target}#{anchor}"
 
 
 def test_every_page_is_linked_from_the_readme():
