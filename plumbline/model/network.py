@@ -53,7 +53,8 @@ def read(path: str | Path = PATH) -> Network:
     except (SyntaxError, ValueError) as error:  # the second of a zero byte, as in UTF-16
         line, said = getattr(error, "lineno", 1), getattr(error, "msg", error)
         raise UserError(f"{path} line {line}: {said}; mend it") from None
-    for line, file in _local_imports(tree, Path(path)):
+    if local := next(_local_imports(tree, Path(path)), None):
+        line, file = local
         raise UserError(f"{path} line {line} imports {file}, whose changes nobody would see; put its code into {path}")
     return Network(str(path), code, hashlib.sha256(ast.unparse(_without_docstrings(tree)).encode()).hexdigest())
 
@@ -67,12 +68,10 @@ def _local_imports(tree: ast.Module, path: Path) -> Iterator[tuple[int, Path]]:
             names = [".".join(filter(None, (node.module, alias.name))) for alias in node.names] + [node.module or ""]
         else:
             continue
-        for name in filter(None, names):
-            for folder in (Path(), path.parent):
-                place = folder.joinpath(*name.split("."))
-                for file in (place.with_name(f"{place.name}.py"), place / "__init__.py"):
-                    if file.is_file():
-                        yield node.lineno, file
+        places = [name.replace(".", "/") for name in names if name]
+        modules = [folder / place for place in places for folder in (Path(), path.parent)]
+        files = [file for module in modules for file in (module.with_suffix(".py"), module / "__init__.py")]
+        yield from ((node.lineno, file) for file in files if file.is_file())
 
 
 def _without_docstrings(tree: ast.Module) -> ast.Module:

@@ -76,7 +76,7 @@ class Text(NamedTuple):
     def check(self) -> None:
         """UserError for the first byte that is not UTF-8 text, and for a line without an end."""
         with self.file.open("rb") as file:
-            for _ in pieces(file, self.path):
+            for _ in _pieces(file, self.path):
                 pass
 
     def _ending(self, opened: TextIO) -> Iterator[str]:
@@ -94,13 +94,13 @@ def unpacked(path: Path, folder: Path) -> Path:
     plain = folder / "unpacked.csv"
     try:
         with gzip.open(path) as packed, plain.open("wb") as file:
-            file.writelines(pieces(packed, path))
+            file.writelines(_pieces(packed, path))
     except (EOFError, zlib.error, gzip.BadGzipFile) as error:
         raise unreadable(path, error) from None
     return plain
 
 
-def pieces(file: BinaryIO, path: Path) -> Iterator[bytes]:
+def _pieces(file: BinaryIO, path: Path) -> Iterator[bytes]:
     """The bytes of a file, piece by piece; UserError for what is not UTF-8 text, and for a line without an end.
 
     A zero byte is refused too, though DuckDB takes it for a letter. Each piece is checked before it is given out: a

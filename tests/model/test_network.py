@@ -158,6 +158,12 @@ def test_what_is_wrong_in_it_is_one_line(tmp_path, case):
     assert "\n" not in str(error.value)
 
 
+def tried(tmp_path, kept, forward):
+    """The shipped network tried out with one more line in __init__, and another forward."""
+    source = SOURCE.replace("        )\n", f"        )\n        {kept}\n").replace("self.net(x)", forward)
+    return network.try_out(written(tmp_path, source), (10, 32, 1))
+
+
 @pytest.mark.parametrize(
     "kept, forward",
     [
@@ -170,9 +176,8 @@ def test_what_is_wrong_in_it_is_one_line(tmp_path, case):
 )
 def test_what_a_model_file_does_not_hold_is_refused(tmp_path, kept, forward):
     """Else one network would be trained, and another scored."""
-    source = SOURCE.replace("        )\n", f"        )\n        {kept}\n").replace("self.net(x)", forward)
     with pytest.raises(UserError, match=r"forward uses what is no parameter and no buffer.*; use nn.ModuleList"):
-        network.try_out(written(tmp_path, source), (10, 32, 1))
+        tried(tmp_path, kept, forward)
 
 
 @pytest.mark.parametrize(
@@ -190,8 +195,7 @@ def test_what_a_model_file_does_not_hold_is_refused(tmp_path, kept, forward):
     ],
 )
 def test_whatever_can_be_scored_as_it_is_trained_is_taken(tmp_path, kept, forward):
-    source = SOURCE.replace("        )\n", f"        )\n        {kept}\n").replace("self.net(x)", forward)
-    assert network.try_out(written(tmp_path, source), (10, 32, 1)) >= 385
+    assert tried(tmp_path, kept, forward) >= 385
 
 
 @pytest.mark.parametrize("line", ["from stages.helper import act", "import helper", "import os, stages.helper as h"])
